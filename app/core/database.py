@@ -1,0 +1,101 @@
+"""Connections to PostgreSQL: read and write sessions as different types, and a raw pool for bulk writes.
+
+A function that takes a `ReadSession` cannot be handed a `WriteSession` by mistake, nor the reverse: the
+type checker sees it, and PostgreSQL holds it (`READ ONLY` transactions).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from app.core.settings import DatabaseSettings
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+type RawConnection = asyncpg.Connection | PoolConnectionProxy
+"""A connection of its own, or one borrowed from a pool."""
+
+
+class Base(DeclarativeBase):
+    """The base of every mapped class."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class ReadSession(AsyncSession):
+    """A session whose transaction is READ ONLY."""
+
+
+class WriteSession(AsyncSession):
+    """A session that commits when its block ends without an error."""
+
+
+class Database:
+    """One process's connections. Open with `async with`, or call `close` when done."""
+
+    def __init__(self, settings: DatabaseSettings, *, application: str) -> None:
+        self.settings = settings
+        self._application = application
+        self.engine = create_async_engine(
+            settings.sqlalchemy_url,
+            pool_size=settings.pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": 10,
+                "command_timeout": settings.command_timeout_s,
+                "server_settings": {"application_name": application, "timezone": "UTC"},
+            },
+        )
+        self._read = async_sessionmaker(self.engine, class_=ReadSession, expire_on_commit=False)
+        self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadSession]:
+        """A session for queries; nothing can be written through it."""
+        async with self._read() as session:
+            await session.execute(text("SET TRANSACTION READ ONLY"))
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[WriteSession]:
+        """A session that commits at the end of the block and rolls back on an error."""
+        async with self._write() as session:
+            yield session
+            await session.commit()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of its own, outside the pool, for bulk writes, LISTEN and advisory locks."""
+        return await asyncpg.connect(
+            self.settings.url,
+            timeout=10,
+            command_timeout=self.settings.command_timeout_s,
+            server_settings={"application_name": self._application, "timezone": "UTC"},
+        )
+
+    async def pool(self, *, size: int) -> asyncpg.Pool:
+        """A small pool of raw connections, for the write path of the API."""
+        return await asyncpg.create_pool(
+            self.settings.url,
+            min_size=1,
+            max_size=size,
+            timeout=10,
+            command_timeout=self.settings.command_timeout_s,
+            server_settings={"application_name": self._application, "timezone": "UTC"},
+        )
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()

@@ -1,0 +1,74 @@
+"""The errors that reach a client, and nothing else.
+
+VigieError
+├── NotFoundError          404 not_found
+├── ConflictError          409 (its code says what)
+├── InvalidError           422 (its code says what)
+├── UnauthorisedError      401 unauthorised
+├── ForbiddenError         403 forbidden
+└── UnavailableError       503 unavailable
+
+Each carries a stable `code`: clients match on it, never on texts. How they become
+`application/problem+json` is `app.core.problems`' matter.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class VigieError(Exception):
+    """An error with a stable code, an HTTP status, and a detail that says what to do."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, detail: str, *, code: str | None = None, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.extra = dict(extra or {})
+
+
+class NotFoundError(VigieError):
+    """There is no such thing, or it belongs to another organisation: the two look the same."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self, what: str, identifier: object) -> None:
+        super().__init__(f"There is no {what} {str(identifier)[:64]!r}.")
+
+
+class ConflictError(VigieError):
+    """What is asked contradicts what is there."""
+
+    status = 409
+    code = "conflict"
+
+
+class InvalidError(VigieError):
+    """The request was understood and cannot be carried out."""
+
+    status = 422
+    code = "invalid"
+
+
+class UnauthorisedError(VigieError):
+    """No key, or not a valid one."""
+
+    status = 401
+    code = "unauthorised"
+
+
+class ForbiddenError(VigieError):
+    """The key is valid and lacks a scope."""
+
+    status = 403
+    code = "forbidden"
+
+
+class UnavailableError(VigieError):
+    """Something that this call needs is down; it may be tried again."""
+
+    status = 503
+    code = "unavailable"

@@ -1,0 +1,47 @@
+"""API keys: `vg_`, 32 characters of chance (190 bits), 6 of checksum.
+
+The checksum lets a mistyped or invented key be refused without asking the database, and lets secret
+scanners recognise a leaked one. Keys are stored as SHA-256: they carry too much chance for a dictionary.
+"""
+
+import hashlib
+import secrets
+import zlib
+
+PREFIX = "vg_"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_RANDOM = 32
+_CHECK = 6
+
+
+def _checksum(body: str) -> str:
+    rest = zlib.crc32(body.encode())
+    digits = []
+    for _ in range(_CHECK):
+        rest, digit = divmod(rest, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def generate_key() -> str:
+    """A new key, as it is shown once to its owner."""
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
+    return f"{PREFIX}{body}{_checksum(body)}"
+
+
+def well_formed(key: str) -> bool:
+    """Tell whether the checksum is right; says nothing of whether the key exists."""
+    body = key.removeprefix(PREFIX)
+    if len(key) != len(PREFIX) + _RANDOM + _CHECK or not key.startswith(PREFIX) or not body.isascii():
+        return False
+    return secrets.compare_digest(_checksum(body[:_RANDOM]), body[_RANDOM:])
+
+
+def hash_key(key: str) -> bytes:
+    """What is stored of a key (32 bytes)."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def hint(key: str) -> str:
+    """The beginning of a key, enough to tell one's keys apart in a list."""
+    return key[: len(PREFIX) + 6]

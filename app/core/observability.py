@@ -1,0 +1,104 @@
+"""Structured logs with correlation ids, and the Prometheus metrics of every step.
+
+Metrics are declared here, in one place, so that a name means the same in each role. Where
+`PROMETHEUS_MULTIPROC_DIR` is set (the embedded stack sets it) all roles share their figures, and the
+API's `/metrics` shows them together.
+"""
+
+import logging
+import os
+import sys
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client import REGISTRY as PROCESS_REGISTRY
+
+from app.core.settings import LogSettings
+
+_STEPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+INGEST_MESSAGES = Counter("vigie_ingest_messages_total", "MQTT messages taken in", ["kind"])
+INGEST_BYTES = Counter("vigie_ingest_bytes_total", "Bytes of MQTT payload taken in")
+INGEST_BATCHES = Counter("vigie_ingest_batches_total", "Batches committed", ["door"])
+INGEST_RETRIES = Counter("vigie_ingest_retries_total", "Batches tried again after a database error", ["reason"])
+INGEST_STEP = Histogram("vigie_ingest_step_seconds", "Time of each step of a batch", ["step"], buckets=_STEPS)
+INGEST_CONNECTED = Gauge(
+    "vigie_ingest_connected", "1 while the consumer has its broker connection", multiprocess_mode="livesum"
+)
+INGEST_RECONNECTS = Counter("vigie_ingest_reconnects_total", "Connections to the broker made again")
+INGEST_MALFORMED = Counter("vigie_ingest_malformed_total", "MQTT packets that could not be read")
+INGEST_STALE_ACKS = Counter("vigie_ingest_stale_acks_total", "Acknowledgements whose connection was gone")
+SAMPLES_STORED = Counter("vigie_samples_stored_total", "Samples stored", ["door"])
+SAMPLES_DUPLICATE = Counter("vigie_samples_duplicate_total", "Exact repeats of stored samples", ["door"])
+SAMPLES_CONFLICT = Counter("vigie_samples_conflict_total", "Stored identity, other values", ["door"])
+SAMPLES_LATE = Counter("vigie_samples_late_total", "Samples older than what rules had already seen", ["door"])
+EVENTS_STORED = Counter("vigie_events_stored_total", "Events stored", ["type"])
+EVENTS_DUPLICATE = Counter("vigie_events_duplicate_total", "Repeats of stored events")
+QUARANTINED = Counter("vigie_quarantined_total", "What was refused, by reason", ["door", "code"])
+ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
+ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
+ALERT_TRANSITIONS = Counter("vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"])
+ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_mode="mostrecent")
+DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome", ["outcome"])
+DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
+DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
+OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
+HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
+HTTP_SECONDS = Histogram("vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS)
+
+
+def configure_logging(settings: LogSettings, *, role: str) -> None:
+    """Set up structlog and the standard library's logging alike: one line an event, on standard output."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    final: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if settings.format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    for noisy in ("uvicorn.access", "aiohttp.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger that takes an event name and key=value pairs."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def exposition() -> bytes:
+    """The Prometheus text of this process, or of all roles in the multi-process mode."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(PROCESS_REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,0 +1,43 @@
+"""Calls that go up: what a lower room needs of a higher one, as protocols.
+
+The composition root (`app.main`) puts the implementations into `app.state`; rooms must not import them.
+"""
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from app.core.database import WriteSession
+
+
+class AlertCloser(Protocol):
+    """Closes the firing alerts of a rule or a box that goes away (`app.state.close_alerts`).
+
+    Call it in the transaction of the change and **after** the change itself was written (flushed): the change
+    takes the registry's row, this takes the rows of the boxes' states, and all who take both do so in this
+    order. It waits for the batches under way with those boxes, and every later batch sees the change.
+    """
+
+    async def __call__(
+        self,
+        session: WriteSession,
+        *,
+        reason: str,
+        now: datetime,
+        rule_id: UUID | None = None,
+        box_key: int | None = None,
+    ) -> int:
+        """Resolve firing alerts and forget the state behind them.
+
+        Args:
+            session: the transaction of the change.
+            reason: becomes the alerts' `resolution`: `rule_deleted`, `rule_changed`, `rule_disabled`,
+                `box_deleted`, `box_moved`.
+            now: becomes their `resolved_at`.
+            rule_id: of this rule.
+            box_key: of this box. With both, of this rule on this box; one at least must be given.
+
+        Returns:
+            How many alerts were closed.
+        """
+        ...

@@ -1,0 +1,174 @@
+"""Errors on the wire: RFC 9457 `application/problem+json`, each with a stable `code`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from app.core.errors import VigieError
+from app.core.observability import get_logger
+from app.core.reasons import REASONS
+
+MEDIA_TYPE = "application/problem+json"
+_log = get_logger(__name__)
+
+_TITLES = {
+    400: "Bad request",
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Cannot be processed",
+    500: "Internal error",
+    503: "Not available now",
+}
+# What pydantic and FastAPI call a fault, in our stable codes.
+_CODES = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "json_invalid": "invalid_json",
+    "json_type": "invalid_json",
+}
+
+
+class FieldProblem(BaseModel):
+    """One fault of one field."""
+
+    field: str = Field(examples=["body.location.coordinates"])
+    code: str = Field(examples=["missing_field"])
+    detail: str = Field(examples=["Field required"])
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, and what to do. Match on `code`: it is stable, the texts are not."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field("about:blank", description="A URI for the kind of problem")
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs", examples=["not_found"])
+    detail: str = Field(description="For people")
+    errors: list[FieldProblem] | None = None
+
+
+def problem(
+    status: int, code: str, detail: str, extra: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Build a problem response."""
+    body = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **(extra or {}),
+    }
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def _field_code(error: Mapping[str, Any]) -> str:
+    kind = str(error["type"])
+    if kind in _CODES:
+        return _CODES[kind]
+    context = error.get("ctx") or {}
+    cause = context.get("error")
+    if isinstance(cause, CodedValueError):
+        return cause.code
+    return "wrong_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
+
+
+class CodedValueError(ValueError):
+    """A ValueError for pydantic validators that keeps a stable code."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
+    faults = [
+        FieldProblem(
+            field=".".join(str(part) for part in fault["loc"]),
+            code=_field_code(fault),
+            detail=re.sub(r"^Value error, ", "", str(fault["msg"])),
+        )
+        for fault in error.errors()
+    ]
+    first = faults[0]
+    status = REASONS[first.code].status if first.code in REASONS else 422
+    return problem(
+        status,
+        first.code,
+        f"{first.field}: {first.detail}",
+        {"errors": [fault.model_dump() for fault in faults]},
+    )
+
+
+def _vigie(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
+    return problem(error.status, error.code, error.detail, error.extra, headers)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class alone)
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+    code = codes.get(error.status_code, f"http_{error.status_code}")
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    _log.error("unexpected_error", path=request.url.path, method=request.method, exc_info=error)
+    return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application leave as problem+json."""
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(VigieError, _vigie)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: which problems it can answer with."""
+    return {
+        status: {
+            "description": _TITLES.get(status, "Error"),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def describe(app: FastAPI) -> None:
+    """Put the Problem schema into the OpenAPI document, and it in place of FastAPI's own 422."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        document = original()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas["Problem"] = schema
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        for operation in (entry for path in document["paths"].values() for entry in path.values()):
+            answer = operation.get("responses", {}).get("422", {})
+            if "HTTPValidationError" in str(answer):
+                operation["responses"]["422"] = documented(422)[422]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way of extending the document

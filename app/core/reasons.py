@@ -1,0 +1,151 @@
+"""The table of reason codes: why an input was refused, the same at both doors.
+
+Owns the codes (stable: clients and dashboards match them), their REST status and their titles, and the two
+shapes that carry one: `Rejection` (data) and `RejectedError` (raised by pure parsers). Must not know HTTP,
+MQTT or a database.
+
+A 400 says that the document cannot be read, and covers all of it; a 413 or 422 says what in a readable
+document cannot be taken, and covers no more than the sample it was found in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+_DETAIL_LIMIT: Final = 400
+_SHOWN_LIMIT: Final = 40
+
+
+class Reason(NamedTuple):
+    """A reason code's REST status and its title, which never changes from one refusal to the next."""
+
+    status: int
+    title: str
+
+
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
+    {
+        # The document cannot be read.
+        "invalid_encoding": Reason(400, "The text is not UTF-8, or begins with a byte-order mark"),
+        "empty_body": Reason(400, "There is nothing to read"),
+        "invalid_json": Reason(400, "This is not one JSON document"),
+        "number_out_of_range": Reason(400, "A number is too large to be read"),
+        "nesting_too_deep": Reason(400, "The document is nested too deeply"),
+        "lone_surrogate": Reason(400, "A text holds half of a surrogate pair"),
+        "duplicate_key": Reason(400, "A key occurs twice in one object"),
+        # It is too much.
+        "body_too_large": Reason(413, "The body is too large"),
+        "too_many_samples": Reason(413, "There are too many samples in one message"),
+        "too_many_candidates": Reason(413, "There are too many candidates in one event"),
+        "text_too_long": Reason(413, "A text is too long"),
+        # It is in another format.
+        "unsupported_media_type": Reason(415, "The content type is not supported"),
+        "unsupported_encoding": Reason(415, "The content encoding is not supported"),
+        # It concerns nothing that is known.
+        "unknown_box": Reason(404, "No such box"),
+        # It can be read, but not taken.
+        "nul_in_text": Reason(422, "A text holds a NUL character"),
+        "invalid_text": Reason(422, "A text is empty or holds characters that are not allowed"),
+        "wrong_type": Reason(422, "A value has the wrong type"),
+        "missing_field": Reason(422, "A required field is missing"),
+        "unknown_field": Reason(422, "A field is not known"),
+        "unknown_metric": Reason(422, "A metric is not in the catalogue"),
+        "value_out_of_bounds": Reason(422, "A value is outside its bounds"),
+        "integer_too_large": Reason(422, "An integer is past 2^53"),
+        "invalid_time": Reason(422, "A time is not RFC 3339"),
+        "time_without_zone": Reason(422, "A time has no zone"),
+        "time_out_of_range": Reason(422, "A time is out of range"),
+        "time_in_future": Reason(422, "A time is too far in the future"),
+        "time_too_old": Reason(422, "A time is older than the site's retention"),
+        "invalid_duration": Reason(422, "A duration is not ISO 8601, or too long"),
+        "empty_batch": Reason(422, "There are no samples in the message"),
+        "empty_values": Reason(422, "There are no values in the sample"),
+        "invalid_box_id": Reason(422, "A box id is not valid"),
+        "unknown_event_type": Reason(422, "An event's type is not valid"),
+        "unknown_state": Reason(422, "A box's state is not known"),
+        # Only the broker's door can see these; the status is what the same would deserve by REST.
+        "retained_message": Reason(422, "A retained message is not a measurement of now"),
+        "topic": Reason(422, "The topic is not one of a box"),
+        "storage_refused": Reason(422, "The database cannot hold it"),
+        "malformed_packet": Reason(400, "An MQTT packet cannot be read"),
+    }
+)
+"""Every reason code. Codes are added, never renamed."""
+
+
+def status_of(code: str) -> int:
+    """Return the REST status of a reason code (KeyError for a code that is not in the table)."""
+    return REASONS[code].status
+
+
+def title_of(code: str) -> str:
+    """Return the title of a reason code (KeyError for a code that is not in the table)."""
+    return REASONS[code].title
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Something that was refused.
+
+    Attributes:
+        code: A key of `REASONS`.
+        detail: What to change, naming the field and the value, cut short.
+        seq: The sample's sequence number where it could be read, for the box's acknowledgement.
+        index: The sample's position in its message; None where the whole message was refused.
+    """
+
+    code: str
+    detail: str
+    seq: int | None = None
+    index: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The REST status of the code."""
+        return status_of(self.code)
+
+
+class RejectedError(ValueError):
+    """An input was refused; raised by pure parsers, caught where the input came in.
+
+    Attributes:
+        code: A key of `REASONS`.
+        detail: What to change, for people; at most 400 characters, free of control characters.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail[:_DETAIL_LIMIT]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+    def rejection(self, *, seq: int | None = None, index: int | None = None) -> Rejection:
+        """Return the same refusal as data, placed in its message."""
+        return Rejection(self.code, self.detail, seq, index)
+
+
+def shown(value: object) -> str:
+    """Return a value as a detail shows it: ASCII, without control characters, at most 40 characters.
+
+    Containers are named, not written out: they can be large, and their contents are nobody's concern here.
+    """
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        # Cut before it is escaped: a text can be a megabyte long.
+        text = ascii(value[:_SHOWN_LIMIT])
+        return (
+            text
+            if len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
+            else text[:_SHOWN_LIMIT] + "..."
+        )
+    if isinstance(value, int) and value.bit_length() > 120:  # noqa: PLR2004 - 36 digits; writing out more is slow
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)[:_SHOWN_LIMIT]

@@ -1,0 +1,132 @@
+"""Request bodies, read strictly: the size while they arrive, the content type, then strict JSON.
+
+Owns how bytes of a request become a document, with the reason codes of both doors. Must not know what a
+document means: that is the route's model.
+
+    router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
+"""
+
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from email.message import Message
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from app.core import strict_json
+from app.core.auth import NO_KEY, current_principal
+from app.core.errors import UnauthorisedError, VigieError
+from app.core.reasons import RejectedError, shown, status_of
+from app.core.settings import ApiSettings
+
+MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+class UnreadableBodyError(VigieError):
+    """A body that cannot be read; its status is the one of its reason code: 400, 413 or 415."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail, code=code)
+        self.status = status_of(code)
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read strictly.
+
+    NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
+    is 415; more than `api.max_body_bytes` is 413, whether or not the length was announced. Who sends no key
+    is told so (401) before anything of the body is read.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of FastAPI, behind the reading of the body."""
+        handler = super().get_route_handler()
+        field = self.body_field
+        if field is None:
+            return handler
+        required = field.field_info.is_required()
+        guarded = _asks_for_key(self.dependant)
+
+        async def strict(request: Request) -> Response:
+            if guarded and "authorization" not in request.headers:
+                raise UnauthorisedError(NO_KEY)
+            return await handler(await _Read.of(request, required=required))
+
+        return strict
+
+
+class _Read(Request):
+    """A request whose body was read already: FastAPI finds bytes and document where it looks for them."""
+
+    @classmethod
+    async def of(cls, request: Request, *, required: bool) -> "_Read":
+        body = await read_body(request)
+        read = cls(request.scope, request.receive)
+        read._body = body
+        if body or required:
+            check_media_type(request, body)
+            read._json = _document(body)
+        return read
+
+
+def _asks_for_key(dependant: Dependant) -> bool:
+    return dependant.call is current_principal or any(map(_asks_for_key, dependant.dependencies))
+
+
+def _document(body: bytes) -> strict_json.Json:
+    try:
+        return strict_json.loads(body)
+    except RejectedError as error:
+        raise UnreadableBodyError(error.code, error.detail) from None
+
+
+def check_media_type(request: Request, body: bytes) -> None:
+    """Refuse what is not JSON in UTF-8 (UnreadableBodyError `unsupported_media_type`).
+
+    A request without a body need not say what the body is: that it is missing is the better answer.
+    """
+    given = request.headers.get("content-type")
+    if given is None and not body:
+        return
+    message = Message()
+    message["content-type"] = given or ""
+    charset = message.get_content_charset("utf-8")
+    if given is None or message.get_content_type() not in MEDIA_TYPES or charset not in _CHARSETS:
+        raise UnreadableBodyError(
+            "unsupported_media_type",
+            f"The content type is {shown(given) if given else 'missing'}: send application/json in UTF-8",
+        )
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a body, and stop as soon as it is too large.
+
+    Raises:
+        UnreadableBodyError: `unsupported_encoding` for any Content-Encoding but identity, `body_too_large`
+            past `api.max_body_bytes`.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnreadableBodyError(
+            "unsupported_encoding",
+            f"The content encoding {shown(encoding)} is not supported: send it as it is",
+        )
+    settings: ApiSettings = request.app.state.settings.api
+    most = settings.max_body_bytes
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > most:
+        raise _too_large(most)
+    body = bytearray()
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            body += chunk
+            if len(body) > most:
+                raise _too_large(most)
+    return bytes(body)
+
+
+def _too_large(most: int) -> UnreadableBodyError:
+    return UnreadableBodyError("body_too_large", f"The body is larger than {most} bytes: send it in parts")

@@ -1,0 +1,33 @@
+"""How a migration adds metrics: the entries of the catalogue that name it as their `since`."""
+
+from alembic import op
+from sqlalchemy import Double, Text, bindparam, column, table
+from sqlalchemy.dialects.postgresql import insert
+
+from app.sites.catalogue import CATALOGUE
+
+_METRICS = table(
+    "metrics",
+    column("name", Text),
+    column("unit", Text),
+    column("description", Text),
+    column("minimum", Double),
+    column("maximum", Double),
+    column("kind", Text),
+)
+
+
+def add_metrics(since: str) -> None:
+    """Add a column of `samples` and a row of `metrics` for each catalogue entry whose `since` this is."""
+    for metric in (entry for entry in CATALOGUE if entry.since == since):
+        op.execute(f'ALTER TABLE samples ADD COLUMN IF NOT EXISTS "{metric.name}" {metric.storage}')
+        row = {
+            "name": metric.name,
+            "unit": metric.unit,
+            "description": metric.description,
+            "minimum": metric.minimum,
+            "maximum": metric.maximum,
+            "kind": metric.kind,
+        }
+        statement = insert(_METRICS).values({name: bindparam(name, value) for name, value in row.items()})
+        op.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
