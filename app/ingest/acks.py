@@ -1,0 +1,118 @@
+"""Tells boxes what is committed, on `vigie/v1/{box}/ack`.
+
+A box registered with `ack` keeps each sample until it is named there, so an acknowledgement that gets lost
+costs a repeat, never a sample: while the broker is away they are dropped and counted, not kept.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import aiomqtt
+import msgspec
+
+from app.core.observability import ACKS_FAILED, ACKS_SENT, get_logger
+from app.core.settings import BrokerSettings
+from app.ingest.receipt import BoxAck
+
+_log = get_logger(__name__)
+_QUEUE = 1_000
+_AT_ONCE = 50
+# A box reads one message at a time into a small buffer: long lists are split.
+_SEQS_PER_MESSAGE = 500
+
+
+def messages_of(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
+    """The (topic, payload) messages that tell one box its news."""
+    longest = max(len(ack.seqs), len(ack.event_seqs), len(ack.rejected))
+    messages = []
+    for start in range(0, longest, _SEQS_PER_MESSAGE):
+        end = start + _SEQS_PER_MESSAGE
+        part = BoxAck(ack.seqs[start:end], ack.event_seqs[start:end], ack.rejected[start:end])
+        messages.append((f"vigie/v1/{box}/ack", msgspec.json.encode(part.payload())))
+    return messages
+
+
+class AckPublisher:
+    """Publishes acknowledgements in the background, over a broker connection of its own."""
+
+    def __init__(self, settings: BrokerSettings, *, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_QUEUE * _AT_ONCE)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._task = asyncio.create_task(self._run())
+
+    def tell(self, acks: Mapping[str, BoxAck]) -> None:
+        """Have these boxes told. Never waits: what does not fit is dropped and counted."""
+        for box, ack in acks.items():
+            for message in messages_of(box, ack):
+                try:
+                    self._queue.put_nowait(message)
+                except asyncio.QueueFull:
+                    ACKS_FAILED.inc()
+
+    async def stop(self, patience_s: float = 2.0) -> None:
+        """Publish what is waiting, for a while, and end."""
+        if self._task is None:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._queue.join(), patience_s)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        wait = 0.2
+        while True:
+            try:
+                async with self._client() as client:
+                    wait = 0.2
+                    await self._publish(client)
+            except (aiomqtt.MqttError, OSError) as error:
+                _log.warning("ack_connection_lost", error=str(error))
+                self._drop()
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 10.0)
+
+    def _client(self) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            self._settings.host,
+            self._settings.port,
+            username=self._settings.username,
+            password=self._settings.password.get_secret_value(),
+            identifier=self._client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=5,
+        )
+
+    async def _publish(self, client: aiomqtt.Client) -> None:
+        running: set[asyncio.Task[None]] = set()
+        while True:
+            topic, payload = await self._queue.get()
+            task = asyncio.create_task(self._send(client, topic, payload))
+            running.add(task)
+            if len(running) >= _AT_ONCE or self._queue.empty():
+                done, running = await asyncio.wait(running, return_when=asyncio.ALL_COMPLETED)
+                for finished in done:
+                    finished.result()
+
+    async def _send(self, client: aiomqtt.Client, topic: str, payload: bytes) -> None:
+        try:
+            await client.publish(topic, payload, qos=1, timeout=5)
+        except aiomqtt.MqttError:
+            ACKS_FAILED.inc()
+            raise
+        else:
+            ACKS_SENT.inc()
+        finally:
+            self._queue.task_done()
+
+    def _drop(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._queue.task_done()
+            ACKS_FAILED.inc()

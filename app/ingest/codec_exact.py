@@ -1,0 +1,124 @@
+"""The exact path of the telemetry codec: every check, each with its own reason.
+
+Owns the reasons why a telemetry message or one of its samples is refused. Takes exactly what the fast path in
+`app.ingest.codec` takes, with the same result, and whatever the fast path leaves to it. Pure: no database, no
+HTTP, no clock. Must not be clever: it is the definition that the fast path is tested against.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from app.core.reasons import RejectedError, Rejection, shown
+from app.core.strict_json import Json, check_texts, loads
+from app.ingest.codec_fields import (
+    a_number,
+    an_array,
+    an_instant,
+    an_integer,
+    an_object,
+    check_keys,
+    readable_seq,
+)
+from app.sites.catalogue import BY_NAME, COLUMNS, INDEX
+
+MAX_SAMPLES: Final = 1_000
+"""How many samples one message may have."""
+
+type Row = tuple[int, int | None, tuple[float | None, ...]]
+"""A sample: microseconds since the epoch, `seq`, and a value or None for each of `COLUMNS`."""
+
+_BOX_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SAMPLE: Final = ("seq", "time", "values")
+_SAMPLE_REQUIRED: Final = ("time", "values")
+
+
+class DecodedTelemetry(NamedTuple):
+    """What a telemetry message holds: the samples that can be taken, in order, and why the others cannot."""
+
+    samples: list[Row]
+    rejections: list[Rejection]
+
+
+def is_box_id(text: str) -> bool:
+    """Tell whether a text can be a box's id: 1 to 64 letters, digits, `_` and `-`."""
+    return _BOX_ID.fullmatch(text) is not None
+
+
+def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode a telemetry message: a sample, or a batch of them.
+
+    Each sample of a batch is taken or refused on its own; what cannot be read at all is one refusal without
+    index.
+    """
+    document: Json = None
+    try:
+        document = loads(payload)
+        message = an_object(document, "the message")
+        if "samples" not in message:
+            return DecodedTelemetry([_sample(message, now_us, max_future_us)], [])
+        check_texts(list(message))
+        check_keys(message, ("samples",), ("samples",), "a batch")
+        samples = _samples(message["samples"])
+    except RejectedError as error:
+        return DecodedTelemetry([], [error.rejection(seq=readable_seq(document))])
+    return _each(samples, now_us, max_future_us)
+
+
+def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
+    """Decode the body of HTTP ingest: `{"box": …, "samples": […]}`.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    message = an_object(loads(body), "the body")
+    check_texts(list(message))
+    check_keys(message, ("box", "samples"), ("box", "samples"), "the body")
+    box = message["box"]
+    if not isinstance(box, str):
+        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+    if not is_box_id(box):
+        raise RejectedError("invalid_box_id", f"box {shown(box)} is not 1 to 64 letters, digits, _ and -")
+    return box, _each(_samples(message["samples"]), now_us, max_future_us)
+
+
+def _samples(value: Json) -> list[Json]:
+    samples = an_array(value, "samples")
+    if not samples:
+        raise RejectedError("empty_batch", "samples is empty")
+    if len(samples) > MAX_SAMPLES:
+        raise RejectedError(
+            "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one message"
+        )
+    return samples
+
+
+def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode each sample of a batch, good or bad."""
+    decoded = DecodedTelemetry([], [])
+    for index, sample in enumerate(samples):
+        try:
+            decoded.samples.append(_sample(sample, now_us, max_future_us))
+        except RejectedError as error:
+            decoded.rejections.append(error.rejection(seq=readable_seq(sample), index=index))
+    return decoded
+
+
+def _sample(value: Json, now_us: int, max_future_us: int) -> Row:
+    sample = an_object(value, "the sample")
+    check_texts(sample)
+    check_keys(sample, _SAMPLE_REQUIRED, _SAMPLE, "a sample")
+    seq = an_integer(sample["seq"], "seq") if "seq" in sample else None
+    time_us = an_instant(sample["time"], now_us, max_future_us)
+    return time_us, seq, _values(an_object(sample["values"], "values"))
+
+
+def _values(values: dict[str, Json]) -> tuple[float | None, ...]:
+    if not values:
+        raise RejectedError("empty_values", "values is empty: leave the sample out")
+    row: list[float | None] = [None] * len(COLUMNS)
+    for name, value in values.items():
+        metric = BY_NAME.get(name)
+        if metric is None:
+            raise RejectedError("unknown_metric", f"{shown(name)} is not a metric: see the catalogue")
+        row[INDEX[name]] = a_number(value, f"values.{name}", metric.minimum, metric.maximum, metric.unit)
+    return tuple(row)

@@ -1,0 +1,183 @@
+"""The ingest role: takes batches from the source, has them committed, and only then acknowledges them.
+
+One consumer at a time works on a database: an advisory lock decides which. A second one stands by, and takes
+over when the first one's connection ends.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import asyncpg
+
+from app.core import observability as metrics
+from app.core.observability import get_logger
+from app.core.role import Role
+from app.ingest.acks import AckPublisher
+from app.ingest.intake import Intake, sort_messages
+from app.ingest.pipeline import Pipeline, is_transient
+from app.ingest.receipt import Receipt
+from app.ingest.registry import Registry
+from app.ingest.sources.base import Batch, Source
+from app.ingest.sources.factory import make_source
+from app.webhooks.outbox import wake
+
+_log = get_logger(__name__)
+# Any number will do, as long as every consumer of the database takes the same.
+_CONSUMER_LOCK = 7_309_021_175
+_STANDBY_S = 1.0
+
+
+class _LostError(Exception):
+    """The database connection is gone, and the consumer's lock with it."""
+
+
+class Consumer:
+    """One consumer: holds the lock, its connection, and a source."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._settings = role.settings
+        self._pipeline = Pipeline(Registry())
+        self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
+        self._seen = {"reconnects": 0, "malformed": 0, "stale_acks": 0}
+
+    async def run(self) -> None:
+        """Work until the role is told to stop; takes up again whatever ends in between."""
+        wait = self._settings.ingest.reconnect_min_s
+        while not self._role.stop.is_set():
+            try:
+                await self._hold_and_consume()
+                wait = self._settings.ingest.reconnect_min_s
+            except (_LostError, *_TRANSIENT) as error:
+                self._role.state = "waiting for the database"
+                _log.warning("database_lost", error=repr(error), again_in_s=round(wait, 2))
+                await self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
+                wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._role.stop.wait(), seconds)
+
+    async def _hold_and_consume(self) -> None:
+        connection = await self._role.database.connect()
+        try:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _CONSUMER_LOCK):
+                self._role.state = "standby"
+                await self._sleep(_STANDBY_S)
+                if self._role.stop.is_set():
+                    return
+            await self._consume(connection)
+        finally:
+            if not connection.is_closed():
+                # close() waits for the server, which may be what hangs.
+                connection.terminate()
+
+    async def _consume(self, connection: asyncpg.Connection) -> None:
+        source = make_source(self._settings)
+        self._seen = dict.fromkeys(self._seen, 0)
+        self._acks.start()
+        await source.start()
+        _log.info("consuming", source=self._settings.ingest.source)
+        try:
+            while (batch := await self._next(source)) is not None:
+                await self._commit(connection, batch)
+                source.acknowledge(batch)
+        finally:
+            await source.stop()
+            await self._acks.stop()
+            metrics.INGEST_CONNECTED.set(0)
+
+    async def _next(self, source: Source) -> Batch | None:
+        """The next batch; None when the role is told to stop."""
+        coming = asyncio.create_task(source.next_batch())
+        told = asyncio.create_task(self._role.stop.wait())
+        try:
+            while True:
+                self._observe(source)
+                await asyncio.wait({coming, told}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if told.done():
+                    return None
+                if coming.done():
+                    return coming.result()
+        finally:
+            coming.cancel()
+            told.cancel()
+
+    async def _commit(self, connection: asyncpg.Connection, batch: Batch) -> None:
+        now = datetime.now(UTC)
+        intake = self._sort(batch, now)
+        wait = self._settings.ingest.reconnect_min_s
+        while True:
+            try:
+                receipt = await self._pipeline.commit(connection, intake, now=now)
+                break
+            except _TRANSIENT as error:
+                if not is_transient(error):
+                    raise
+                if connection.is_closed():
+                    raise _LostError from error
+                # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
+                metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
+                _log.warning("batch_tried_again", error=repr(error), messages=len(batch))
+                self._role.state = "waiting for the database"
+                await self._sleep(wait)
+                wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+                if self._role.stop.is_set():
+                    raise _LostError from error
+        self._role.state = "consuming"
+        await self._after(connection, receipt)
+
+    def _sort(self, batch: Batch, now: datetime) -> Intake:
+        intake = sort_messages(
+            batch.topics,
+            batch.payloads,
+            retained=batch.retained,
+            poison=batch.poison,
+            now_us=round(now.timestamp() * 1_000_000),
+            max_future_us=round(self._settings.ingest.max_future_s * 1_000_000),
+        )
+        metrics.INGEST_MESSAGES.labels("telemetry").inc(
+            len(batch) - len(intake.events) - len(intake.statuses)
+        )
+        metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
+        metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
+        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads)))
+        return intake
+
+    async def _after(self, connection: asyncpg.Connection, receipt: Receipt) -> None:
+        receipt.count()
+        if self._settings.ingest.ack_enabled and receipt.acks:
+            self._acks.tell(receipt.acks)
+        if receipt.transitions:
+            # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
+            with suppress(*_TRANSIENT):
+                await wake(connection)
+
+    def _observe(self, source: Source) -> None:
+        counters = source.counters
+        metrics.INGEST_CONNECTED.set(int(source.connected))
+        self._role.state = "consuming" if source.connected else "waiting for the broker"
+        for name, counter in (
+            ("reconnects", metrics.INGEST_RECONNECTS),
+            ("malformed", metrics.INGEST_MALFORMED),
+            ("stale_acks", metrics.INGEST_STALE_ACKS),
+        ):
+            total = getattr(counters, name)
+            counter.inc(total - self._seen[name])
+            self._seen[name] = total
+
+
+_TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+async def ingest(role: Role) -> None:
+    """The work of `vigie ingest`."""
+    await Consumer(role).run()

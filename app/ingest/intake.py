@@ -1,0 +1,204 @@
+"""What came in, sorted: the first, pure part of the pipeline, the same for both doors.
+
+Messages of a batch become samples, events, statuses and refusals, each still with the id of its box as the
+sender wrote it. Whether that box exists is the next part's question. No database, no clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.core.reasons import Rejection
+from app.ingest.codec import Row, decode_singles, decode_telemetry, parse_topic
+from app.ingest.codec_messages import Event, Status, decode_event, decode_status
+
+
+class Sent(NamedTuple):
+    """One message of a batch, as it came. `topic` is None at the HTTP door."""
+
+    topic: str | None
+    payload: bytes
+
+
+class Turned(NamedTuple):
+    """One refusal: which message, whose, why, and the part of the payload that is concerned."""
+
+    origin: int
+    box: str | None
+    rejection: Rejection
+    part: bytes
+
+
+@dataclass(slots=True)
+class Intake:
+    """A sorted batch. `origins` are indexes into `messages`.
+
+    Attributes:
+        door: "mqtt" or "http".
+        messages: what came.
+        boxes, rows, origins: the samples: box id, (time µs, seq, values), message; parallel lists.
+        events: (box id, event, message).
+        statuses: (box id, status, message), in order of arrival.
+        turned: what was refused so far.
+        organisation_id: whose key the HTTP caller used: what is refused without a known box is shown to it.
+        limit: the only organisation whose boxes may be written to; None for the broker's door, where the
+            broker has checked whose topic it is, and for administrators.
+    """
+
+    door: str
+    messages: Sequence[Sent]
+    boxes: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
+    events: list[tuple[str, Event, int]] = field(default_factory=list)
+    statuses: list[tuple[str, Status, int]] = field(default_factory=list)
+    turned: list[Turned] = field(default_factory=list)
+    organisation_id: UUID | None = None
+    limit: UUID | None = None
+
+    def only(self, origins: range) -> "Intake":
+        """The part of the batch that came in these messages: to find the one that the database refuses."""
+        picked = [index for index, origin in enumerate(self.origins) if origin in origins]
+        return Intake(
+            door=self.door,
+            messages=self.messages,
+            boxes=[self.boxes[index] for index in picked],
+            rows=[self.rows[index] for index in picked],
+            origins=[self.origins[index] for index in picked],
+            events=[entry for entry in self.events if entry[2] in origins],
+            statuses=[entry for entry in self.statuses if entry[2] in origins],
+            turned=[entry for entry in self.turned if entry.origin in origins],
+            organisation_id=self.organisation_id,
+            limit=self.limit,
+        )
+
+
+class _RawBatch(msgspec.Struct):
+    samples: list[msgspec.Raw]
+
+
+_raw_batch: Final = msgspec.json.Decoder(_RawBatch)
+_KNOWN_TOPICS: Final[dict[str, tuple[str, str] | None]] = {}
+_KNOWN_LIMIT: Final = 200_000
+
+
+def _route(topic: str) -> tuple[str, str] | None:
+    """The box and kind of a topic. Fleets repeat their topics: the answers are kept, up to a limit."""
+    if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
+        _KNOWN_TOPICS.clear()
+    answer = _KNOWN_TOPICS[topic] = parse_topic(topic)
+    return answer
+
+
+def sort_messages(
+    topics: Sequence[str],
+    payloads: Sequence[bytes],
+    *,
+    retained: Sequence[int] = (),
+    poison: Sequence[bytes] = (),
+    now_us: int,
+    max_future_us: int,
+) -> Intake:
+    """Sort a batch of MQTT messages.
+
+    Args:
+        topics: one per message.
+        payloads: one per message.
+        retained: indexes of messages that the broker had kept.
+        poison: packets that no MQTT codec could read.
+        now_us: the time of arrival (µs since the epoch).
+        max_future_us: how far a sample's time may lie ahead of it.
+    """
+    intake = Intake("mqtt", list(map(Sent, topics, payloads)))
+    kept = frozenset(retained)
+    quick: list[int] = []
+    boxes: list[str] = []
+    for origin, topic in enumerate(topics):
+        route = _KNOWN_TOPICS[topic] if topic in _KNOWN_TOPICS else _route(topic)
+        if route is not None and route[1] == "telemetry" and origin not in kept:
+            quick.append(origin)
+            boxes.append(route[0])
+        else:
+            _sort_other(
+                intake, origin, route, is_retained=origin in kept, now_us=now_us, max_future_us=max_future_us
+            )
+    rows = decode_singles([payloads[origin] for origin in quick], now_us, max_future_us)
+    for box, origin, row in zip(boxes, quick, rows, strict=True):
+        if row is None:
+            add_telemetry(intake, box, origin, now_us=now_us, max_future_us=max_future_us)
+        else:
+            intake.boxes.append(box)
+            intake.rows.append(row)
+            intake.origins.append(origin)
+    for packet in poison:
+        origin = len(intake.messages)
+        intake.messages = [*intake.messages, Sent(None, packet)]
+        rejection = Rejection(
+            "malformed_packet", "An MQTT packet that could not be read came again and again"
+        )
+        intake.turned.append(Turned(origin, None, rejection, packet))
+    return intake
+
+
+def add_telemetry(intake: Intake, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
+    """Sort one telemetry message that is a batch, or bad, or written in an unusual way."""
+    payload = intake.messages[origin].payload
+    decoded = decode_telemetry(payload, now_us, max_future_us)
+    add_decoded(intake, box, origin, decoded.samples, decoded.rejections)
+
+
+def add_decoded(
+    intake: Intake, box: str, origin: int, samples: Sequence[Row], rejections: Sequence[Rejection]
+) -> None:
+    """Add what a message was decoded to."""
+    intake.boxes.extend([box] * len(samples))
+    intake.rows.extend(samples)
+    intake.origins.extend([origin] * len(samples))
+    if not rejections:
+        return
+    payload = intake.messages[origin].payload
+    indexed = any(rejection.index is not None for rejection in rejections) and b'"samples"' in payload
+    parts = _raw_batch.decode(payload).samples if indexed else []
+    for rejection in rejections:
+        part = payload if rejection.index is None or not parts else bytes(parts[rejection.index])
+        intake.turned.append(Turned(origin, box, rejection, part))
+
+
+def _sort_other(
+    intake: Intake,
+    origin: int,
+    route: tuple[str, str] | None,
+    *,
+    is_retained: bool,
+    now_us: int,
+    max_future_us: int,
+) -> None:
+    payload = intake.messages[origin].payload
+    if route is None:
+        rejection = Rejection(
+            "topic", "No box publishes on this topic: vigie/v1/{box}/telemetry, event or status"
+        )
+        intake.turned.append(Turned(origin, None, rejection, payload))
+        return
+    box, kind = route
+    if kind == "status":
+        status = decode_status(payload)
+        if isinstance(status, Rejection):
+            intake.turned.append(Turned(origin, box, status, payload))
+        else:
+            intake.statuses.append((box, status, origin))
+    elif kind not in {"telemetry", "event"}:
+        rejection = Rejection("topic", "Nothing is taken in from this topic")
+        intake.turned.append(Turned(origin, box, rejection, payload))
+    elif is_retained:
+        rejection = Rejection("retained_message", "Publish telemetry and events without the retain flag")
+        intake.turned.append(Turned(origin, box, rejection, payload))
+    else:
+        event = decode_event(payload, now_us, max_future_us)
+        if isinstance(event, Rejection):
+            intake.turned.append(Turned(origin, box, event, payload))
+        else:
+            intake.events.append((box, event, origin))

@@ -1,0 +1,259 @@
+"""The way of a batch, from messages to a commit: **read this file first**.
+
+    sorted messages (app.ingest.intake, pure)
+      └▶ one transaction:
+           refresh    the registry of boxes, sites and rules, if its version has moved
+           resolve    whose samples are these? unknown boxes and too old samples are refused
+           lock       the state rows of the boxes concerned, in the order of their keys
+           store      samples into the hypertable; repeats and conflicts are told apart
+           evaluate   the rules of each box's site over what is new (pure)
+           remember   latest values and rule states
+           alerts     what fired and resolved, with its outbox entries
+           events     what boxes recognised themselves
+           statuses   online, offline, firmware, battery, signal
+           quarantine what was refused, with its reason
+           totals     how much was stored, repeated, contradicted, refused, late
+      └▶ commit
+      └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
+
+Both doors, MQTT and HTTP, call `Pipeline.commit`. It returns what happened; nothing is acknowledged here. A
+batch that the database refuses is halved until the message at fault is found: that one goes to quarantine,
+and all others are stored.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from app.alerts.recorder import record
+from app.core.database import RawConnection
+from app.core.ids import new_id
+from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.core.reasons import Rejection
+from app.ingest.intake import Intake, Turned
+from app.ingest.receipt import Receipt
+from app.ingest.registry import Registry
+from app.ingest.work import Work
+from app.observations.events import EventRow, store_events
+from app.observations.quarantine import Refused, quarantine
+from app.observations.states import advance, lock_states, save_states
+from app.observations.totals import Totals, add_totals
+from app.observations.writer import SampleRow, prepare, write_samples
+from app.rules.evaluator import evaluate_box
+from app.sites.status import StatusRow, store_statuses
+
+_log = get_logger(__name__)
+
+_UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
+
+
+async def _resolve(work: Work) -> None:
+    """Find the box of each sample, event and status; refuse what has none, or is older than is kept."""
+    find = work.find
+    intake = work.intake
+    now_us = work.now_us
+    for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
+        box = find(box_id)
+        if box is None:
+            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]))
+            continue
+        retention = work.registry.retention_us(box.site_id)
+        if retention is not None and row[0] < now_us - retention:
+            detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
+            work.refuse(origin, box_id, Rejection("time_too_old", detail, row[1]))
+            continue
+        work.samples.append(SampleRow(box.key, *row))
+        work.sample_boxes.append(box)
+    for box_id, event, origin in intake.events:
+        box = find(box_id)
+        if box is None:
+            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, event.seq))
+        else:
+            work.events.append((box, event))
+    for box_id, status, origin in intake.statuses:
+        box = find(box_id)
+        if box is None:
+            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
+        else:
+            work.statuses[box.key] = StatusRow(status.state, status.firmware, status.battery, status.rssi)
+
+
+async def _lock(work: Work) -> None:
+    if work.samples:
+        work.memories = await lock_states(work.connection, {row.box_key for row in work.samples})
+        # Whoever takes a rule away locks the same rows: once we hold them, what it committed is to be seen.
+        await work.registry.refresh(work.connection)
+
+
+async def _store(work: Work) -> None:
+    outcome = await write_samples(work.connection, work.samples)
+    work.outcome = outcome
+    old = {*outcome.duplicates, *outcome.conflicts}
+    for index, (row, box) in enumerate(zip(work.samples, work.sample_boxes, strict=True)):
+        if index not in old:
+            work.fresh.setdefault(box.key, []).append((row.time_us, row.values))
+            work.sites[box.key] = box.site_id
+
+
+async def _evaluate(work: Work) -> None:
+    """Rules see only what is new: a repeat changes no state."""
+    for key, samples in work.fresh.items():
+        memory = work.memories.get(key)
+        if memory is None:  # The box is being purged: its samples go with it.
+            continue
+        rules = work.registry.rules_of(work.sites[key])
+        transitions, changed = evaluate_box(rules, memory.rules, memory.latest, samples, key, new_id)
+        work.transitions.extend(transitions)
+        memory.changed |= changed
+
+
+async def _remember(work: Work) -> None:
+    for key, samples in work.fresh.items():
+        memory = work.memories.get(key)
+        if memory is not None:
+            work.late += advance(memory, samples)
+    await save_states(work.connection, work.memories)
+
+
+async def _alerts(work: Work) -> None:
+    if work.transitions:
+        names = {box.key: box.id for box in work.sample_boxes}
+        await record(work.connection, work.transitions, boxes=names, now=work.now)
+
+
+async def _events(work: Work) -> None:
+    rows = [
+        EventRow(
+            box.key,
+            box.organisation_id,
+            event.time_us,
+            event.type,
+            event.seq,
+            event.candidates,
+            event.level_db,
+            event.clock_error_ms,
+        )
+        for box, event in work.events
+    ]
+    work.new_events = await store_events(work.connection, rows, now=work.now)
+
+
+async def _statuses(work: Work) -> None:
+    await store_statuses(work.connection, work.statuses, now=work.now)
+
+
+async def _quarantine(work: Work) -> None:
+    refused = []
+    for turned in work.turned:
+        box = None if turned.box is None else work.find(turned.box)
+        refused.append(
+            Refused(
+                work.organisation_id if box is None else box.organisation_id,
+                turned.box,
+                turned.rejection.code,
+                turned.rejection.detail,
+                work.intake.messages[turned.origin].topic,
+                turned.part,
+            )
+        )
+    await quarantine(work.connection, refused, door=work.intake.door, now=work.now)
+
+
+async def _totals(work: Work) -> None:
+    outcome = work.outcome
+    totals = Totals(
+        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
+    )
+    await add_totals(work.connection, totals, door=work.intake.door, now=work.now)
+
+
+STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
+    ("resolve", _resolve),
+    ("lock", _lock),
+    ("store", _store),
+    ("evaluate", _evaluate),
+    ("remember", _remember),
+    ("alerts", _alerts),
+    ("events", _events),
+    ("statuses", _statuses),
+    ("quarantine", _quarantine),
+    ("totals", _totals),
+)
+
+_TIMERS: Final = {name: INGEST_STEP.labels(name) for name, _ in (("refresh", None), *STEPS, ("commit", None))}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether a batch that failed so may succeed when it is tried again as it is."""
+    if isinstance(error, asyncpg.PostgresError):
+        # Connection, resources (a full disk), intervention, system, deadlocks, locks, transaction state.
+        return (error.sqlstate or "")[:2] in {"08", "53", "57", "58", "40", "55", "25"}
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+
+
+class Pipeline:
+    """The second part of the way: takes a sorted batch, and commits it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
+        """Store a batch in one transaction, and say what became of it.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` accepts; nothing of the
+                batch is stored, and it can be given again.
+        """
+        try:
+            return await self._attempt(connection, intake, now)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            INGEST_RETRIES.labels("bisected").inc()
+            _log.warning("batch_refused_by_database", messages=len(intake.messages), error=repr(error))
+            return await self._bisect(connection, intake, now, range(len(intake.messages)), error)
+
+    async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
+        await prepare(connection)
+        began = time.perf_counter()
+        async with connection.transaction():
+            await self.registry.refresh(connection)
+            work = Work(connection, self.registry, intake, now)
+            _TIMERS["refresh"].observe(time.perf_counter() - began)
+            for name, step in STEPS:
+                began = time.perf_counter()
+                await step(work)
+                _TIMERS[name].observe(time.perf_counter() - began)
+            began = time.perf_counter()
+        _TIMERS["commit"].observe(time.perf_counter() - began)
+        return work.receipt()
+
+    async def _bisect(
+        self, connection: RawConnection, intake: Intake, now: datetime, origins: range, cause: Exception
+    ) -> Receipt:
+        """Store what can be stored of the messages in a range, and quarantine the message at fault."""
+        if len(origins) > 1:
+            middle = len(origins) // 2
+            receipt = await self._half(connection, intake, now, origins[:middle])
+            receipt.add(await self._half(connection, intake, now, origins[middle:]))
+            return receipt
+        (origin,) = origins
+        payload = intake.messages[origin].payload
+        boxes = [box for box, at in zip(intake.boxes, intake.origins, strict=True) if at == origin]
+        rejection = Rejection("storage_refused", f"The database refused it: {cause}"[:400])
+        turned = Turned(origin, boxes[0] if boxes else None, rejection, payload)
+        refused = Intake(intake.door, intake.messages, turned=[turned])
+        return await self._attempt(connection, refused, now)
+
+    async def _half(
+        self, connection: RawConnection, intake: Intake, now: datetime, origins: range
+    ) -> Receipt:
+        try:
+            return await self._attempt(connection, intake.only(origins), now)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return await self._bisect(connection, intake, now, origins, error)

@@ -1,0 +1,82 @@
+"""What became of a committed batch: for the HTTP answer, the boxes' acknowledgements, and the counters."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core import observability as metrics
+from app.ingest.intake import Turned
+
+
+@dataclass(slots=True)
+class BoxAck:
+    """What one box is told: which `seq`s are committed, which events', and which were refused and why."""
+
+    seqs: list[int] = field(default_factory=list)
+    event_seqs: list[int] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+    def payload(self) -> dict[str, Any]:
+        """The message on the box's `ack` topic; lists that are empty are left out."""
+        lists = {"seqs": self.seqs, "event_seqs": self.event_seqs, "rejected": self.rejected}
+        return {name: entries for name, entries in lists.items() if entries}
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The outcome of a batch, after its commit.
+
+    Attributes:
+        door: "mqtt" or "http".
+        stored: new samples.
+        duplicate: exact repeats.
+        conflict: stored identities with other values.
+        late: samples older than what was known of each of their metrics.
+        new_events: types of the events stored.
+        repeated_events: how many events repeat a stored identity.
+        turned: what was refused.
+        transitions: (state, severity) of the alerts that fired or resolved.
+        acks: for each box registered with `ack`, what to tell it.
+    """
+
+    door: str
+    stored: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    late: int = 0
+    new_events: list[str] = field(default_factory=list)
+    repeated_events: int = 0
+    turned: list[Turned] = field(default_factory=list)
+    transitions: list[tuple[str, str]] = field(default_factory=list)
+    acks: dict[str, BoxAck] = field(default_factory=dict)
+
+    def add(self, other: "Receipt") -> None:
+        """Add the outcome of another part of the same batch."""
+        self.stored += other.stored
+        self.duplicate += other.duplicate
+        self.conflict += other.conflict
+        self.late += other.late
+        self.new_events += other.new_events
+        self.repeated_events += other.repeated_events
+        self.turned += other.turned
+        self.transitions += other.transitions
+        for box, ack in other.acks.items():
+            mine = self.acks.setdefault(box, BoxAck())
+            mine.seqs += ack.seqs
+            mine.event_seqs += ack.event_seqs
+            mine.rejected += ack.rejected
+
+    def count(self) -> None:
+        """Add the outcome to the process's Prometheus counters. Once per batch, after its commit."""
+        metrics.INGEST_BATCHES.labels(self.door).inc()
+        metrics.SAMPLES_STORED.labels(self.door).inc(self.stored)
+        metrics.SAMPLES_DUPLICATE.labels(self.door).inc(self.duplicate)
+        metrics.SAMPLES_CONFLICT.labels(self.door).inc(self.conflict)
+        metrics.SAMPLES_LATE.labels(self.door).inc(self.late)
+        metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
+        for kind, number in Counter(self.new_events).items():
+            metrics.EVENTS_STORED.labels(kind).inc(number)
+        for code, number in Counter(turned.rejection.code for turned in self.turned).items():
+            metrics.QUARANTINED.labels(self.door, code).inc(number)
+        for (state, severity), number in Counter(self.transitions).items():
+            metrics.ALERT_TRANSITIONS.labels(state, severity).inc(number)

@@ -1,0 +1,1 @@
+"""Sources of messages, behind one interface: see ``base``."""

@@ -1,0 +1,96 @@
+"""A batch while the pipeline works on it: what each step has found for those after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from app.core.database import RawConnection
+from app.core.reasons import Rejection
+from app.ingest.codec_messages import Event
+from app.ingest.intake import Intake, Turned
+from app.ingest.receipt import BoxAck, Receipt
+from app.ingest.registry import BoxEntry, Registry
+from app.observations.states import BoxMemory
+from app.observations.writer import SampleRow, WriteOutcome
+from app.rules.evaluator import Transition
+from app.sites.status import StatusRow
+
+
+@dataclass(slots=True)
+class Work:
+    """One batch under way. Filled from top to bottom."""
+
+    connection: RawConnection
+    registry: Registry
+    intake: Intake
+    now: datetime
+    organisation_id: UUID | None = None
+    now_us: int = 0
+    turned: list[Turned] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
+    sample_boxes: list[BoxEntry] = field(default_factory=list)
+    events: list[tuple[BoxEntry, Event]] = field(default_factory=list)
+    statuses: dict[int, StatusRow] = field(default_factory=dict)
+    memories: Mapping[int, BoxMemory] = field(default_factory=dict)
+    outcome: WriteOutcome = field(default_factory=WriteOutcome)
+    fresh: dict[int, list[tuple[int, tuple[float | None, ...]]]] = field(default_factory=dict)
+    sites: dict[int, UUID] = field(default_factory=dict)
+    late: int = 0
+    transitions: list[Transition] = field(default_factory=list)
+    new_events: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.organisation_id = self.intake.organisation_id
+        self.now_us = round(self.now.timestamp() * 1_000_000)
+        self.turned = list(self.intake.turned)
+
+    def find(self, box_id: str) -> BoxEntry | None:
+        """The registered box of this id, if the sender may write to it."""
+        box = self.registry.boxes.get(box_id)
+        limit = self.intake.limit
+        return box if box is None or limit is None or box.organisation_id == limit else None
+
+    def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
+        """Refuse something that was readable."""
+        self.turned.append(Turned(origin, box, rejection, self.intake.messages[origin].payload))
+
+    def receipt(self) -> Receipt:
+        """Sum up, once the transaction is committed."""
+        new = set(self.new_events)
+        return Receipt(
+            door=self.intake.door,
+            stored=self.outcome.stored,
+            duplicate=len(self.outcome.duplicates),
+            conflict=len(self.outcome.conflicts),
+            late=self.late,
+            new_events=[event.type for index, (_, event) in enumerate(self.events) if index in new],
+            repeated_events=len(self.events) - len(new),
+            turned=self.turned,
+            transitions=[
+                (found.kind, "none" if found.rule is None else found.rule.severity)
+                for found in self.transitions
+            ],
+            acks=self._acks(),
+        )
+
+    def _acks(self) -> dict[str, BoxAck]:
+        """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
+        acks: dict[str, BoxAck] = {}
+        conflicts = set(self.outcome.conflicts)
+        for index, (row, box) in enumerate(zip(self.samples, self.sample_boxes, strict=True)):
+            if box.ack and row.seq is not None:
+                ack = acks.setdefault(box.id, BoxAck())
+                if index in conflicts:
+                    ack.rejected.append({"seq": row.seq, "code": "conflict"})
+                else:
+                    ack.seqs.append(row.seq)
+        for box, event in self.events:
+            if box.ack and event.seq is not None:
+                acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
+        for turned in self.turned:
+            known = None if turned.box is None else self.find(turned.box)
+            if known is not None and known.ack and turned.rejection.seq is not None:
+                entry = {"seq": turned.rejection.seq, "code": turned.rejection.code}
+                acks.setdefault(known.id, BoxAck()).rejected.append(entry)
+        return acks

@@ -1,0 +1,1 @@
+"""Samples, latest values, events and quarantine: how they are written and read."""

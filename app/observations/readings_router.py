@@ -1,0 +1,155 @@
+"""REST for what was measured: latest values and series, raw or in buckets of time."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query
+
+from app.core.auth import Principal, requires
+from app.core.fields import InstantParameter
+from app.core.ids import parse_id
+from app.core.instants import from_datetime, to_datetime
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.web import Reads
+from app.observations import reads
+from app.observations.reads import Measured
+from app.observations.schemas import BucketedReading, BucketedReadings, Latest, Reading, Readings
+from app.observations.series import Bucket, as_stored, check_range, coverage, metric_named
+from app.sites import box_repository
+from app.sites.catalogue import BY_NAME, Metric
+
+router: Final = APIRouter(prefix="/v1", tags=["Readings"])
+Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+
+_MAX_POINTS: Final = 10_000
+_DEFAULT_POINTS: Final = 1_000
+_RAW: Final = "readings"
+_BUCKETS: Final = "buckets"
+
+
+def _latest(box: str, latest: Mapping[str, list[Any]]) -> Latest:
+    # A metric that a newer version knew is not shown by an older one: it has neither unit nor bounds here.
+    known = {name: entry for name, entry in latest.items() if name in BY_NAME}
+    times = {name: to_datetime(micros) for name, (_, micros) in known.items()}
+    return Latest(
+        box=box,
+        time=max(times.values(), default=None),
+        values={name: as_stored(BY_NAME[name], float(value)) for name, (value, _) in known.items()},
+        times=times,
+    )
+
+
+@router.get(
+    "/boxes/{box}/latest",
+    operation_id="get_box_latest",
+    summary="Newest values of a box",
+    responses=documented(401, 403, 404),
+)
+async def get_box_latest(box: str, principal: Reader, session: Reads) -> Latest:
+    """The newest value of each metric that the box ever sent, by measurement time."""
+    found = await box_repository.get_box(session, box, principal.visible())
+    return _latest(found.id, await reads.latest_of_box(session, found.key))
+
+
+@router.get(
+    "/sites/{site_id}/latest",
+    operation_id="list_site_latest",
+    summary="Newest values of a site's boxes",
+    responses=documented(401, 403, 404, 422),
+)
+async def list_site_latest(
+    site_id: str, principal: Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[Latest]:
+    """The same for each box of a site, in the order of their ids."""
+    identifier = parse_id(site_id, "site")
+    rows = await reads.latest_of_site(session, identifier, principal.visible(), cursor, limit)
+    page, following = cut(rows, limit, lambda row: encode_cursor(reads.SITE_LATEST, row[0]))
+    return Page(data=[_latest(box, latest) for box, latest in page], next=following)
+
+
+@router.get(
+    "/boxes/{box}/readings",
+    operation_id="get_box_readings",
+    summary="A series of a box",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_box_readings(
+    box: str,
+    principal: Reader,
+    session: Reads,
+    *,
+    metric: Annotated[str, Query(max_length=64, description="A metric of the catalogue", examples=["pm2_5"])],
+    from_: Annotated[
+        InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+    ] = None,
+    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    bucket: Annotated[
+        str | None,
+        Query(max_length=16, description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values"),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
+    cursor: Cursor = None,
+) -> Readings | BucketedReadings:
+    """Values of one metric, ascending in time.
+
+    With `bucket`, mean, lowest and highest value, count and coverage of each bucket. Decibels are averaged by
+    energy. Buckets of days and weeks keep to the midnights of the site's time zone, all others to UTC's. A
+    range may give 10,000 buckets at most.
+    """
+    entry = metric_named(metric)
+    width = None if bucket is None else Bucket.parse(bucket)
+    first, last = check_range(from_, to, datetime.now(UTC))
+    if width is not None:
+        width.check_span(first, last)
+    measured = await reads.get_measured(session, box, principal.visible())
+    if width is not None:
+        start = first if cursor is None else max(first, reads.cursor_time(_BUCKETS, cursor))
+        return await _bucketed(session, measured, entry, width, first=start, last=last, limit=limit)
+    # A time is there once: what follows a cursor is what is later, by at least a microsecond.
+    start = first if cursor is None else max(first, reads.cursor_time(_RAW, cursor))
+    rows = await reads.readings(session, measured.key, entry, first=start, last=last, limit=limit)
+    page, following = cut(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
+    points = [Reading(time=time, value=value) for time, value in page]
+    return Readings(box=measured.id, metric=entry.name, unit=entry.unit, points=points, next=following)
+
+
+async def _bucketed(
+    session: Reads,
+    box: Measured,
+    metric: Metric,
+    bucket: Bucket,
+    *,
+    first: datetime,
+    last: datetime,
+    limit: int,
+) -> BucketedReadings:
+    zone = ZoneInfo(box.timezone)
+    rows = await reads.bucketed(session, box, metric, bucket, first=first, last=last, limit=limit)
+    # The cursor is where the last bucket ends: the next page begins on a boundary, and cuts none in two.
+    page, following = cut(
+        rows, limit, lambda row: encode_cursor(_BUCKETS, from_datetime(bucket.end_of(row[0], zone)))
+    )
+    return BucketedReadings(
+        box=box.id,
+        metric=metric.name,
+        unit=metric.unit,
+        bucket=bucket.text,
+        timezone=box.timezone if bucket.local else "UTC",
+        points=[
+            BucketedReading(
+                time=start,
+                avg=as_stored(metric, mean),
+                min=lowest,
+                max=highest,
+                count=count,
+                coverage=coverage(
+                    count, (bucket.end_of(start, zone) - start).total_seconds(), box.interval_s
+                ),
+            )
+            for start, mean, lowest, highest, count in page
+        ],
+        next=following,
+    )

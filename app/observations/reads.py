@@ -1,0 +1,177 @@
+"""Queries on samples, latest values and events.
+
+Columns are named by the catalogue alone, never by what a client sent. Nothing is decided here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import eq, ge, lt
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import InvalidError, NotFoundError
+from app.core.instants import to_datetime
+from app.core.pagination import decode_cursor
+from app.observations.models import SAMPLES, BoxState, Event
+from app.observations.series import Bucket
+from app.sites import box_repository
+from app.sites.catalogue import Metric
+from app.sites.models import Box, Site
+
+EVENTS = "events"
+SITE_LATEST = "site_latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A box, as far as its readings need it."""
+
+    key: int
+    id: str
+    interval_s: int
+    timezone: str
+
+
+async def get_measured(session: AsyncSession, identifier: str, visible: UUID | None) -> Measured:
+    """A box with its site's time zone (NotFoundError)."""
+    box = await box_repository.get_box(session, identifier, visible)
+    timezone = (await session.scalars(select(Site.timezone).where(Site.id == box.site_id))).one()
+    return Measured(box.key, box.id, box.interval_s, timezone)
+
+
+async def latest_of_box(session: AsyncSession, key: int) -> dict[str, list[Any]]:
+    """{metric: [value, µs since the epoch]} of one box."""
+    return await session.scalar(select(BoxState.latest).where(BoxState.box_key == key)) or {}
+
+
+async def latest_of_site(
+    session: AsyncSession, site_id: UUID, visible: UUID | None, cursor: str | None, limit: int
+) -> Sequence[Row[str, dict[str, list[Any]]]]:
+    """The same for the boxes of a site, with their ids, one more than `limit` (NotFoundError)."""
+    site = select(Site.id).where(Site.id == site_id)
+    if visible is not None:
+        site = site.where(Site.organisation_id == visible)
+    if await session.scalar(site) is None:
+        raise NotFoundError("site", site_id)
+    statement = (
+        select(Box.id, BoxState.latest)
+        .join(BoxState, BoxState.box_key == Box.key)
+        .where(Box.site_id == site_id, Box.deleted_at.is_(None))
+    )
+    if cursor is not None:
+        (last,) = decode_cursor(SITE_LATEST, cursor, str)
+        statement = statement.where(Box.id > last)
+    return (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
+
+
+def cursor_time(kind: str, cursor: str) -> datetime:
+    """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
+    (micros,) = decode_cursor(kind, cursor, int)
+    try:
+        return to_datetime(micros)
+    except OverflowError:
+        raise InvalidError("The cursor is not one that this series gave.", code="invalid_cursor") from None
+
+
+def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
+    """A value of a column as its shortest decimal: through text, in which 12.4 is 12.4."""
+    return cast(cast(column, Text), Double) if metric.storage == "real" else column
+
+
+def _within(key: int, column: Column[Any], first: datetime, last: datetime) -> list[ColumnElement[bool]]:
+    return [
+        SAMPLES.c.box_key == key,
+        SAMPLES.c.time >= first,
+        SAMPLES.c.time < last,
+        column.is_not(None),
+    ]
+
+
+async def readings(
+    session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
+) -> Sequence[Row[datetime, float]]:
+    """(time, value) from `first` on, before `last`, ascending, one more than `limit`."""
+    column = SAMPLES.c[metric.name]
+    statement = (
+        select(SAMPLES.c.time, _shortest(column, metric))
+        .where(*_within(key, column, first, last))
+        .order_by(SAMPLES.c.time)
+        .limit(limit + 1)
+    )
+    return (await session.execute(statement)).all()
+
+
+async def bucketed(
+    session: AsyncSession,
+    box: Measured,
+    metric: Metric,
+    bucket: Bucket,
+    *,
+    first: datetime,
+    last: datetime,
+    limit: int,
+) -> Sequence[Row[datetime, float, float, float, int]]:
+    """(start, mean, lowest, highest, count) of each bucket with a value, one more than `limit`."""
+    column = SAMPLES.c[metric.name]
+    value = cast(column, Double)
+    mean: ColumnElement[float] = func.avg(value)
+    if metric.kind == "level":
+        mean = literal(10.0) * func.log(func.avg(func.power(literal(10.0), value / literal(10.0))))
+    zone = (box.timezone,) if bucket.local else ()
+    statement = (
+        select(
+            func.time_bucket(bucket.width, SAMPLES.c.time, *zone).label("bucket"),
+            mean,
+            _shortest(func.min(column), metric),
+            _shortest(func.max(column), metric),
+            func.count(),
+        )
+        .where(*_within(box.key, column, first, last))
+        .group_by(text("bucket"))
+        .order_by(text("bucket"))
+        .limit(limit + 1)
+    )
+    return (await session.execute(statement)).all()
+
+
+Wanted = tuple[Any, Callable[[Any, Any], Any], Any]
+"""A value, how a column must compare with it, and the column; None asks nothing."""
+
+
+def conditions(wanted: Iterable[Wanted]) -> list[ColumnElement[bool]]:
+    """The conditions whose values are given."""
+    return [compare(column, value) for value, compare, column in wanted if value is not None]
+
+
+async def list_events(
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    box_key: int | None = None,
+    site: UUID | None = None,
+    kind: str | None = None,
+    first: datetime | None = None,
+    last: datetime | None = None,
+) -> Sequence[Row[Event, str, UUID]]:
+    """Events with their box's id and site, the newest arrival first, one more than `limit`."""
+    statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
+    statement = statement.where(Box.deleted_at.is_(None))
+    wanted: tuple[Wanted, ...] = (
+        (visible, eq, Event.organisation_id),
+        (box_key, eq, Event.box_key),
+        (site, eq, Box.site_id),
+        (kind, eq, Event.type),
+        (first, ge, Event.time),
+        (last, lt, Event.time),
+    )
+    statement = statement.where(*conditions(wanted))
+    if cursor is not None:
+        (before,) = decode_cursor(EVENTS, cursor, UUID)
+        statement = statement.where(Event.id < before)
+    return (await session.execute(statement.order_by(Event.id.desc()).limit(limit + 1))).all()

@@ -1,0 +1,12 @@
+"""All REST routes of this room, for the composition root."""
+
+from typing import Final
+
+from app.observations import events_router, quarantine_router, readings_router, totals_router
+
+routers: Final = (
+    readings_router.router,
+    events_router.router,
+    quarantine_router.router,
+    totals_router.router,
+)

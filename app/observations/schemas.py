@@ -1,0 +1,114 @@
+"""The shapes of readings, events and quarantine on the wire."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Latest(BaseModel):
+    """The newest value of each metric of a box."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "box": "box-0001",
+                    "time": "2026-11-24T10:00:00Z",
+                    "values": {"pm2_5": 12.4, "laeq": 58.3},
+                    "times": {"pm2_5": "2026-11-24T10:00:00Z", "laeq": "2026-11-24T09:59:00Z"},
+                }
+            ]
+        }
+    )
+
+    box: str
+    time: datetime | None = Field(description="The newest of the times; null before the first sample")
+    values: dict[str, float] = Field(description="By metric")
+    times: dict[str, datetime] = Field(description="By metric: when its value was measured")
+
+
+class Reading(BaseModel):
+    """One value of one metric."""
+
+    time: datetime
+    value: float
+
+
+class BucketedReading(BaseModel):
+    """What was measured in one bucket of time."""
+
+    time: datetime = Field(description="When the bucket begins")
+    avg: float = Field(description="Mean of the values; of decibels, the mean of the energy")
+    min: float
+    max: float
+    count: int = Field(description="How many values there are")
+    coverage: float = Field(description="Percent of the values that the box's interval lets expect")
+
+
+class Readings(BaseModel):
+    """A page of a series, ascending in time."""
+
+    box: str
+    metric: str
+    unit: str
+    points: list[Reading]
+    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+
+
+class BucketedReadings(BaseModel):
+    """A page of a series in buckets, ascending in time. Buckets without a value are left out."""
+
+    box: str
+    metric: str
+    unit: str
+    bucket: str = Field(examples=["15m"])
+    timezone: str = Field(description="Whose midnights the buckets keep to", examples=["UTC"])
+    points: list[BucketedReading]
+    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+
+
+class EventOut(BaseModel):
+    """Something that a box itself recognised."""
+
+    id: UUID
+    box: str
+    site_id: UUID
+    time: datetime
+    type: str = Field(examples=["gunshot"])
+    seq: int | None
+    candidates: list[dict[str, Any]]
+    level_db: float | None
+    clock_error_ms: float | None
+    received_at: datetime
+
+
+class QuarantineOut(BaseModel):
+    """Something that was refused, and why."""
+
+    id: UUID
+    received_at: datetime
+    box: str | None
+    door: Literal["mqtt", "http"]
+    code: str = Field(description="The stable reason code", examples=["unknown_metric"])
+    detail: str
+    topic: str | None
+    payload: str = Field(description="What came: its beginning in lists, up to 64 KiB of it here")
+    payload_encoding: Literal["utf-8", "base64"] = Field(description="`base64` where it is not text")
+    payload_bytes: int = Field(description="How long it was as it came")
+
+
+class QuarantineCount(BaseModel):
+    """How much was refused for one reason at one door."""
+
+    code: str
+    door: Literal["mqtt", "http"]
+    count: int
+
+
+class QuarantineCounts(BaseModel):
+    """What was refused, by reason and door, the most first."""
+
+    data: list[QuarantineCount]
+    next: None = None

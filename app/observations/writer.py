@@ -1,0 +1,106 @@
+"""Writes samples: COPY into a temporary table, then INSERT … ON CONFLICT DO NOTHING into the hypertable.
+
+Nothing else writes `samples`. It runs in the caller's transaction, commits nothing, and counts exactly what
+was new, repeated, or contradictory. Callers hold the locks of the boxes' `box_states` rows, so that no two
+writers hold the same box at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from app.core.database import RawConnection
+from app.sites.catalogue import CATALOGUE, COLUMNS
+
+# PostgreSQL counts time from 2000; COPY takes a bigint here because making a datetime costs as much as
+# parsing the whole sample.
+_INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"
+_CREATE = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS incoming "
+    "(ord integer NOT NULL, box_key integer NOT NULL, time_us bigint NOT NULL, seq bigint, "
+    + ", ".join(f'"{metric.name}" {metric.storage}' for metric in CATALOGUE)
+    + ") ON COMMIT DELETE ROWS"
+)
+
+
+class SampleRow(NamedTuple):
+    """One sample: the box's key, µs since the epoch, `seq`, and a value or None for each of COLUMNS."""
+
+    box_key: int
+    time_us: int
+    seq: int | None
+    values: tuple[float | None, ...]
+
+
+@dataclass(slots=True)
+class WriteOutcome:
+    """What became of a batch.
+
+    Attributes:
+        stored: how many rows are new.
+        duplicates: indexes of exact repeats.
+        conflicts: indexes of samples whose identity is stored with other values; the first is kept.
+    """
+
+    stored: int = 0
+    duplicates: list[int] = field(default_factory=list)
+    conflicts: list[int] = field(default_factory=list)
+
+
+async def prepare(connection: RawConnection) -> None:
+    """Make the connection's temporary table, where it has none."""
+    await connection.execute(_CREATE)
+
+
+async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) -> WriteOutcome:
+    """Store a batch in the caller's transaction; in the batch, the first of an identity wins."""
+    if not rows:
+        return WriteOutcome()
+    total = len(rows)
+    keys, times, seqs, values = zip(*rows, strict=True)
+    columns = list(zip(*values, strict=True))
+    # Fleets send a few metrics each: columns that no sample of the batch fills are left out.
+    used = [index for index, column in enumerate(columns) if column.count(None) != total]
+    names = [COLUMNS[index] for index in used]
+    await connection.copy_records_to_table(
+        "incoming",
+        records=zip(range(total), keys, times, seqs, *(columns[index] for index in used), strict=True),
+        columns=["ord", "box_key", "time_us", "seq", *names],
+    )
+    listed = "".join(f', "{name}"' for name in names)
+    picked = "".join(f', i."{name}"' for name in names)
+    # Names come from the catalogue alone.
+    tag = await connection.execute(
+        f"INSERT INTO samples (box_key, time, seq{listed}) "  # noqa: S608 (catalogue names)
+        f"SELECT i.box_key, {_INSTANT}, i.seq{picked} FROM incoming i ON CONFLICT DO NOTHING"
+    )
+    outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
+    if outcome.stored != total:
+        await _explain(connection, outcome)
+    return outcome
+
+
+async def _explain(connection: RawConnection, outcome: WriteOutcome) -> None:
+    """Find which rows were not stored, and whether they repeat or contradict what is there.
+
+    A stored row that this transaction did not write was there before; of those it did write, the first of
+    the batch (by `ord`) is the one that got in.
+    """
+    every = ", ".join(f'"{name}"' for name in COLUMNS)
+    ours = ", ".join(f'i."{name}"' for name in COLUMNS)
+    theirs = ", ".join(f's."{name}"' for name in COLUMNS)
+    found = await connection.fetch(
+        f"""
+        WITH i AS (
+            SELECT ord, box_key, time_us, {every},
+                   row_number() OVER (PARTITION BY box_key, time_us ORDER BY ord) AS nth
+            FROM incoming
+        )
+        SELECT i.ord, ({ours}) IS NOT DISTINCT FROM ({theirs}) AS same
+        FROM i JOIN samples s ON s.box_key = i.box_key AND s.time = {_INSTANT}
+        WHERE i.nth > 1 OR s.xmin <> pg_current_xact_id()::xid
+        ORDER BY i.ord
+        """  # noqa: S608 (catalogue names)
+    )
+    for ordinal, same in found:
+        (outcome.duplicates if same else outcome.conflicts).append(ordinal)

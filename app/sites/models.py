@@ -1,0 +1,72 @@
+"""Tables of organisations, sites and boxes."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+_Instant = TIMESTAMP(timezone=True)
+
+
+class Organisation(Base):
+    """A tenant: the platform itself, an integrator, or a client."""
+
+    __tablename__ = "organisations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    platform: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class Site(Base):
+    """A street, an office, … where boxes stand. Its time zone says what a day is."""
+
+    __tablename__ = "sites"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    name: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    timezone: Mapped[str] = mapped_column(Text)
+    longitude: Mapped[float]
+    latitude: Mapped[float]
+    retention_days: Mapped[int | None]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class Box(Base):
+    """A connected box. `id` is its name on every topic; `key` is what the hypertable refers to.
+
+    A deleted box is kept under its key, without credentials, until its samples are purged; its `id` is free
+    again at once.
+    """
+
+    __tablename__ = "boxes"
+
+    key: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    id: Mapped[str] = mapped_column(Text)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="RESTRICT"))
+    name: Mapped[str | None] = mapped_column(Text)
+    longitude: Mapped[float | None]
+    latitude: Mapped[float | None]
+    interval_s: Mapped[int]
+    ack: Mapped[bool]
+    password_hash: Mapped[str] = mapped_column(Text)
+    state: Mapped[str | None] = mapped_column(Text)
+    state_at: Mapped[datetime | None] = mapped_column(_Instant)
+    firmware: Mapped[str | None] = mapped_column(Text)
+    battery: Mapped[float | None]
+    rssi: Mapped[float | None]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+    deleted_at: Mapped[datetime | None] = mapped_column(_Instant)

@@ -1,0 +1,157 @@
+"""Real services for the tests: a private PostgreSQL with TimescaleDB and a private Mosquitto, both started
+here on free ports and in temporary folders; each test that asks for a database gets a fresh copy of a
+migrated one."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.core.database import Database
+from app.core.keys import generate_key
+from app.core.migrate import upgrade
+from app.core.settings import Settings
+from app.embedded.mosquitto import PrivateMosquitto
+from app.embedded.postgres import PrivatePostgres
+from app.main import create_app
+
+ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A client with an organisation's key, and that organisation."""
+
+    client: httpx.AsyncClient
+    id: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivatePostgres]:
+    async with PrivatePostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        settings = Settings.model_validate({"database": {"url": server.url}})
+        await asyncio.to_thread(upgrade, settings.database)
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateMosquitto]:
+    async with PrivateMosquitto(tmp_path_factory.mktemp("mosquitto"), accounts=ACCOUNTS) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def database_url(postgres: PrivatePostgres) -> str:
+    """The address of a fresh, migrated database. They go with the server, at the end of the session."""
+    return await postgres.create_database(f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def admin_key() -> str:
+    return generate_key()
+
+
+@pytest.fixture
+def settings(
+    database_url: str, mosquitto: PrivateMosquitto, admin_key: str, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Settings for this test's database and the session's broker; child processes find them too."""
+    environment = {
+        "VIGIE_DATABASE__URL": database_url,
+        "VIGIE_BROKER__HOST": mosquitto.host,
+        "VIGIE_BROKER__PORT": str(mosquitto.port),
+        "VIGIE_BROKER__USERNAME": "ingest",
+        "VIGIE_BROKER__PASSWORD": ACCOUNTS["ingest"],
+        "VIGIE_BROKER__PASSWORD_FILE": str(mosquitto.password_file),
+        "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(mosquitto.static_password_file),
+        "VIGIE_BROKER__PID_FILE": str(mosquitto.pid_file),
+        "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
+        "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
+        # Each test's consumer has a session of its own on the shared broker.
+        "VIGIE_INGEST__CLIENT_ID": f"ingest-{uuid.uuid4().hex[:8]}",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings(_env_file=None)
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    opened = Database(settings.database, application="tests")
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
+    """An application between its start-up and its shutdown."""
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:
+    """A client that speaks to the application directly, with a key."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    # An error that the application does not handle is an answer (500) like any other.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://vigie.test", headers=headers)
+
+
+@pytest.fixture
+async def application(settings: Settings) -> AsyncIterator[FastAPI]:
+    async with running(create_app(settings)) as app:
+        yield app
+
+
+@pytest.fixture
+async def api(application: FastAPI, admin_key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The API, as the platform's administrator."""
+    async with client_of(application, admin_key) as client:
+        yield client
+
+
+@asynccontextmanager
+async def new_tenant(application: FastAPI, api: httpx.AsyncClient, name: str) -> AsyncIterator[Tenant]:
+    """An organisation of its own, with a key for everything of it."""
+    organisation = (await api.post("/v1/organisations", json={"name": name})).raise_for_status().json()
+    body = {"organisation_id": organisation["id"], "name": "tests", "scopes": ["*"]}
+    key = (await api.post("/v1/api-keys", json=body)).raise_for_status().json()["key"]
+    async with client_of(application, key) as client:
+        yield Tenant(client, organisation["id"], key)
+
+
+@pytest.fixture
+async def tenant(application: FastAPI, api: httpx.AsyncClient) -> AsyncIterator[Tenant]:
+    async with new_tenant(application, api, "Tenant") as made:
+        yield made
+
+
+@pytest.fixture
+async def other_tenant(application: FastAPI, api: httpx.AsyncClient) -> AsyncIterator[Tenant]:
+    async with new_tenant(application, api, "Other") as made:
+        yield made
+
+
+@pytest.fixture
+async def site_id(tenant: Tenant) -> str:
+    """A street of the tenant's, in Toulouse."""
+    body = {
+        "name": "Rue d'Alsace-Lorraine",
+        "kind": "street",
+        "timezone": "Europe/Paris",
+        "location": {"type": "Point", "coordinates": [1.4453, 43.6045]},
+    }
+    identifier: str = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
+    return identifier
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path

@@ -1,0 +1,66 @@
+"""Roles as real processes, for the scenarios: started, killed, and ended by their pid."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+
+class RoleProcess:
+    """`vigie <role>` under the test's settings (they are in the environment)."""
+
+    def __init__(self, role: str, log: Path) -> None:
+        self.role = role
+        self.log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, **environment: str) -> None:
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app", self.role),
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def terminate(self) -> int:
+        """Ask it to drain and end. Gives its exit status."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self._process.wait(), 20)
+        except TimeoutError:
+            await self.kill()
+            raise
+
+
+@contextlib.asynccontextmanager
+async def role(name: str, folder: Path, **environment: str) -> AsyncIterator[RoleProcess]:
+    """Run a role for the length of a block, which it must survive and leave cleanly."""
+    process = RoleProcess(name, folder / f"{name}.log")
+    await process.start(**environment)
+    try:
+        yield process
+    finally:
+        status = await process.terminate()
+        if status != 0:
+            raise AssertionError(f"{name} ended with {status}:\n{process.log.read_text()[-4000:]}")
+
+
+async def until[T](ask: Callable[[], Awaitable[T]], *, patience_s: float = 30.0) -> T:
+    """Ask until the answer is true-ish."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            if answer := await ask():
+                return answer
+            await asyncio.sleep(0.05)

@@ -1,0 +1,163 @@
+"""How the bytes of a request become a document: real FastAPI, no services."""
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+
+from app.core import problems
+from app.core.auth import Principal, requires
+from app.core.fields import Body, Name
+from app.core.strict_body import StrictRoute
+
+JSON = {"content-type": "application/json"}
+LIMIT = 2_000
+
+
+class Thing(Body):
+    name: Name
+    value: float | None = None
+
+
+router = APIRouter(prefix="/v1", route_class=StrictRoute)
+
+
+@router.post("/things")
+async def make(body: Thing) -> Thing:
+    return body
+
+
+@router.post("/optional")
+async def optional(body: Thing | None = None) -> bool:
+    return body is None
+
+
+@router.post("/guarded")
+async def guarded(body: Thing, _: Annotated[Principal, Depends(requires("sites:write"))]) -> Thing:
+    return body
+
+
+@router.get("/things")
+async def read() -> str:
+    return "there"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    app.include_router(router)
+    problems.install(app)
+    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
+        yield opened
+
+
+async def test_a_plain_body_is_taken(client: httpx.AsyncClient) -> None:
+    for headers in (
+        JSON,
+        {"content-type": "application/json; charset=UTF-8"},
+        {"content-type": "Application/JSON"},
+        {**JSON, "content-encoding": "identity"},
+        {"content-type": "application/merge-patch+json"},
+    ):
+        answer = await client.post(
+            "/v1/things", content='{"name": "é", "value": 3}'.encode(), headers=headers
+        )
+        assert answer.json() == {"name": "é", "value": 3.0}, headers
+    assert (await client.get("/v1/things")).json() == "there"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"name": NaN}', 400, "invalid_json"),
+        (b'{"name": "a", "value": Infinity}', 400, "invalid_json"),
+        (b'{"name": "a", "value": 1e400}', 400, "number_out_of_range"),
+        (b'{"name": "a", "value": ' + b"9" * 1500 + b"}", 400, "number_out_of_range"),
+        (b"", 400, "empty_body"),
+        (b" \n", 400, "empty_body"),
+        (b'{"name": "a"', 400, "invalid_json"),
+        (b'{"name": "a"} {}', 400, "invalid_json"),
+        (b'{"name": "a", "value": 01}', 400, "invalid_json"),
+        (b'{"name": "a",}', 400, "invalid_json"),
+        (b"[" * 9 + b"]" * 9, 400, "nesting_too_deep"),
+        (b'{"name": "\xff"}', 400, "invalid_encoding"),
+        ('{"name": "a"}'.encode("utf-16"), 400, "invalid_encoding"),
+        ('{"name": "a"}'.encode("utf-16-le"), 400, "invalid_encoding"),
+        (b'\xef\xbb\xbf{"name": "a"}', 400, "invalid_encoding"),
+        (b'{"name": "\\ud800"}', 400, "lone_surrogate"),
+        (b'{"name": "a", "name": "b"}', 400, "duplicate_key"),
+        (b'{"name": "a\\u0000"}', 422, "nul_in_text"),
+        (b'{"name": "a", "value": true}', 422, "wrong_type"),
+        (b'{"name": "a", "value": "1"}', 422, "wrong_type"),
+        (b'{"name": null}', 422, "wrong_type"),
+        (b"[]", 422, "wrong_type"),
+        (b'"text"', 422, "wrong_type"),
+        (b"null", 422, None),
+        (b"{}", 422, "missing_field"),
+        (b'{"name": "a", "more": 1}', 422, "unknown_field"),
+        (b'{"name": "' + b"a" * 500 + b'"}', 413, "text_too_long"),
+        (b'{"name": "' + b"a" * LIMIT + b'"}', 413, "body_too_large"),
+    ],
+)
+async def test_a_faulty_body_is_refused_with_its_code(
+    client: httpx.AsyncClient, body: bytes, status: int, code: str | None
+) -> None:
+    answer = await client.post("/v1/things", content=body, headers=JSON)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert code is None or answer.json()["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "unsupported_media_type"),
+        ({"content-type": ""}, "unsupported_media_type"),
+        ({"content-type": "text/plain"}, "unsupported_media_type"),
+        ({"content-type": "application/cbor"}, "unsupported_media_type"),
+        ({"content-type": "application/x-www-form-urlencoded"}, "unsupported_media_type"),
+        ({"content-type": "application/json; charset=utf-16"}, "unsupported_media_type"),
+        ({**JSON, "content-encoding": "gzip"}, "unsupported_encoding"),
+        ({**JSON, "content-encoding": "identity, gzip"}, "unsupported_encoding"),
+    ],
+)
+async def test_another_format_is_refused(
+    client: httpx.AsyncClient, headers: dict[str, str], code: str
+) -> None:
+    answer = await client.post("/v1/things", content=b'{"name": "a"}', headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, code)
+
+
+async def test_a_body_without_a_length_is_cut_off(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 100
+            yield b"a" * 100
+
+    answer = await client.post("/v1/things", content=endless(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert sent <= LIMIT + 200
+
+
+async def test_a_body_that_may_be_missing_may_be_missing(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/optional")).json() is True
+    assert (await client.post("/v1/optional", json={"name": "a"})).json() is False
+    assert (await client.post("/v1/optional", content=b"{", headers=JSON)).status_code == 400
+
+
+async def test_without_a_key_nothing_of_the_body_is_read(client: httpx.AsyncClient) -> None:
+    async def unreadable() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    answer = await client.post("/v1/guarded", content=unreadable(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
+    assert answer.headers["www-authenticate"] == "Bearer"
