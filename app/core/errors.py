@@ -22,7 +22,9 @@ class VigieError(Exception):
     status = 500
     code = "internal"
 
-    def __init__(self, detail: str, *, code: str | None = None, extra: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, extra: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.code = code or type(self).code

@@ -183,17 +183,23 @@ def _description(value: str) -> str:
 
 
 Name = Annotated[
-    str, AfterValidator(_name), Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LIMIT})
+    str,
+    AfterValidator(_name),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": NAME_LIMIT}),
 ]
 """A name for people: 1 to 200 characters in normal form C, one line."""
 
-Description = Annotated[str, AfterValidator(_description), Field(json_schema_extra={"maxLength": TEXT_LIMIT})]
+Description = Annotated[
+    str, AfterValidator(_description), WithJsonSchema({"type": "string", "maxLength": TEXT_LIMIT})
+]
 """A longer text for people: up to 2,000 characters, lines allowed."""
 
-BoxId = Annotated[str, AfterValidator(check_box_id), Field(json_schema_extra={"pattern": BOX_ID_PATTERN})]
+BoxId = Annotated[
+    str, AfterValidator(check_box_id), WithJsonSchema({"type": "string", "pattern": BOX_ID_PATTERN})
+]
 """A box's id."""
 
-Kind = Annotated[str, AfterValidator(check_kind), Field(json_schema_extra={"pattern": KIND_PATTERN})]
+Kind = Annotated[str, AfterValidator(check_kind), WithJsonSchema({"type": "string", "pattern": KIND_PATTERN})]
 """A site's kind."""
 
 Timezone = Annotated[str, AfterValidator(check_timezone), Field(examples=["Europe/Paris"])]

@@ -13,6 +13,10 @@ from app.core.observability import get_logger
 
 EVERY_S = 2.0
 STALE_S = 10.0
+_BEAT = (
+    "INSERT INTO heartbeats (role, instance, state, at) VALUES ($1, $2, $3, now()) "
+    "ON CONFLICT (role, instance) DO UPDATE SET state = excluded.state, at = excluded.at"
+)
 _log = get_logger(__name__)
 
 
@@ -34,8 +38,7 @@ async def beat(database: Database, role: str, state: Callable[[], str], stop: as
                 if connection is None or connection.is_closed():
                     connection = await database.connect()
                 await connection.execute(
-                    "INSERT INTO heartbeats (role, instance, state, detail, at) VALUES ($1, $2, $3, '', now()) "
-                    "ON CONFLICT (role, instance) DO UPDATE SET state = excluded.state, at = excluded.at",
+                    _BEAT,
                     role,
                     instance,
                     state(),

@@ -10,6 +10,7 @@ import os
 import sys
 
 import structlog
+from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -18,7 +19,6 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
-from prometheus_client import REGISTRY as PROCESS_REGISTRY
 
 from app.core.settings import LogSettings
 
@@ -27,7 +27,9 @@ _STEPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 INGEST_MESSAGES = Counter("vigie_ingest_messages_total", "MQTT messages taken in", ["kind"])
 INGEST_BYTES = Counter("vigie_ingest_bytes_total", "Bytes of MQTT payload taken in")
 INGEST_BATCHES = Counter("vigie_ingest_batches_total", "Batches committed", ["door"])
-INGEST_RETRIES = Counter("vigie_ingest_retries_total", "Batches tried again after a database error", ["reason"])
+INGEST_RETRIES = Counter(
+    "vigie_ingest_retries_total", "Batches tried again after a database error", ["reason"]
+)
 INGEST_STEP = Histogram("vigie_ingest_step_seconds", "Time of each step of a batch", ["step"], buckets=_STEPS)
 INGEST_CONNECTED = Gauge(
     "vigie_ingest_connected", "1 while the consumer has its broker connection", multiprocess_mode="livesum"
@@ -44,14 +46,18 @@ EVENTS_DUPLICATE = Counter("vigie_events_duplicate_total", "Repeats of stored ev
 QUARANTINED = Counter("vigie_quarantined_total", "What was refused, by reason", ["door", "code"])
 ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
 ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
-ALERT_TRANSITIONS = Counter("vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"])
+ALERT_TRANSITIONS = Counter(
+    "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
+)
 ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_mode="mostrecent")
 DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome", ["outcome"])
 DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
 HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
-HTTP_SECONDS = Histogram("vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS)
+HTTP_SECONDS = Histogram(
+    "vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS
+)
 
 
 def configure_logging(settings: LogSettings, *, role: str) -> None:
@@ -72,7 +78,12 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     final: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        else [
+            # The plain form: the default one writes local variables, and with them secrets, into the log.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -100,5 +111,5 @@ def exposition() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(PROCESS_REGISTRY)
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # its stub lacks the types
     return generate_latest(registry)

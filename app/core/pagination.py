@@ -22,7 +22,8 @@ DEFAULT_LIMIT = 100
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=f"Rows a page, at most {MAX_LIMIT}")]
 Cursor = Annotated[
-    str | None, Query(max_length=512, description="The `next` of the page before; leave out for the first page")
+    str | None,
+    Query(max_length=512, description="The `next` of the page before; leave out for the first page"),
 ]
 
 
@@ -30,7 +31,9 @@ class Page[T](BaseModel):
     """One page of a list."""
 
     data: list[T]
-    next: str | None = Field(None, description="Give this as `cursor` for the next page; null on the last one")
+    next: str | None = Field(
+        None, description="Give this as `cursor` for the next page; null on the last one"
+    )
 
 
 def encode_cursor(kind: str, *key: str | float) -> str:
@@ -41,19 +44,19 @@ def encode_cursor(kind: str, *key: str | float) -> str:
 
 def decode_cursor(kind: str, cursor: str, *types: type[Any]) -> list[Any]:
     """Read a cursor back. InvalidError `invalid_cursor` for one that this list did not make."""
+    refused = InvalidError(
+        "The cursor is not one that this list gave. Start again without `cursor`.", code="invalid_cursor"
+    )
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         body = raw[4:]
-        if zlib.crc32(body).to_bytes(4) != raw[:4]:
-            raise ValueError
-        got_kind, *key = json.loads(body)
-        if got_kind != kind or len(key) != len(types):
-            raise ValueError
-        return [wanted(part) for wanted, part in zip(types, key, strict=True)]
-    except (ValueError, TypeError, binascii.Error):
-        raise InvalidError(
-            "The cursor is not one that this list gave. Start again without `cursor`.", code="invalid_cursor"
-        ) from None
+        got_kind, *key = json.loads(body) if zlib.crc32(body).to_bytes(4) == raw[:4] else (None,)
+        parts = [wanted(part) for wanted, part in zip(types, key, strict=True)]
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, binascii.Error):
+        raise refused from None
+    if got_kind != kind:
+        raise refused
+    return parts
 
 
 def cut[R](rows: Sequence[R], limit: int, cursor_of: Callable[[R], str]) -> tuple[Sequence[R], str | None]:

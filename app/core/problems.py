@@ -61,7 +61,11 @@ class Problem(BaseModel):
 
 
 def problem(
-    status: int, code: str, detail: str, extra: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Build a problem response."""
     body = {
@@ -94,7 +98,7 @@ class CodedValueError(ValueError):
         self.code = code
 
 
-def _validation(request: Request, error: Exception) -> JSONResponse:
+def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
     faults = [
         FieldProblem(
@@ -114,15 +118,20 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _vigie(request: Request, error: Exception) -> JSONResponse:
+def _vigie(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
     return problem(error.status, error.code, error.detail, error.extra, headers)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class alone)
-    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+    codes = {
+        404: "not_found",
+        405: "method_not_allowed",
+        413: "body_too_large",
+        415: "unsupported_media_type",
+    }
     code = codes.get(error.status_code, f"http_{error.status_code}")
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 

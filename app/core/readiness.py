@@ -72,13 +72,25 @@ class Probe:
                 if revision is None:
                     return {"database": "", "migrations": "not migrated: run `vigie migrate`"}
                 expected = migrate.head()
-                stale = "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
+                stale = (
+                    ""
+                    if revision == expected
+                    else f"is at {revision}, should be at {expected}: run `vigie migrate`"
+                )
                 rows = await session.execute(text(_BEATS))
                 beats = {role: (state, float(age)) for role, state, age in rows}
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            fault = f"no answer within {_PATIENCE_S:g} s" if isinstance(error, TimeoutError) else type(error).__name__
+            fault = (
+                f"no answer within {_PATIENCE_S:g} s"
+                if isinstance(error, TimeoutError)
+                else type(error).__name__
+            )
             return dict.fromkeys(("database", "migrations", *_ROLES), fault)
-        return {"database": "", "migrations": stale, **{role: _beat_fault(beats.get(role)) for role in _ROLES}}
+        return {
+            "database": "",
+            "migrations": stale,
+            **{role: _beat_fault(beats.get(role)) for role in _ROLES},
+        }
 
     async def _ask_broker(self) -> str:
         broker = self._settings.broker

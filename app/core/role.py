@@ -39,7 +39,9 @@ Work = Callable[[Role], Awaitable[None]]
 
 
 async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    return web.Response(
+        body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    )
 
 
 async def _serve_metrics(role: Role) -> web.AppRunner | None:

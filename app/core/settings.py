@@ -45,7 +45,8 @@ class BrokerSettings(BaseModel):
     username: str = Field("ingest", description="Account that reads every box's topics")
     password: SecretStr = Field(SecretStr(""), description="Its password")
     password_file: Path | None = Field(
-        None, description="Mosquitto's password_file, kept by Vigie; unset: accounts are the operator's own job"
+        None,
+        description="Mosquitto's password_file, kept by Vigie; unset: accounts are the operator's own job",
     )
     static_password_file: Path | None = Field(None, description="Lines copied to the top of password_file")
     pid_file: Path | None = Field(None, description="Mosquitto's pid_file: the process told to reload")
@@ -54,16 +55,28 @@ class BrokerSettings(BaseModel):
 class IngestSettings(BaseModel):
     """The role that drains the broker into the database."""
 
-    source: Literal["mqtt5", "aiomqtt"] = Field("mqtt5", description="MQTT client: `aiomqtt` also speaks 3.1.1")
+    source: Literal["mqtt5", "aiomqtt"] = Field(
+        "mqtt5", description="MQTT client: `aiomqtt` also speaks 3.1.1"
+    )
     protocol: Literal["5", "3.1.1"] = Field("5", description="MQTT version of the aiomqtt source")
-    client_id: str = Field("vigie-ingest", description="The stable client identifier: names the broker's session")
-    session_expiry_s: int = Field(604_800, ge=0, description="How long the broker keeps the session (seconds)")
+    client_id: str = Field(
+        "vigie-ingest", description="The stable client identifier: names the broker's session"
+    )
+    session_expiry_s: int = Field(
+        604_800, ge=0, description="How long the broker keeps the session (seconds)"
+    )
     receive_maximum: int = Field(20_000, ge=1, le=65_535, description="Messages in flight unacknowledged")
     batch_messages: int = Field(10_000, ge=1, description="A batch closes at this many messages")
     batch_bytes: int = Field(8_388_608, ge=1024, description="A batch closes at this many bytes")
-    batch_delay_ms: float = Field(20.0, ge=0, description="A batch closes this long after its first message (ms)")
-    buffer_bytes: int = Field(67_108_864, ge=65_536, description="Reading pauses above this many unacknowledged bytes")
-    max_future_s: float = Field(600.0, ge=0, description="Samples further ahead of the clock are refused (seconds)")
+    batch_delay_ms: float = Field(
+        20.0, ge=0, description="A batch closes this long after its first message (ms)"
+    )
+    buffer_bytes: int = Field(
+        67_108_864, ge=65_536, description="Reading pauses above this many unacknowledged bytes"
+    )
+    max_future_s: float = Field(
+        600.0, ge=0, description="Samples further ahead of the clock are refused (seconds)"
+    )
     reconnect_min_s: Seconds = Field(0.2, description="First wait before reconnecting (seconds)")
     reconnect_max_s: Seconds = Field(10.0, description="Longest wait before reconnecting (seconds)")
     keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive (seconds)")
@@ -76,15 +89,20 @@ class ApiSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: Port = Field(8000, description="Port to listen on")
     max_body_bytes: int = Field(5_242_880, ge=1024, description="A larger request body is refused (413)")
-    ready_requires: list[Literal["database", "migrations", "broker", "ingest", "deliver", "maintain"]] = Field(
-        ["database", "migrations"], description="Without these `/readyz` answers 503; the others are only shown"
+    ready_requires: list[Literal["database", "migrations", "broker", "ingest", "deliver", "maintain"]] = (
+        Field(
+            ["database", "migrations"],
+            description="Without these `/readyz` answers 503; the others are only shown",
+        )
     )
 
 
 class WebhookSettings(BaseModel):
     """The role that delivers alerts to clients."""
 
-    allow_private: bool = Field(False, description="Allow http, loopback and private addresses (development only)")
+    allow_private: bool = Field(
+        False, description="Allow http, loopback and private addresses (development only)"
+    )
     connect_timeout_s: Seconds = Field(5.0, description="Longest wait for a connection (seconds)")
     total_timeout_s: Seconds = Field(15.0, description="Longest wait for a whole attempt (seconds)")
     lease_s: Seconds = Field(30.0, description="A claimed delivery is free again after this (seconds)")
@@ -109,7 +127,9 @@ class WebhookSettings(BaseModel):
 class LogSettings(BaseModel):
     """Structured logs, on standard output."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is written"
+    )
     format: Literal["json", "console"] = Field("json", description="`json`: one object a line")
 
 
@@ -127,7 +147,9 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     metrics_port: Port = Field(0, description="Prometheus and /healthz of a role other than the API; 0: off")
-    bootstrap_admin_key: SecretStr | None = Field(None, description="The first platform administrator's API key")
+    bootstrap_admin_key: SecretStr | None = Field(
+        None, description="The first platform administrator's API key"
+    )
 
     @field_validator("bootstrap_admin_key")
     @classmethod

@@ -113,6 +113,8 @@ def _syntax_detail(error: json.JSONDecodeError, length: int) -> str:
         return f"the document is cut short after {length} characters"
     if error.msg == "Extra data":
         return f"something follows the document at character {error.pos}: one document is due"
+    if error.msg.startswith("Unterminated string"):
+        return f"the document is cut short: the text at character {error.pos} is never closed"
     return f"{error.msg} at character {error.pos}"
 
 

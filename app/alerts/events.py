@@ -1,0 +1,51 @@
+"""What the outbox says of an alert: the types of the events and the `data` of their bodies.
+
+Must not query anything. Whatever changes an alert (a sample, a call, the end of its rule) tells it in the one
+form that is made here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from app.core.ids import new_id
+from app.webhooks.outbox import OutboxRecord
+
+EventType = Literal["alert.firing", "alert.resolved", "alert.acknowledged"]
+
+COLUMNS: Final = (
+    "rule_id",
+    "rule_version",
+    "organisation_id",
+    "site_id",
+    "box",
+    "metric",
+    "value",
+    "threshold",
+    "clear",
+    "severity",
+    "state",
+    "pending_since",
+    "started_at",
+    "resolved_at",
+    "resolved_value",
+    "resolution",
+    "acknowledged_at",
+    "sequence",
+)
+"""The columns of `alerts` that an event carries, beside `id` as `alert_id`."""
+
+
+def event(kind: EventType, alert: Mapping[str, Any], rule_name: str, now: datetime) -> OutboxRecord:
+    """Make the outbox's record of a change.
+
+    Args:
+        kind: what happened.
+        alert: `id` and the values of COLUMNS, as they are after the change; its `sequence` counts the events
+            of one alert up, so that a receiver can put them in order.
+        rule_name: the name of its rule now.
+        now: when it happened, aware.
+    """
+    payload = {"alert_id": alert["id"], "rule_name": rule_name}
+    payload |= {name: alert[name] for name in COLUMNS}
+    return OutboxRecord(new_id(), alert["organisation_id"], alert["site_id"], kind, payload, now)

@@ -1,0 +1,1 @@
+"""Threshold rules: their definitions and the pure evaluator."""

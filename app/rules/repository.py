@@ -1,0 +1,128 @@
+"""Queries on rules. Must not decide anything: what may change, and what follows from it, is the service's.
+
+A deleted rule is kept for its alerts; no query here but `load_changed` finds it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import select
+
+from app.core.database import RawConnection, ReadSession, WriteSession
+from app.core.errors import NotFoundError
+from app.rules.models import Rule
+from app.sites.models import Site
+
+_CHANGED = """
+SELECT id, version, organisation_id, site_id, name, severity, condition::text AS condition, enabled,
+       deleted_at IS NOT NULL AS deleted, revision
+FROM rules
+WHERE revision > $1
+ORDER BY id
+"""
+
+
+class ChangedRule(TypedDict):
+    """A rule as the pipeline's registry reads it, deleted and disabled ones too."""
+
+    id: UUID
+    version: int
+    organisation_id: UUID
+    site_id: UUID
+    name: str
+    severity: str
+    condition: dict[str, Any]
+    enabled: bool
+    deleted: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFilter:
+    """Which rules a list shows.
+
+    Attributes:
+        organisation_id: only this organisation's; None for all.
+        site_id: only this site's.
+        enabled: only enabled, or only disabled ones.
+        after: only those created after this one (the keyset).
+    """
+
+    organisation_id: UUID | None = None
+    site_id: UUID | None = None
+    enabled: bool | None = None
+    after: UUID | None = None
+
+
+async def load_changed(connection: RawConnection, since_revision: int) -> list[ChangedRule]:
+    """Read the rules whose revision is greater than `since_revision`, whatever their state."""
+    rows = await connection.fetch(_CHANGED, since_revision)
+    return [
+        ChangedRule(
+            id=row["id"],
+            version=row["version"],
+            organisation_id=row["organisation_id"],
+            site_id=row["site_id"],
+            name=row["name"],
+            severity=row["severity"],
+            # As text: whatever JSON codec the connection has does not matter.
+            condition=msgspec.json.decode(row["condition"], type=dict[str, Any]),
+            enabled=row["enabled"],
+            deleted=row["deleted"],
+            revision=row["revision"],
+        )
+        for row in rows
+    ]
+
+
+async def find(session: ReadSession, rule_id: UUID, visible: UUID | None) -> Rule:
+    """Read a rule. NotFoundError for a deleted one, or another organisation's."""
+    rule = await session.scalar(
+        select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))
+    )
+    if rule is None:
+        raise NotFoundError("rule", rule_id)
+    return rule
+
+
+async def lock(session: WriteSession, rule_id: UUID, visible: UUID | None) -> Rule:
+    """Read a rule to change it: of two who change it at once, the second waits for the first.
+
+    FOR NO KEY UPDATE leaves batches free to insert alerts that refer to the rule.
+    """
+    rule = await session.scalar(
+        select(Rule)
+        .where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))
+        .with_for_update(key_share=True)
+    )
+    if rule is None:
+        raise NotFoundError("rule", rule_id)
+    return rule
+
+
+async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence[Rule]:
+    """Read up to `limit` rules in the order of their creation."""
+    query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.organisation_id))
+    if wanted.site_id is not None:
+        query = query.where(Rule.site_id == wanted.site_id)
+    if wanted.enabled is not None:
+        query = query.where(Rule.enabled == wanted.enabled)
+    if wanted.after is not None:
+        query = query.where(Rule.id > wanted.after)
+    return (await session.scalars(query.order_by(Rule.id).limit(limit))).all()
+
+
+async def site_owner(session: WriteSession, site_id: UUID, visible: UUID | None) -> UUID | None:
+    """Tell whose a site is; None where the caller sees no such site. It stays until the transaction ends."""
+    query = select(Site.organisation_id).where(Site.id == site_id)
+    if visible is not None:
+        query = query.where(Site.organisation_id == visible)
+    owner: UUID | None = await session.scalar(query.with_for_update(read=True, key_share=True))
+    return owner
+
+
+def _owned(visible: UUID | None) -> tuple[Any, ...]:
+    return () if visible is None else (Rule.organisation_id == visible,)

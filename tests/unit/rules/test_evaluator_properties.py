@@ -1,0 +1,195 @@
+"""What holds for all samples: batching, repeats, hysteresis, waiting, JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.rules.evaluator import SiteRules, State, Transition, compile_rule, compile_site, evaluate_box
+from app.sites.catalogue import COLUMNS
+
+METRICS = ("pm2_5", "laeq", "temperature")
+PLACES = tuple(COLUMNS.index(metric) for metric in METRICS)
+Sample = tuple[int, tuple[float | None, ...]]
+# Few different numbers: thresholds, `clear` and samples meet often.
+NUMBERS = st.integers(-4, 4).map(float)
+
+
+class Told(NamedTuple):
+    """A transition without its random parts."""
+
+    kind: str
+    rule_id: UUID
+    time_us: int
+    value: float | None
+    pending_since_us: int
+
+
+@st.composite
+def site_rules(draw: st.DrawFn) -> SiteRules:
+    rules = []
+    for number in range(draw(st.integers(1, 5))):
+        operator = draw(st.sampled_from([">", ">=", "<", "<="]))
+        threshold = draw(NUMBERS)
+        distance = draw(st.integers(0, 3))
+        rules.append(
+            compile_rule(
+                id=UUID(int=number + 1),
+                version=1,
+                organisation_id=UUID(int=0),
+                site_id=UUID(int=0),
+                name="r",
+                severity="info",
+                condition={
+                    "metric": draw(st.sampled_from(METRICS)),
+                    "operator": operator,
+                    "threshold": threshold,
+                    "clear": threshold - distance if ">" in operator else threshold + distance,
+                    "for": f"PT{draw(st.integers(0, 5)) / 1_000_000:.6f}S",
+                },
+            )
+        )
+    return compile_site(rules)
+
+
+@st.composite
+def sample(draw: st.DrawFn, times: st.SearchStrategy[int]) -> Sample:
+    row: list[float | None] = [None] * len(COLUMNS)
+    for place in PLACES:
+        row[place] = draw(st.none() | NUMBERS)
+    return draw(times), tuple(row)
+
+
+ANY_ORDER = st.lists(sample(st.integers(1, 30)), max_size=40)
+
+
+def in_order(samples: Sequence[Sample]) -> list[Sample]:
+    return sorted({time: (time, row) for time, row in samples}.values())
+
+
+def play(
+    site: SiteRules, batches: Sequence[Sequence[Sample]], *, through_json: bool = False
+) -> list[Transition]:
+    """Give batches one after the other, as the pipeline does, and return all transitions."""
+    state: State = {}
+    latest: dict[str, list[float]] = {}
+    found: list[Transition] = []
+    count = iter(range(1, 100_000))
+    new_id: Callable[[], UUID] = lambda: UUID(int=next(count))  # noqa: E731 (an argument with a name)
+    for batch in batches:
+        before = json.dumps(state)
+        told, changed = evaluate_box(site, state, latest, batch, 1, new_id)
+        assert changed or json.dumps(state) == before
+        found += told
+        for time, row in batch:
+            for place in PLACES:
+                value = row[place]
+                known = latest.get(COLUMNS[place])
+                if value is not None and (known is None or known[1] < time):
+                    latest[COLUMNS[place]] = [value, time]
+        if through_json:
+            state = json.loads(json.dumps(state))
+    return found
+
+
+def told(steps: Sequence[Transition]) -> list[Told]:
+    return [Told(step.kind, step.rule_id, step.time_us, step.value, step.pending_since_us) for step in steps]
+
+
+def reference(site: SiteRules, samples: Sequence[Sample]) -> list[Told]:
+    """The sentences of the contract, one rule and one sample at a time, on samples in order."""
+    found: list[tuple[int, int, Told]] = []
+    for rule in site.by_key.values():
+        sign = 1.0 if rule.operator.startswith(">") else -1.0
+        since: int | None = None
+        firing = False
+        for time, row in samples:
+            raw = row[rule.column]
+            if raw is None:
+                continue
+            value, threshold, clear = sign * raw, sign * rule.threshold, sign * rule.clear
+            above = value > threshold or (rule.operator.endswith("=") and value == threshold)
+            if firing:
+                if value <= clear and not above:
+                    assert since is not None
+                    found.append((time, rule.column, Told("resolved", rule.id, time, raw, since)))
+                    firing, since = False, None
+            elif not above:
+                since = None
+            else:
+                since = time if since is None else since
+                if time - since >= rule.for_us:
+                    firing = True
+                    found.append((time, rule.column, Told("firing", rule.id, time, raw, since)))
+    return [
+        step for _, _, step in sorted(found, key=lambda entry: (entry[0], entry[1], str(entry[2].rule_id)))
+    ]
+
+
+@given(site_rules(), ANY_ORDER)
+def test_samples_in_order_give_what_the_contract_says(site: SiteRules, samples: list[Sample]) -> None:
+    ordered = in_order(samples)
+    assert told(play(site, [ordered])) == reference(site, ordered)
+
+
+@given(site_rules(), ANY_ORDER, st.data())
+def test_any_batching_gives_the_same_transitions(
+    site: SiteRules, samples: list[Sample], data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=6)))
+    batches = [samples[start:end] for start, end in zip([0, *cuts], [*cuts, len(samples)], strict=True)]
+    whole = told(play(site, [samples]))
+    assert told(play(site, batches)) == whole
+    assert told(play(site, [[one] for one in samples])) == whole
+
+
+@given(site_rules(), ANY_ORDER)
+def test_state_that_went_through_json_is_the_same(site: SiteRules, samples: list[Sample]) -> None:
+    singles = [[one] for one in samples]
+    assert play(site, singles, through_json=True) == play(site, singles)
+
+
+@given(site_rules(), ANY_ORDER, st.data())
+def test_repeats_and_late_samples_do_not_change_history(
+    site: SiteRules, samples: list[Sample], data: st.DataObject
+) -> None:
+    ordered = in_order(samples)
+    # Each sample again, somewhere after itself: exact repeats, and late ones with other values.
+    noisy: list[Sample] = []
+    for place, one in enumerate(ordered):
+        noisy.append(one)
+        for earlier in data.draw(st.lists(st.sampled_from(ordered[: place + 1]), max_size=2)):
+            replaced = data.draw(st.booleans())
+            row = tuple((9.0 if replaced else value) if value is not None else None for value in earlier[1])
+            noisy.append((earlier[0], row))
+    assert told(play(site, [noisy])) == told(play(site, [ordered]))
+    assert told(play(site, [ordered, ordered])) == told(play(site, [ordered]))
+
+
+@given(site_rules(), ANY_ORDER)
+def test_each_rule_fires_and_resolves_in_turn_and_never_inside_its_band(
+    site: SiteRules, samples: list[Sample]
+) -> None:
+    open_alerts: dict[UUID, UUID] = {}
+    for step in play(site, [samples]):
+        assert step.rule is not None
+        assert step.value is not None
+        if step.kind == "firing":
+            assert step.rule_id not in open_alerts
+            assert step.rule.above(step.value)
+            open_alerts[step.rule_id] = step.alert_id
+        else:
+            assert open_alerts.pop(step.rule_id) == step.alert_id
+            upward = ">" in step.rule.operator
+            assert step.value <= step.rule.clear if upward else step.value >= step.rule.clear
+
+
+@given(site_rules(), ANY_ORDER)
+def test_never_fires_before_its_time(site: SiteRules, samples: list[Sample]) -> None:
+    for step in play(site, [samples]):
+        if step.kind == "firing":
+            assert step.rule is not None
+            assert step.time_us - step.pending_since_us >= step.rule.for_us
