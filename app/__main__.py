@@ -1,0 +1,130 @@
+"""The command `vigie`: one role, one tool, or the whole embedded stack."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import __version__
+
+app = typer.Typer(
+    name="vigie",
+    help="Smart- and safe-city IoT ingestion: MQTT in, rules, alerts, signed webhooks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+# Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
+# and a role should not wait for the modules of the others.
+
+
+@app.command()
+def up(
+    *,
+    data_dir: Annotated[Path, typer.Option(help="Where the stack keeps everything")] = Path(".vigie"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one")] = 8000,
+    roles: Annotated[
+        str, typer.Option(help="Which roles to run, with commas")
+    ] = "api,ingest,deliver,maintain",
+    demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Start the demo city")] = True,
+    services: Annotated[
+        bool,
+        typer.Option(
+            "--services/--no-services", help="Run a private PostgreSQL and Mosquitto, or use the settings'"
+        ),
+    ] = True,
+) -> None:
+    """Run the embedded stack: private PostgreSQL and Mosquitto, migrations, roles, demo."""
+    from app.embedded.up import Options, run  # noqa: PLC0415
+
+    names = tuple(role.strip() for role in roles.split(",") if role.strip())
+    options = Options(data_dir=data_dir, port=port, roles=names, demo=demo, services=services)
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def api() -> None:
+    """Run the REST role."""
+    from app.serve import serve  # noqa: PLC0415
+
+    serve()
+
+
+@app.command()
+def ingest() -> None:
+    """Run the ingest role: drains the broker into the database. A second one stands by."""
+    from app.core.role import run_role  # noqa: PLC0415
+    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.ingest.consumer import ingest as work  # noqa: PLC0415
+
+    run_role("ingest", get_settings(), work)
+
+
+@app.command()
+def deliver() -> None:
+    """Run the delivery role: signed webhooks."""
+    from app.core.role import Role, run_role  # noqa: PLC0415
+    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.webhooks.dispatcher import run  # noqa: PLC0415
+
+    async def work(role: Role) -> None:
+        role.state = "delivering"
+        await run(role.settings, role.database, role.stop)
+
+    run_role("deliver", get_settings(), work)
+
+
+@app.command()
+def maintain() -> None:
+    """Run the maintenance role: gauges, broker accounts, clean-up."""
+    from app.core.role import run_role  # noqa: PLC0415
+    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.maintain import maintain as work  # noqa: PLC0415
+
+    run_role("maintain", get_settings(), work)
+
+
+@app.command()
+def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to")] = "head") -> None:
+    """Bring the database to the newest schema."""
+    from app.core.migrate import upgrade  # noqa: PLC0415
+    from app.core.settings import get_settings  # noqa: PLC0415
+
+    upgrade(get_settings().database, revision)
+    typer.echo(f"The database is at {revision}.")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and the command that mends it."""
+    from app.embedded.doctor import run  # noqa: PLC0415
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is."""
+    typer.echo(__version__)
+
+
+def _add_simulators() -> None:
+    from simulators.cli import app as simulators  # noqa: PLC0415
+
+    app.add_typer(
+        simulators, name="simulate", help="Simulated fleets, replays, events, and a webhook receiver."
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    import sys  # noqa: PLC0415
+
+    # The simulators' imports are worth half a second: only for those who ask for them, or for help.
+    if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
+        _add_simulators()
+    app()
+
+
+if __name__ == "__main__":
+    main()

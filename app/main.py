@@ -1,0 +1,153 @@
+"""The composition root of the REST role: which routers there are, and what they stand on."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.routing import Match
+
+from app import __version__
+from app.alerts.router import router as alerts
+from app.alerts.service import close_alerts
+from app.core import problems
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition
+from app.core.readiness import Probe, Readiness
+from app.core.settings import Settings
+from app.ingest.pipeline import Pipeline
+from app.ingest.registry import Registry
+from app.ingest.router import router as telemetry
+from app.observations.routers import routers as observations
+from app.rules.router import router as rules
+from app.sites.bootstrap import bootstrap
+from app.sites.routers import routers as sites
+from app.webhooks.router import router as webhooks
+
+_DESCRIPTION = """
+Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
+webhooks.
+
+**To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's), then try
+`GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are `application/problem+json`
+(RFC 9457); match on their `code`.
+"""
+_TAGS = [
+    {"name": "Organisations", "description": "Tenants, and the API keys that speak for them"},
+    {"name": "Sites", "description": "Where boxes stand; a site's time zone says what a day is"},
+    {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
+    {"name": "Metrics", "description": "What can be measured: units and bounds"},
+    {"name": "Telemetry", "description": "Ingest by HTTP, for boxes and gateways"},
+    {"name": "Readings", "description": "What was measured: latest values, series, events"},
+    {"name": "Rules", "description": "Thresholds that make alerts"},
+    {"name": "Alerts", "description": "What fires now, what fired before"},
+    {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
+    {"name": "Quarantine", "description": "What was refused at a door, and why"},
+    {"name": "Service", "description": "Health and metrics of this installation"},
+]
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    database = Database(settings.database, application="vigie-api")
+    app.state.database = database
+    app.state.bootstrap_key = (
+        settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
+    )
+    app.state.probe = Probe(settings, database)
+    app.state.pipeline = Pipeline(Registry())
+    app.state.close_alerts = close_alerts
+    app.state.ingest_pool = await database.pool(size=4)
+    try:
+        async with database.write() as session:
+            await bootstrap(session, app.state.bootstrap_key, datetime.now(UTC))
+        yield
+    finally:
+        await app.state.ingest_pool.close()
+        await database.close()
+
+
+def _route_of(request: Request) -> str:
+    """The path template: paths themselves would make a Prometheus series for each id."""
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is Match.FULL:
+            return str(getattr(route, "path", "other"))
+    return "other"
+
+
+async def _observed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Give each request an id, which its log lines and its response carry, and count it."""
+    request_id = str(new_id())
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    began = time.perf_counter()
+    try:
+        response = await call_next(request)
+    finally:
+        structlog.contextvars.unbind_contextvars("request_id")
+    route = _route_of(request)
+    HTTP_REQUESTS.labels(request.method, route, str(response.status_code)).inc()
+    HTTP_SECONDS.labels(request.method, route).observe(time.perf_counter() - began)
+    response.headers["x-request-id"] = request_id
+    return response
+
+
+def _add_service_routes(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
+    async def healthz() -> dict[str, str]:
+        """Answer 200 as long as the process can answer at all."""
+        return {"status": "alive", "version": __version__}
+
+    @app.get(
+        "/readyz",
+        tags=["Service"],
+        summary="Can it serve?",
+        operation_id="get_readiness",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "A required dependency is missing"}},
+    )
+    async def readyz(request: Request) -> JSONResponse:
+        """Say the state of each dependency; 503 when a required one is missing."""
+        readiness = await request.app.state.probe.readiness()
+        return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
+
+    @app.get(
+        "/metrics",
+        tags=["Service"],
+        summary="Prometheus metrics",
+        operation_id="get_prometheus_metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def prometheus() -> Response:
+        """Give this process's metrics; in the embedded stack, those of all roles."""
+        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the REST application. Its lifespan connects to the database."""
+    app = FastAPI(
+        title="Vigie",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        lifespan=_lifespan,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True, "filter": True},
+    )
+    app.state.settings = settings
+    problems.install(app)
+    app.middleware("http")(_observed)
+    for router in (*sites, telemetry, *observations, rules, alerts, webhooks):
+        app.include_router(router)
+    _add_service_routes(app)
+    problems.describe(app)
+    return app

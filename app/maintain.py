@@ -1,0 +1,112 @@
+"""The maintain role: what has to be done now and then, and by one process only.
+
+It shows how many alerts fire, keeps the broker's accounts in step with the database, and removes what is no
+longer needed: the samples of deleted boxes, old outbox entries, and heartbeats of processes that are gone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
+from app.core.role import Role
+from app.sites.accounts import sync
+
+_log = get_logger(__name__)
+# Any number will do, as long as every maintainer of the database takes the same.
+_LOCK = 7_309_021_176
+_TICK_S = 1.0
+_SLICE = 50_000
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something done every so often. `due` counts down in ticks."""
+
+    name: str
+    every_s: float
+    work: Callable[[Role, asyncpg.Connection], Awaitable[None]]
+    due: float = 0.0
+
+
+async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
+    ALERTS_FIRING.set(await connection.fetchval("SELECT count(*) FROM alerts WHERE state = 'firing'"))
+    OUTBOX_PENDING.set(await connection.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
+
+
+async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
+    await sync(role.database, role.settings.broker, only_if_stale=True)
+
+
+async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> None:
+    """Remove deleted boxes and their samples, a slice at a time, so that no lock is held for long."""
+    keys = await connection.fetch(
+        "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT 20"
+    )
+    for (key,) in keys:
+        removed = _SLICE
+        while removed == _SLICE:
+            tag = await connection.execute(
+                "DELETE FROM samples WHERE box_key = $1 AND time IN "
+                "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
+                key,
+                _SLICE,
+            )
+            removed = int(tag.rpartition(" ")[2])
+        await connection.execute("DELETE FROM boxes WHERE key = $1", key)
+        _log.info("box_purged", box_key=key)
+
+
+async def _prune(_: Role, connection: asyncpg.Connection) -> None:
+    await connection.execute("DELETE FROM outbox WHERE fanned_out_at < now() - interval '1 day'")
+    await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
+
+
+def _jobs() -> list[_Job]:
+    return [
+        _Job("counts", 2.0, _show_counts),
+        _Job("accounts", 60.0, _keep_accounts),
+        _Job("purge", 30.0, _purge_boxes),
+        _Job("prune", 300.0, _prune),
+    ]
+
+
+async def _hold_and_work(role: Role) -> None:
+    connection = await role.database.connect()
+    jobs = _jobs()
+    try:
+        while not role.stop.is_set():
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                role.state = "standby"
+            else:
+                role.state = "working"
+                await _work(role, connection, jobs)
+                # Taken once more at each turn, so given back once at each turn.
+                await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCK)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(role.stop.wait(), _TICK_S)
+    finally:
+        connection.terminate()
+
+
+async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.due -= _TICK_S
+        if job.due <= 0:
+            job.due = job.every_s
+            await job.work(role, connection)
+
+
+async def maintain(role: Role) -> None:
+    """The work of `vigie maintain`."""
+    while not role.stop.is_set():
+        try:
+            await _hold_and_work(role)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            role.state = "waiting for the database"
+            _log.warning("maintenance_interrupted", error=repr(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(role.stop.wait(), 2.0)

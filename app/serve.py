@@ -1,0 +1,52 @@
+"""How the REST role listens: uvicorn, its graceful stop, and the role's heartbeat."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from app.core.observability import get_logger
+from app.core.role import Role, run_role
+from app.core.settings import get_settings
+from app.main import create_app
+
+_log = get_logger(__name__)
+_DRAIN_S = 5
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the role, which has them already."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
+async def _api(role: Role) -> None:
+    config = uvicorn.Config(
+        create_app(role.settings),
+        host=role.settings.api.host,
+        port=role.settings.api.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_keep_alive=30,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    told = asyncio.create_task(role.stop.wait())
+    role.state = "serving"
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    told.cancel()
+    await serving
+    if not server.started:
+        raise SystemExit(1)
+
+
+def serve() -> None:
+    """Run the REST role until SIGTERM or SIGINT."""
+    run_role("api", get_settings(), _api)
