@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
-from starlette.routing import Match
 
 from app import __version__
 from app.alerts.router import router as alerts
@@ -74,10 +73,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _route_of(request: Request) -> str:
     """The path template: paths themselves would make a Prometheus series for each id."""
-    for route in request.app.router.routes:
-        if route.matches(request.scope)[0] is Match.FULL:
-            return str(getattr(route, "path", "other"))
-    return "other"
+    return str(getattr(request.scope.get("route"), "path", "other"))
 
 
 async def _observed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

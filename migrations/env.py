@@ -7,7 +7,7 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.alerts import models as _alerts
-from app.core.auth import ApiKey as _api_key
+from app.core import auth as _auth
 from app.core.database import Base
 from app.core.settings import DatabaseSettings
 from app.observations import models as _observations
@@ -16,7 +16,7 @@ from app.sites import models as _sites
 from app.webhooks import models as _webhooks
 
 # Imported so that their tables are in the metadata, which autogenerate compares.
-_TABLES = (_alerts, _api_key, _observations, _rules, _sites, _webhooks)
+_TABLES = (_alerts, _auth, _observations, _rules, _sites, _webhooks)
 # Any number will do, as long as every migrator takes the same.
 _MIGRATION_LOCK = 7_309_021_174
 

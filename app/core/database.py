@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
@@ -25,6 +27,33 @@ NAMING = {
 
 type RawConnection = asyncpg.Connection | PoolConnectionProxy
 """A connection of its own, or one borrowed from a pool."""
+
+
+TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    SQLAlchemyError,
+)
+"""What a database that is away, busy or in the way can raise; `is_transient` tells which are such."""
+
+# Connection, resources (a full disk), intervention, system, deadlocks, locks, transaction state.
+_PASSING = frozenset({"08", "53", "57", "58", "40", "55", "25"})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether what failed so may succeed when it is tried again as it is."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        # Without a state the server said nothing: the connection was lost.
+        return state is None or state[:2] in _PASSING
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _PASSING
+    if isinstance(error, SQLAlchemyError):
+        return isinstance(error, PoolTimeoutError)
+    return isinstance(error, TRANSIENT)
 
 
 class Base(DeclarativeBase):

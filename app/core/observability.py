@@ -36,6 +36,8 @@ INGEST_CONNECTED = Gauge(
 )
 INGEST_RECONNECTS = Counter("vigie_ingest_reconnects_total", "Connections to the broker made again")
 INGEST_MALFORMED = Counter("vigie_ingest_malformed_total", "MQTT packets that could not be read")
+INGEST_POISON = Counter("vigie_ingest_poison_total", "MQTT packets skipped after they came again and again")
+INGEST_PAUSES = Counter("vigie_ingest_pauses_total", "Times reading paused: too much was unacknowledged")
 INGEST_STALE_ACKS = Counter("vigie_ingest_stale_acks_total", "Acknowledgements whose connection was gone")
 SAMPLES_STORED = Counter("vigie_samples_stored_total", "Samples stored", ["door"])
 SAMPLES_DUPLICATE = Counter("vigie_samples_duplicate_total", "Exact repeats of stored samples", ["door"])

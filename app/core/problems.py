@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from app.core.database import TRANSIENT, is_transient
 from app.core.errors import VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
@@ -136,6 +137,14 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
+def _database(request: Request, error: Exception) -> JSONResponse:
+    if not is_transient(error):
+        return _unexpected(request, error)
+    _log.warning("database_away", path=request.url.path, method=request.method, error=repr(error))
+    detail = "The database cannot answer now. Nothing was changed: try again."
+    return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
+
+
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected_error", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
@@ -146,6 +155,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(VigieError, _vigie)
     app.add_exception_handler(HTTPException, _http)
+    for kind in TRANSIENT:
+        app.add_exception_handler(kind, _database)
     app.add_exception_handler(Exception, _unexpected)
 
 

@@ -6,17 +6,19 @@ over when the first one's connection ends.
 
 import asyncio
 import random
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import asyncpg
 
 from app.core import observability as metrics
+from app.core.database import TRANSIENT, is_transient
 from app.core.observability import get_logger
 from app.core.role import Role
 from app.ingest.acks import AckPublisher
 from app.ingest.intake import Intake, sort_messages
-from app.ingest.pipeline import Pipeline, is_transient
+from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Registry
 from app.ingest.sources.base import Batch, Source
@@ -41,17 +43,19 @@ class Consumer:
         self._settings = role.settings
         self._pipeline = Pipeline(Registry())
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
-        self._seen = {"reconnects": 0, "malformed": 0, "stale_acks": 0}
+        self._seen = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
 
     async def run(self) -> None:
         """Work until the role is told to stop; takes up again whatever ends in between."""
-        wait = self._settings.ingest.reconnect_min_s
+        wait = least = self._settings.ingest.reconnect_min_s
         while not self._role.stop.is_set():
+            began = time.monotonic()
             try:
                 await self._hold_and_consume()
-                wait = self._settings.ingest.reconnect_min_s
-            except (_LostError, *_TRANSIENT) as error:
+            except (_LostError, *TRANSIENT) as error:
                 self._role.state = "waiting for the database"
+                if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
+                    wait = least  # it held for a while: this is a new trouble, not the old one
                 _log.warning("database_lost", error=repr(error), again_in_s=round(wait, 2))
                 await self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
@@ -113,7 +117,7 @@ class Consumer:
             try:
                 receipt = await self._pipeline.commit(connection, intake, now=now)
                 break
-            except _TRANSIENT as error:
+            except TRANSIENT as error:
                 if not is_transient(error):
                     raise
                 if connection.is_closed():
@@ -152,7 +156,7 @@ class Consumer:
             self._acks.tell(receipt.acks)
         if receipt.transitions:
             # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
-            with suppress(*_TRANSIENT):
+            with suppress(*TRANSIENT):
                 await wake(connection)
 
     def _observe(self, source: Source) -> None:
@@ -162,20 +166,13 @@ class Consumer:
         for name, counter in (
             ("reconnects", metrics.INGEST_RECONNECTS),
             ("malformed", metrics.INGEST_MALFORMED),
+            ("poison", metrics.INGEST_POISON),
+            ("pauses", metrics.INGEST_PAUSES),
             ("stale_acks", metrics.INGEST_STALE_ACKS),
         ):
             total = getattr(counters, name)
             counter.inc(total - self._seen[name])
             self._seen[name] = total
-
-
-_TRANSIENT = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
 
 
 async def ingest(role: Role) -> None:

@@ -26,10 +26,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-import asyncpg
-
 from app.alerts.recorder import record
-from app.core.database import RawConnection
+from app.core.database import RawConnection, is_transient
 from app.core.ids import new_id
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
 from app.core.reasons import Rejection
@@ -184,14 +182,6 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
 )
 
 _TIMERS: Final = {name: INGEST_STEP.labels(name) for name, _ in (("refresh", None), *STEPS, ("commit", None))}
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether a batch that failed so may succeed when it is tried again as it is."""
-    if isinstance(error, asyncpg.PostgresError):
-        # Connection, resources (a full disk), intervention, system, deadlocks, locks, transaction state.
-        return (error.sqlstate or "")[:2] in {"08", "53", "57", "58", "40", "55", "25"}
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 class Pipeline:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app.core.auth import Principal, requires
+from app.core.database import TRANSIENT, is_transient
 from app.core.errors import UnavailableError, VigieError
 from app.core.observability import INGEST_RETRIES, get_logger
 from app.core.problems import documented, problem
@@ -18,7 +19,7 @@ from app.core.reasons import RejectedError, Rejection, status_of
 from app.core.strict_body import check_media_type, read_body
 from app.ingest.codec import decode_http_telemetry
 from app.ingest.intake import Intake, Sent, Turned, add_decoded
-from app.ingest.pipeline import Pipeline, is_transient
+from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt
 from app.webhooks.outbox import wake
 
@@ -136,7 +137,7 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
                 if receipt.transitions:
                     await wake(connection)
                 return receipt
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except TRANSIENT as error:
             if not is_transient(error):
                 raise
             INGEST_RETRIES.labels(type(error).__name__).inc()

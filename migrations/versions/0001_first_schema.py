@@ -76,9 +76,10 @@ CREATE INDEX ix_boxes_organisation_id ON boxes (organisation_id, id) WHERE delet
 CREATE INDEX ix_boxes_deleted_at ON boxes (deleted_at) WHERE deleted_at IS NOT NULL;
 """
 
-# The pipeline keeps boxes, sites and rules in memory. Each transaction that changes one of them takes the next
-# version and stamps it on the rows: reading one number tells the pipeline whether its copy is the newest, and
-# the stamps which rows to read again. The counter's row lock makes the order of versions the order of commits.
+# The pipeline keeps boxes, sites and rules in memory. Each transaction that changes one of them takes the
+# next version and stamps it on the rows: reading one number tells the pipeline whether its copy is the
+# newest, and the stamps tell which rows to read again. The counter's row lock makes the order of versions the
+# order of commits.
 _REGISTRY = (
     """
     CREATE TABLE registry (
@@ -110,10 +111,14 @@ _REGISTRY = (
             ("rules", "name, severity, condition, enabled, version, deleted_at"),
         )
         for statement in (
-            f"CREATE TRIGGER registry_next BEFORE INSERT OR UPDATE OF {columns} ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION registry_next()",
-            f"CREATE TRIGGER registry_stamp BEFORE INSERT OR UPDATE OF {columns} ON {table} "
-            "FOR EACH ROW EXECUTE FUNCTION registry_stamp()",
+            f"""
+            CREATE TRIGGER registry_next BEFORE INSERT OR UPDATE OF {columns} ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION registry_next()
+            """,
+            f"""
+            CREATE TRIGGER registry_stamp BEFORE INSERT OR UPDATE OF {columns} ON {table}
+            FOR EACH ROW EXECUTE FUNCTION registry_stamp()
+            """,
             f"CREATE INDEX ix_{table}_revision ON {table} (revision)",
         )
     ),
@@ -158,6 +163,8 @@ CREATE TABLE events (
     received_at timestamptz NOT NULL,
     UNIQUE (box_key, time, type)
 );
+CREATE INDEX ix_events_organisation_id ON events (organisation_id, id);
+CREATE INDEX ix_events_box_key ON events (box_key, id);
 
 CREATE TABLE quarantine (
     id uuid PRIMARY KEY,
@@ -174,11 +181,24 @@ CREATE TABLE quarantine (
 CREATE INDEX ix_quarantine_organisation_id ON quarantine (organisation_id, id);
 CREATE INDEX ix_quarantine_box ON quarantine (box, id);
 
+-- Counted in the transaction that stores: exact even when a process is killed between its commit and its
+-- next line. One row per connection, so that writers do not wait for each other.
+CREATE TABLE ingest_totals (
+    day date NOT NULL,
+    door text NOT NULL CHECK (door IN ('mqtt', 'http')),
+    backend integer NOT NULL,
+    stored bigint NOT NULL,
+    duplicate bigint NOT NULL,
+    conflict bigint NOT NULL,
+    rejected bigint NOT NULL,
+    late bigint NOT NULL,
+    PRIMARY KEY (day, door, backend)
+);
+
 CREATE TABLE heartbeats (
     role text NOT NULL,
     instance text NOT NULL,
     state text NOT NULL,
-    detail text NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (role, instance)
 );
@@ -319,6 +339,7 @@ def downgrade() -> None:
         "alerts",
         "rules",
         "heartbeats",
+        "ingest_totals",
         "quarantine",
         "events",
         "box_states",

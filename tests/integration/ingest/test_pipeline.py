@@ -162,7 +162,8 @@ async def test_a_rule_made_before_a_sample_is_applied_to_it(
 async def test_the_contracts_example_fires_and_resolves_in_measurement_time(
     door: Door, box: str, tenant: Tenant, site_id: str
 ) -> None:
-    condition = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT2M"}
+    condition: dict[str, str | float] = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
+    condition["for"] = "PT2M"
     await add_rule(tenant, site_id, **condition)
     for minute, value in enumerate([10, 30, 31, 32, 24, 19]):
         await door.take(telemetry(box, sample(minute, pm2_5=value)))

@@ -1,0 +1,1 @@
+"""Organisations, API keys, sites, boxes and the metric catalogue."""

@@ -1,0 +1,40 @@
+"""The platform's own organisation, and the first administrator's key."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.auth import ALL, ApiKey
+from app.core.database import WriteSession
+from app.core.ids import new_id
+from app.core.keys import hash_key, hint
+from app.sites.models import Organisation
+
+
+async def bootstrap(session: WriteSession, key: str | None, now: datetime) -> None:
+    """Make the platform's organisation where there is none, and let `key` be its administrator's.
+
+    May run in several processes at once. A key that was set before and revoked stays revoked.
+    """
+    await session.execute(
+        insert(Organisation)
+        .values(id=new_id(), name="Platform", platform=True, created_at=now, updated_at=now)
+        .on_conflict_do_nothing()
+    )
+    platform_id = (await session.scalars(select(Organisation.id).where(Organisation.platform))).one()
+    if key is not None:
+        await session.execute(
+            insert(ApiKey)
+            .values(
+                id=new_id(),
+                organisation_id=platform_id,
+                name="bootstrap",
+                hint=hint(key),
+                hash=hash_key(key),
+                scopes=[ALL],
+                platform=True,
+                created_at=now,
+            )
+            .on_conflict_do_nothing()
+        )

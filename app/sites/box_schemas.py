@@ -1,0 +1,149 @@
+"""The shapes of boxes on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
+from app.core.problems import CodedValueError
+from app.sites.models import Box
+
+BULK_MAX: Final = 1000
+INTERVAL_MAX_S: Final = 7 * 86_400
+_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "box-0001",
+    "site_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10",
+    "name": "Corner of rue de Metz",
+    "location": {"type": "Point", "coordinates": [1.4453, 43.6009]},
+    "interval_s": 60,
+    "ack": False,
+}
+
+Interval = Annotated[
+    int,
+    Field(ge=1, le=INTERVAL_MAX_S, description="Seconds between two samples as a rule: says what is missing"),
+]
+_ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
+
+
+class BoxCreate(Body):
+    """A box to be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    organisation_id: TenantId = None
+    id: Annotated[
+        BoxId, Field(description="Its name in topics, and its MQTT username; unique on the platform")
+    ]
+    site_id: Identifier
+    name: Name | None = None
+    location: Point | None = Field(None, description="Where it hangs; null: at its site's place")
+    interval_s: Interval = 60
+    ack: Annotated[bool, _ACK] = False
+
+
+def _not_too_many(boxes: list[Any]) -> list[Any]:
+    if not boxes:
+        raise CodedValueError("empty_batch", "There are no boxes in the list")
+    if len(boxes) > BULK_MAX:
+        raise CodedValueError(
+            "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once: send them in parts"
+        )
+    return boxes
+
+
+class BoxesCreate(Body):
+    """Boxes to be: all of them or, if one is faulty, none."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"boxes": [_EXAMPLE, {**_EXAMPLE, "id": "box-0002"}]}]}
+    )
+
+    boxes: Annotated[
+        list[BoxCreate],
+        AfterValidator(_not_too_many),
+        Field(json_schema_extra={"minItems": 1, "maxItems": BULK_MAX}),
+    ]
+
+
+class BoxChange(Body):
+    """What may change of a box. Moving it to another site of the organisation closes its alerts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Pont-Neuf, north end", "interval_s": 30}]}
+    )
+
+    site_id: Identifier = absent()
+    name: Name | None = absent()
+    location: Point | None = absent()
+    interval_s: Interval = absent()
+    ack: Annotated[bool, _ACK] = absent()
+
+
+class BoxOut(BaseModel):
+    """A connected box."""
+
+    id: str
+    organisation_id: UUID
+    site_id: UUID
+    name: str | None
+    location: Point | None
+    interval_s: int
+    ack: bool
+    state: str | None = Field(description="`online` or `offline`, as it last said; null: it never did")
+    state_at: datetime | None
+    firmware: str | None
+    battery: float | None = Field(description="Percent")
+    rssi: float | None = Field(description="dBm")
+    last_sample_at: datetime | None = Field(description="The time of its newest sample")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Box, last_sample_at: datetime | None) -> "BoxOut":
+        """The shape of a row."""
+        return cls(**box_fields(row, last_sample_at))
+
+
+class Credentials(BaseModel):
+    """What a box connects to the broker with."""
+
+    username: str = Field(description="The box's id", examples=["box-0001"])
+    password: str
+
+
+class BoxCreated(BoxOut):
+    """A new box. Its password is shown here and never again."""
+
+    credentials: Credentials
+
+    @classmethod
+    def with_password(cls, row: Box, password: str) -> "BoxCreated":
+        """The shape of a row that was made just now."""
+        return cls(**box_fields(row, None), credentials=Credentials(username=row.id, password=password))
+
+
+class BoxesCreated(BaseModel):
+    """New boxes, in the order in which they were sent."""
+
+    data: list[BoxCreated]
+    next: None = None
+
+
+class CredentialsOut(BaseModel):
+    """New credentials; the former ones no longer work. Shown here and never again."""
+
+    credentials: Credentials
+
+
+def box_fields(row: Box, last_sample_at: datetime | None) -> dict[str, Any]:
+    """The values of the fields of a `BoxOut`."""
+    plain = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "state", "state_at")
+    more = ("firmware", "battery", "rssi", "created_at", "updated_at")
+    return {
+        **{name: getattr(row, name) for name in (*plain, *more)},
+        "location": Point.at(row.longitude, row.latitude),
+        "last_sample_at": last_sample_at,
+    }

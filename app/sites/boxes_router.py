@@ -1,0 +1,161 @@
+"""REST for boxes.
+
+What changes a box's credentials commits first, then brings the broker's accounts up to date, then answers:
+a box can connect as soon as its password is known, and not any more once it is deleted.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from app.core.database import Database
+from app.core.fields import Identifier, Name
+from app.core.instants import to_datetime
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes, get_database
+from app.sites import box_repository, service
+from app.sites.box_repository import BoxRow
+from app.sites.box_schemas import (
+    BoxChange,
+    BoxCreate,
+    BoxCreated,
+    BoxesCreate,
+    BoxesCreated,
+    BoxOut,
+    Credentials,
+    CredentialsOut,
+)
+from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter, sync_accounts
+
+router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
+Connected = Annotated[Database, Depends(get_database)]
+
+
+def _out(row: BoxRow) -> BoxOut:
+    box, micros = row
+    return BoxOut.of(box, None if micros is None else to_datetime(micros))
+
+
+@router.post(
+    "",
+    operation_id="create_box",
+    summary="Create a box",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def create_box(
+    body: BoxCreate, request: Request, principal: SitesWriter, database: Connected
+) -> BoxCreated:
+    """Register a box. Its credentials are shown in the answer and never again; they work at once."""
+    broker = request.app.state.settings.broker
+    async with database.write() as session:
+        (made,) = await service.add_boxes(
+            session, principal, [body], broker, datetime.now(UTC), numbered=False
+        )
+    await sync_accounts(request, database)
+    return BoxCreated.with_password(made.box, made.password)
+
+
+@router.post(
+    "/bulk",
+    operation_id="create_boxes",
+    summary="Create many boxes",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def create_boxes(
+    body: BoxesCreate, request: Request, principal: SitesWriter, database: Connected
+) -> BoxesCreated:
+    """Register up to 1,000 boxes: all of them or, if one is faulty, none. An error names its `index`."""
+    broker = request.app.state.settings.broker
+    async with database.write() as session:
+        made = await service.add_boxes(
+            session, principal, body.boxes, broker, datetime.now(UTC), numbered=True
+        )
+    await sync_accounts(request, database)
+    return BoxesCreated(data=[BoxCreated.with_password(box, password) for box, password in made])
+
+
+@router.get("", operation_id="list_boxes", summary="List boxes", responses=documented(401, 403, 422))
+async def list_boxes(
+    principal: SitesReader,
+    session: Reads,
+    *,
+    organisation: OrganisationFilter = None,
+    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
+    state: Annotated[
+        Literal["online", "offline", "unknown"] | None, Query(description="`unknown`: it never told")
+    ] = None,
+    q: Annotated[Name | None, Query(description="Part of the id or of the name, in any case")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[BoxOut]:
+    """Boxes, in the order of their ids."""
+    rows = await box_repository.list_boxes(
+        session,
+        principal.visible(),
+        cursor,
+        limit,
+        organisation=organisation,
+        site=site,
+        state=state,
+        search=q,
+    )
+    page, following = cut(rows, limit, lambda row: encode_cursor("boxes", row[0].id))
+    return Page(data=[_out(row) for row in page], next=following)
+
+
+@router.get("/{box}", operation_id="get_box", summary="Read a box", responses=documented(401, 403, 404))
+async def get_box(box: str, principal: SitesReader, session: Reads) -> BoxOut:
+    """One box, with what it last said of itself."""
+    return _out(await box_repository.get_box_row(session, box, principal.visible()))
+
+
+@router.patch(
+    "/{box}",
+    operation_id="update_box",
+    summary="Change a box",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_box(
+    box: str, body: BoxChange, request: Request, principal: SitesWriter, session: Writes
+) -> BoxOut:
+    """Change the fields that are given. Its id cannot change: it is part of every topic."""
+    await service.change_box(
+        session, principal, box, body, close_alerts=request.app.state.close_alerts, now=datetime.now(UTC)
+    )
+    return _out(await box_repository.get_box_row(session, box, principal.visible()))
+
+
+@router.delete(
+    "/{box}",
+    operation_id="delete_box",
+    summary="Delete a box",
+    status_code=204,
+    responses=documented(401, 403, 404, 503),
+)
+async def delete_box(box: str, request: Request, principal: SitesWriter, database: Connected) -> None:
+    """Delete a box: its alerts close, its account at the broker ends, and its id is free again."""
+    closer = request.app.state.close_alerts
+    async with database.write() as session:
+        await service.delete_box(session, principal, box, closer, datetime.now(UTC))
+    await sync_accounts(request, database)
+
+
+@router.post(
+    "/{box}/credentials",
+    operation_id="rotate_box_credentials",
+    summary="Give a box new credentials",
+    responses=documented(401, 403, 404, 503),
+)
+async def rotate_box_credentials(
+    box: str, request: Request, principal: SitesWriter, database: Connected
+) -> CredentialsOut:
+    """Make a new password for a box. It is shown here and never again; the former one ends at once."""
+    async with database.write() as session:
+        made = await service.rotate_password(session, principal, box, datetime.now(UTC))
+    await sync_accounts(request, database)
+    return CredentialsOut(credentials=Credentials(username=made.box.id, password=made.password))

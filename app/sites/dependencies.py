@@ -1,0 +1,39 @@
+"""What the routers of this room share: callers by scope, and the broker's accounts after a commit."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from app.core.auth import Principal, requires
+from app.core.database import Database
+from app.core.errors import UnavailableError
+from app.core.fields import Identifier
+from app.core.observability import get_logger
+from app.sites import accounts
+
+OrganisationsReader = Annotated[Principal, Depends(requires("organisations:read"))]
+OrganisationsWriter = Annotated[Principal, Depends(requires("organisations:write"))]
+SitesReader = Annotated[Principal, Depends(requires("sites:read"))]
+SitesWriter = Annotated[Principal, Depends(requires("sites:write"))]
+OrganisationFilter = Annotated[
+    Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
+]
+
+_log = get_logger(__name__)
+
+
+async def sync_accounts(request: Request, database: Database) -> None:
+    """Bring the broker's accounts up to date; call it after the commit that changed them.
+
+    Raises:
+        UnavailableError: `broker_accounts`: the change is stored, and not yet in force at the broker.
+    """
+    try:
+        await accounts.sync(database, request.app.state.settings.broker)
+    except (OSError, TimeoutError) as error:
+        _log.error("broker_accounts_not_written", exc_info=error)
+        raise UnavailableError(
+            "The change is stored, but the broker's accounts could not be written: it is not in force there."
+            " Once the server's log no longer says so, ask for new credentials of the box.",
+            code="broker_accounts",
+        ) from error

@@ -1,0 +1,125 @@
+"""REST for API keys: made with no more scopes than the maker has, shown once, revoked rather than deleted."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import ApiKey
+from app.core.errors import InvalidError, NotFoundError
+from app.core.fields import given
+from app.core.ids import new_id, parse_id
+from app.core.keys import generate_key, hash_key, hint
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.sites import repository, service
+from app.sites.dependencies import OrganisationFilter, OrganisationsReader, OrganisationsWriter
+from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
+
+router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
+
+
+async def _get(session: AsyncSession, identifier: str, visible: UUID | None) -> ApiKey:
+    row = await repository.find_key(session, parse_id(identifier, "API key"), visible)
+    if row is None:
+        raise NotFoundError("API key", identifier)
+    return row
+
+
+@router.post(
+    "",
+    operation_id="create_api_key",
+    summary="Create an API key",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, session: Writes) -> KeyCreated:
+    """Make a key. It is shown in the answer and never again. It cannot do more than the key that makes it."""
+    now = datetime.now(UTC)
+    service.check_covers(principal, body.scopes)
+    _check_expiry(body.expires_at, now)
+    organisation = await service.named_organisation(session, principal, body.organisation_id)
+    key = generate_key()
+    row = ApiKey(
+        id=new_id(),
+        organisation_id=organisation.id,
+        name=body.name,
+        hint=hint(key),
+        hash=hash_key(key),
+        scopes=body.scopes,
+        # A client's key never speaks for the platform, not even one that the platform made for it.
+        platform=principal.platform and organisation.platform,
+        created_at=now,
+        expires_at=body.expires_at,
+    )
+    session.add(row)
+    await session.flush()
+    return KeyCreated(**KeyOut.of(row).model_dump(), key=key)
+
+
+@router.get("", operation_id="list_api_keys", summary="List API keys", responses=documented(401, 403, 422))
+async def list_api_keys(
+    principal: OrganisationsReader,
+    session: Reads,
+    *,
+    organisation: OrganisationFilter = None,
+    revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[KeyOut]:
+    """API keys, the oldest first: how each begins, never the key."""
+    rows = await repository.list_keys(
+        session, principal.visible(), cursor, limit, organisation=organisation, revoked=revoked
+    )
+    page, following = cut(rows, limit, lambda row: encode_cursor("api_keys", str(row.id)))
+    return Page(data=[KeyOut.of(row) for row in page], next=following)
+
+
+@router.get(
+    "/{key_id}", operation_id="get_api_key", summary="Read an API key", responses=documented(401, 403, 404)
+)
+async def get_api_key(key_id: str, principal: OrganisationsReader, session: Reads) -> KeyOut:
+    """One API key that is in use, without the key."""
+    return KeyOut.of(await _get(session, key_id, principal.visible()))
+
+
+@router.patch(
+    "/{key_id}",
+    operation_id="update_api_key",
+    summary="Change an API key",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_api_key(
+    key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes
+) -> KeyOut:
+    """Change the name or the end of a key that may do no more than the caller's."""
+    row = await _get(session, key_id, principal.visible())
+    service.check_covers(principal, row.scopes)
+    if "expires_at" in body.model_fields_set:
+        _check_expiry(body.expires_at, datetime.now(UTC))
+    for name, value in given(body).items():
+        setattr(row, name, value)
+    await session.flush()
+    return KeyOut.of(row)
+
+
+@router.delete(
+    "/{key_id}",
+    operation_id="revoke_api_key",
+    summary="Revoke an API key",
+    status_code=204,
+    responses=documented(401, 403, 404),
+)
+async def revoke_api_key(key_id: str, principal: OrganisationsWriter, session: Writes) -> None:
+    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`."""
+    row = await _get(session, key_id, principal.visible())
+    row.revoked_at = datetime.now(UTC)

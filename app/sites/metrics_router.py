@@ -1,0 +1,23 @@
+"""REST for the metric catalogue."""
+
+from dataclasses import asdict
+from typing import Final
+
+from fastapi import APIRouter, Depends
+
+from app.core.auth import current_principal
+from app.core.pagination import Page
+from app.core.problems import documented
+from app.sites.catalogue import CATALOGUE
+from app.sites.schemas import MetricOut
+
+router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
+_ALL: Final = Page[MetricOut](
+    data=[MetricOut.model_validate(asdict(metric)) for metric in CATALOGUE], next=None
+)
+
+
+@router.get("", operation_id="list_metrics", summary="The metric catalogue", responses=documented(401))
+async def list_metrics() -> Page[MetricOut]:
+    """Every metric that a sample may have, with its unit and physical bounds. What is not here is refused."""
+    return _ALL

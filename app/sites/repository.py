@@ -1,0 +1,120 @@
+"""Queries on organisations, API keys and sites; `app.sites.box_repository` has those on boxes.
+
+Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
+outside of it is not found. Nothing is decided here, and nothing committed.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import ApiKey
+from app.core.pagination import decode_cursor
+from app.sites.models import Box, Organisation, Site
+
+
+def after[*R](
+    statement: Select[*R], column: ColumnElement[UUID], kind: str, cursor: str | None, limit: int
+) -> Select[*R]:
+    """Order by an id and take the page that follows a cursor, and one row more."""
+    if cursor is not None:
+        (last,) = decode_cursor(kind, cursor, UUID)
+        statement = statement.where(column > last)
+    return statement.order_by(column).limit(limit + 1)
+
+
+async def find_organisation(
+    session: AsyncSession, identifier: UUID, visible: UUID | None, *, lock: bool = False
+) -> Organisation | None:
+    """One organisation."""
+    statement = select(Organisation).where(Organisation.id == identifier)
+    if visible is not None:
+        statement = statement.where(Organisation.id == visible)
+    return await session.scalar(statement.with_for_update() if lock else statement)
+
+
+async def list_organisations(
+    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int
+) -> Sequence[Organisation]:
+    """Organisations, the oldest first."""
+    statement = select(Organisation)
+    if visible is not None:
+        statement = statement.where(Organisation.id == visible)
+    statement = after(statement, Organisation.id.expression, "organisations", cursor, limit)
+    return (await session.scalars(statement)).all()
+
+
+def _keys(visible: UUID | None, *, revoked: bool) -> Select[ApiKey]:
+    statement = select(ApiKey).where(
+        ApiKey.revoked_at.is_not(None) if revoked else ApiKey.revoked_at.is_(None)
+    )
+    return statement if visible is None else statement.where(ApiKey.organisation_id == visible)
+
+
+async def find_key(session: AsyncSession, identifier: UUID, visible: UUID | None) -> ApiKey | None:
+    """One key that was not revoked."""
+    return await session.scalar(_keys(visible, revoked=False).where(ApiKey.id == identifier))
+
+
+async def list_keys(
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    revoked: bool,
+) -> Sequence[ApiKey]:
+    """Keys, the oldest first: those in use, or those that were revoked."""
+    statement = _keys(visible, revoked=revoked)
+    if organisation is not None:
+        statement = statement.where(ApiKey.organisation_id == organisation)
+    return (await session.scalars(after(statement, ApiKey.id.expression, "api_keys", cursor, limit))).all()
+
+
+def _sites(visible: UUID | None) -> Select[Site]:
+    statement = select(Site)
+    return statement if visible is None else statement.where(Site.organisation_id == visible)
+
+
+async def find_site(
+    session: AsyncSession, identifier: UUID, visible: UUID | None, *, lock: bool = False
+) -> Site | None:
+    """One site; with `lock` nothing can be put there, nor it be changed, until the transaction ends."""
+    statement = _sites(visible).where(Site.id == identifier)
+    return await session.scalar(statement.with_for_update() if lock else statement)
+
+
+async def hold_sites(
+    session: AsyncSession, identifiers: Sequence[UUID], visible: UUID | None
+) -> dict[UUID, Site]:
+    """Those of the sites that exist, by id; they cannot be deleted until the transaction ends."""
+    statement = _sites(visible).where(Site.id.in_(identifiers)).order_by(Site.id)
+    found = await session.scalars(statement.with_for_update(read=True, key_share=True))
+    return {site.id: site for site in found}
+
+
+async def list_sites(
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    kind: str | None,
+) -> Sequence[Site]:
+    """Sites, the oldest first."""
+    statement = _sites(visible)
+    if organisation is not None:
+        statement = statement.where(Site.organisation_id == organisation)
+    if kind is not None:
+        statement = statement.where(Site.kind == kind)
+    return (await session.scalars(after(statement, Site.id.expression, "sites", cursor, limit))).all()
+
+
+async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:
+    """Tell whether a box that was not deleted stands at a site."""
+    found = await session.scalar(select(exists().where(Box.site_id == site_id, Box.deleted_at.is_(None))))
+    return bool(found)

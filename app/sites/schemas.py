@@ -1,0 +1,210 @@
+"""The shapes of organisations, API keys and sites on the wire.
+
+Those of boxes are in `app.sites.box_schemas`. Shapes only: what they mean is the service's business.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from app.core.auth import ALL, SCOPES, ApiKey
+from app.core.fields import Body, Instant, Kind, Name, Point, TenantId, Timezone, absent
+from app.core.problems import CodedValueError
+from app.core.reasons import shown
+from app.sites.models import Organisation, Site
+
+_TOULOUSE: Final[JsonDict] = {"type": "Point", "coordinates": [1.4442, 43.6047]}
+RETENTION_DAYS_MAX: Final = 36_500
+
+
+class OrganisationCreate(Body):
+    """A tenant to be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ville de Toulouse"}]})
+
+    name: Name
+
+
+class OrganisationChange(Body):
+    """What may change of an organisation."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Toulouse Métropole"}]})
+
+    name: Name = absent()
+
+
+class OrganisationOut(BaseModel):
+    """A tenant."""
+
+    id: UUID
+    name: str
+    platform: bool = Field(description="True for the platform's own organisation")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Organisation) -> "OrganisationOut":
+        """The shape of a row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+def _check_scopes(scopes: list[str]) -> list[str]:
+    for scope in scopes:
+        if scope != ALL and scope not in SCOPES:
+            raise CodedValueError(
+                "unknown_scope", f"{shown(scope)} is not a scope: {ALL}, {', '.join(SCOPES)}"
+            )
+    return sorted(set(scopes))
+
+
+Scopes = Annotated[
+    list[str],
+    Field(
+        min_length=1,
+        max_length=len(SCOPES) + 1,
+        description=f"`{ALL}` for all that its organisation may, or some of: {', '.join(SCOPES)}",
+    ),
+    AfterValidator(_check_scopes),
+]
+
+
+class KeyCreate(Body):
+    """An API key to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "dashboard", "scopes": ["sites:read", "telemetry:read", "alerts:read"]},
+                {"name": "everything of our organisation", "scopes": ["*"]},
+            ]
+        }
+    )
+
+    organisation_id: TenantId = None
+    name: Name
+    scopes: Scopes
+    expires_at: Instant | None = Field(None, description="After this the key is refused; null: never")
+
+
+class KeyChange(Body):
+    """What may change of a key. Its scopes may not: make another key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-01-01T00:00:00Z"}]})
+
+    name: Name = absent()
+    expires_at: Instant | None = absent()
+
+
+class KeyOut(BaseModel):
+    """An API key, without the key."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    hint: str = Field(description="How the key begins, to tell one's keys apart", examples=["vg_Ab3dEf"])
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute")
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ApiKey) -> "KeyOut":
+        """The shape of a row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+class KeyCreated(KeyOut):
+    """A new API key. The key itself is shown here and never again."""
+
+    key: str = Field(examples=["vg_…"])
+
+
+_RETENTION: Final = Field(
+    ge=1,
+    le=RETENTION_DAYS_MAX,
+    description="Samples older than this are refused and, in time, removed; null: nothing is too old",
+)
+
+
+class SiteCreate(Body):
+    """A site to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Rue d'Alsace-Lorraine",
+                    "kind": "street",
+                    "timezone": "Europe/Paris",
+                    "location": _TOULOUSE,
+                    "retention_days": 730,
+                }
+            ]
+        }
+    )
+
+    organisation_id: TenantId = None
+    name: Name
+    kind: Annotated[Kind, Field(description="A lower-case word of yours: street, office, airport, …")]
+    timezone: Annotated[Timezone, Field(description="Says what a day is in this site's figures")]
+    location: Point
+    retention_days: Annotated[int, _RETENTION] | None = None
+
+
+class SiteChange(Body):
+    """What may change of a site."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Rue d'Alsace", "retention_days": None}]}
+    )
+
+    name: Name = absent()
+    kind: Kind = absent()
+    timezone: Timezone = absent()
+    location: Point = absent()
+    retention_days: Annotated[int, _RETENTION] | None = absent()
+
+
+class SiteOut(BaseModel):
+    """A place where boxes stand."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    kind: str
+    timezone: str
+    location: Point
+    retention_days: int | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Site) -> "SiteOut":
+        """The shape of a row."""
+        return cls(
+            id=row.id,
+            organisation_id=row.organisation_id,
+            name=row.name,
+            kind=row.kind,
+            timezone=row.timezone,
+            location=Point(type="Point", coordinates=[row.longitude, row.latitude]),
+            retention_days=row.retention_days,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class MetricOut(BaseModel):
+    """One metric of the catalogue."""
+
+    name: str = Field(examples=["pm2_5"])
+    unit: str = Field(examples=["µg/m³"])
+    description: str
+    description_fr: str
+    minimum: float = Field(description="The lowest value that is taken, included")
+    maximum: float = Field(description="The highest value that is taken, included")
+    kind: str = Field(description="`level`: decibels, averaged by energy; `gauge`: all else")

@@ -1,0 +1,176 @@
+"""What happens when keys and boxes are made, moved and deleted.
+
+Works inside the caller's transaction. The broker's accounts are brought up to date by the caller, with
+`app.sites.accounts`, after its commit.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from app.core.auth import ALL, Principal
+from app.core.database import WriteSession
+from app.core.errors import ConflictError, ForbiddenError, NotFoundError
+from app.core.passwords import mosquitto_hash
+from app.core.ports import AlertCloser
+from app.core.settings import BrokerSettings
+from app.sites import box_repository, repository
+from app.sites.box_schemas import BoxChange, BoxCreate
+from app.sites.models import Box, Organisation
+
+# The accounts that are not boxes': the access rules of the broker name them.
+_RESERVED: Final = frozenset({"gateway", "ingest"})
+_PASSWORD_BYTES: Final = 24
+
+
+class NewBox(NamedTuple):
+    """A box that was made just now, with the only copy of its password."""
+
+    box: Box
+    password: str
+
+
+async def named_organisation(session: WriteSession, principal: Principal, named: UUID | None) -> Organisation:
+    """The organisation that a new thing belongs to (NotFoundError, or InvalidError for a foreign one)."""
+    identifier = principal.owner(named)
+    organisation = await repository.find_organisation(session, identifier, principal.visible())
+    if organisation is None:
+        raise NotFoundError("organisation", identifier)
+    return organisation
+
+
+def check_covers(principal: Principal, scopes: Sequence[str]) -> None:
+    """Refuse to give, or to prolong, what the caller itself may not do (ForbiddenError)."""
+    lacking = [] if ALL in principal.scopes else [scope for scope in scopes if not principal.may(scope)]
+    if lacking:
+        raise ForbiddenError(
+            f"The API key cannot give what it lacks: {', '.join(lacking)}.", extra={"scopes": lacking}
+        )
+
+
+def new_password() -> str:
+    """A password for a box: 192 bits of chance."""
+    return secrets.token_urlsafe(_PASSWORD_BYTES)
+
+
+async def add_boxes(
+    session: WriteSession,
+    principal: Principal,
+    wanted: Sequence[BoxCreate],
+    broker: BrokerSettings,
+    now: datetime,
+    *,
+    numbered: bool,
+) -> list[NewBox]:
+    """Make boxes: all of them, or none.
+
+    Args:
+        session: The transaction.
+        principal: The caller: sites outside of what it sees do not exist.
+        wanted: The boxes.
+        broker: Says which account is the ingest role's own.
+        now: The time of creation.
+        numbered: Whether an error names the `index` of the box at fault.
+
+    Raises:
+        ConflictError: `box_exists`.
+        NotFoundError: A site does not exist.
+    """
+    sites = await repository.hold_sites(session, [box.site_id for box in wanted], principal.visible())
+    seen: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    passwords = [new_password() for _ in wanted]
+    # 0.1 ms each: a thousand of them would hold up every other request.
+    hashes = await asyncio.to_thread(lambda: [mosquitto_hash(password) for password in passwords])
+    for index, (box, password_hash) in enumerate(zip(wanted, hashes, strict=True)):
+        site = sites.get(box.site_id)
+        if site is None or box.organisation_id not in {None, site.organisation_id}:
+            raise _at(NotFoundError("site", box.site_id), index, numbered=numbered)
+        if box.id in seen or box.id in _RESERVED or box.id == broker.username:
+            raise _at(_taken(box.id), index, numbered=numbered)
+        seen.add(box.id)
+        rows.append(_row(box, site.organisation_id, password_hash, now))
+    added = await box_repository.add_boxes(session, rows)
+    for index, box in enumerate(wanted):
+        if box.id not in added:
+            raise _at(_taken(box.id), index, numbered=numbered)
+    return [NewBox(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
+
+
+def _at[E: (ConflictError, NotFoundError)](error: E, index: int, *, numbered: bool) -> E:
+    if numbered:
+        error.extra["index"] = index
+        error.detail = f"boxes.{index}: {error.detail}"
+    return error
+
+
+def _taken(identifier: str) -> ConflictError:
+    return ConflictError(f"The id {identifier!r} is taken. Choose another one.", code="box_exists")
+
+
+def _row(box: BoxCreate, organisation_id: UUID, password_hash: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": box.id,
+        "organisation_id": organisation_id,
+        "site_id": box.site_id,
+        "name": box.name,
+        "longitude": box.location.longitude if box.location else None,
+        "latitude": box.location.latitude if box.location else None,
+        "interval_s": box.interval_s,
+        "ack": box.ack,
+        "password_hash": password_hash,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+async def change_box(
+    session: WriteSession,
+    principal: Principal,
+    identifier: str,
+    change: BoxChange,
+    *,
+    close_alerts: AlertCloser,
+    now: datetime,
+) -> None:
+    """Change a box. The alerts and waits of the rules that it leaves behind by moving end."""
+    fields = change.model_fields_set
+    box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    moves = "site_id" in fields and change.site_id != box.site_id
+    if moves and change.site_id not in await repository.hold_sites(
+        session, [change.site_id], box.organisation_id
+    ):
+        raise NotFoundError("site", change.site_id)
+    if "location" in fields:
+        box.longitude = change.location.longitude if change.location else None
+        box.latitude = change.location.latitude if change.location else None
+    for name in fields - {"location"}:
+        setattr(box, name, getattr(change, name))
+    if fields:
+        box.updated_at = now
+    if moves:
+        await session.flush()
+        await close_alerts(session, reason="box_moved", now=now, box_key=box.key)
+
+
+async def delete_box(
+    session: WriteSession, principal: Principal, identifier: str, close_alerts: AlertCloser, now: datetime
+) -> None:
+    """Delete a box: its alerts close, its credentials end, its id is free; its samples go later."""
+    box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    await box_repository.mark_deleted(session, box.key, now)
+    await close_alerts(session, reason="box_deleted", now=now, box_key=box.key)
+
+
+async def rotate_password(
+    session: WriteSession, principal: Principal, identifier: str, now: datetime
+) -> NewBox:
+    """Give a box a new password; the former one no longer works."""
+    box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    password = new_password()
+    box.password_hash = mosquitto_hash(password)
+    box.updated_at = now
+    return NewBox(box, password)

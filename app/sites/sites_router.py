@@ -1,0 +1,124 @@
+"""REST for sites: the streets, offices and other places where boxes stand."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from sqlalchemy.exc import IntegrityError
+
+from app.core.errors import ConflictError, NotFoundError
+from app.core.fields import Kind, given
+from app.core.ids import new_id, parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.sites import repository, service
+from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter
+from app.sites.models import Site
+from app.sites.schemas import SiteChange, SiteCreate, SiteOut
+
+router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
+
+
+@router.post(
+    "",
+    operation_id="create_site",
+    summary="Create a site",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_site(body: SiteCreate, principal: SitesWriter, session: Writes) -> SiteOut:
+    """Make a site. Boxes are put there with `POST /v1/boxes`."""
+    organisation = await service.named_organisation(session, principal, body.organisation_id)
+    now = datetime.now(UTC)
+    row = Site(
+        id=new_id(),
+        organisation_id=organisation.id,
+        name=body.name,
+        kind=body.kind,
+        timezone=body.timezone,
+        longitude=body.location.longitude,
+        latitude=body.location.latitude,
+        retention_days=body.retention_days,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    await session.flush()
+    return SiteOut.of(row)
+
+
+@router.get("", operation_id="list_sites", summary="List sites", responses=documented(401, 403, 422))
+async def list_sites(
+    principal: SitesReader,
+    session: Reads,
+    *,
+    organisation: OrganisationFilter = None,
+    kind: Annotated[Kind | None, Query(description="Only of this kind")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[SiteOut]:
+    """Sites, the oldest first."""
+    rows = await repository.list_sites(
+        session, principal.visible(), cursor, limit, organisation=organisation, kind=kind
+    )
+    page, following = cut(rows, limit, lambda row: encode_cursor("sites", str(row.id)))
+    return Page(data=[SiteOut.of(row) for row in page], next=following)
+
+
+@router.get("/{site_id}", operation_id="get_site", summary="Read a site", responses=documented(401, 403, 404))
+async def get_site(site_id: str, principal: SitesReader, session: Reads) -> SiteOut:
+    """One site."""
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible())
+    if row is None:
+        raise NotFoundError("site", site_id)
+    return SiteOut.of(row)
+
+
+@router.patch(
+    "/{site_id}",
+    operation_id="update_site",
+    summary="Change a site",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_site(site_id: str, body: SiteChange, principal: SitesWriter, session: Writes) -> SiteOut:
+    """Change the fields that are given."""
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
+    if row is None:
+        raise NotFoundError("site", site_id)
+    changes = given(body)
+    if changes.pop("location", None) is not None:
+        changes |= {"longitude": body.location.longitude, "latitude": body.location.latitude}
+    for name, value in changes.items():
+        setattr(row, name, value)
+        row.updated_at = datetime.now(UTC)
+    await session.flush()
+    return SiteOut.of(row)
+
+
+@router.delete(
+    "/{site_id}",
+    operation_id="delete_site",
+    summary="Delete a site",
+    status_code=204,
+    responses=documented(401, 403, 404, 409),
+)
+async def delete_site(site_id: str, principal: SitesWriter, session: Writes) -> None:
+    """Delete a site that has no boxes left; its rules, and the record of their alerts, go with it."""
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
+    if row is None:
+        raise NotFoundError("site", site_id)
+    if await repository.has_boxes(session, row.id):
+        raise ConflictError(
+            "Boxes stand at this site. Move them (PATCH `site_id`) or delete them first.",
+            code="site_not_empty",
+        )
+    try:
+        await session.delete(row)
+        await session.flush()
+    except IntegrityError:
+        raise ConflictError(
+            "Boxes that stood here were deleted, and their samples are not removed yet. Try again later.",
+            code="site_not_empty",
+        ) from None

@@ -1,0 +1,131 @@
+"""The broker's password file, rendered from the database: real PostgreSQL, real Mosquitto."""
+
+import asyncio
+import os
+import re
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiomqtt
+import pytest
+from sqlalchemy import text
+
+from app.core.database import Database
+from app.core.passwords import mosquitto_hash
+from app.core.settings import BrokerSettings, Settings
+from app.embedded.mosquitto import PrivateMosquitto
+from app.sites import accounts
+from tests.conftest import ACCOUNTS, Tenant
+
+
+async def accepts(broker: PrivateMosquitto, username: str, password: str) -> bool:
+    try:
+        async with aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=username,
+            password=password,
+            identifier="test-accounts",
+            timeout=5,
+        ):
+            return True
+    except aiomqtt.MqttError:
+        return False
+
+
+async def add_box(database: Database, site_id: str, identifier: str, password: str) -> None:
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "INSERT INTO boxes"
+                " (id, organisation_id, site_id, interval_s, ack, password_hash, created_at, updated_at)"
+                " SELECT :id, organisation_id, id, 60, false, :hash, :now, :now FROM sites WHERE id = :site"
+            ),
+            {"id": identifier, "hash": mosquitto_hash(password), "now": datetime.now(UTC), "site": site_id},
+        )
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+async def test_without_a_password_file_nothing_is_done(database: Database) -> None:
+    await accounts.sync(database, BrokerSettings(password_file=None))
+
+
+async def test_ten_callers_at_once_are_served_by_few_rewrites(
+    site_id: str, database: Database, settings: Settings, mosquitto: PrivateMosquitto
+) -> None:
+    await accounts.sync(database, settings.broker)
+    seen: set[int] = set()
+
+    async def make(number: int) -> None:
+        await add_box(database, site_id, f"box-{number}", f"password-{number}")
+        await accounts.sync(database, settings.broker)
+        seen.add(inode(mosquitto.password_file))
+        assert await accepts(mosquitto, f"box-{number}", f"password-{number}")
+
+    await asyncio.gather(*(make(number) for number in range(10)))
+    lines = mosquitto.password_file.read_text(encoding="utf-8").splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [*ACCOUNTS, accounts.PROBE]
+    assert {line.split(":")[0] for line in lines[3:]} == {f"box-{number}" for number in range(10)}
+    assert len(seen) < 10
+
+
+async def test_two_processes_do_not_undo_each_other(
+    site_id: str, database: Database, settings: Settings, mosquitto: PrivateMosquitto
+) -> None:
+    second = Database(settings.database, application="tests-second")
+    try:
+        for number in range(6):
+            await add_box(database, site_id, f"box-{number}", "secret")
+            await asyncio.gather(
+                accounts.sync(database, settings.broker), accounts.sync(second, settings.broker)
+            )
+            assert await accepts(mosquitto, f"box-{number}", "secret")
+    finally:
+        await second.close()
+
+
+async def test_a_file_that_is_right_is_left_alone(
+    site_id: str, database: Database, settings: Settings, mosquitto: PrivateMosquitto
+) -> None:
+    await accounts.sync(database, settings.broker)
+    before = inode(mosquitto.password_file)
+    await accounts.sync(database, settings.broker, only_if_stale=True)
+    assert inode(mosquitto.password_file) == before
+    await add_box(database, site_id, "box-1", "secret")
+    await accounts.sync(database, settings.broker, only_if_stale=True)
+    assert inode(mosquitto.password_file) != before
+    assert await accepts(mosquitto, "box-1", "secret")
+    # Written by somebody who did not live to tell the broker.
+    (mosquitto.password_file.parent / ".passwords.lock").write_text("")
+    before = inode(mosquitto.password_file)
+    await accounts.sync(database, settings.broker, only_if_stale=True)
+    assert inode(mosquitto.password_file) != before
+
+
+async def test_a_broker_that_is_not_there_is_no_error(site_id: str, database: Database, folder: Path) -> None:
+    await add_box(database, site_id, "box-1", "secret")
+    # A process that is not a Mosquitto must never get the signal: its default is to die of it.
+    pid_file = folder / "mosquitto.pid"
+    for pid in (None, "", "not a number", f"{os.getpid()}\n", "999999999"):
+        if pid is not None:
+            pid_file.write_text(pid)
+        settings = BrokerSettings(password_file=folder / "passwords", pid_file=pid_file)
+        await accounts.sync(database, settings)
+    written = folder / "passwords"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert re.fullmatch(r"\$probe:\S+\nbox-1:\$7\$101\$\S+\n", written.read_text())
+
+
+async def test_a_folder_that_cannot_be_written_is_told_to_the_client(
+    tenant: Tenant, site_id: str, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.broker, "password_file", folder / "missing" / "passwords")
+    answer = await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})
+    assert (answer.status_code, answer.json()["code"]) == (503, "broker_accounts")
+    monkeypatch.undo()
+    answer = await tenant.client.post("/v1/boxes/box-1/credentials")
+    assert answer.status_code == 200
