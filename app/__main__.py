@@ -1,5 +1,7 @@
 """The command `vigie`: one role, one tool, or the whole embedded stack."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -118,8 +120,8 @@ def _add_simulators() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    import sys  # noqa: PLC0415
-
+    # Until a role has its own handler there is nothing to drain: a stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # The simulators' imports are worth half a second: only for those who ask for them, or for help.
     if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_simulators()

@@ -1,0 +1,1 @@
+"""Simulated fleets, replays of real data, and a webhook receiver. They speak REST and MQTT like anybody."""

@@ -1,0 +1,255 @@
+"""`vigie simulate …`: the commands. Reads options; what is done is done in the other modules."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.core.instants import parse_rfc3339
+from app.core.reasons import RejectedError
+from simulators import city_job, events_job, replay_job
+from simulators.city import City
+from simulators.demo import run as run_demo
+from simulators.faults import Faults
+from simulators.options import (
+    ApiAddress,
+    ApiKey,
+    DatabaseAddress,
+    MqttAddress,
+    OrganisationName,
+    RunFile,
+    Seed,
+    Share,
+    positive,
+)
+from simulators.patterns import KINDS
+from simulators.receiver import Manners, Receiver, serve
+from simulators.replay import Pace
+from simulators.rest import ApiError, UnreachableError
+from simulators.target import DEFAULT_RUN, TargetError, find_target
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+SHIPPED = Path(__file__).parent / "data" / "aberdeen"
+_MAX_BATCH = 1000
+_DEMO_STOPS_WITHIN_S = 1.8
+
+
+@app.callback()
+def main(*, verbose: Annotated[bool, typer.Option(help="Say what the connections do")] = False) -> None:
+    """Simulated fleets, replays, events, and a webhook receiver."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+
+
+@app.command()
+def replay(
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of Sensor.Community archive files")] = SHIPPED,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")
+    ] = 0.0,
+    since: Annotated[str | None, typer.Option("--from", help="RFC 3339, included")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="RFC 3339, excluded")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message; default 100, 1 with a speed")
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per station")] = 20,
+    repeat: Annotated[int, typer.Option(min=1, help="Send everything so many times")] = 1,
+    shift_to_now: Annotated[bool, typer.Option(help="Move the times so that the newest is now")] = False,
+    verify: Annotated[bool, typer.Option(help="Compare the database with the files, value by value")] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.0, help="With --verify: seconds without a new row until it gives up")
+    ] = 60.0,
+    prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "aberdeen",
+    organisation: OrganisationName = "Sensor.Community",
+    site: Annotated[str, typer.Option(help="The site's name; found or created")] = "Aberdeen",
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+    database: DatabaseAddress = None,
+) -> None:
+    """Replay real measurements, each station as a box with its own credentials."""
+    job = replay_job.ReplayJob(
+        data=data,
+        pace=Pace(speed, batch or (1 if speed > 0 else 100), window),
+        since_us=_instant(since),
+        until_us=_instant(until),
+        repeat=repeat,
+        shift_to_now=shift_to_now,
+        verify=verify,
+        patience_s=patience,
+        prefix=prefix,
+        organisation=organisation,
+        site=site,
+    )
+    _run(lambda: replay_job.run(find_target(run, api, key, mqtt, database), job))
+
+
+@app.command()
+def city(
+    *,
+    boxes: Annotated[int, typer.Option(min=1, max=100_000, help="How many")] = 30,
+    kinds: Annotated[str, typer.Option(help="Kinds of site, with commas")] = ",".join(KINDS),
+    interval: Annotated[
+        float, typer.Option(help="Seconds between a box's samples", callback=positive)
+    ] = 60.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Samples of each box; default: until stopped")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="The same in seconds of measurement", callback=positive)
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="RFC 3339; default: now, or so that it ends now")] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")
+    ] = 1.0,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 1,
+    rate: Annotated[float | None, typer.Option(help="Messages a second at most", callback=positive)] = None,
+    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per connection")] = 20,
+    seed: Seed = 1,
+    gateway: Annotated[
+        bool, typer.Option(help="One account publishes for all, instead of each box its own")
+    ] = False,
+    silence: Share = 0.0,
+    spikes: Share = 0.0,
+    duplicates: Share = 0.0,
+    late: Share = 0.0,
+    clock_skew: Annotated[float, typer.Option(min=0.0, help="Clocks are off by up to so many seconds")] = 0.0,
+    prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "city",
+    organisation: OrganisationName = "Synthetic city",
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+) -> None:
+    """Simulate a city: any number of boxes, and on demand what goes wrong in the field."""
+    faults = Faults(silence, spikes, duplicates, late, clock_skew)
+    plan = City(boxes, _kinds(kinds), prefix, seed, interval, faults)
+    if count is None and duration is not None:
+        count = max(1, round(duration / interval))
+    job = city_job.CityJob(
+        city=plan,
+        start_us=_instant(start),
+        speed=speed,
+        count=count,
+        batch=batch,
+        rate=rate,
+        window=window,
+        gateway=gateway,
+        organisation=organisation,
+    )
+    _run(lambda: city_job.run(find_target(run, api, key, mqtt, None), job))
+
+
+@app.command()
+def events(
+    *,
+    box: Annotated[
+        list[str] | None, typer.Option(help="Whose events; may be repeated. Default: every box")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.0, help="Seconds between events, on average")] = 10.0,
+    count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the events the same on each run")] = None,
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+) -> None:
+    """Report gunshots and what sounds like them, with candidates, through the gateway's account."""
+    _run(
+        lambda: events_job.run(
+            find_target(run, api, key, mqtt, None), box or [], every_s=every, count=count, seed=seed
+        )
+    )
+
+
+@app.command()
+def receiver(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    secret: Annotated[str | None, typer.Option(help="whsec_…; without it nothing is checked")] = None,
+    status: Annotated[int, typer.Option(min=200, max=599, help="Answer with this status")] = 204,
+    fail_first: Annotated[int, typer.Option(min=0, help="Answer the first so many with 500")] = 0,
+    delay: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer")] = 0.0,
+) -> None:
+    """Receive webhooks: verify the signature, count repetitions, print a line for each."""
+    manners = Manners(status, fail_first, delay)
+    try:
+        it = Receiver(host=host, port=port, secret=secret, unsigned=secret is None, manners=manners, say=_say)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--secret") from None
+    _run(lambda: serve(it))
+
+
+@app.command()
+def demo(*, run: RunFile = DEFAULT_RUN) -> None:
+    """Run the demo city of `vigie up` until it is stopped."""
+    # Whoever stops the stack waits for this process: nothing here is worth that.
+    _run(lambda: run_demo(find_target(run, None, None, None, None)), stop_within_s=_DEMO_STOPS_WITHIN_S)
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def _instant(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except RejectedError as error:
+        raise typer.BadParameter(error.detail) from None
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise typer.BadParameter(f"kinds are {', '.join(KINDS)}", param_hint="--kinds")
+    return kinds
+
+
+def _run(begin: Callable[[], Coroutine[Any, Any, int | None]], *, stop_within_s: float | None = None) -> None:
+    """Run a coroutine until it ends or a signal stops it: that is how endless ones are meant to end, so 0.
+
+    What went wrong is said in one line, where a person can mend it.
+    """
+    code: int | None = 1
+    try:
+        code = asyncio.run(_stoppable(begin, stop_within_s))
+    except* (TargetError, ApiError, UnreachableError, TimeoutError, FileNotFoundError) as group:
+        for error in _leaves(group):
+            typer.echo(f"vigie simulate: {str(error) or 'it took too long'}", err=True)
+    raise typer.Exit(code or 0)
+
+
+async def _stoppable(
+    begin: Callable[[], Coroutine[Any, Any, int | None]], stop_within_s: float | None
+) -> int | None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(begin())
+
+    def stop() -> None:
+        task.cancel()
+        if stop_within_s is not None:
+            loop.call_later(stop_within_s, os._exit, 0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 0
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]

@@ -1,0 +1,155 @@
+"""The demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
+
+Owns the order of the phases. Three sites in Toulouse live from now on. Beside them a site in Aberdeen gets
+one real day: on the first start the measurements of 2019-03-10 are replayed at their own times, 360 times
+faster than they were made, so in four minutes; rules see them in measurement time. A later start goes on
+where the replay stopped, and does not repeat it.
+
+Everything outlives a restart of the API (calls are repeated), of the broker (connections are made again) and
+of this process (it finds its things again).
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+from simulators import demo_setup, events
+from simulators.demo_boxes import LiveBox
+from simulators.demo_places import EVENT_BOX, PLACES, PREFIX
+from simulators.demo_state import FILE, DemoState
+from simulators.mqtt import linked
+from simulators.receiver import Receiver
+from simulators.replay import Pace, Replay, box_id
+from simulators.rest import Api, persistently
+from simulators.sensor_community import Station, load
+from simulators.target import Target
+
+SHIPPED = Path(__file__).parent / "data" / "aberdeen"
+_SPEED = 360.0
+_EVENT_EVERY_S = 60.0
+_SAVE_EVERY_S = 5.0
+
+
+def say(line: str) -> None:
+    """Write a line of the demo's log."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+async def run(target: Target) -> int:
+    """Run until cancelled.
+
+    Returns:
+        Never; the type is that of every command's job.
+    """
+    await _Demo(target).run()
+    return 0
+
+
+class _Demo:
+    """One run of the demo."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._path = target.folder / FILE
+        self._state = DemoState.load(self._path)
+        self._passwords = self._state.keyring(self._path)
+
+    async def run(self) -> None:
+        stations, _ = load(SHIPPED)
+        async with Api(self._target.api, self._target.key) as admin:
+            await persistently(lambda: demo_setup.organisation_and_key(admin, self._state), say=say)
+        self._save()
+        async with await self._receiver() as receiver, Api(self._target.api, self._state.key) as api:
+            await persistently(lambda: self._set_up(api, receiver, stations), say=say)
+            self._announce()
+            try:
+                await self._live(api, stations)
+            finally:
+                say("stopping")
+
+    async def _receiver(self) -> Receiver:
+        """A receiver on the port of last time, or on another if that is taken."""
+        secret = self._state.secret or None
+        again = Receiver(port=self._state.receiver_port, secret=secret, say=say)
+        try:
+            await again.open()
+        except OSError:
+            again = Receiver(secret=secret, say=say)
+        return again
+
+    async def _set_up(self, api: Api, receiver: Receiver, stations: list[Station]) -> None:
+        state = self._state
+        created = await demo_setup.sites_and_boxes(api, state, self._passwords, stations)
+        say(f"sites: {len(state.site_ids)}, boxes: {len(state.boxes)}, created now: {created}")
+        made = await demo_setup.rules(api, state)
+        say(f"rules: {made} created now")
+        await demo_setup.endpoint(api, state, receiver.url)
+        receiver.use_secret(state.secret)
+        state.receiver_port = receiver.port
+        self._save()
+        say(f"webhooks of endpoint {state.endpoint_id} come to {receiver.url}")
+
+    def _announce(self) -> None:
+        site = self._state.site_ids["street"]
+        say(f'an API key of the demo city is "key" in {self._path}; with it as $KEY:')
+        for path in (
+            f"sites/{site}/latest",
+            "alerts?state=firing",
+            f"webhooks/{self._state.endpoint_id}/deliveries",
+        ):
+            say(f'  curl -H "Authorization: Bearer $KEY" "{self._target.api}/v1/{path}"')
+
+    async def _live(self, api: Api, stations: list[Station]) -> None:
+        boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in PLACES]
+        heard = next(box.link for box in boxes if box.place.id == EVENT_BOX)
+        async with linked([box.link for box in boxes], wait_s=None), asyncio.TaskGroup() as group:
+            for box in boxes:
+                group.create_task(box.live())
+            group.create_task(events.run(heard, [EVENT_BOX], every_s=_EVENT_EVERY_S, count=None, seed=None))
+            group.create_task(self._replay(api, stations))
+            say(f"{len(boxes)} synthetic boxes are live")
+
+    async def _replay(self, api: Api, stations: list[Station]) -> None:
+        replay = Replay(
+            api,
+            self._target.broker,
+            self._rest(stations),
+            PREFIX,
+            self._passwords,
+            Pace(speed=_SPEED, batch=1),
+            connect_s=None,
+        )
+        if not replay.stations:
+            say("Aberdeen's day had been replayed before")
+            return
+        replay.reached = self._state.replayed
+        total = sum(len(station.samples) for station in replay.stations)
+        say(f"Aberdeen: {total} real samples of {len(replay.stations)} stations, {_SPEED:.0f} times faster")
+        saving = asyncio.create_task(self._save_now_and_then())
+        try:
+            await replay.run()
+            say("Aberdeen's day is over: every sample was taken by the broker")
+        finally:
+            saving.cancel()
+            self._save()
+
+    def _rest(self, stations: list[Station]) -> list[Station]:
+        """What has not been replayed yet."""
+        done = self._state.replayed
+        rest = []
+        for station in stations:
+            after = done.get(box_id(PREFIX, station), 0)
+            samples = [sample for sample in station.samples if sample.time_us > after]
+            if samples:
+                rest.append(
+                    Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+                )
+        return rest
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_EVERY_S)
+            self._save()
+
+    def _save(self) -> None:
+        self._state.save(self._path)

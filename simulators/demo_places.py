@@ -1,0 +1,124 @@
+"""The demo's city as data: sites, boxes, what happens there again and again, and the rules that notice it.
+
+Must not call anything. The rules of the synthetic sites fire and resolve within minutes, because each has an
+episode that goes past its threshold for longer than its `for`; those of Aberdeen fire on what was measured
+there on 2019-03-10: a dusty noon at one station, frost, and air so wet that dust sensors read too high.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from simulators.enrol import BoxSpec, SiteSpec
+from simulators.patterns import Box, Episode
+
+ORGANISATION: Final = "Demo City / Ville démo"
+ENDPOINT: Final = "The demo's own receiver"
+INTERVAL_S: Final = 5
+SEED: Final = 31
+ZONE: Final = "Europe/Paris"
+PREFIX: Final = "demo-aberdeen"
+ACK_BOX: Final = "demo-street-1"
+EVENT_BOX: Final = "demo-street-2"
+
+SITES: Final[dict[str, SiteSpec]] = {
+    "street": SiteSpec("Rue d'Alsace-Lorraine, Toulouse", "street", ZONE, 1.4453, 43.6045),
+    "office": SiteSpec("Bureaux Compans-Caffarelli, Toulouse", "office", ZONE, 1.4346, 43.6116),
+    "airport": SiteSpec("Blagnac, bord de piste", "airport", ZONE, 1.3638, 43.6291),
+    "aberdeen": SiteSpec(
+        "Aberdeen, Sensor.Community, 2019-03-10", "street", "Europe/London", -2.0943, 57.1497
+    ),
+}
+
+
+def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[Episode, ...]:
+    """Fine particles rise, and the coarser fractions, which contain them, with them."""
+    shares = {"pm1": 0.7, "pm2_5": 1.0, "pm4": 1.2, "pm10": 1.4}
+    return tuple(Episode(metric, amount * share, every_s, lasts_s) for metric, share in shares.items())
+
+
+def _loud(amount: float, every_s: float, lasts_s: float, after_s: float) -> tuple[Episode, ...]:
+    """A passing source: the mean rises, and so do the peaks."""
+    metrics = ("laeq", "la10", "lamax", "lcpeak")
+    return tuple(Episode(metric, amount, every_s, lasts_s, after_s) for metric in metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A synthetic box: its site's key in `SITES`, its name, and what happens there."""
+
+    id: str
+    site: str
+    name: str
+    longitude: float
+    latitude: float
+    episodes: tuple[Episode, ...] = ()
+
+    def spec(self) -> BoxSpec:
+        """As it is registered."""
+        return BoxSpec(self.id, self.name, self.longitude, self.latitude, INTERVAL_S, ack=self.id == ACK_BOX)
+
+    def box(self) -> Box:
+        """As it is simulated."""
+        return Box(self.id, self.site, SEED, self.longitude, self.latitude, ZoneInfo(ZONE), self.episodes)
+
+
+PLACES: Final[tuple[Place, ...]] = (
+    # A delivery lorry stands with its engine running.
+    Place(ACK_BOX, "street", "Place Esquirol", 1.4447, 43.6002, _dust(48, 240, 110)),
+    Place(EVENT_BOX, "street", "Rue de la Pomme", 1.4463, 43.6035),
+    # A siren.
+    Place("demo-street-3", "street", "Place du Capitole", 1.4440, 43.6044, _loud(24, 300, 45, 90)),
+    Place("demo-street-4", "street", "Square Wilson", 1.4480, 43.6050),
+    # A meeting with the windows shut.
+    Place("demo-office-1", "office", "Salle Garonne", 1.4345, 43.6117, (Episode("co2", 900, 360, 200),)),
+    Place("demo-office-2", "office", "Plateau nord", 1.4347, 43.6118),
+    Place("demo-office-3", "office", "Cafétéria", 1.4348, 43.6115),
+    # A take-off right overhead.
+    Place("demo-airport-1", "airport", "Seuil 14R", 1.3571, 43.6371, _loud(32, 180, 45, 30)),
+    # Kerosene on the wind.
+    Place("demo-airport-2", "airport", "Clôture est", 1.3762, 43.6267, (Episode("odour", 22, 420, 180, 60),)),
+    Place("demo-airport-3", "airport", "Rue de Blagnac", 1.3801, 43.6312),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: its site's key in `SITES`, and the fields of `POST /v1/rules`."""
+
+    site: str
+    name: str
+    severity: str
+    metric: str
+    operator: str
+    threshold: float
+    clear: float
+    wait: str
+
+    def body(self, site_id: str) -> dict[str, Any]:
+        """As it is created."""
+        return {
+            "site_id": site_id,
+            "name": self.name,
+            "severity": self.severity,
+            "condition": {
+                "metric": self.metric,
+                "operator": self.operator,
+                "threshold": self.threshold,
+                "clear": self.clear,
+                "for": self.wait,
+            },
+        }
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("street", "Fine particles", "warning", "pm2_5", ">", 40, 30, "PT30S"),
+    Rule("street", "Noise in the street", "critical", "laeq", ">", 78, 74, "PT10S"),
+    Rule("office", "Stale air", "warning", "co2", ">", 1200, 1050, "PT30S"),
+    Rule("airport", "Overflight", "info", "laeq", ">", 76, 73, "PT10S"),
+    Rule("airport", "Kerosene smell", "warning", "odour", ">", 18, 14, "PT1M"),
+    Rule("aberdeen", "Fine particles, ten minutes", "critical", "pm2_5", ">", 25, 20, "PT10M"),
+    Rule("aberdeen", "PM10 above the WHO's daily guideline", "warning", "pm10", ">", 45, 40, "PT10M"),
+    Rule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
+    Rule("aberdeen", "Air too wet for dust sensors", "info", "humidity", ">", 95, 90, "PT30M"),
+)

@@ -1,0 +1,96 @@
+"""Makes the demo's things, or finds them again: organisation, key, sites, boxes, rules, webhook endpoint.
+
+Each function may be repeated at any time and creates nothing twice. Must not send measurements.
+"""
+
+from collections.abc import Sequence
+
+from simulators import enrol
+from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RULES, SITES
+from simulators.demo_state import DemoState
+from simulators.enrol import Passwords
+from simulators.replay import box_specs
+from simulators.rest import Api, ApiError
+from simulators.sensor_community import Station
+
+_EVENTS = ["alert.firing", "alert.resolved", "alert.acknowledged"]
+_UNAUTHORISED = 401
+_NOT_FOUND = 404
+
+
+async def organisation_and_key(admin: Api, state: DemoState) -> None:
+    """Find or create the organisation, and make sure that the key in the state is one of its keys."""
+    found = await enrol.organisation(admin, ORGANISATION)
+    if found is None:
+        raise ApiError(403, "forbidden", "the demo needs the administrator's key")
+    if found == state.organisation_id and state.key and await _works(admin.address, state.key):
+        return
+    body = {"organisation_id": found, "name": "Demo", "scopes": ["*"]}
+    state.key = str((await admin.post("/v1/api-keys", body))["key"])
+    state.organisation_id = found
+
+
+async def _works(address: str, key: str) -> bool:
+    async with Api(address, key) as api:
+        try:
+            await api.get("/v1/sites", limit="1")
+        except ApiError as error:
+            if error.status == _UNAUTHORISED:
+                return False
+            raise
+    return True
+
+
+async def sites_and_boxes(
+    api: Api, state: DemoState, passwords: Passwords, stations: Sequence[Station]
+) -> int:
+    """Find or create the sites and their boxes.
+
+    Returns:
+        How many boxes were created.
+    """
+    created = 0
+    state.boxes = []
+    for place, spec in SITES.items():
+        state.site_ids[place] = await enrol.site(api, spec, None)
+        specs = [each.spec() for each in PLACES if each.site == place]
+        if place == "aberdeen":
+            specs += box_specs(stations, PREFIX)
+        created += await enrol.boxes(api, state.site_ids[place], None, specs, passwords)
+        state.boxes += [box.id for box in specs]
+    return created
+
+
+async def rules(api: Api, state: DemoState) -> int:
+    """Create the rules that are not there, by their site and name.
+
+    Returns:
+        How many were created.
+    """
+    present = {(str(rule["site_id"]), str(rule["name"])) async for rule in api.list("/v1/rules")}
+    missing = [rule for rule in RULES if (state.site_ids[rule.site], rule.name) not in present]
+    for rule in missing:
+        await api.post("/v1/rules", rule.body(state.site_ids[rule.site]))
+    return len(missing)
+
+
+async def endpoint(api: Api, state: DemoState, url: str) -> None:
+    """Lead the endpoint to the receiver's address of now; create it when it is not there."""
+    if state.endpoint_id and state.secret:
+        try:
+            await api.patch(f"/v1/webhooks/{state.endpoint_id}", {"url": url, "enabled": True})
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+        else:
+            return
+    found = await enrol.find_by(api, "/v1/webhooks", "description", ENDPOINT)
+    if found is None:
+        body = {"url": url, "events": _EVENTS, "description": ENDPOINT}
+        found = await api.post("/v1/webhooks", body)
+        state.secret = str(found["secret"])
+    else:
+        # It is there, but its secret was forgotten.
+        await api.patch(f"/v1/webhooks/{found['id']}", {"url": url, "enabled": True})
+        state.secret = str((await api.post(f"/v1/webhooks/{found['id']}/rotate-secret"))["secret"])
+    state.endpoint_id = str(found["id"])

@@ -1,0 +1,110 @@
+"""Events that an acoustic box could report: gunshots, and what sounds like one. Pure but for `run`.
+
+Owns the shape of an event and what its candidates look like. The confidences are invented: they say nothing
+about a real detector.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.core.instants import format_us
+from simulators.mqtt import Link, topic
+
+Event = dict[str, Any]
+
+# What it was, how often, how loud at the box (dB, lowest and highest), and what else it is taken for.
+_SOURCES: Final[Mapping[str, tuple[float, tuple[float, float], Sequence[str]]]] = {
+    "pistol": (0.3, (108.0, 128.0), ("rifle", "firework", "vehicle_backfire")),
+    "rifle": (0.1, (115.0, 138.0), ("pistol", "firework")),
+    "firework": (0.3, (100.0, 126.0), ("pistol", "vehicle_backfire")),
+    "vehicle_backfire": (0.2, (95.0, 115.0), ("pistol", "firework", "door_slam")),
+    "door_slam": (0.1, (85.0, 102.0), ("vehicle_backfire", "pistol")),
+}
+_MODELS: Final[Mapping[str, Sequence[str]]] = {
+    "pistol": ("glock-17", "beretta-92", "sig-p226"),
+    "rifle": ("ak-47", "ar-15"),
+}
+GUNS: Final = frozenset(_MODELS)
+"""The classes that are gunshots; the others only sound like one."""
+
+
+def make_event(chance: random.Random, seq: int, time_us: int) -> Event:
+    """Invent one event.
+
+    Args:
+        chance: Where the choices come from: the same state gives the same event.
+        seq: The box's count.
+        time_us: When it was heard, µs since 1970.
+
+    Returns:
+        The payload. Candidates are in descending order of confidence, in all at most 1; now and then the
+        detector is wrong about what it was.
+    """
+    names = list(_SOURCES)
+    truth = chance.choices(names, [share for share, _, _ in _SOURCES.values()])[0]
+    _, (low, high), alike = _SOURCES[truth]
+    sure = chance.betavariate(6, 2)
+    candidates = [_candidate(chance, truth, sure)]
+    rest = (1 - sure) * 0.95
+    for name in alike:
+        part = rest * chance.uniform(0.3, 0.8)
+        rest -= part
+        candidates.append(_candidate(chance, name, part))
+    candidates.sort(key=lambda candidate: -float(candidate["confidence"]))
+    return {
+        "seq": seq,
+        "time": format_us(time_us),
+        "type": "gunshot" if candidates[0]["class"] in GUNS else "impulse",
+        "candidates": candidates,
+        "level_db": round(chance.uniform(low, high), 1),
+        "clock_error_ms": round(abs(chance.gauss(0.0, 0.8)), 2),
+    }
+
+
+def _candidate(chance: random.Random, name: str, confidence: float) -> Event:
+    candidate: Event = {"class": name}
+    if name in _MODELS:
+        candidate["model"] = chance.choice(_MODELS[name])
+    candidate["confidence"] = round(confidence, 2)
+    return candidate
+
+
+def describe(event: Event) -> str:
+    """One line for a person."""
+    first = event["candidates"][0]
+    name = "/".join(str(first[key]) for key in ("class", "model") if key in first)
+    return f"{event['type']} at {event['time']}: {name} {first['confidence']:.0%}, {event['level_db']} dB"
+
+
+async def run(
+    link: Link, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
+) -> int:
+    """Publish events of the boxes, at random instants.
+
+    Args:
+        link: An account that may publish for them.
+        boxes: Whose events; each time one is chosen.
+        every_s: Seconds between two events on average; 0 sends without a wait.
+        count: How many; None until cancelled.
+        seed: Makes the events the same on each run, but for their times.
+
+    Returns:
+        How many were sent.
+    """
+    chance = random.Random(seed)
+    sent = 0
+    while count is None or sent < count:
+        if every_s > 0:
+            await asyncio.sleep(chance.expovariate(1 / every_s))
+        box = chance.choice(boxes)
+        # seq counts up from one run to the next too, as a box's own counter does.
+        now_us = time.time_ns() // 1_000
+        event = make_event(chance, now_us // 1_000, now_us)
+        await link.publish(topic(box, "event"), json.dumps(event).encode())
+        sent += 1
+        print(f"{box} {describe(event)}", flush=True)
+    return sent

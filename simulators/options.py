@@ -1,0 +1,28 @@
+"""The command line's options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFile = Annotated[Path, typer.Option("--run", help="The file that `vigie up` writes")]
+ApiAddress = Annotated[str | None, typer.Option("--api", help="REST address, instead of the run file's")]
+ApiKey = Annotated[str | None, typer.Option("--key", help="API key, instead of the run file's")]
+MqttAddress = Annotated[
+    str | None, typer.Option("--mqtt", help="mqtt://user:password@host:port, instead of the run file's")
+]
+DatabaseAddress = Annotated[
+    str | None, typer.Option("--database", help="postgresql://… for --verify, instead of the run file's")
+]
+OrganisationName = Annotated[
+    str, typer.Option("--organisation", help="Found or created, if the key may; else the key's own is meant")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same values at the same instants")]
+Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
+
+
+def positive(value: float | None) -> float | None:
+    """Refuse zero and less (a typer callback)."""
+    if value is not None and value <= 0:
+        raise typer.BadParameter("must be more than 0")
+    return value

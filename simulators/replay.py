@@ -1,0 +1,147 @@
+"""Sends stations' recorded samples through the broker, each station as a box with its own credentials.
+
+Owns the pace and the payloads. Must not read files (sensor_community.py), nor the database (verify.py).
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import batched
+from statistics import fmean
+
+from app.core.instants import format_us
+from simulators import enrol
+from simulators.enrol import BoxSpec, Passwords, SiteSpec
+from simulators.mqtt import Link, linked, topic
+from simulators.rest import Api
+from simulators.sensor_community import Sample, Station
+from simulators.target import Broker
+
+INTERVAL_S = 150
+"""What the firmware of Sensor.Community waits between two measurements, in seconds."""
+
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast to send.
+
+    Attributes:
+        speed: Seconds of measurement per second; 0 sends as fast as the broker takes it.
+        batch: Samples in one message, 1 to 1,000; with a speed a message leaves when its last sample is due.
+        window: Messages of one box that may wait for the broker's acknowledgement.
+    """
+
+    speed: float = 0.0
+    batch: int = 100
+    window: int = 20
+
+
+def box_id(prefix: str, station: Station) -> str:
+    """The id of a station's box."""
+    return f"{prefix}-{station.location}"
+
+
+def box_specs(stations: Sequence[Station], prefix: str) -> list[BoxSpec]:
+    """The stations as boxes to be registered."""
+    return [
+        BoxSpec(
+            box_id(prefix, station),
+            f"Sensor.Community {station.location}: {', '.join(station.sensors)}"[:200],
+            station.longitude,
+            station.latitude,
+            INTERVAL_S,
+        )
+        for station in stations
+    ]
+
+
+def payload(samples: Sequence[Sample]) -> bytes:
+    """One message: a sample as it is, or a batch of several."""
+    entries = [
+        {"seq": sample.seq, "time": format_us(sample.time_us), "values": sample.values} for sample in samples
+    ]
+    return json.dumps(entries[0] if len(entries) == 1 else {"samples": entries}).encode()
+
+
+@dataclass(slots=True)
+class Replay:
+    """One replay.
+
+    Attributes:
+        api: Where boxes are registered, and get new passwords.
+        broker: Where the boxes connect to.
+        stations: What to send; none of them without samples.
+        prefix: What the boxes' ids begin with.
+        passwords: The boxes' passwords.
+        pace: How fast.
+        progress: Called with the number of samples that the broker has just taken.
+        connect_s: How long the boxes may take to connect (seconds); None: for ever.
+        reached: By box, the time (µs) of the newest sample that the broker has taken.
+    """
+
+    api: Api
+    broker: Broker
+    stations: Sequence[Station]
+    prefix: str
+    passwords: Passwords
+    pace: Pace
+    progress: Callable[[int], None] = lambda _samples: None
+    connect_s: float | None = 60.0
+    reached: dict[str, int] = field(default_factory=dict)
+
+    async def register(self, organisation: str, site_name: str) -> int:
+        """Make sure that organisation, site and boxes exist, and that their passwords are known.
+
+        Returns:
+            How many boxes were created.
+        """
+        organisation_id = await enrol.organisation(self.api, organisation)
+        longitude = round(fmean(station.longitude for station in self.stations), 4)
+        latitude = round(fmean(station.latitude for station in self.stations), 4)
+        spec = SiteSpec(site_name, "street", "Europe/London", longitude, latitude)
+        site_id = await enrol.site(self.api, spec, organisation_id)
+        specs = box_specs(self.stations, self.prefix)
+        return await enrol.boxes(self.api, site_id, organisation_id, specs, self.passwords)
+
+    async def run(self) -> int:
+        """Send every station's samples, all stations at once.
+
+        Returns:
+            Messages sent.
+        """
+        links = [self._link(box_id(self.prefix, station)) for station in self.stations]
+        async with linked(links, wait_s=self.connect_s):
+            first_us = min(station.samples[0].time_us for station in self.stations)
+            started = asyncio.get_running_loop().time()
+            async with asyncio.TaskGroup() as group:
+                for station, link in zip(self.stations, links, strict=True):
+                    group.create_task(self._send(link, station, first_us, started))
+        return sum(link.published for link in links)
+
+    def _link(self, box: str) -> Link:
+        return Link(
+            replace(self.broker, username=box, password=self.passwords.known[box]),
+            window=self.pace.window,
+            renew=lambda: enrol.renew(self.api, box, self.passwords),
+        )
+
+    async def _send(self, link: Link, station: Station, first_us: int, started: float) -> None:
+        """Send one station's samples. `first_us` was measured when the loop's clock was at `started`."""
+        loop = asyncio.get_running_loop()
+        box = box_id(self.prefix, station)
+        for samples in batched(station.samples, self.pace.batch):
+            if self.pace.speed > 0:
+                due = started + (samples[-1].time_us - first_us) / _US_PER_S / self.pace.speed
+                await asyncio.sleep(max(0.0, due - loop.time()))
+            task = await link.submit(topic(box, "telemetry"), payload(samples))
+            task.add_done_callback(partial(self._taken, box, samples))
+        await link.drain()
+
+    def _taken(self, box: str, samples: Sequence[Sample], task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.reached[box] = max(self.reached.get(box, 0), samples[-1].time_us)
+            self.progress(len(samples))

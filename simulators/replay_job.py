@@ -1,0 +1,142 @@
+"""`vigie simulate replay`: from the files to the figures.
+
+Owns the order of the steps and what is printed. The format is sensor_community.py's, sending is replay.py's,
+the comparison is verify.py's.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from app.core.instants import format_us
+from simulators.enrol import Passwords
+from simulators.progress import progress
+from simulators.replay import Pace, Replay, box_id
+from simulators.rest import Api, persistently
+from simulators.sensor_community import Found, Station, between, load, shifted
+from simulators.target import Target, TargetError
+from simulators.verify import Comparison, Series, verify, wait_until_stored
+
+PASSWORDS = "simulator-passwords.json"
+_API_PATIENCE_S = 30.0
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """The options of one replay; the CLI says what each means."""
+
+    data: Path
+    pace: Pace
+    since_us: int | None
+    until_us: int | None
+    repeat: int
+    shift_to_now: bool
+    verify: bool
+    patience_s: float
+    prefix: str
+    organisation: str
+    site: str
+
+
+async def run(target: Target, job: ReplayJob) -> int:
+    """Replay, and verify where that is wished.
+
+    Returns:
+        The exit code: 1 if the database does not hold what was sent.
+
+    Raises:
+        TargetError: An option asks for what is not there.
+    """
+    if job.verify and target.database is None:
+        raise TargetError("--verify reads the database: name it with --database")
+    stations, found = load(job.data)
+    stations = between(stations, job.since_us, job.until_us)
+    if not stations:
+        raise TargetError("there are no samples between --from and --to")
+    if job.shift_to_now:
+        newest = max(station.samples[-1].time_us for station in stations)
+        stations = shifted(stations, int(time.time()) * _US_PER_S - newest)
+    _print_found(found, stations)
+    passwords = Passwords.in_file(target.folder / PASSWORDS)
+    async with Api(target.api, target.key) as api:
+        replay = Replay(api, target.broker, stations, job.prefix, passwords, job.pace)
+        created = await persistently(
+            lambda: replay.register(job.organisation, job.site), give_up_after_s=_API_PATIENCE_S
+        )
+        print(f"boxes: {len(stations)}, created now: {created}", flush=True)
+        await _send(replay, job)
+    if not job.verify or target.database is None:
+        return 0
+    return await _verify(target.database, stations, job)
+
+
+async def _send(replay: Replay, job: ReplayJob) -> None:
+    total = sum(len(station.samples) for station in replay.stations) * job.repeat
+    messages, started = 0, time.monotonic()
+    with progress("samples taken by the broker", total) as advance:
+        replay.progress = advance
+        for _ in range(job.repeat):
+            messages += await replay.run()
+    took = time.monotonic() - started
+    print(
+        f"sent: {total} samples in {messages} messages in {took:.1f} s: {total / took:.0f} samples/s",
+        flush=True,
+    )
+
+
+async def _verify(database: str, stations: list[Station], job: ReplayJob) -> int:
+    sent: dict[str, Series] = {
+        box_id(job.prefix, station): {sample.time_us: sample.values for sample in station.samples}
+        for station in stations
+    }
+    connection = await asyncpg.connect(database)
+    try:
+        expected = sum(len(series) for series in sent.values())
+        seen = 0
+        with progress("rows in the database", expected) as advance:
+
+            def counted(stored: int, _expected: int) -> None:
+                nonlocal seen
+                advance(stored - seen)
+                seen = stored
+
+            await wait_until_stored(connection, sent, patience_s=job.patience_s, progress=counted)
+        result = await verify(connection, sent)
+    finally:
+        await connection.close()
+    _print_comparison(result)
+    # Rows of an earlier replay, shifted to another now, lie between these: they are shown, but no fault.
+    wrong = result.different or result.missing or result.missing_rows
+    return 1 if wrong or (not result.clean and not job.shift_to_now) else 0
+
+
+def _print_found(found: Found, stations: list[Station]) -> None:
+    print(
+        f"files: {found.files} ({found.other_files} in another format left alone), rows: {found.rows}, "
+        f"values: {found.values}"
+    )
+    print(
+        f"rows joined to a sample of the same second: {found.joined_rows}; a metric twice in a second: "
+        f"{found.repeated_equal} equal, {found.repeated_different} different (the first kept)"
+    )
+    print(f"fields left empty: {found.empty_fields}, unreadable rows or fields: {found.unreadable}")
+    for problem in found.problems:
+        print(f"  {problem}")
+    samples = [sample.time_us for station in stations for sample in (station.samples[0], station.samples[-1])]
+    total = sum(len(station.samples) for station in stations)
+    print(
+        f"stations: {len(stations)}, distinct (station, time): {total}, "
+        f"from {format_us(min(samples))} to {format_us(max(samples))}",
+        flush=True,
+    )
+
+
+def _print_comparison(result: Comparison) -> None:
+    for name, count in result.figures().items():
+        print(f"{name.replace('_', ' ')}: {count}")
+    for text in result.shown:
+        print(f"  {text}")
+    print("verified: every value is equal" if result.clean else "NOT VERIFIED", flush=True)

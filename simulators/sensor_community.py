@@ -1,0 +1,245 @@
+"""Reads the archive files of Sensor.Community: what stations measured, as samples.
+
+Owns the archive's CSV format, and the joining of a station's sensors. Must not know a broker, a database or a
+clock.
+
+A file holds one sensor's day, `;` between fields, times in UTC without a zone. A station is a `location`; its
+sensors (dust, climate) stand in one housing. What they report for the same second is one sample, because a
+sample's identity is the box and the time. Where two rows give the same metric for the same second the first
+in the order of files and lines stays; the others are counted.
+"""
+
+import csv
+import gzip
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple, TextIO
+
+METRICS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "P0": "pm1",
+        "P1": "pm10",
+        "P2": "pm2_5",
+        "P4": "pm4",
+        "temperature": "temperature",
+        "humidity": "humidity",
+        "pressure": "pressure",
+        "noise_LAeq": "laeq",
+        "noise_LA_max": "lamax",
+    }
+)
+"""The archive's column to the catalogue's metric. Other columns are durations, ratios and derived values."""
+
+_REQUIRED: Final = frozenset({"sensor_id", "location", "lat", "lon", "timestamp"})
+_PASCALS_PER_HECTOPASCAL: Final = Decimal(100)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PROBLEMS_SHOWN: Final = 20
+
+
+class Sample(NamedTuple):
+    """What a station measured in one second.
+
+    Attributes:
+        time_us: Microseconds since 1970, UTC.
+        values: By the catalogue's metrics, in its units.
+        seq: The sample's place among all of the station's in the files, from 0.
+    """
+
+    time_us: int
+    values: dict[str, float]
+    seq: int
+
+
+@dataclass(slots=True)
+class Station:
+    """A location with its sensors, and its samples in ascending order of time."""
+
+    location: str
+    longitude: float
+    latitude: float
+    sensors: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was in the files: figures for a person to judge the replay by."""
+
+    files: int = 0
+    other_files: int = 0
+    rows: int = 0
+    values: int = 0
+    empty_fields: int = 0
+    joined_rows: int = 0
+    repeated_equal: int = 0
+    repeated_different: int = 0
+    unreadable: int = 0
+    by_metric: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, where: str, what: str) -> None:
+        """Count something that could not be read; the first twenty are kept as text."""
+        self.unreadable += 1
+        if len(self.problems) < _PROBLEMS_SHOWN:
+            self.problems.append(f"{where}: {what}")
+
+
+def load(folder: Path) -> tuple[list[Station], Found]:
+    """Read every archive file of a folder (`*.csv`, `*.csv.gz`), in the order of their names.
+
+    Files in another format, such as a box's own log, are counted and left alone.
+
+    Returns:
+        The stations in the order of their location numbers, and what was found.
+
+    Raises:
+        FileNotFoundError: The folder has no archive file.
+    """
+    found = Found()
+    stations: dict[str, Station] = {}
+    merged: dict[str, dict[int, dict[str, float]]] = {}
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
+        with _open(path) as file:
+            reader = csv.DictReader(file, delimiter=";")
+            if not _REQUIRED.issubset(reader.fieldnames or ()):
+                found.other_files += 1
+                continue
+            found.files += 1
+            for row in reader:
+                _take(row, f"{path.name}:{reader.line_num}", stations, merged, found)
+    if not found.files:
+        raise FileNotFoundError(f"{folder} has no Sensor.Community archive file (*_sensor_*.csv)")
+    for location, station in stations.items():
+        station.samples = [
+            Sample(time_us, values, seq)
+            for seq, (time_us, values) in enumerate(sorted(merged[location].items()))
+        ]
+    return sorted(stations.values(), key=lambda station: (len(station.location), station.location)), found
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+def _take(
+    row: Mapping[str, str | None],
+    where: str,
+    stations: dict[str, Station],
+    merged: dict[str, dict[int, dict[str, float]]],
+    found: Found,
+) -> None:
+    """Put one row where it belongs."""
+    found.rows += 1
+    location = row["location"] or ""
+    try:
+        time_us = parse_time(row["timestamp"] or "")
+        position = float(row["lon"] or ""), float(row["lat"] or "")
+    except ValueError as error:
+        found.problem(where, str(error))
+        return
+    values = dict(_values(row, where, found))
+    if not values:
+        return
+    station = stations.setdefault(location, Station(location, *position))
+    sensor = f"{row.get('sensor_type') or 'sensor'} {row['sensor_id']}"
+    if sensor not in station.sensors:
+        station.sensors.append(sensor)
+    samples = merged.setdefault(location, {})
+    if (kept := samples.get(time_us)) is None:
+        samples[time_us] = values
+        found.values += len(values)
+        found.by_metric.update(values.keys())
+        return
+    found.joined_rows += 1
+    for metric, value in values.items():
+        if metric not in kept:
+            kept[metric] = value
+            found.values += 1
+            found.by_metric[metric] += 1
+        elif kept[metric] == value:
+            found.repeated_equal += 1
+        else:
+            found.repeated_different += 1
+
+
+def _values(row: Mapping[str, str | None], where: str, found: Found) -> Iterator[tuple[str, float]]:
+    for column, metric in METRICS.items():
+        text = row.get(column)
+        if text is None:
+            continue
+        if not text.strip():
+            found.empty_fields += 1
+            continue
+        try:
+            yield metric, to_unit(metric, text)
+        except ValueError as error:
+            found.problem(where, f"{column}: {error}")
+
+
+def parse_time(text: str) -> int:
+    """Turn the archive's `2019-03-10T00:01:49`, in UTC, into microseconds since 1970.
+
+    Raises:
+        ValueError: It is not a time.
+    """
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def to_unit(metric: str, text: str) -> float:
+    """Turn the archive's number into the catalogue's unit: pascals become hectopascals, in decimals.
+
+    Dividing the decimal text keeps every digit: 100237.32 Pa is 1002.3732 hPa and not a neighbour of it.
+
+    Raises:
+        ValueError: It is not a finite number.
+    """
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text[:20]!r} is not a number") from None
+    value = float(number / _PASCALS_PER_HECTOPASCAL if metric == "pressure" else number)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]!r} is not finite")
+    return value
+
+
+def between(stations: Iterable[Station], first_us: int | None, end_us: int | None) -> list[Station]:
+    """Keep the samples from `first_us` (included) to `end_us` (excluded); stations left empty are dropped."""
+    kept = []
+    for station in stations:
+        samples = [
+            sample
+            for sample in station.samples
+            if (first_us is None or sample.time_us >= first_us)
+            and (end_us is None or sample.time_us < end_us)
+        ]
+        if samples:
+            kept.append(
+                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+            )
+    return kept
+
+
+def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
+    """Move every sample in time by `by_us` microseconds."""
+    return [
+        Station(
+            station.location,
+            station.longitude,
+            station.latitude,
+            station.sensors,
+            [sample._replace(time_us=sample.time_us + by_us) for sample in station.samples],
+        )
+        for station in stations
+    ]

@@ -1,0 +1,106 @@
+"""Where the stack is that a simulator speaks to: addresses and keys, from `run.json` or from options.
+
+Must not connect to anything.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+DEFAULT_RUN = Path(".vigie/run.json")
+_MQTT_PORT = 1883
+
+
+class TargetError(Exception):
+    """Nothing says where the stack is, or what says so cannot be read. The text is for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """An MQTT broker, and the account that may publish for every box (where there is one)."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running stack.
+
+    Attributes:
+        api: The REST address, without a slash at its end.
+        key: An API key.
+        broker: The broker with the gateway's account.
+        database: `postgresql://…`, for `--verify`; None where it is not known.
+        folder: Where a simulator keeps what it must remember, such as its boxes' passwords.
+    """
+
+    api: str
+    key: str = field(repr=False)
+    broker: Broker
+    database: str | None = field(default=None, repr=False)
+    folder: Path = Path(".vigie")
+
+    @classmethod
+    def from_run_file(cls, path: Path) -> Self:
+        """Read the file that `vigie up` writes.
+
+        Raises:
+            TargetError: It is not there, or not such a file.
+        """
+        try:
+            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            mqtt = run["mqtt"]
+            if run["api"] is None:
+                raise TargetError(f"{path}: the stack runs without the role `api`")
+            broker = Broker(mqtt["host"], int(mqtt["port"]), mqtt["username"], mqtt["password"])
+            return cls(run["api"].rstrip("/"), run["admin_key"], broker, run.get("database"), path.parent)
+        except FileNotFoundError:
+            raise TargetError(
+                f"{path} is not there: start the stack with `vigie up`, or name it with --run or --api, "
+                "--key and --mqtt"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TargetError(f"{path} is not a run file of `vigie up`: {error!r}") from error
+
+
+def parse_broker(text: str) -> Broker:
+    """Read `mqtt://user:password@host:port`; the scheme, the account and the port may be left out.
+
+    Raises:
+        TargetError: It is something else.
+    """
+    parts: SplitResult = urlsplit(text if "://" in text else f"mqtt://{text}")
+    try:
+        port = parts.port or _MQTT_PORT
+    except ValueError as error:
+        raise TargetError(f"--mqtt {text!r}: {error}") from None
+    if parts.scheme != "mqtt" or not parts.hostname:
+        raise TargetError("--mqtt must look like mqtt://user:password@host:port")
+    username = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    return Broker(parts.hostname, port, username, password)
+
+
+def find_target(
+    run: Path, api: str | None, key: str | None, mqtt: str | None, database: str | None
+) -> Target:
+    """Join the run file and the options; what an option names wins, and with all three no file is needed.
+
+    Raises:
+        TargetError: Something is missing.
+    """
+    if api and key and mqtt:
+        return Target(api.rstrip("/"), key, parse_broker(mqtt), database)
+    base = Target.from_run_file(run)
+    return Target(
+        (api or base.api).rstrip("/"),
+        key or base.key,
+        parse_broker(mqtt) if mqtt else base.broker,
+        database or base.database,
+        base.folder,
+    )

@@ -1,0 +1,63 @@
+"""The synthetic city through the whole stack."""
+
+import asyncpg
+import pytest
+
+from simulators import events_job
+from simulators.city import City
+from simulators.city_job import CityJob, run
+from simulators.faults import Faults
+from simulators.target import Target
+from tests.scenarios.processes import RoleProcess, until
+
+
+def job(city: City, *, gateway: bool, batch: int = 1) -> CityJob:
+    return CityJob(
+        city=city,
+        start_us=None,
+        speed=0.0,
+        count=40,
+        batch=batch,
+        rate=None,
+        window=20,
+        gateway=gateway,
+        organisation="Synthetic city",
+    )
+
+
+async def counted(target: Target, query: str) -> int:
+    assert target.database is not None
+    connection = await asyncpg.connect(target.database)
+    try:
+        return int(await connection.fetchval(query))
+    finally:
+        await connection.close()
+
+
+async def test_what_was_measured_is_stored_once_whatever_goes_wrong(
+    target: Target, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ingest.role == "ingest"
+    faults = Faults(silence=0.2, spikes=0.1, duplicates=0.2, late=0.2, clock_skew_s=3)
+    assert await run(target, job(City(6, prefix="gate", faults=faults), gateway=True)) == 0
+    assert await run(target, job(City(6, prefix="own", faults=faults), gateway=False, batch=3)) == 0
+    printed = capsys.readouterr().out.split("measured ")
+    measured = sum(int(part.split(",")[0]) for part in printed[1:])
+    assert len(printed) == 3
+    assert 0 < measured < 480
+
+    async def all_there() -> bool:
+        stored = await counted(target, "SELECT count(*) FROM samples")
+        # Boxes with a connection of their own say that they leave.
+        gone = await counted(target, "SELECT count(*) FROM boxes WHERE state = 'offline'")
+        return (stored, gone) == (measured, 6)
+
+    assert await until(all_there)
+    assert await counted(target, "SELECT count(*) FROM quarantine") == 0
+    assert await counted(target, "SELECT count(*) FROM sites") == 3
+    assert await events_job.run(target, [], every_s=0.0, count=10, seed=1) == 0
+
+    async def events_there() -> bool:
+        return await counted(target, "SELECT count(*) FROM events WHERE candidates <> '[]'") == 10
+
+    assert await until(events_there)

@@ -1,0 +1,107 @@
+"""The demo as data: its rules fire and resolve on what its boxes measure; its memory outlives a restart."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.core.instants import parse_iso_duration
+from simulators.cli import SHIPPED
+from simulators.demo_places import ACK_BOX, EVENT_BOX, INTERVAL_S, PLACES, RULES, SITES, Rule
+from simulators.demo_state import DemoState
+from simulators.patterns import measure
+from simulators.sensor_community import load
+
+DAYS = [1_763_971_200 + n * 86_400 * 13 for n in range(28)]
+"""Midnights over a year, all weekdays among them."""
+
+
+def outcomes(rule: Rule, series: list[tuple[float, float]]) -> tuple[int, int]:
+    """How often a rule fires and resolves on (seconds, value), by the contract's words."""
+    wait = parse_iso_duration(rule.wait)
+    sign = 1 if rule.operator == ">" else -1
+    pending: float | None = None
+    firing = False
+    fired = resolved = 0
+    for at_s, value in series:
+        if firing:
+            if sign * value <= sign * rule.clear:
+                firing, pending = False, None
+                resolved += 1
+        elif sign * value > sign * rule.threshold:
+            pending = at_s if pending is None else pending
+            if at_s - pending >= wait:
+                firing = True
+                fired += 1
+        else:
+            pending = None
+    return fired, resolved
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule.site != "aberdeen"], ids=lambda rule: rule.name
+)
+def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_an_hour(rule: Rule) -> None:
+    for midnight in DAYS:
+        for hour in (1, 8, 13, 18):
+            start = midnight + hour * 3_600
+            counts = [
+                outcomes(
+                    rule,
+                    [
+                        (at_s, measure(place.box(), at_s)[rule.metric])
+                        for at_s in range(start, start + 900, INTERVAL_S)
+                    ],
+                )
+                for place in PLACES
+                if place.site == rule.site and place.episodes
+            ]
+            fired, resolved = (sum(column) for column in zip(*counts, strict=True))
+            assert fired >= 1, (rule.name, start)
+            assert resolved >= 1, (rule.name, start)
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule.site == "aberdeen"], ids=lambda rule: rule.name
+)
+def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: Rule) -> None:
+    stations, _ = load(SHIPPED)
+    counts = [
+        outcomes(
+            rule,
+            [
+                (sample.time_us / 1e6, sample.values[rule.metric])
+                for sample in station.samples
+                if rule.metric in sample.values
+            ],
+        )
+        for station in stations
+    ]
+    assert sum(fired for fired, _ in counts) >= 1
+    assert sum(resolved for _, resolved in counts) >= 1
+
+
+def test_places_and_rules_hang_together() -> None:
+    assert len({place.id for place in PLACES}) == len(PLACES)
+    assert {place.site for place in PLACES} | {"aberdeen"} == set(SITES) == {rule.site for rule in RULES}
+    assert {ACK_BOX, EVENT_BOX} <= {place.id for place in PLACES}
+    assert [place.id for place in PLACES if place.spec().ack] == [ACK_BOX]
+    for place in PLACES:
+        assert {episode.metric for episode in place.episodes} <= measure(place.box(), 0.0).keys()
+
+
+def test_the_memory_is_private_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "demo.json"
+    state = DemoState(organisation_id="o", key="k", site_ids={"street": "s"}, replayed={"a": 5})
+    state.keyring(path).learn({"box": "secret"})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = DemoState.load(path)
+    assert again == state
+    assert again.passwords == {"box": "secret"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"key": 5}', '{"unknown": 1}'])
+def test_a_broken_memory_counts_as_forgotten(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "demo.json"
+    path.write_text(text)
+    assert DemoState.load(path) == DemoState()

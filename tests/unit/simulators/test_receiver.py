@@ -1,0 +1,94 @@
+"""The receiver, over HTTP on loopback."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from simulators.receiver import Manners, Receiver, describe
+from simulators.webhook import secret_key, signature
+
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+MESSAGE: dict[str, Any] = {
+    "type": "alert.firing",
+    "data": {
+        "box": "b\n1",
+        "metric": "pm2_5",
+        "value": 31.2,
+        "threshold": 25,
+        "severity": "warning",
+        "sequence": 1,
+    },
+}
+
+
+async def post(url: str, message_id: str, *, secret: str = SECRET) -> int:
+    body = json.dumps(MESSAGE).encode()
+    now = str(int(time.time()))
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": now,
+        "webhook-signature": f"v1,{signature(secret_key(secret), message_id, now, body)}",
+    }
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
+        return answer.status
+
+
+async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
+    lines: list[str] = []
+    async with Receiver(secret=SECRET, say=lines.append) as receiver:
+        assert [await post(receiver.url, name) for name in ("msg_a", "msg_b", "msg_a")] == [204, 204, 204]
+        other = "whsec_" + base64.b64encode(b"x" * 32).decode()
+        assert await post(receiver.url, "msg_c", secret=other) == 401
+    tally = receiver.tally
+    assert (tally.requests, tally.verified, tally.duplicates, tally.refused) == (4, 3, 1, 1)
+    assert tally.by_type == {"alert.firing": 2}
+    assert len(lines) == 4
+    assert "verified" in lines[0]
+    assert "\n" not in lines[0]
+    assert "seen before" in lines[2]
+    assert "REFUSED" in lines[3]
+
+
+async def test_it_fails_first_as_told_and_what_failed_is_no_repetition() -> None:
+    manners = Manners(fail_first=2)
+    async with Receiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
+        assert [await post(receiver.url, "msg_a") for _ in range(4)] == [500, 500, 204, 204]
+    assert (receiver.tally.failed, receiver.tally.duplicates) == (2, 1)
+
+
+async def test_it_answers_with_another_status_after_a_delay() -> None:
+    manners = Manners(status=418, delay_s=0.05)
+    async with Receiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
+        started = time.monotonic()
+        assert await post(receiver.url, "msg_a") == 418
+        assert time.monotonic() - started >= 0.05
+        assert await post(receiver.url, "msg_a") == 418
+    assert receiver.tally.duplicates == 0
+
+
+async def test_without_a_secret_it_refuses_or_says_that_nothing_is_checked() -> None:
+    async with Receiver(say=lambda _line: None) as receiver:
+        assert await post(receiver.url, "msg_a") == 401
+        receiver.use_secret(SECRET)
+        assert await post(receiver.url, "msg_a") == 204
+    lines: list[str] = []
+    async with Receiver(unsigned=True, say=lines.append) as receiver:
+        assert await post(receiver.url, "msg_a") == 204
+    assert "unchecked" in lines[0]
+
+
+async def test_a_taken_port_is_an_error() -> None:
+    async with Receiver(secret=SECRET) as first:
+        with pytest.raises(OSError, match="in use"):
+            await Receiver(port=first.port).open()
+
+
+def test_whatever_comes_is_described() -> None:
+    assert describe({}) == "no type"
+    assert describe({"type": "x", "data": [1]}) == "x"
+    resolved = {"state": "resolved", "value": 31, "resolved_value": 12, "metric": "co2", "resolved_at": "now"}
+    assert " 12 (" in describe({"type": "alert.resolved", "data": resolved})
