@@ -1,0 +1,33 @@
+# Vigie: `make run` starts everything, `make test` tests everything. `make help` lists the rest.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# What `make run` hands on: make run ARGS="--port 0 --no-demo". What `make test` hands on: make test ARGS="-k codec".
+ARGS ?=
+# Where deploy/install.sh puts what a cut-down PATH does not have.
+export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
+
+.PHONY: help install run test check clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Install what is missing: Debian packages, uv, the Python environment
+	@sh deploy/install.sh
+
+# `exec`: the recipe's shell becomes Vigie, so that a signal that make hands on reaches it.
+run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
+	@exec .venv/bin/vigie up $(ARGS)
+
+test: install ## Run the tests (ARGS="-k name …")
+	uv run --frozen pytest $(ARGS)
+
+check: install ## Lint, format, types, import contracts
+	uv run --frozen ruff check .
+	uv run --frozen ruff format --check .
+	uv run --frozen mypy
+	uv run --frozen lint-imports
+
+clean: ## Remove caches and the Python environment; measurements (.vigie) stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""The private broker's configuration and access rules, as text. Pure: reads nothing, writes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_MIB = 2**20
+_GIB = 2**30
+
+# Who may do what. A box speaks under its own id only: `%u` is its username, which is its id.
+ACCESS_RULES = """\
+# Written by Vigie at each start: changes are lost.
+user ingest
+topic read $SYS/#
+topic read vigie/v1/+/#
+topic write vigie/v1/+/ack
+topic write vigie/v1/+/config
+
+user gateway
+topic write vigie/v1/+/telemetry
+topic write vigie/v1/+/event
+topic write vigie/v1/+/status
+topic write vigie/v1/+/config/reported
+topic read vigie/v1/+/ack
+topic read vigie/v1/+/config
+
+pattern write vigie/v1/%u/telemetry
+pattern write vigie/v1/%u/event
+pattern write vigie/v1/%u/status
+pattern write vigie/v1/%u/config/reported
+pattern read vigie/v1/%u/ack
+pattern read vigie/v1/%u/config
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the broker holds for one client that is away or slow."""
+
+    queued_messages: int = 5_000_000
+    queued_bytes: int = _GIB
+    inflight_messages: int = 65_535
+    packet_bytes: int = _MIB
+
+
+def limits_for(total_bytes: int) -> Limits:
+    """Limits that a machine with this much memory can bear.
+
+    The defaults of Mosquitto lose data in silence (1,000 queued messages), and 0, its "no limit", has
+    bugs: so large numbers, bounded by bytes.
+    """
+    return Limits(queued_bytes=max(64 * _MIB, min(total_bytes // 8, 2 * _GIB)))
+
+
+def render(*, port: int, home: Path, limits: Limits) -> str:
+    """The text of `mosquitto.conf`.
+
+    Args:
+        port: where it listens, on 127.0.0.1.
+        home: the folder with `passwords`, `acl` and `data/`.
+        limits: see `limits_for`.
+    """
+    lines = [
+        "# Written by Vigie at each start: changes are lost.",
+        "per_listener_settings false",
+        f"listener {port} 127.0.0.1",
+        "allow_anonymous false",
+        f"password_file {home / 'passwords'}",
+        f"acl_file {home / 'acl'}",
+        "persistence true",
+        # The broker wants the slash at the end: it only joins the two names.
+        f"persistence_location {home / 'data'}/",
+        "persistence_file mosquitto.db",
+        "autosave_interval 60",
+        "persistent_client_expiration 14d",
+        f"max_queued_messages {limits.queued_messages}",
+        f"max_queued_bytes {limits.queued_bytes}",
+        f"max_inflight_messages {limits.inflight_messages}",
+        f"max_packet_size {limits.packet_bytes}",
+        "max_connections -1",
+        "queue_qos0_messages false",
+        "set_tcp_nodelay true",
+        "sys_interval 5",
+        # Standard error is the log file: the supervisor opens, rotates and shows it.
+        "log_dest stderr",
+        "log_type error",
+        "log_type warning",
+        "log_type notice",
+        "log_timestamp_format %Y-%m-%dT%H:%M:%S",
+        # A fleet that reconnects would fill the disk with two lines a box.
+        "connection_messages false",
+    ]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,89 @@
+"""The configuration of the private PostgreSQL, as text. Pure: reads nothing, writes nothing."""
+
+from dataclasses import dataclass
+
+_MIB = 2**20
+_GIB = 2**30
+
+ACCESS_RULES = """\
+# Written by Vigie at each start. Loopback only, and nobody without a password.
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much the server may use, in MiB."""
+
+    shared_buffers: int
+    effective_cache_size: int
+    maintenance_work_mem: int
+    work_mem: int
+
+
+def memory_for(total_bytes: int) -> Memory:
+    """Shares of the machine's memory that leave most of it to others, with caps.
+
+    An embedded server has neighbours (the broker, the roles, a developer's browser), so it takes an
+    eighth for itself, at most 2 GiB.
+    """
+    return Memory(
+        shared_buffers=max(64, min(total_bytes // 8, 2 * _GIB) // _MIB),
+        effective_cache_size=max(128, min(total_bytes // 2, 16 * _GIB) // _MIB),
+        maintenance_work_mem=max(32, min(total_bytes // 32, _GIB // 2) // _MIB),
+        work_mem=max(4, min(total_bytes // 512, 32 * _MIB) // _MIB),
+    )
+
+
+def render(*, port: int, total_bytes: int, durable: bool) -> str:
+    """The text of `postgresql.conf`.
+
+    Args:
+        port: where it listens, on 127.0.0.1.
+        total_bytes: the machine's memory.
+        durable: False switches off everything that survives a crash of the machine: for tests only.
+    """
+    memory = memory_for(total_bytes if durable else min(total_bytes, _GIB))
+    settings = {
+        "listen_addresses": "'127.0.0.1'",
+        "port": str(port),
+        # No socket file: the path of a data directory may be longer than the 107 bytes that one may have.
+        "unix_socket_directories": "''",
+        "max_connections": "100",
+        "password_encryption": "'scram-sha-256'",
+        "shared_preload_libraries": "'timescaledb'",
+        "timescaledb.telemetry_level": "'off'",
+        # The launcher of background workers can miss a wake-up, and CREATE DATABASE then waits for its next
+        # look around: a minute by default.
+        "timescaledb.bgw_launcher_poll_time": "60000" if durable else "200",
+        "shared_buffers": f"'{memory.shared_buffers}MB'",
+        "effective_cache_size": f"'{memory.effective_cache_size}MB'",
+        "maintenance_work_mem": f"'{memory.maintenance_work_mem}MB'",
+        "work_mem": f"'{memory.work_mem}MB'",
+        "fsync": "on" if durable else "off",
+        "synchronous_commit": "on" if durable else "off",
+        "full_page_writes": "on" if durable else "off",
+        "wal_level": "'replica'" if durable else "'minimal'",
+        "max_wal_senders": "4" if durable else "0",
+        "wal_compression": "'lz4'",
+        "max_wal_size": "'2GB'",
+        "min_wal_size": "'256MB'" if durable else "'80MB'",
+        "checkpoint_timeout": "'15min'",
+        "checkpoint_completion_target": "0.9",
+        "random_page_cost": "1.1",
+        # Its compile time exceeds what these short queries take.
+        "jit": "off",
+        "timezone": "'UTC'",
+        "log_timezone": "'UTC'",
+        "datestyle": "'iso, ymd'",
+        "lc_messages": "'C.UTF-8'",
+        # Standard error is the log file: the supervisor opens, rotates and shows it.
+        "log_destination": "'stderr'",
+        "logging_collector": "off",
+        "log_line_prefix": "'%m [%p] %q%u@%d '",
+        "log_min_duration_statement": "'2s'",
+        "log_lock_waits": "on",
+        "log_checkpoints": "on" if durable else "off",
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["# Written by Vigie at each start: changes are lost.", *lines, ""])

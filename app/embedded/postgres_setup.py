@@ -1,0 +1,86 @@
+"""Roles, databases and the extension inside a running private PostgreSQL.
+
+Tables are the migrations' business.
+"""
+
+from pathlib import Path
+
+import asyncpg
+
+from app.core.files import replace_text
+from app.embedded.account import EmbeddedError
+
+_PATIENCE_S = 10.0
+
+
+async def make_database(admin_url: str, name: str, owner: str, password: str) -> None:
+    """Make the role and its database where they are missing.
+
+    Args:
+        admin_url: a database that is always there, as the superuser.
+        name: the database.
+        owner: the role; it may not do more than own the database.
+        password: the role's, of letters, digits, `-` and `_` only.
+    """
+    connection = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", owner):
+            # A utility statement takes no parameters; nothing in this alphabet needs quoting.
+            await connection.execute(f"CREATE ROLE \"{owner}\" LOGIN PASSWORD '{password}'")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            await connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"')
+    finally:
+        await connection.close()
+
+
+async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> None:
+    """Make TimescaleDB's extension, or bring it to the version of the library that is installed now.
+
+    Args:
+        admin_url: a database without the extension.
+        superuser_url: the database that is to have it.
+        memory: a file that remembers the version of the last start.
+
+    Raises:
+        EmbeddedError: the library is not installed.
+    """
+    outside = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    try:
+        available = await outside.fetchval(
+            "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+        )
+    finally:
+        await outside.close()
+    if available is None:
+        raise EmbeddedError("TimescaleDB is missing: apt-get install postgresql-17-timescaledb")
+    last = _remembered(memory) or available
+    inside = await asyncpg.connect(superuser_url, timeout=_PATIENCE_S)
+    try:
+        # An update must be a session's first statement: the old version's library may be gone.
+        if last != available:
+            await inside.execute("ALTER EXTENSION timescaledb UPDATE")
+        else:
+            await inside.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    finally:
+        await inside.close()
+    replace_text(memory, available)
+
+
+def _remembered(memory: Path) -> str:
+    return memory.read_text(encoding="utf-8") if memory.exists() else ""
+
+
+async def copy_database(admin_url: str, name: str, *, template: str, owner: str) -> None:
+    """Make the database `name` as a copy of `template`, whose connections are ended for it."""
+    connection = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    try:
+        # TimescaleDB's scheduler sits in every database with the extension and would block the copy; ended,
+        # it comes back at once, unless the door is shut.
+        await connection.execute(f'ALTER DATABASE "{template}" ALLOW_CONNECTIONS false')
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", template
+        )
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{owner}"')
+    finally:
+        await connection.execute(f'ALTER DATABASE "{template}" ALLOW_CONNECTIONS true')
+        await connection.close()

@@ -1,0 +1,49 @@
+"""`vigie up`: checks the options, takes the data directory, runs the supervisor."""
+
+import asyncio
+import sys
+
+from pydantic import ValidationError
+
+from app.core.settings import Settings, get_settings
+from app.embedded.account import EmbeddedError
+from app.embedded.layout import Layout, locked, open_layout
+from app.embedded.roles import ROLES, Options
+from app.embedded.summary import Display
+from app.embedded.supervisor import Supervisor
+
+__all__ = ["ROLES", "Options", "run"]
+
+REFUSED = 2
+
+
+def run(options: Options) -> int:
+    """Run the stack until SIGINT or SIGTERM.
+
+    Returns:
+        The exit status: 0 after a stop that was asked for, 1 when the stack did not start, 2 when what
+        was asked for makes no sense or another stack holds the data directory.
+    """
+    unknown = [role for role in options.roles if role not in ROLES]
+    if unknown or not options.roles:
+        return _refuse(f"--roles takes some of {', '.join(ROLES)}; not {', '.join(unknown) or 'nothing'}")
+    if not 0 <= options.port <= 65_535:  # noqa: PLR2004  # the range of ports
+        return _refuse("--port takes a number from 0 to 65535")
+    try:
+        settings = get_settings()
+        layout = open_layout(options.data_dir)
+        with locked(layout):
+            return asyncio.run(_supervise(options, layout, settings))
+    except ValidationError as error:
+        return _refuse(f"the settings are not valid: {error}")
+    except EmbeddedError as error:
+        return _refuse(str(error))
+
+
+async def _supervise(options: Options, layout: Layout, settings: Settings) -> int:
+    return await Supervisor(options, layout, settings, Display()).run()
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"vigie: {reason}\n")
+    return REFUSED

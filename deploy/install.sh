@@ -1,0 +1,198 @@
+#!/bin/sh
+# Installs what Vigie needs and does not find: Debian packages, uv, the Python environment in .venv.
+#
+#   sh deploy/install.sh            all of it; as root, or as a user who may use sudo
+#   sh deploy/install.sh --system   the Debian packages only; as root (what a user without sudo asks for)
+#
+# Nothing that was there before is stopped or changed, and nothing is left running: no PostgreSQL
+# cluster is made, no broker is started. When all is there, it ends within a second.
+set -eu
+
+UV_VERSION=0.13.9   # installed where there is no uv
+UV_LEAST=8          # a found uv serves from 0.8 on
+PG=17
+SAVED=/etc/postgresql-common/createcluster.conf.before-vigie
+CLUSTER_CONF=/etc/postgresql-common/createcluster.conf
+POLICY=/usr/sbin/policy-rc.d
+POLICY_MARK='# made by Vigie while it installs packages'
+
+script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+root=$(dirname "$(dirname "$script")")
+PATH="${PATH:-/usr/bin:/bin}:/usr/local/bin:/usr/sbin:/sbin:${HOME:-/nonexistent}/.local/bin"
+export PATH
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- Debian packages ---------------------------------------------------------------------------
+
+find_uv() {
+    found=$(command -v uv 2>/dev/null) || return 1
+    version=$("$found" --version 2>/dev/null) || return 1
+    version=${version#uv }
+    major=${version%%.*}
+    rest=${version#*.}
+    minor=${rest%%.*}
+    case "$major$minor" in *[!0-9]* | '') return 1 ;; esac
+    [ "$major" -gt 0 ] || [ "$minor" -ge "$UV_LEAST" ]
+}
+
+python_is_enough() {
+    [ -x /usr/bin/python3 ] &&
+        /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null
+}
+
+# By what is there rather than by package names: other sources name their packages differently.
+missing_packages() {
+    [ -x /usr/bin/python3 ] || printf 'python3 '
+    if ! find_uv; then
+        [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv '
+    fi
+    [ -x "/usr/lib/postgresql/$PG/bin/postgres" ] || printf 'postgresql-%s ' "$PG"
+    [ -e "/usr/lib/postgresql/$PG/lib/timescaledb.so" ] || printf 'postgresql-%s-timescaledb ' "$PG"
+    have mosquitto || printf 'mosquitto '
+    have mosquitto_pub || printf 'mosquitto-clients '
+    have setpriv || printf 'util-linux '
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
+}
+
+restore() {
+    if [ -e "$SAVED" ]; then mv -f "$SAVED" "$CLUSTER_CONF"; fi
+    if [ -e "$POLICY" ] && grep -qF "$POLICY_MARK" "$POLICY"; then rm -f "$POLICY"; fi
+}
+
+apt() {
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+        apt-get -y -q -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1 </dev/null
+}
+
+known() {
+    for package in "$@"; do
+        apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]' || return 1
+    done
+}
+
+update_lists() {
+    [ -z "${updated:-}" ] || return 0
+    say 'Package lists ...'
+    updated=yes
+    apt update || { tail -n 20 "$log" >&2; fail 'apt-get update failed'; }
+}
+
+apt_install() {
+    known "$@" || update_lists
+    known "$@" || fail "this system's package sources do not have all of: $* (Debian 13 has them)"
+    apt install --no-install-recommends "$@" && return 0
+    # The lists may name versions that are gone by now.
+    update_lists
+    apt install --no-install-recommends "$@" || { tail -n 30 "$log" >&2; fail "apt-get install $* failed"; }
+}
+
+install_packages() {
+    packages=$*
+    have apt-get || fail "this is not a Debian system; install these yourself: $packages"
+    mkdir -p /run/lock
+    exec 9>/run/lock/vigie-install
+    have flock && flock 9
+    log=$(mktemp /tmp/vigie-install.XXXXXX)
+    restore # what an interrupted run (kill -9, power) may have left
+    trap 'restore' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    if [ ! -e "$POLICY" ]; then
+        # Services are neither started nor restarted by the packages' scripts.
+        printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_MARK" >"$POLICY"
+        chmod 755 "$POLICY"
+    fi
+    say "Debian packages: $packages..."
+    case " $packages " in *" postgresql-$PG "*)
+        have pg_createcluster || apt_install postgresql-common
+        cp -p "$CLUSTER_CONF" "$SAVED.new"
+        mv "$SAVED.new" "$SAVED"
+        printf '\ncreate_main_cluster = false\n' >>"$CLUSTER_CONF" ;;
+    esac
+    # shellcheck disable=SC2086  # a list of words
+    apt_install $packages
+    case " $packages " in *" mosquitto "*)
+        # The packages enable a broker of the whole machine; Vigie has its own.
+        if have systemctl; then systemctl disable --now mosquitto.service >>"$log" 2>&1 || true; fi ;;
+    esac
+    restore
+    trap - EXIT INT TERM HUP
+    rm -f "$log"
+}
+
+system_part() {
+    packages=$(missing_packages)
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$packages" ] || install_packages $packages
+}
+
+as_administrator() {
+    [ -n "$(missing_packages)" ] || return 0
+    if [ "$(id -u)" = 0 ]; then
+        system_part
+    elif have apt-get && have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+        # sudo clears the environment; a proxy is all that apt may need of it.
+        sudo env ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
+            PATH="$PATH" sh "$script" --system || fail 'the Debian packages could not be installed'
+    elif have apt-get; then
+        fail "an administrator must first run:  sh '$script' --system   (it installs $(missing_packages | sed "s/ $//"))"
+    else
+        fail "this is not a Debian system; install these yourself: $(missing_packages | sed "s/ $//")"
+    fi
+}
+
+# --- uv and the Python environment -------------------------------------------------------------
+
+link_uv() {
+    target=$1
+    if [ "$(id -u)" = 0 ]; then
+        mkdir -p /usr/local/bin && ln -sf "$target" /usr/local/bin/uv
+    elif have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; } && sudo ln -sf "$target" /usr/local/bin/uv; then
+        :
+    else
+        mkdir -p "$HOME/.local/bin" && ln -sf "$target" "$HOME/.local/bin/uv"
+        say "uv is in $HOME/.local/bin: add that folder to PATH to type uv yourself."
+    fi
+}
+
+install_uv() {
+    if [ "$(id -u)" = 0 ]; then folder=/usr/local/lib/vigie-uv; else folder=$HOME/.local/share/vigie/uv; fi
+    if [ ! -x "$folder/bin/uv" ] || [ "$("$folder/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]; then
+        say "uv $UV_VERSION ..."
+        rm -rf "$folder"
+        mkdir -p "$(dirname "$folder")"
+        # As the invoking user, whose environment says how package indexes are reached.
+        /usr/bin/python3 -m venv "$folder"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" ||
+            { rm -rf "$folder"; fail 'uv could not be installed by pip (see above)'; }
+    fi
+    link_uv "$folder/bin/uv"
+    found=$folder/bin/uv
+}
+
+sync_environment() {
+    cd "$root"
+    set -- sync --frozen
+    # The system's Python outlives a pyenv or a virtual environment that happens to come first in PATH.
+    if [ ! -e .venv/bin/python ]; then
+        say 'Python packages ...'
+        if python_is_enough; then set -- "$@" --python /usr/bin/python3; fi
+    fi
+    [ -t 2 ] && [ ! -e .venv/bin/python ] || set -- "$@" --quiet
+    # Another environment that happens to be active is not ours.
+    env -u VIRTUAL_ENV "$found" "$@" || fail 'uv sync failed (see above)'
+}
+
+case "${1:-}" in
+    --system)
+        [ "$(id -u)" = 0 ] || fail '--system must be run as root'
+        system_part ;;
+    '')
+        as_administrator
+        find_uv || install_uv
+        sync_environment ;;
+    *) fail "unknown option $1" ;;
+esac

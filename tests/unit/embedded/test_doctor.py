@@ -1,0 +1,54 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.embedded import doctor, mosquitto, postgres
+from app.embedded.layout import Layout, locked, open_layout
+
+
+def states(layout: Layout) -> dict[str, str]:
+    return {finding.what: finding.state for finding in doctor.examine(layout)}
+
+
+def test_nothing_is_missing_where_the_tests_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.run(tmp_path / ".vigie") == 0
+    told = capsys.readouterr().out
+    assert told.endswith("Everything is there.\n")
+    for what in ("Python", "PostgreSQL", "TimescaleDB", "Mosquitto", "data directory", "disk"):
+        assert f"ok       {what}: " in told
+    assert not (tmp_path / ".vigie").exists()
+
+
+def test_what_is_missing_comes_with_the_command_that_mends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "binaries", lambda: None)
+    monkeypatch.setattr(mosquitto, "binary", lambda: None)
+    assert doctor.run(tmp_path / ".vigie") == 1
+    told = capsys.readouterr().out
+    assert "missing  PostgreSQL" in told
+    assert "apt-get install postgresql-17 postgresql-17-timescaledb" in told
+    assert "apt-get install mosquitto" in told
+    assert told.endswith("2 missing.\n")
+
+
+def test_a_running_stack_is_seen(tmp_path: Path) -> None:
+    layout = open_layout(tmp_path / "d")
+    with locked(layout):
+        found = [str(finding) for finding in doctor.examine(layout) if finding.what == "data directory"]
+    assert "in use by a running stack" in found[0]
+
+
+def test_lost_services_are_named(tmp_path: Path) -> None:
+    layout = open_layout(tmp_path / "d")
+    (tmp_path / "elsewhere").mkdir()
+    layout.services.symlink_to(tmp_path / "elsewhere")
+    assert states(layout)["services"] == "ok"
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert states(layout)["services"] == "missing"
+
+
+def test_a_file_in_the_data_directorys_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("")
+    assert states(Layout(tmp_path / "d"))["data directory"] == "missing"

@@ -1,0 +1,67 @@
+import json
+import sys
+from pathlib import Path
+
+from app.embedded.roles import Services, command, environment
+
+SERVICES = Services(
+    database="postgresql://vigie:pw@127.0.0.1:2/vigie",
+    broker_port=3,
+    ingest_password="ingest-pw",
+    password_file=Path("/d/passwords"),
+    static_password_file=Path("/d/passwords.static"),
+    pid_file=Path("/d/mosquitto.pid"),
+)
+
+
+def make(
+    services: Services | None, base: dict[str, str], roles: tuple[str, ...] = ("api",)
+) -> dict[str, str]:
+    return environment(
+        marker="id@/d",
+        metrics=Path("/d/metrics"),
+        host="127.0.0.1",
+        port=8001,
+        admin_key="vg_key",
+        roles=roles,
+        services=services,
+        base=base,
+    )
+
+
+def test_private_services_replace_what_the_environment_names() -> None:
+    made = make(SERVICES, {"VIGIE_DATABASE__URL": "postgresql://elsewhere", "HOME": "/home/x"})
+    assert made["VIGIE_DATABASE__URL"] == SERVICES.database
+    assert made["VIGIE_BROKER__PORT"] == "3"
+    assert made["VIGIE_BROKER__PASSWORD"] == "ingest-pw"
+    assert made["VIGIE_BROKER__PID_FILE"] == "/d/mosquitto.pid"
+    assert made["HOME"] == "/home/x"
+
+
+def test_without_private_services_database_and_broker_are_the_settings_own() -> None:
+    made = make(None, {"VIGIE_DATABASE__URL": "postgresql://elsewhere"})
+    assert made["VIGIE_DATABASE__URL"] == "postgresql://elsewhere"
+    assert not any(name.startswith("VIGIE_BROKER__") for name in made)
+
+
+def test_the_supervisor_decides_on_addresses_and_key() -> None:
+    made = make(None, {"VIGIE_API__PORT": "1", "VIGIE_BOOTSTRAP_ADMIN_KEY": "x", "VIGIE_STACK": "other"})
+    assert (made["VIGIE_API__PORT"], made["VIGIE_BOOTSTRAP_ADMIN_KEY"]) == ("8001", "vg_key")
+    assert made["VIGIE_STACK"] == "id@/d"
+    assert made["PROMETHEUS_MULTIPROC_DIR"] == "/d/metrics"
+
+
+def test_an_operators_word_on_private_webhooks_is_kept() -> None:
+    assert make(None, {})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "true"
+    assert make(None, {"VIGIE_WEBHOOKS__ALLOW_PRIVATE": "false"})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "false"
+
+
+def test_readiness_waits_for_the_roles_that_run_and_no_other() -> None:
+    made = make(None, {}, roles=("api", "ingest"))
+    assert json.loads(made["VIGIE_API__READY_REQUIRES"]) == ["database", "migrations", "ingest"]
+
+
+def test_a_role_is_run_by_this_python_and_dies_with_its_parent() -> None:
+    words = command("simulate", "demo")
+    assert words[-6:] == [sys.executable, "-P", "-m", "app", "simulate", "demo"]
+    assert "--pdeathsig=KILL" in words
