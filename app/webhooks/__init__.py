@@ -1,0 +1,1 @@
+"""Outbox, signed webhooks, and the dispatcher."""

@@ -1,0 +1,110 @@
+"""The outbox: what happened, written in the transaction in which it happened.
+
+Owns the one way into delivery. An event exists if and only if the change that caused it was committed. Must
+not decide who receives it (the fan-out does), and must not notify anybody from inside the caller's
+transaction: NOTIFY takes a lock over the whole server at commit.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import insert, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.database import Database, WriteSession
+from app.core.observability import get_logger
+from app.webhooks.models import OutboxEntry
+
+CHANNEL = "vigie_outbox"
+"""The LISTEN/NOTIFY channel that wakes the dispatcher."""
+
+type RawConnection = asyncpg.Connection | PoolConnectionProxy
+"""A connection of its own, or one borrowed from a pool."""
+
+_log = get_logger(__name__)
+_ENQUEUE = """
+INSERT INTO outbox (id, organisation_id, site_id, type, payload, created_at)
+SELECT id, organisation_id, site_id, type, payload::jsonb, created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
+    AS given (id, organisation_id, site_id, type, payload, created_at, place)
+ORDER BY place
+"""
+
+
+class OutboxRecord(NamedTuple):
+    """An event for the outbox.
+
+    Attributes:
+        id: The event's identity; its `webhook-id` is made of it.
+        organisation_id: Whose endpoints receive it.
+        site_id: The site it concerns; None where it concerns none: only endpoints for all sites receive it.
+        type: Such as `alert.firing`.
+        payload: The `data` of the webhook's body; values that JSON has, UUIDs and aware datetimes.
+        created_at: When it happened, aware: the `timestamp` of the webhook's body.
+    """
+
+    id: UUID
+    organisation_id: UUID
+    site_id: UUID | None
+    type: str
+    payload: dict[str, Any]
+    created_at: datetime
+
+
+async def enqueue(connection: RawConnection, records: Sequence[OutboxRecord]) -> None:
+    """Write events in the caller's transaction, in the order given, in one statement.
+
+    After the commit the caller should `wake` the dispatcher; its poll finds them otherwise.
+    """
+    if not records:
+        return
+    await connection.execute(
+        _ENQUEUE,
+        [record.id for record in records],
+        [record.organisation_id for record in records],
+        [record.site_id for record in records],
+        [record.type for record in records],
+        # As text, cast by the server: whatever JSON codec the connection has does not matter.
+        [msgspec.json.encode(record.payload).decode() for record in records],
+        [record.created_at for record in records],
+    )
+
+
+async def enqueue_in(session: WriteSession, records: Sequence[OutboxRecord]) -> None:
+    """Write events in the transaction of a session, in the order given."""
+    if not records:
+        return
+    rows = [
+        # UUIDs and datetimes become text here: SQLAlchemy's own JSON serializer refuses them.
+        {**record._asdict(), "payload": msgspec.to_builtins(record.payload)}
+        for record in records
+    ]
+    await session.execute(insert(OutboxEntry), rows)
+
+
+async def wake(connection: RawConnection) -> None:
+    """Wake the dispatcher, in a transaction of its own, after the events' commit.
+
+    Raises:
+        RuntimeError: The connection is inside a transaction: the lock would be held until its commit.
+    """
+    if connection.is_in_transaction():
+        raise RuntimeError("wake() belongs after the commit, not inside the transaction")
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def wake_after(database: Database) -> None:
+    """Wake the dispatcher after a committed session's block.
+
+    Never fails: what was committed stands, and the dispatcher's poll finds it without being woken.
+    """
+    try:
+        async with database.write() as session:
+            await session.execute(text(f"NOTIFY {CHANNEL}"))
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        _log.warning("wake_failed", error=str(error))

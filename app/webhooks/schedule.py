@@ -1,0 +1,32 @@
+"""When the next attempt of a delivery is due.
+
+Pure: the schedule is data, now and chance are arguments. Must not know what an attempt is.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+
+def next_due(
+    schedule: Sequence[float],
+    attempt_count: int,
+    now: datetime,
+    jitter: float,
+    random: Callable[[], float],
+) -> datetime | None:
+    """Return when the attempt after `attempt_count` of them is due.
+
+    Args:
+        schedule: The wait before each attempt in seconds, counted from the one before it.
+        attempt_count: Attempts made so far; 0 for a new or replayed delivery.
+        now: When the last attempt ended, or when the delivery was made.
+        jitter: The share by which a wait is stretched at most (0 to 1), so that what failed together does not
+            come back together. A wait is never shortened: the schedule is what clients are told.
+        random: Gives a number in [0, 1).
+
+    Returns:
+        The instant; None when the schedule is used up and the delivery is given up.
+    """
+    if attempt_count >= len(schedule):
+        return None
+    return now + timedelta(seconds=schedule[attempt_count] * (1 + jitter * random()))

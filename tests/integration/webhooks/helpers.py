@@ -1,0 +1,110 @@
+"""Endpoints and events straight in the database, and a dispatcher beside the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.settings import Settings
+from app.webhooks import dispatcher
+from app.webhooks.outbox import OutboxRecord, enqueue, wake
+from app.webhooks.signing import generate_secret
+
+
+def with_webhooks(settings: Settings, **changes: Any) -> Settings:  # noqa: ANN401 (whatever a setting holds)
+    usual = {
+        "allow_private": True,
+        "connect_timeout_s": 1.0,
+        "total_timeout_s": 2.0,
+        "lease_s": 4.0,
+        # Long: what happens soon was woken, not polled.
+        "poll_s": 30.0,
+        "jitter": 0.0,
+        "schedule_s": [0, 0.05, 0.05, 0.05],
+    }
+    webhooks = type(settings.webhooks).model_validate({**usual, **changes})
+    return settings.model_copy(update={"webhooks": webhooks})
+
+
+async def add_organisation(connection: asyncpg.Connection) -> UUID:
+    organisation = new_id()
+    await connection.execute(
+        "INSERT INTO organisations (id, name, created_at, updated_at) VALUES ($1, 'Tests', now(), now())",
+        organisation,
+    )
+    return organisation
+
+
+async def add_endpoint(
+    connection: asyncpg.Connection,
+    organisation: UUID,
+    url: str,
+    *,
+    events: Sequence[str] = ("*",),
+    site_ids: Sequence[UUID] | None = None,
+    enabled: bool = True,
+) -> tuple[UUID, str]:
+    """Make an endpoint; gives its id and its secret."""
+    endpoint, secret = new_id(), generate_secret()
+    await connection.execute(
+        "INSERT INTO webhook_endpoints (id, organisation_id, url, events, site_ids, secret, enabled, "
+        "created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now())",
+        *(endpoint, organisation, url, list(events), site_ids, secret, enabled),
+    )
+    return endpoint, secret
+
+
+def event(organisation: UUID, *, type_: str = "alert.firing", site_id: UUID | None = None) -> OutboxRecord:
+    payload = {"alert_id": uuid4(), "box": "box-0001", "value": 31.2, "started_at": datetime.now(UTC)}
+    return OutboxRecord(new_id(), organisation, site_id, type_, payload, datetime.now(UTC))
+
+
+async def emit(connection: asyncpg.Connection, *records: OutboxRecord) -> None:
+    """Commit events, then wake the dispatcher."""
+    async with connection.transaction():
+        await enqueue(connection, records)
+    await wake(connection)
+
+
+@asynccontextmanager
+async def dispatching(settings: Settings, database: Database) -> AsyncIterator[asyncio.Event]:
+    """Run a dispatcher; gives the event that stops it."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(dispatcher.run(settings, database, stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        async with asyncio.timeout(20):
+            await task
+
+
+async def until[T](ask: Callable[[], Coroutine[Any, Any, T]], patience: float = 10.0) -> T:
+    """Ask until the answer is true, and give it."""
+    answer = await ask()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while not answer:
+                await asyncio.sleep(0.02)
+                answer = await ask()
+    assert answer
+    return answer
+
+
+async def states(connection: asyncpg.Connection) -> dict[str, int]:
+    """How many deliveries are in each state."""
+    rows = await connection.fetch("SELECT state, count(*) AS count FROM deliveries GROUP BY state")
+    return {row["state"]: row["count"] for row in rows}
+
+
+async def attempts(connection: asyncpg.Connection) -> list[tuple[int, str, int | None]]:
+    rows = await connection.fetch(
+        "SELECT number, reason, status FROM delivery_attempts ORDER BY delivery_id, number"
+    )
+    return [(row["number"], row["reason"], row["status"]) for row in rows]

@@ -1,0 +1,123 @@
+"""The dispatcher as a process of its own, killed at the worst moment."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from app.core.database import Database
+from app.core.settings import Settings
+from tests.integration.webhooks.helpers import (
+    add_endpoint,
+    add_organisation,
+    attempts,
+    emit,
+    event,
+    states,
+    until,
+)
+from tests.integration.webhooks.receivers import Receiver, receiving
+
+
+@pytest.fixture
+def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("VIGIE_WEBHOOKS__TOTAL_TIMEOUT_S", "1.0")
+    monkeypatch.setenv("VIGIE_WEBHOOKS__LEASE_S", "1.5")
+    monkeypatch.setenv("VIGIE_WEBHOOKS__POLL_S", "0.2")
+    return settings
+
+
+@asynccontextmanager
+async def _process() -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", "deliver", stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(15):
+                await process.wait()
+
+
+async def _check_second_process(connection: asyncpg.Connection, receiver: Receiver, secret: str) -> None:
+    """Start another process, and compare what arrived with what the first one sent."""
+    assert await attempts(connection) == []
+    assert await states(connection) == {"pending": 1}
+    async with _process() as process:
+        first, second = await receiver.wait(2, 20)
+
+        async def delivered() -> bool:
+            return await states(connection) == {"delivered": 1}
+
+        await until(delivered)
+    assert process.returncode == 0
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    for got in (first, second):
+        Webhook(secret).verify(got.body, got.headers)
+    assert await attempts(connection) == [(1, "delivered", 204)]
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("short_leases")
+async def test_killed_while_the_receiver_answers(connection: asyncpg.Connection) -> None:
+    organisation = await add_organisation(connection)
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def kill_first(_: web.Request) -> web.StreamResponse:
+        if processes:
+            processes.pop().kill()
+        return web.Response(status=204)
+
+    async with receiving(kill_first) as receiver:
+        _, secret = await add_endpoint(connection, organisation, receiver.url)
+        async with _process() as process:
+            processes.append(process)
+            await emit(connection, event(organisation))
+            async with asyncio.timeout(20):
+                assert await process.wait() == -signal.SIGKILL
+        await _check_second_process(connection, receiver, secret)
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("short_leases")
+async def test_killed_between_the_answer_and_the_record(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    organisation = await add_organisation(connection)
+    locker = await database.connect()
+    lock = locker.transaction()
+
+    async def make_the_record_wait(_: web.Request) -> web.StreamResponse:
+        if len(receiver.got) == 1:
+            await lock.start()
+            await locker.execute("SELECT 1 FROM deliveries FOR UPDATE")
+        return web.Response(status=204)
+
+    async with receiving(make_the_record_wait) as receiver:
+        _, secret = await add_endpoint(connection, organisation, receiver.url)
+        async with _process() as process:
+            await emit(connection, event(organisation))
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND wait_event_type = 'Lock' AND query LIKE '%delivery_attempts%'"
+            )
+            await until(lambda: connection.fetchval(waiting), 20)
+            process.kill()
+            assert await process.wait() == -signal.SIGKILL
+            # The statement that it had sent already must not outlive it.
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'vigie-deliver'"
+            )
+            await lock.rollback()
+            await locker.close()
+        await _check_second_process(connection, receiver, secret)

@@ -1,0 +1,261 @@
+"""Endpoints and deliveries by REST."""
+
+import base64
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from app.core.database import Database
+from app.core.settings import Settings
+from tests.conftest import Tenant
+from tests.integration.webhooks.helpers import dispatching, emit, event, until, with_webhooks
+from tests.integration.webhooks.receivers import receiving, status
+
+URL = "https://example.com/hooks/vigie"
+UNKNOWN = "0199aaaa-0000-7000-8000-000000000000"
+
+
+async def _create(tenant: Tenant, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (a JSON body)
+    answer = await tenant.client.post("/v1/webhooks", json={"url": URL, **body})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def _data(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
+    answer = await client.get(path)
+    assert answer.status_code == 200, answer.text
+    data: list[dict[str, Any]] = answer.json()["data"]
+    return data
+
+
+async def test_the_life_of_an_endpoint(tenant: Tenant, site_id: str) -> None:
+    made = await _create(tenant, description="Ours", site_ids=[site_id, site_id])
+    assert made["secret"].startswith("whsec_")
+    assert 24 <= len(base64.b64decode(made["secret"].removeprefix("whsec_"))) <= 64
+    shown = {name: value for name, value in made.items() if name != "secret"}
+    assert shown["events"] == ["alert.firing", "alert.resolved"]
+    assert (shown["organisation_id"], shown["site_ids"], shown["enabled"]) == (tenant.id, [site_id], True)
+    assert shown["created_at"].endswith("Z")
+    path = f"/v1/webhooks/{made['id']}"
+    assert (await tenant.client.get(path)).json() == shown
+    assert await _data(tenant.client, "/v1/webhooks") == [shown]
+
+    change = {"events": ["*"], "site_ids": None, "enabled": False}
+    changed = await tenant.client.patch(path, json=change)
+    assert changed.status_code == 200
+    expected = {**shown, **change, "updated_at": changed.json()["updated_at"]}
+    assert changed.json() == (await tenant.client.get(path)).json() == expected
+    assert await _data(tenant.client, "/v1/webhooks?enabled=true") == []
+    assert len(await _data(tenant.client, "/v1/webhooks?enabled=false")) == 1
+
+    assert (await tenant.client.delete(path)).status_code == 204
+    assert (await tenant.client.get(path)).status_code == 404
+    assert (await tenant.client.delete(path)).status_code == 404
+
+
+async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> None:
+    made = await _create(tenant)
+    rotated = (await tenant.client.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
+    assert rotated["id"] == made["id"]
+    assert rotated["secret"].startswith("whsec_")
+    assert rotated["secret"] != made["secret"]
+    texts = [
+        (await tenant.client.get(f"/v1/webhooks/{made['id']}")).text,
+        (await tenant.client.get("/v1/webhooks")).text,
+        (await tenant.client.patch(f"/v1/webhooks/{made['id']}", json={"enabled": True})).text,
+    ]
+    assert not any("whsec_" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"url": "https://user:password@example.com/"}, "webhook_url_not_allowed"),
+        ({"url": "https://127.1/"}, "webhook_url_not_allowed"),
+        ({"url": "http://127.1/"}, "webhook_url_not_allowed"),
+        ({"url": "https://[::ffff:127.0.0.1]/"}, "webhook_url_not_allowed"),
+        ({"url": "https://169.254.169.254/latest"}, "webhook_url_not_allowed"),
+        ({"url": "https://[fd00:ec2::254]/"}, "webhook_url_not_allowed"),
+        ({"url": "ftp://example.com/"}, "webhook_url_not_allowed"),
+        ({"url": f"https://example.com/{'a' * 2048}"}, "webhook_url_not_allowed"),
+        ({"url": ""}, "webhook_url_not_allowed"),
+        ({"url": 7}, "wrong_type"),
+        ({"url": None}, "wrong_type"),
+        ({}, "missing_field"),
+        ({"url": URL, "events": ["alert.exploded"]}, "unknown_event_type"),
+        ({"url": URL, "events": ["webhook.test"]}, "unknown_event_type"),
+        ({"url": URL, "events": []}, "invalid_value"),
+        ({"url": URL, "events": "alert.firing"}, "wrong_type"),
+        ({"url": URL, "site_ids": []}, "invalid_value"),
+        ({"url": URL, "enabled": "yes"}, "wrong_type"),
+        ({"url": URL, "description": "a\0b"}, "nul_in_text"),
+        ({"url": URL, "secret": "whsec_mine"}, "unknown_field"),
+        ({"url": URL, "organisation_id": UNKNOWN}, "foreign_organisation"),
+    ],
+)
+async def test_what_cannot_be_an_endpoint(tenant: Tenant, body: dict[str, Any], code: str) -> None:
+    answer = await tenant.client.post("/v1/webhooks", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"url": "https://127.1/"}, "webhook_url_not_allowed"),
+        ({"url": None}, "wrong_type"),
+        ({"enabled": None}, "wrong_type"),
+        ({"organisation_id": UNKNOWN}, "unknown_field"),
+    ],
+)
+async def test_what_an_endpoint_cannot_become(tenant: Tenant, body: dict[str, Any], code: str) -> None:
+    made = await _create(tenant)
+    answer = await tenant.client.patch(f"/v1/webhooks/{made['id']}", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+
+
+async def test_an_administrator_may_make_one_for_another(api: httpx.AsyncClient, tenant: Tenant) -> None:
+    answer = await api.post("/v1/webhooks", json={"url": URL, "organisation_id": tenant.id})
+    assert (answer.status_code, answer.json()["organisation_id"]) == (201, tenant.id)
+    own = await api.post("/v1/webhooks", json={"url": URL})
+    assert own.status_code == 201
+    listed = await _data(api, f"/v1/webhooks?organisation={tenant.id}")
+    assert [one["id"] for one in listed] == [answer.json()["id"]]
+    missing = await api.post("/v1/webhooks", json={"url": URL, "organisation_id": UNKNOWN})
+    assert missing.status_code == 404
+
+
+async def test_anothers_things_do_not_exist(tenant: Tenant, other_tenant: Tenant, site_id: str) -> None:
+    made = await _create(tenant)
+    stranger = other_tenant.client
+    path = f"/v1/webhooks/{made['id']}"
+    answers = [
+        await stranger.get(path),
+        await stranger.patch(path, json={"enabled": False}),
+        await stranger.delete(path),
+        await stranger.post(f"{path}/rotate-secret"),
+        await stranger.post(f"{path}/test"),
+        await stranger.get(f"{path}/deliveries"),
+        await stranger.post("/v1/webhooks", json={"url": URL, "site_ids": [site_id]}),
+        await tenant.client.post("/v1/webhooks", json={"url": URL, "site_ids": [str(uuid4())]}),
+        await stranger.get(f"/v1/webhooks/{UNKNOWN}"),
+        await stranger.get("/v1/webhooks/not-an-id"),
+        await stranger.get("/v1/deliveries/not-an-id"),
+        await stranger.post(f"/v1/deliveries/{UNKNOWN}/replay"),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * len(answers)
+    assert await _data(stranger, "/v1/webhooks") == []
+
+
+async def test_scopes_are_asked_for(tenant: Tenant, api: httpx.AsyncClient) -> None:
+    body = {"organisation_id": tenant.id, "name": "reader", "scopes": ["webhooks:read"]}
+    key = (await api.post("/v1/api-keys", json=body)).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    assert (await api.get("/v1/webhooks", headers=headers)).status_code == 200
+    refused = await api.post("/v1/webhooks", headers=headers, json={"url": URL})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
+async def test_lists_come_in_pages(tenant: Tenant) -> None:
+    ids = [(await _create(tenant))["id"] for _ in range(5)]
+    seen, cursor = [], None
+    while True:
+        query = "?limit=2" + (f"&cursor={cursor}" if cursor else "")
+        page = (await tenant.client.get(f"/v1/webhooks{query}")).json()
+        seen += [one["id"] for one in page["data"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == ids
+    assert (await tenant.client.get("/v1/webhooks?limit=-1")).status_code == 422
+    forged = await tenant.client.get("/v1/webhooks?cursor=forged")
+    assert (forged.status_code, forged.json()["code"]) == (422, "invalid_cursor")
+
+
+async def test_deliveries_are_logged_and_replayed(
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    async with receiving(status(500, 204)) as receiver:
+        made = await _create(tenant, url=receiver.url)
+        path = f"/v1/webhooks/{made['id']}/deliveries"
+        async with dispatching(with_webhooks(settings), database):
+            records = [event(UUID(tenant.id)) for _ in range(3)]
+            for record in records:
+                await emit(connection, record)
+
+            async def all_done() -> list[dict[str, Any]]:
+                return data if len(data := await _data(tenant.client, f"{path}?state=delivered")) == 3 else []
+
+            log = await until(all_done)
+            assert log == await _data(tenant.client, path)
+            assert await _data(tenant.client, f"{path}?state=failed") == []
+            assert [one["event_id"] for one in log] == [str(record.id) for record in reversed(records)]
+            oldest = log[-1]
+            assert oldest["webhook_id"] == f"msg_{records[0].id.hex}"
+            assert [(one["number"], one["status"], one["reason"]) for one in oldest["attempts"]] == [
+                (1, 500, "http_error"),
+                (2, 204, "delivered"),
+            ]
+            assert oldest["attempts"][0].keys() == {
+                *("number", "time", "status", "duration_ms", "reason", "body")
+            }
+            detail = (await tenant.client.get(f"/v1/deliveries/{oldest['id']}")).json()
+            assert detail["body"]["type"] == "alert.firing"
+            assert {name: value for name, value in detail.items() if name != "body"} == oldest
+
+            replayed = await tenant.client.post(f"/v1/deliveries/{oldest['id']}/replay")
+            assert replayed.status_code == 202
+            assert (replayed.json()["state"], replayed.json()["delivered_at"]) == ("pending", None)
+            got = await receiver.wait(5)
+
+            async def again() -> bool:
+                detail = (await tenant.client.get(f"/v1/deliveries/{oldest['id']}")).json()
+                return detail["state"] == "delivered" and len(detail["attempts"]) == 3
+
+            await until(again)
+        assert got[4].headers["webhook-id"] == oldest["webhook_id"]
+        assert got[4].body == got[0].body
+        Webhook(made["secret"]).verify(got[4].body, got[4].headers)
+
+        page = (await tenant.client.get(f"{path}?limit=2")).json()
+        rest = (await tenant.client.get(f"{path}?limit=2&cursor={page['next']}")).json()
+        assert [one["id"] for one in page["data"] + rest["data"]] == [one["id"] for one in log]
+        assert rest["next"] is None
+
+
+async def test_a_given_up_delivery_can_be_replayed_with_its_whole_schedule(
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    async with receiving(status(500, 500, 500, 204)) as receiver:
+        made = await _create(tenant, url=receiver.url)
+        path = f"/v1/webhooks/{made['id']}/deliveries"
+        async with dispatching(with_webhooks(settings, schedule_s=[0, 0.05]), database):
+            await emit(connection, event(UUID(tenant.id)))
+            (failed,) = await until(lambda: _data(tenant.client, f"{path}?state=failed"))
+            await tenant.client.post(f"/v1/deliveries/{failed['id']}/replay")
+            (delivered,) = await until(lambda: _data(tenant.client, f"{path}?state=delivered"))
+    assert [one["number"] for one in delivered["attempts"]] == [1, 2, 3, 4]
+
+
+async def test_a_test_event_reaches_one_endpoint_alone(
+    tenant: Tenant, database: Database, settings: Settings
+) -> None:
+    async with receiving(status(204)) as receiver, receiving(status(204)) as other:
+        made = await _create(tenant, url=receiver.url, events=["alert.resolved"])
+        await _create(tenant, url=other.url, events=["*"])
+        async with dispatching(with_webhooks(settings), database):
+            answer = await tenant.client.post(f"/v1/webhooks/{made['id']}/test")
+            (got,) = await receiver.wait(1)
+    assert answer.status_code == 202
+    assert answer.json()["webhook_id"] == got.headers["webhook-id"]
+    payload = Webhook(made["secret"]).verify(got.body, got.headers)
+    assert payload["type"] == "webhook.test"
+    assert other.got == []
+    await tenant.client.patch(f"/v1/webhooks/{made['id']}", json={"enabled": False})
+    refused = await tenant.client.post(f"/v1/webhooks/{made['id']}/test")
+    assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
