@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.alerts.router import router as alerts
@@ -130,7 +131,9 @@ def _add_service_routes(app: FastAPI) -> None:
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
-    app = FastAPI(
+    # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
+    # page that loads scripts from elsewhere tells elsewhere who reads it.
+    app = FastAPIOffline(
         title="Vigie",
         version=__version__,
         description=_DESCRIPTION,
