@@ -15,8 +15,6 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import aiomqtt
 import psutil
@@ -27,6 +25,7 @@ from app.embedded import mosquitto_config
 from app.embedded.account import Account, EmbeddedError, program, run_as, service_account
 from app.embedded.homes import Home, make_folder
 from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.private import PrivateService
 from app.embedded.process import Child, Step, tail
 
 OLDEST = (2, 0)
@@ -50,7 +49,7 @@ def version(path: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
-class PrivateMosquitto:
+class PrivateMosquitto(PrivateService):
     """A broker of its own, started and stopped as a context manager or by hand.
 
     Args:
@@ -65,6 +64,7 @@ class PrivateMosquitto:
         environment: added to the broker's environment.
     """
 
+    title = "Mosquitto"
     host = LOOPBACK
 
     def __init__(
@@ -84,39 +84,11 @@ class PrivateMosquitto:
         self.log = (log or self.folder / "mosquitto.log").absolute()
         self.port = port or 0
         self.accounts = dict(accounts)
-        self.child: Child | None = None
         self._fixed_port = port
         self._limits = limits or mosquitto_config.limits_for(psutil.virtual_memory().total)
         self._account: Account | None = service_account("mosquitto", "nobody")
         self._home = Home(self.folder, self._account, durable=durable)
         self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self.stop()
-        finally:
-            self.close()
-
-    @property
-    def pid(self) -> int:
-        """The broker's process number.
-
-        Raises:
-            EmbeddedError: it was not started.
-        """
-        if self.child is None:
-            raise EmbeddedError("Mosquitto is not running")
-        return self.child.pid
 
     @property
     def password_file(self) -> Path:

@@ -17,8 +17,6 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import asyncpg
 import psutil
@@ -28,6 +26,7 @@ from app.embedded import postgres_config, postgres_setup
 from app.embedded.account import Account, EmbeddedError, program, run_as, service_account
 from app.embedded.homes import Home, make_folder
 from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.private import PrivateService
 from app.embedded.process import Child, Step, tail
 from app.embedded.remains import stop_postgres_remains
 
@@ -58,7 +57,7 @@ def address(port: int, user: str, password: str, database: str) -> str:
     return f"postgresql://{user}:{password}@{LOOPBACK}:{port}/{database}"
 
 
-class PrivatePostgres:
+class PrivatePostgres(PrivateService):
     """A cluster of its own, started and stopped as a context manager or by hand.
 
     Args:
@@ -70,6 +69,7 @@ class PrivatePostgres:
         environment: added to the server's environment.
     """
 
+    title = "PostgreSQL"
     host = LOOPBACK
 
     def __init__(
@@ -84,7 +84,6 @@ class PrivatePostgres:
         self.folder = folder.absolute()
         self.log = (log or self.folder / "postgres.log").absolute()
         self.port = port or 0
-        self.child: Child | None = None
         self._fixed_port = port
         self._durable = durable
         self._account: Account | None = service_account("postgres")
@@ -92,22 +91,6 @@ class PrivatePostgres:
         self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
         self._passwords: dict[str, str] = {}
         self._bin: Path | None = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self.stop()
-        finally:
-            self.close()
 
     @property
     def url(self) -> str:
@@ -123,17 +106,6 @@ class PrivatePostgres:
     def _admin_url(self) -> str:
         """A database without the extension, as the superuser: for work on the others."""
         return address(self.port, SUPERUSER, self._passwords[SUPERUSER], "postgres")
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process number.
-
-        Raises:
-            EmbeddedError: it was not started.
-        """
-        if self.child is None:
-            raise EmbeddedError("PostgreSQL is not running")
-        return self.child.pid
 
     @property
     def data(self) -> Path:

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from app.core.database import RawConnection
 from app.core.ids import new_id
 from app.webhooks.attempt import Outcome
-from app.webhooks.outbox import RawConnection
 
 # An endpoint's due deliveries are counted off one by one, each endpoint up to its own places: however many
 # wait for one that hangs, those of the others are found at once.

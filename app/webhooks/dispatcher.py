@@ -16,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.core.database import Database
+from app.core.database import Database, RawConnection
 from app.core.observability import (
     DELIVERIES,
     DELIVERY_DELAY,
@@ -29,7 +29,6 @@ from app.webhooks import claims, fanout
 from app.webhooks.attempt import Outcome, Sender
 from app.webhooks.claims import Claim
 from app.webhooks.listener import DATABASE_ERRORS, listen
-from app.webhooks.outbox import RawConnection
 from app.webhooks.schedule import next_due
 
 DRAIN_S: Final = 10.0

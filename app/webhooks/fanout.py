@@ -12,10 +12,10 @@ from uuid import UUID
 
 import msgspec
 
+from app.core.database import RawConnection
 from app.core.ids import new_id
 from app.core.instants import format_us, from_datetime
 from app.core.settings import WebhookSettings
-from app.webhooks.outbox import RawConnection
 from app.webhooks.schedule import next_due
 
 ALL_EVENTS: Final = "*"

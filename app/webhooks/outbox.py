@@ -10,21 +10,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import msgspec
-from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.database import Database, WriteSession
+from app.core.database import Database, RawConnection, WriteSession
 from app.core.observability import get_logger
 from app.webhooks.models import OutboxEntry
 
 CHANNEL = "vigie_outbox"
 """The LISTEN/NOTIFY channel that wakes the dispatcher."""
-
-type RawConnection = asyncpg.Connection | PoolConnectionProxy
-"""A connection of its own, or one borrowed from a pool."""
 
 _log = get_logger(__name__)
 _ENQUEUE = """
