@@ -56,6 +56,11 @@ class Layout:
         return self.root / "run.json"
 
     @property
+    def demo_file(self) -> Path:
+        """What the demo city says of itself: its sites, its boxes, its key."""
+        return self.root / "demo.json"
+
+    @property
     def port_file(self) -> Path:
         """The API's port of the last start with `--port 0`."""
         return self.root / "api-port"

@@ -42,3 +42,12 @@ def write_run_file(path: Path, reach: Reach, pids: Mapping[str, int]) -> None:
 def remove_run_file(path: Path) -> None:
     """Remove the file; nothing happens when it is not there."""
     path.unlink(missing_ok=True)
+
+
+def read_demo_key(path: Path) -> str | None:
+    """The API key of the demo city; None until the demo has made one."""
+    try:
+        key = json.loads(path.read_text(encoding="utf-8")).get("key")
+    except (OSError, ValueError, AttributeError):
+        return None  # not there yet, or being written
+    return key if isinstance(key, str) else None

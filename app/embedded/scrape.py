@@ -14,7 +14,7 @@ _PATIENCE = aiohttp.ClientTimeout(total=3)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Totals since the roles started; None where a figure is not exposed."""
+    """Totals since the roles started; None where nothing of Vigie is exposed."""
 
     messages: float | None = None
     stored: float | None = None
@@ -41,12 +41,14 @@ def parse(text: str) -> Figures:
         outcome = _OUTCOME.search(found["labels"] or "")
         if name == "vigie_deliveries_total" and outcome is not None:
             deliveries[outcome[1]] += value
+    # A counter with labels is exposed from its first event on: until then there was none.
+    missing = 0.0 if any(name.startswith("vigie_") for name in totals) else None
     return Figures(
-        messages=totals.get("vigie_ingest_messages_total"),
-        stored=totals.get("vigie_samples_stored_total"),
-        duplicates=totals.get("vigie_samples_duplicate_total"),
-        quarantined=totals.get("vigie_quarantined_total"),
-        firing=totals.get("vigie_alerts_firing"),
+        messages=totals.get("vigie_ingest_messages_total", missing),
+        stored=totals.get("vigie_samples_stored_total", missing),
+        duplicates=totals.get("vigie_samples_duplicate_total", missing),
+        quarantined=totals.get("vigie_quarantined_total", missing),
+        firing=totals.get("vigie_alerts_firing", missing),
         deliveries=dict(deliveries),
     )
 

@@ -68,7 +68,11 @@ class LastingConsole(Console):
 
 
 class Display:
-    """The supervisor's voice."""
+    """The supervisor's voice.
+
+    Attributes:
+        demo_key: the demo city's API key, shown once it is known.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or LastingConsole(highlight=False, soft_wrap=True)
@@ -76,6 +80,8 @@ class Display:
         self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
         self._rate = Rate()
         self._reach: Reach | None = None
+        self.demo_key: str | None = None
+        self._demo_told = False
         self._began = time.monotonic()
 
     @property
@@ -111,6 +117,9 @@ class Display:
             if self._live is not None:
                 self._live.update(self._table(figures, rate), refresh=True)
             elif self._reach is not None:
+                if self.demo_key and not self._demo_told:
+                    self._demo_told = True
+                    self.say(f"  {'demo key':<16}{self.demo_key}")
                 self.say(" · ".join(f"{value} {name}" for name, value in rows(figures, rate)))
 
     def close(self) -> None:
@@ -126,7 +135,8 @@ class Display:
         reach = self._reach
         web = [("API", reach.api), ("Swagger UI", f"{reach.api}/docs")] if reach.api else []
         mqtt = f"{reach.mqtt_host}:{reach.mqtt_port} ({reach.mqtt_username})"
-        return [*web, ("MQTT", mqtt), ("key", reach.admin_key)]
+        demo = [("demo key", self.demo_key)] if self.demo_key else []
+        return [*web, ("MQTT", mqtt), ("admin key", reach.admin_key), *demo]
 
     def _table(self, figures: Figures | None, rate: float | None) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")

@@ -26,7 +26,7 @@ from app.embedded.ports import free_port, is_free
 from app.embedded.process import Child, Step, tail
 from app.embedded.remains import stop_marked_remains
 from app.embedded.roles import Options, Services, command, environment
-from app.embedded.runfile import Reach, remove_run_file, write_run_file
+from app.embedded.runfile import Reach, read_demo_key, remove_run_file, write_run_file
 from app.embedded.scrape import is_ready, scrape
 from app.embedded.services import PrivateServices
 from app.embedded.summary import Display
@@ -237,6 +237,8 @@ class Supervisor:
         async with aiohttp.ClientSession() as session:
             while True:
                 figures = await scrape(session, self._reach.api) if self._reach and self._reach.api else None
+                if self._options.demo:
+                    self._display.demo_key = read_demo_key(self._layout.demo_file)
                 self._display.update(figures, time.monotonic())
                 await asyncio.sleep(self._display.every_s)
 

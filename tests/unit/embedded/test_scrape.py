@@ -31,3 +31,8 @@ def test_totals_are_summed_over_labels() -> None:
 
 def test_what_is_not_exposed_is_unknown() -> None:
     assert parse("") == Figures()
+
+
+def test_a_counter_that_has_not_counted_yet_is_zero() -> None:
+    figures = parse("vigie_alerts_firing 3\n")
+    assert (figures.firing, figures.quarantined, figures.stored) == (3.0, 0.0, 0.0)

@@ -75,3 +75,15 @@ def test_a_closed_pipe_disturbs_nothing() -> None:
     display.ready(REACH)
     display.update(Figures(), 1.0)
     display.close()
+
+
+def test_the_demo_key_is_told_once_it_is_known() -> None:
+    out = io.StringIO()
+    display = Display(Console(file=out, width=200))
+    display.ready(REACH)
+    display.update(Figures(), 1.0)
+    assert "demo key" not in out.getvalue()
+    display.demo_key = "vg_demo"
+    display.update(Figures(), 2.0)
+    display.update(Figures(), 3.0)
+    assert out.getvalue().count("vg_demo") == 1
