@@ -20,12 +20,17 @@ from simulators.faults import Faults
 from simulators.options import (
     ApiAddress,
     ApiKey,
+    ByGateway,
+    Count,
     DatabaseAddress,
+    Duration,
+    Interval,
     MqttAddress,
     OrganisationName,
     RunFile,
     Seed,
     Share,
+    Speed,
     positive,
 )
 from simulators.patterns import KINDS
@@ -97,26 +102,16 @@ def city(
     *,
     boxes: Annotated[int, typer.Option(min=1, max=100_000, help="How many")] = 30,
     kinds: Annotated[str, typer.Option(help="Kinds of site, with commas")] = ",".join(KINDS),
-    interval: Annotated[
-        float, typer.Option(help="Seconds between a box's samples", callback=positive)
-    ] = 60.0,
-    count: Annotated[
-        int | None, typer.Option(min=1, help="Samples of each box; default: until stopped")
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(help="The same in seconds of measurement", callback=positive)
-    ] = None,
+    interval: Interval = 60.0,
+    count: Count = None,
+    duration: Duration = None,
     start: Annotated[str | None, typer.Option(help="RFC 3339; default: now, or so that it ends now")] = None,
-    speed: Annotated[
-        float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")
-    ] = 1.0,
+    speed: Speed = 1.0,
     batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 1,
     rate: Annotated[float | None, typer.Option(help="Messages a second at most", callback=positive)] = None,
     window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per connection")] = 20,
     seed: Seed = 1,
-    gateway: Annotated[
-        bool, typer.Option(help="One account publishes for all, instead of each box its own")
-    ] = False,
+    gateway: ByGateway = False,
     silence: Share = 0.0,
     spikes: Share = 0.0,
     duplicates: Share = 0.0,

@@ -26,3 +26,10 @@ def positive(value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise typer.BadParameter("must be more than 0")
     return value
+
+
+Interval = Annotated[float, typer.Option(help="Seconds between a box's samples", callback=positive)]
+Count = Annotated[int | None, typer.Option(min=1, help="Samples of each box; default: until stopped")]
+Duration = Annotated[float | None, typer.Option(help="The same in seconds of measurement", callback=positive)]
+Speed = Annotated[float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")]
+ByGateway = Annotated[bool, typer.Option(help="One account publishes for all, instead of each box its own")]

@@ -1,5 +1,6 @@
 """The configuration of the private PostgreSQL, as text. Pure: reads nothing, writes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _MIB = 2**20
@@ -33,6 +34,11 @@ def memory_for(total_bytes: int) -> Memory:
         maintenance_work_mem=max(32, min(total_bytes // 32, _GIB // 2) // _MIB),
         work_mem=max(4, min(total_bytes // 512, 32 * _MIB) // _MIB),
     )
+
+
+def _text(settings: Mapping[str, str]) -> str:
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["# Written by Vigie at each start: changes are lost.", *lines, ""])
 
 
 def render(*, port: int, total_bytes: int, durable: bool) -> str:
@@ -85,5 +91,4 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         "log_lock_waits": "on",
         "log_checkpoints": "on" if durable else "off",
     }
-    lines = [f"{name} = {value}" for name, value in settings.items()]
-    return "\n".join(["# Written by Vigie at each start: changes are lost.", *lines, ""])
+    return _text(settings)

@@ -1,0 +1,89 @@
+import json
+from typing import Any
+
+from app.core.reasons import REASONS
+from app.ingest.intake import Intake, sort_messages
+
+NOW = 1_795_600_000_000_000
+GOOD = {"time": NOW // 1000, "values": {"pm2_5": 1.0}}
+
+
+def sort(
+    *messages: tuple[str, Any], retained: tuple[int, ...] = (), poison: tuple[bytes, ...] = ()
+) -> Intake:
+    return sort_messages(
+        [topic for topic, _ in messages],
+        [body if isinstance(body, bytes) else json.dumps(body).encode() for _, body in messages],
+        retained=retained,
+        poison=poison,
+        now_us=NOW,
+        max_future_us=600_000_000,
+    )
+
+
+def codes(intake: Intake) -> list[tuple[int, str | None, str]]:
+    return [(turned.origin, turned.box, turned.rejection.code) for turned in intake.turned]
+
+
+def test_each_message_goes_where_its_topic_says() -> None:
+    event = {"time": NOW // 1000, "type": "gunshot"}
+    intake = sort(
+        ("vigie/v1/a/telemetry", GOOD),
+        ("vigie/v1/b/event", event),
+        ("vigie/v1/c/status", {"state": "online"}),
+        ("vigie/v1/d/telemetry", {"samples": [GOOD, GOOD]}),
+    )
+    assert intake.boxes == ["a", "d", "d"]
+    assert intake.origins == [0, 3, 3]
+    assert [(box, event.type, origin) for box, event, origin in intake.events] == [("b", "gunshot", 1)]
+    assert [(box, status.state, origin) for box, status, origin in intake.statuses] == [("c", "online", 2)]
+    assert intake.turned == []
+
+
+def test_other_topics_and_retained_measurements_are_refused() -> None:
+    intake = sort(
+        ("vigie/v1/a/telemetry", GOOD),
+        ("vigie/v1/a/event", {"time": NOW // 1000, "type": "x"}),
+        ("vigie/v1/a/status", {"state": "online"}),
+        ("vigie/v1/a/config/reported", {}),
+        ("vigie/v1/a/b/telemetry", GOOD),
+        retained=(0, 1, 2),
+    )
+    assert len(intake.statuses) == 1
+    assert codes(intake) == [
+        (0, "a", "retained_message"),
+        (1, "a", "retained_message"),
+        (3, "a", "topic"),
+        (4, None, "topic"),
+    ]
+
+
+def test_of_a_batch_only_the_bad_sample_is_kept() -> None:
+    bad = {"time": NOW // 1000, "values": {"pm2_5": -1}}
+    intake = sort(("vigie/v1/a/telemetry", {"samples": [GOOD, bad, GOOD]}))
+    assert len(intake.rows) == 2
+    (turned,) = intake.turned
+    assert (turned.rejection.code, turned.rejection.index) == ("value_out_of_bounds", 1)
+    assert json.loads(turned.part) == bad
+
+
+def test_poison_packets_are_refused_as_messages_of_their_own() -> None:
+    intake = sort(("vigie/v1/a/telemetry", GOOD), poison=(b"\x30\x00", b"\x31"))
+    assert codes(intake) == [(1, None, "malformed_packet"), (2, None, "malformed_packet")]
+    assert intake.messages[2].payload == b"\x31"
+
+
+def test_a_part_has_exactly_what_came_in_its_messages() -> None:
+    intake = sort(
+        ("vigie/v1/a/telemetry", GOOD),
+        ("vigie/v1/b/telemetry", b"{"),
+        ("vigie/v1/c/telemetry", GOOD),
+        ("vigie/v1/d/status", {"state": "offline"}),
+    )
+    left, right = intake.only(range(2)), intake.only(range(2, 4))
+    assert (left.boxes, codes(left), left.statuses) == (["a"], [(1, "b", "invalid_json")], [])
+    assert (right.boxes, right.origins, codes(right), len(right.statuses)) == (["c"], [2], [], 1)
+
+
+def test_every_code_given_here_is_in_the_table() -> None:
+    assert {"topic", "retained_message", "malformed_packet", "storage_refused"} <= REASONS.keys()
