@@ -1,0 +1,282 @@
+"""The documents say what the code says: tables made from it, codes, routes, and links.
+
+A table stands between `<!-- made from the code: NAME -->` and `<!-- end -->`. After a change of the code,
+`uv run python tests/unit/test_docs.py` writes the tables anew.
+"""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel, SecretStr
+
+from app.core import observability
+from app.core.auth import SCOPES
+from app.core.errors import VigieError
+from app.core.reasons import REASONS
+from app.core.settings import Settings
+from app.embedded import mosquitto_config
+from app.main import create_app
+from app.sites.catalogue import CATALOGUE
+from app.webhooks import attempt
+from app.webhooks.schemas import EVENTS
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "VIGIE_"
+MEND = "Mend it with: uv run python tests/unit/test_docs.py"
+BLOCK = re.compile(r"(<!-- made from the code: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+METHODS = ("get", "post", "put", "patch", "delete")
+# What an attempt's reason means, for people; the codes are the program's.
+ATTEMPTS = {
+    "delivered": "A status of 200 to 299",
+    "redirect_refused": "A status of 300 to 399: redirects are not followed",
+    "http_error": "Any other status",
+    "timeout": "No status within the time for an attempt",
+    "connect_timeout": "No connection in time",
+    "connect_failed": "The connection was refused, or the host cannot be reached",
+    "name_unresolved": "The host's name has no address",
+    "address_refused": "The URL or its address is one that webhooks must not reach",
+    "tls_failed": "The certificate is not valid, or the handshake failed",
+    "response_broken": "The connection was closed before an answer, or the answer is not HTTP",
+    "internal_error": "A fault of Vigie: its log says more",
+}
+
+
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def rows(*header: str, body: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *body]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 (whatever a setting may hold)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value == "":
+        return "unset" if value is None else "empty"
+    if isinstance(value, str):
+        return f"`{value}`"
+    return f"`{json.dumps(value)}`".replace(".0`", "`")
+
+
+def flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        variable = f"{prefix}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from flat(value, f"{variable}__")
+        else:
+            yield f"`{variable}`", shown(value), field.description or ""
+
+
+def defaults() -> Settings:
+    """The settings as they are without any environment."""
+    values: dict[str, Any] = {name: field.default for name, field in Settings.model_fields.items()}
+    return Settings.model_construct(**values)
+
+
+def settings_table() -> str:
+    return rows("variable", "default", "meaning", body=list(flat(defaults(), PREFIX)))
+
+
+def metrics_table() -> str:
+    declared = [value for value in vars(observability).values() if isinstance(value, MetricWrapperBase)]
+    body = []
+    for metric in declared:
+        kind = str(metric._type)
+        name = metric._name + ("_total" if kind == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        body.append((f"`{name}`", kind, labels, metric._documentation))
+    return rows("metric", "type", "labels", "meaning", body=body)
+
+
+def reasons_table() -> str:
+    body = [(f"`{code}`", str(reason.status), reason.title) for code, reason in REASONS.items()]
+    return rows("code", "status", "meaning", body=body)
+
+
+def attempts_table() -> str:
+    return rows(
+        "reason", "meaning", body=[(f"`{code}`", ATTEMPTS.get(code, "?")) for code in attempt.REASONS]
+    )
+
+
+def schedule_table() -> str:
+    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+    def span(seconds: float) -> str:
+        parts = []
+        for size, unit in units:
+            whole, seconds = divmod(seconds, size)
+            if whole:
+                parts.append(f"{whole:g} {unit}")
+        return " ".join(parts) or "at once"
+
+    schedule = defaults().webhooks.schedule_s
+    totals = [sum(schedule[: number + 1]) for number in range(len(schedule))]
+    body = [
+        (str(number), span(wait), span(total))
+        for number, (wait, total) in enumerate(zip(schedule, totals, strict=True), 1)
+    ]
+    return rows("attempt", "wait before it", "after the event, at the earliest", body=body)
+
+
+def catalogue_table() -> str:
+    body = [
+        (
+            f"`{metric.name}`",
+            metric.unit,
+            f"{metric.minimum:,g} to {metric.maximum:,g}",
+            metric.description,
+            metric.description_fr,
+        )
+        for metric in CATALOGUE
+    ]
+    return rows("metric", "unit", "bounds", "what", "en français", body=body)
+
+
+def routes_table() -> str:
+    paths = create_app(defaults()).openapi()["paths"]
+    body = [
+        (f"`{method.upper()} {path}`", operation["summary"])
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if method in METHODS
+    ]
+    return rows("call", "what", body=body)
+
+
+def scopes_list() -> str:
+    return ", ".join(f"`{scope}`" for scope in SCOPES) + "\n"
+
+
+def access_rules() -> str:
+    rules = mosquitto_config.ACCESS_RULES.partition("\n")[2]
+    return f"```\n{rules}```\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "reason-codes": reasons_table,
+    "attempt-reasons": attempts_table,
+    "retry-schedule": schedule_table,
+    "metric-catalogue": catalogue_table,
+    "routes": routes_table,
+    "scopes": scopes_list,
+    "access-rules": access_rules,
+}
+
+
+def made_anew(text: str) -> str:
+    return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n{found[4]}", text)
+
+
+def blocks() -> list[tuple[Path, str, str]]:
+    return [
+        (path, name, text)
+        for path in documents()
+        for _, name, text, _ in BLOCK.findall(path.read_text(encoding="utf-8"))
+    ]
+
+
+def codes_in_program() -> set[str]:
+    """The stable codes of problems: those of the classes of errors, and those given where one is raised."""
+    # Conflicts and invalid requests always say which.
+    kinds: list[type[VigieError]] = [VigieError, *VigieError.__subclasses__()]
+    codes = {kind.code for kind in kinds} - {"conflict", "invalid"}
+    for path in ROOT.glob("app/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            if name == "CodedValueError":
+                given += node.args[:1]
+            if name.endswith("Error"):
+                codes |= {
+                    str(value.value)
+                    for value in given
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str)
+                }
+    # Named elsewhere than where they are raised.
+    return codes | {"webhook_url_not_allowed", "method_not_allowed", "invalid_value"}
+
+
+def problem_codes(text: str) -> set[str]:
+    section = text.partition("### Codes of problems")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("path", "name", "text"), blocks(), ids=lambda value: getattr(value, "name", ""))
+def test_tables_say_what_the_code_says(path: Path, name: str, text: str) -> None:
+    assert name in BLOCKS, f"{path.name}: nothing makes the table {name}"
+    assert text == f"\n{BLOCKS[name]()}\n", f"{path.name}: {name} is out of date. {MEND}"
+
+
+def test_every_table_is_somewhere() -> None:
+    assert {name for _, name, _ in blocks()} == set(BLOCKS)
+
+
+def test_no_reason_of_an_attempt_lacks_its_meaning() -> None:
+    assert set(ATTEMPTS) == set(attempt.REASONS), "complete ATTEMPTS in this file"
+
+
+def test_every_setting_and_metric_has_a_meaning() -> None:
+    assert all(meaning for *_, meaning in flat(defaults(), PREFIX)), "a setting has no description"
+
+
+def test_every_code_of_a_problem_is_documented() -> None:
+    documented = problem_codes((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    known = codes_in_program()
+    assert known - documented - set(REASONS) == set(), "add these to `Codes of problems` in docs/api.md"
+    assert documented - known == set(), "docs/api.md documents codes that nothing raises"
+
+
+def test_every_webhook_event_is_documented() -> None:
+    text = (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    assert [event for event in EVENTS if f"| `{event}` |" not in text] == []
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", path.read_text(encoding="utf-8"))):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = unquote(link).partition("#")
+        target = (path.parent / name).resolve() if name else path
+        there = target.exists() and target.is_relative_to(ROOT)
+        if not there or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == [], f"{path.relative_to(ROOT)} links to what is not there"
+
+
+def main() -> None:
+    """Write the tables anew."""
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        new = made_anew(text)
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
