@@ -14,6 +14,7 @@ import asyncpg
 from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
 from app.core.role import Role
 from app.sites.accounts import sync
+from app.sites.configs import publish_due
 
 _log = get_logger(__name__)
 # Any number will do, as long as every maintainer of the database takes the same.
@@ -39,6 +40,10 @@ async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
 
 async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
     await sync(role.database, role.settings.broker, only_if_stale=True)
+
+
+async def _publish_configs(role: Role, _: asyncpg.Connection) -> None:
+    await publish_due(role.database, role.settings.broker)
 
 
 async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> None:
@@ -69,6 +74,7 @@ def _jobs() -> list[_Job]:
     return [
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
+        _Job("configs", 5.0, _publish_configs),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
     ]

@@ -147,6 +147,7 @@ class Consumer:
         )
         metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
         metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
+        metrics.INGEST_MESSAGES.labels("config").inc(len(intake.configs))
         metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads)))
         return intake
 

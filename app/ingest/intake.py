@@ -6,14 +6,14 @@ sender wrote it. Whether that box exists is the next part's question. No databas
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from app.core.reasons import Rejection
 from app.ingest.codec import Row, decode_singles, decode_telemetry, parse_topic
-from app.ingest.codec_messages import Event, Status, decode_event, decode_status
+from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
 
 
 class Sent(NamedTuple):
@@ -42,6 +42,7 @@ class Intake:
         boxes, rows, origins: the samples: box id, (time µs, seq, values), message; parallel lists.
         events: (box id, event, message).
         statuses: (box id, status, message), in order of arrival.
+        configs: (box id, reported configuration, message), in order of arrival.
         turned: what was refused so far.
         organisation_id: whose key the HTTP caller used: what is refused without a known box is shown to it.
         limit: the only organisation whose boxes may be written to; None for the broker's door, where the
@@ -55,6 +56,7 @@ class Intake:
     origins: list[int] = field(default_factory=list)
     events: list[tuple[str, Event, int]] = field(default_factory=list)
     statuses: list[tuple[str, Status, int]] = field(default_factory=list)
+    configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
     turned: list[Turned] = field(default_factory=list)
     organisation_id: UUID | None = None
     limit: UUID | None = None
@@ -70,6 +72,7 @@ class Intake:
             origins=[self.origins[index] for index in picked],
             events=[entry for entry in self.events if entry[2] in origins],
             statuses=[entry for entry in self.statuses if entry[2] in origins],
+            configs=[entry for entry in self.configs if entry[2] in origins],
             turned=[entry for entry in self.turned if entry.origin in origins],
             organisation_id=self.organisation_id,
             limit=self.limit,
@@ -179,7 +182,8 @@ def _sort_other(
     payload = intake.messages[origin].payload
     if route is None:
         rejection = Rejection(
-            "topic", "No box publishes on this topic: vigie/v1/{box}/telemetry, event or status"
+            "topic",
+            "No box publishes on this topic: vigie/v1/{box}/telemetry, event, status, config/reported",
         )
         intake.turned.append(Turned(origin, None, rejection, payload))
         return
@@ -190,9 +194,12 @@ def _sort_other(
             intake.turned.append(Turned(origin, box, status, payload))
         else:
             intake.statuses.append((box, status, origin))
-    elif kind not in {"telemetry", "event"}:
-        rejection = Rejection("topic", "Nothing is taken in from this topic")
-        intake.turned.append(Turned(origin, box, rejection, payload))
+    elif kind == "config/reported":
+        config = decode_reported_config(payload)
+        if isinstance(config, Rejection):
+            intake.turned.append(Turned(origin, box, config, payload))
+        else:
+            intake.configs.append((box, config, origin))
     elif is_retained:
         rejection = Rejection("retained_message", "Publish telemetry and events without the retain flag")
         intake.turned.append(Turned(origin, box, rejection, payload))

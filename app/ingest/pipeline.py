@@ -11,6 +11,7 @@
            alerts     what fired and resolved, with its outbox entries
            events     what boxes recognised themselves
            statuses   online, offline, firmware, battery, signal
+           configs    what boxes say that they are configured to
            quarantine what was refused, with its reason
            totals     how much was stored, repeated, contradicted, refused, late
       └▶ commit
@@ -41,6 +42,7 @@ from app.observations.states import advance, lock_states, save_states
 from app.observations.totals import Totals, add_totals
 from app.observations.writer import SampleRow, prepare, write_samples
 from app.rules.evaluator import evaluate_box
+from app.sites.configs import store_reported
 from app.sites.status import StatusRow, store_statuses
 
 _log = get_logger(__name__)
@@ -77,6 +79,12 @@ async def _resolve(work: Work) -> None:
             work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
         else:
             work.statuses[box.key] = StatusRow(status.state, status.firmware, status.battery, status.rssi)
+    for box_id, config, origin in intake.configs:
+        box = find(box_id)
+        if box is None:
+            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
+        else:
+            work.configs[box.key] = config
 
 
 async def _lock(work: Work) -> None:
@@ -143,6 +151,10 @@ async def _statuses(work: Work) -> None:
     await store_statuses(work.connection, work.statuses, now=work.now)
 
 
+async def _configs(work: Work) -> None:
+    await store_reported(work.connection, work.configs, now=work.now)
+
+
 async def _quarantine(work: Work) -> None:
     refused = []
     for turned in work.turned:
@@ -177,6 +189,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("alerts", _alerts),
     ("events", _events),
     ("statuses", _statuses),
+    ("configs", _configs),
     ("quarantine", _quarantine),
     ("totals", _totals),
 )

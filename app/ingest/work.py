@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from app.core.database import RawConnection
@@ -32,6 +33,7 @@ class Work:
     sample_boxes: list[BoxEntry] = field(default_factory=list)
     events: list[tuple[BoxEntry, Event]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
+    configs: dict[int, dict[str, Any]] = field(default_factory=dict)
     memories: Mapping[int, BoxMemory] = field(default_factory=dict)
     outcome: WriteOutcome = field(default_factory=WriteOutcome)
     fresh: dict[int, list[tuple[int, tuple[float | None, ...]]]] = field(default_factory=dict)

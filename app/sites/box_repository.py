@@ -89,7 +89,7 @@ async def list_boxes(
             or_(func.strpos(func.lower(Box.id), wanted) > 0, func.strpos(func.lower(Box.name), wanted) > 0)
         )
     if cursor is not None:
-        (last,) = decode_cursor("boxes", cursor, str)
+        (last,) = decode_cursor("boxes", cursor, check_box_id)
         statement = statement.where(Box.id > last)
     return (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
 

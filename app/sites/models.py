@@ -1,10 +1,11 @@
 """Tables of organisations, sites and boxes."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Text
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
@@ -70,3 +71,19 @@ class Box(Base):
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class BoxConfig(Base):
+    """What a box should be configured to, and what it last said that it is. Made at the first of the two.
+
+    Published when `published_at` is not before `desired_at`; a `desired` of None removes what was retained.
+    """
+
+    __tablename__ = "box_configs"
+
+    box_key: Mapped[int] = mapped_column(ForeignKey("boxes.key", ondelete="CASCADE"), primary_key=True)
+    desired: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    desired_at: Mapped[datetime | None] = mapped_column(_Instant)
+    published_at: Mapped[datetime | None] = mapped_column(_Instant)
+    reported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    reported_at: Mapped[datetime | None] = mapped_column(_Instant)

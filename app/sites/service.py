@@ -17,7 +17,7 @@ from app.core.errors import ConflictError, ForbiddenError, NotFoundError
 from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
 from app.core.settings import BrokerSettings
-from app.sites import box_repository, repository
+from app.sites import box_repository, configs, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
 from app.sites.models import Box, Organisation
 
@@ -162,6 +162,7 @@ async def delete_box(
     """Delete a box: its alerts close, its credentials end, its id is free; its samples go later."""
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     await box_repository.mark_deleted(session, box.key, now)
+    await configs.withdraw(session, box.key, now)
     await close_alerts(session, reason="box_deleted", now=now, box_key=box.key)
 
 

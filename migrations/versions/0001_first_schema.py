@@ -150,6 +150,18 @@ CREATE TABLE box_states (
     rules jsonb NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 50);
 
+-- What a box should be configured to, and what it last said that it is.
+CREATE TABLE box_configs (
+    box_key integer PRIMARY KEY REFERENCES boxes ON DELETE CASCADE,
+    desired jsonb,
+    desired_at timestamptz,
+    published_at timestamptz,
+    reported jsonb,
+    reported_at timestamptz
+);
+CREATE INDEX ix_box_configs_due ON box_configs (desired_at)
+    WHERE published_at IS NULL OR published_at < desired_at;
+
 CREATE TABLE events (
     id uuid PRIMARY KEY,
     box_key integer NOT NULL REFERENCES boxes ON DELETE CASCADE,
@@ -343,6 +355,7 @@ def downgrade() -> None:
         "quarantine",
         "events",
         "box_states",
+        "box_configs",
         "samples",
         "metrics",
         "boxes",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_the_supervisor_decides_on_addresses_and_key() -> None:
 def test_an_operators_word_on_private_webhooks_is_kept() -> None:
     assert make(None, {})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "true"
     assert make(None, {"VIGIE_WEBHOOKS__ALLOW_PRIVATE": "false"})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "false"
+
+
+def test_no_box_can_guess_the_name_of_the_consumers_session() -> None:
+    name = make(SERVICES, {})["VIGIE_INGEST__CLIENT_ID"]
+    assert name == make(SERVICES, {})["VIGIE_INGEST__CLIENT_ID"]
+    other = dataclasses.replace(SERVICES, ingest_password="another")
+    assert name != make(other, {})["VIGIE_INGEST__CLIENT_ID"]
+    assert SERVICES.ingest_password not in name
+    assert make(SERVICES, {"VIGIE_INGEST__CLIENT_ID": "mine"})["VIGIE_INGEST__CLIENT_ID"] == "mine"
+    assert "VIGIE_INGEST__CLIENT_ID" not in make(None, {})
 
 
 def test_readiness_waits_for_the_roles_that_run_and_no_other() -> None:

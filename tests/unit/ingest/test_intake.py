@@ -32,7 +32,9 @@ def test_each_message_goes_where_its_topic_says() -> None:
         ("vigie/v1/b/event", event),
         ("vigie/v1/c/status", {"state": "online"}),
         ("vigie/v1/d/telemetry", {"samples": [GOOD, GOOD]}),
+        ("vigie/v1/e/config/reported", {"interval_s": 60}),
     )
+    assert intake.configs == [("e", {"interval_s": 60}, 4)]
     assert intake.boxes == ["a", "d", "d"]
     assert intake.origins == [0, 3, 3]
     assert [(box, event.type, origin) for box, event, origin in intake.events] == [("b", "gunshot", 1)]
@@ -45,7 +47,7 @@ def test_other_topics_and_retained_measurements_are_refused() -> None:
         ("vigie/v1/a/telemetry", GOOD),
         ("vigie/v1/a/event", {"time": NOW // 1000, "type": "x"}),
         ("vigie/v1/a/status", {"state": "online"}),
-        ("vigie/v1/a/config/reported", {}),
+        ("vigie/v1/a/config", {}),
         ("vigie/v1/a/b/telemetry", GOOD),
         retained=(0, 1, 2),
     )
@@ -53,7 +55,7 @@ def test_other_topics_and_retained_measurements_are_refused() -> None:
     assert codes(intake) == [
         (0, "a", "retained_message"),
         (1, "a", "retained_message"),
-        (3, "a", "topic"),
+        (3, None, "topic"),
         (4, None, "topic"),
     ]
 

@@ -1,0 +1,104 @@
+"""Boxes' configurations: what is desired goes out retained, what is reported comes in.
+
+Owns `box_configs` and the topic `vigie/v1/{box}/config`. A change is committed first and published then; what
+could not be published (the broker was away) stays due, and the maintenance role publishes it later, in the
+order of the changes.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import aiomqtt
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.database import Database, RawConnection, ReadSession, WriteSession
+from app.core.ids import new_id
+from app.core.observability import get_logger
+from app.core.settings import BrokerSettings
+from app.sites.models import BoxConfig
+
+MAX_BYTES: Final = 16_384
+"""Of a configuration as JSON, desired or reported: boxes have small memories."""
+
+_PATIENCE_S: Final = 3.0
+_AT_ONCE: Final = 500
+_DUE: Final = text(
+    "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
+    "WHERE c.published_at IS NULL OR c.published_at < c.desired_at ORDER BY c.desired_at LIMIT :most"
+)
+_PUBLISHED: Final = text(
+    "UPDATE box_configs SET published_at = :at WHERE box_key = :key "
+    "AND (published_at IS NULL OR published_at < :at)"
+)
+_log = get_logger(__name__)
+
+
+async def read(session: ReadSession, box_key: int) -> BoxConfig:
+    """What is known of a box's configuration; all None where nothing is."""
+    return await session.get(BoxConfig, box_key) or BoxConfig(box_key=box_key)
+
+
+async def desire(session: WriteSession, box_key: int, desired: dict[str, Any] | None, now: datetime) -> None:
+    """Say what a box should be configured to; None: nothing more. Publish after the commit."""
+    statement = insert(BoxConfig).values(box_key=box_key, desired=desired, desired_at=now)
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["box_key"], set_={"desired": desired, "desired_at": now}
+        )
+    )
+
+
+async def withdraw(session: WriteSession, box_key: int, now: datetime) -> None:
+    """Take back what was desired of a box that goes: its id may become another box's."""
+    await session.execute(
+        text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = :key"),
+        {"key": box_key, "now": now},
+    )
+
+
+async def store_reported(
+    connection: RawConnection, reported: Mapping[int, Mapping[str, Any]], *, now: datetime
+) -> None:
+    """Store what boxes (by their keys) say of their configuration, in the caller's transaction."""
+    if not reported:
+        return
+    keys = sorted(reported)
+    await connection.execute(
+        """
+        INSERT INTO box_configs AS c (box_key, reported, reported_at)
+        SELECT key, config::jsonb, $3 FROM unnest($1::int[], $2::text[]) AS r (key, config)
+        ON CONFLICT (box_key) DO UPDATE SET reported = excluded.reported, reported_at = excluded.reported_at
+        """,
+        keys,
+        [json.dumps(reported[key]) for key in keys],
+        now,
+    )
+
+
+async def publish_due(database: Database, broker: BrokerSettings) -> bool:
+    """Publish, retained, every configuration that is due. False when the broker could not be reached."""
+    async with database.read() as session:
+        due = (await session.execute(_DUE, {"most": _AT_ONCE})).all()
+    if not due:
+        return True
+    try:
+        async with aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.username or None,
+            password=broker.password.get_secret_value() or None,
+            identifier=f"vigie-config-{new_id().hex[-12:]}",
+            timeout=_PATIENCE_S,
+        ) as client:
+            for box, key, desired, desired_at in due:
+                payload = b"" if desired is None else json.dumps(desired).encode()
+                await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)
+                async with database.write() as session:
+                    await session.execute(_PUBLISHED, {"key": key, "at": desired_at})
+    except (aiomqtt.MqttError, OSError) as error:
+        _log.warning("configurations_not_published", due=len(due), error=str(error))
+        return False
+    return True
