@@ -72,6 +72,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await database.close()
 
 
+# Any word is a method to HTTP, and each would make a Prometheus series.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method_of(request: Request) -> str:
+    return request.method if request.method in _METHODS else "other"
+
+
 def _route_of(request: Request) -> str:
     """The path template: paths themselves would make a Prometheus series for each id."""
     return str(getattr(request.scope.get("route"), "path", "other"))
@@ -86,9 +94,9 @@ async def _observed(request: Request, call_next: Callable[[Request], Awaitable[R
         response = await call_next(request)
     finally:
         structlog.contextvars.unbind_contextvars("request_id")
-    route = _route_of(request)
-    HTTP_REQUESTS.labels(request.method, route, str(response.status_code)).inc()
-    HTTP_SECONDS.labels(request.method, route).observe(time.perf_counter() - began)
+    method, route = _method_of(request), _route_of(request)
+    HTTP_REQUESTS.labels(method, route, str(response.status_code)).inc()
+    HTTP_SECONDS.labels(method, route).observe(time.perf_counter() - began)
     response.headers["x-request-id"] = request_id
     return response
 
@@ -139,6 +147,8 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=_lifespan,
+        # A redirect would go to whatever host the request names.
+        redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True, "filter": True},
     )

@@ -38,10 +38,12 @@ SCOPES = (
 ALL = "*"
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
 _TOUCH_EVERY = timedelta(minutes=1)
+# Where the caller of a request is kept.
+_PRINCIPAL = "vigie.principal"
 
 bearer = HTTPBearer(
     auto_error=False,
-    scheme_name="API key",
+    scheme_name="ApiKey",
     description="An API key, `vg_…`. `make run` prints the demo's; `POST /v1/api-keys` makes more.",
 )
 
@@ -121,11 +123,23 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
 async def current_principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
-    """FastAPI dependency: the caller, or 401."""
+    """FastAPI dependency: the caller, or 401. The key is looked up once a request."""
+    known: Principal | None = request.scope.get(_PRINCIPAL)
+    if known is not None:
+        return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
     state = request.app.state
-    return await authenticate(state.database, credentials.credentials, state.bootstrap_key, datetime.now(UTC))
+    found = await authenticate(
+        state.database, credentials.credentials, state.bootstrap_key, datetime.now(UTC)
+    )
+    request.scope[_PRINCIPAL] = found
+    return found
+
+
+async def identify(request: Request) -> None:
+    """Look for the caller ahead of the dependencies: 401 before anything else of a request is read."""
+    await current_principal(request, await bearer(request))
 
 
 def requires(scope: str) -> Callable[[Principal], Principal]:

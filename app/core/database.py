@@ -41,6 +41,9 @@ TRANSIENT = (
 
 # Connection, resources (a full disk), intervention, system, deadlocks, locks, transaction state.
 _PASSING = frozenset({"08", "53", "57", "58", "40", "55", "25"})
+# Access rights; names of databases, schemas, statements and cursors; tables or columns that are not there:
+# program and schema do not fit, whatever values are given.
+_UNFIT = frozenset({"28", "3D", "3F", "26", "34", "42"})
 
 
 def is_transient(error: BaseException) -> bool:
@@ -49,11 +52,21 @@ def is_transient(error: BaseException) -> bool:
         state = getattr(error.orig, "sqlstate", None)
         # Without a state the server said nothing: the connection was lost.
         return state is None or state[:2] in _PASSING
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True  # a migration ran meanwhile: the statement is prepared anew the next time
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "")[:2] in _PASSING
     if isinstance(error, SQLAlchemyError):
         return isinstance(error, PoolTimeoutError)
     return isinstance(error, TRANSIENT)
+
+
+def is_unfit(error: BaseException) -> bool:
+    """Tell whether the schema does not fit the program: no values would have been taken.
+
+    A migration that was not run, or rights that were not granted: it passes once the operator has done so.
+    """
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in _UNFIT
 
 
 class Base(DeclarativeBase):
@@ -82,6 +95,8 @@ class Database:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=True,
+            # Errors are logged, and the values of a statement can be secrets and hashes.
+            hide_parameters=True,
             connect_args={
                 "timeout": 10,
                 "command_timeout": settings.command_timeout_s,
@@ -111,8 +126,27 @@ class Database:
             self.settings.url,
             timeout=10,
             command_timeout=self.settings.command_timeout_s,
-            server_settings={"application_name": self._application, "timezone": "UTC"},
+            server_settings=self._server_settings(),
         )
+
+    def _server_settings(self) -> dict[str, str]:
+        """What a raw connection asks of the server: above all to notice soon when we are gone.
+
+        A machine that loses its power or its network says no goodbye: by default the server would keep its
+        advisory and row locks for two hours, and no standby could take over.
+        """
+        return {
+            "application_name": self._application,
+            "timezone": "UTC",
+            "tcp_keepalives_idle": "3",
+            "tcp_keepalives_interval": "2",
+            "tcp_keepalives_count": "2",
+            "tcp_user_timeout": "10000",
+            # Also while a statement runs or waits for a lock.
+            "client_connection_check_interval": "2000",
+            # A process that was suspended in the middle of a transaction must not hold its boxes for ever.
+            "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
+        }
 
     async def pool(self, *, size: int) -> asyncpg.Pool:
         """A small pool of raw connections, for the write path of the API."""
@@ -122,7 +156,7 @@ class Database:
             max_size=size,
             timeout=10,
             command_timeout=self.settings.command_timeout_s,
-            server_settings={"application_name": self._application, "timezone": "UTC"},
+            server_settings=self._server_settings(),
         )
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from app.core.database import Database
+from app.core.database import TRANSIENT, Database
 from app.core.observability import get_logger
 
 EVERY_S = 2.0
@@ -44,7 +44,7 @@ async def beat(database: Database, role: str, state: Callable[[], str], stop: as
                     state(),
                     timeout=EVERY_S * 2,
                 )
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except TRANSIENT as error:
                 _log.warning("heartbeat_failed", error=repr(error))
                 if connection is not None:
                     connection.terminate()
@@ -53,7 +53,7 @@ async def beat(database: Database, role: str, state: Callable[[], str], stop: as
                 await asyncio.wait_for(stop.wait(), EVERY_S)
     finally:
         if connection is not None and not connection.is_closed():
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*TRANSIENT):
                 await connection.execute(
                     "DELETE FROM heartbeats WHERE role = $1 AND instance = $2", role, instance, timeout=1
                 )

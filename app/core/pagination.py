@@ -42,8 +42,18 @@ def encode_cursor(kind: str, *key: str | float) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
 
 
-def decode_cursor(kind: str, cursor: str, *types: type[Any]) -> list[Any]:
-    """Read a cursor back. InvalidError `invalid_cursor` for one that this list did not make."""
+def decode_cursor(kind: str, cursor: str, *types: Callable[[Any], Any]) -> list[Any]:
+    """Read a cursor back.
+
+    Args:
+        kind: The list that it must be of.
+        cursor: What the client gave.
+        types: What makes each part of the key out of its JSON form; a TypeError or ValueError refuses it. The
+            checksum is no signature: a part that goes to the database as a text needs a check of its own.
+
+    Raises:
+        InvalidError: `invalid_cursor` for one that this list did not make.
+    """
     refused = InvalidError(
         "The cursor is not one that this list gave. Start again without `cursor`.", code="invalid_cursor"
     )

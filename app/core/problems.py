@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.core.database import TRANSIENT, is_transient
 from app.core.errors import VigieError
@@ -40,6 +41,11 @@ _CODES = {
 }
 
 
+# Enough to mend a form with; a body can hold half a million faults.
+_FAULTS_LIMIT = 20
+_FIELD_LIMIT = 64
+
+
 class FieldProblem(BaseModel):
     """One fault of one field."""
 
@@ -58,7 +64,7 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people")
-    errors: list[FieldProblem] | None = None
+    errors: list[FieldProblem] | None = Field(None, description=f"The first {_FAULTS_LIMIT} faults")
 
 
 def problem(
@@ -103,11 +109,12 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
     faults = [
         FieldProblem(
-            field=".".join(str(part) for part in fault["loc"]),
+            # Unknown fields have the client's names.
+            field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
             code=_field_code(fault),
             detail=re.sub(r"^Value error, ", "", str(fault["msg"])),
         )
-        for fault in error.errors()
+        for fault in error.errors()[:_FAULTS_LIMIT]
     ]
     first = faults[0]
     status = REASONS[first.code].status if first.code in REASONS else 422
@@ -137,6 +144,11 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    # Nobody hears the answer; it keeps a client's broken connection from being taken for a fault of ours.
+    return problem(400, "client_disconnected", "The request ended before its body did.")
+
+
 def _database(request: Request, error: Exception) -> JSONResponse:
     if not is_transient(error):
         return _unexpected(request, error)
@@ -155,6 +167,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(VigieError, _vigie)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for kind in TRANSIENT:
         app.add_exception_handler(kind, _database)
     app.add_exception_handler(Exception, _unexpected)

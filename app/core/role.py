@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import uvloop
@@ -14,6 +15,10 @@ from app.core.observability import configure_logging, exposition, get_logger
 from app.core.settings import Settings
 
 _log = get_logger(__name__)
+# Together less than the 15 seconds in which a whole stack has to end.
+_DRAIN_S = 11.0
+_CANCEL_S = 1.0
+_CLOSE_S = 2.0
 
 
 @dataclass(slots=True)
@@ -69,14 +74,35 @@ async def _run(name: str, settings: Settings, work: Work) -> None:
     runner = await _serve_metrics(role)
     _log.info("role_started")
     try:
-        await work(role)
+        await _work_until_told(role, work)
     finally:
         role.stop.set()
-        await pulse
-        if runner is not None:
-            await runner.cleanup()
-        await role.database.close()
+        # A database that hangs must not keep us: whatever was not committed was not acknowledged either.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await pulse
+                if runner is not None:
+                    await runner.cleanup()
+                await role.database.close()
         _log.info("role_stopped")
+
+
+async def _work_until_told(role: Role, work: Work) -> None:
+    """Do the work; once told to stop it may drain for a while, and is cancelled then."""
+    working = asyncio.ensure_future(work(role))
+    told = asyncio.create_task(role.stop.wait())
+    try:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=_DRAIN_S)
+        if not working.done():
+            _log.warning("drain_given_up", after_s=_DRAIN_S)
+            working.cancel()
+            await asyncio.wait({working}, timeout=_CANCEL_S)
+        if working.done() and not working.cancelled():
+            working.result()
+    finally:
+        told.cancel()
+        working.cancel()
 
 
 def run_role(name: str, settings: Settings, work: Work) -> None:

@@ -16,8 +16,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.core import strict_json
-from app.core.auth import NO_KEY, current_principal
-from app.core.errors import UnauthorisedError, VigieError
+from app.core.auth import current_principal, identify
+from app.core.errors import VigieError
 from app.core.reasons import RejectedError, shown, status_of
 from app.core.settings import ApiSettings
 
@@ -37,8 +37,8 @@ class StrictRoute(APIRoute):
     """A route whose JSON body is read strictly.
 
     NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
-    is 415; more than `api.max_body_bytes` is 413, whether or not the length was announced. Who sends no key
-    is told so (401) before anything of the body is read.
+    is 415; more than `api.max_body_bytes` is 413, whether or not the length was announced. Who sends no
+    valid key is told so (401) before anything of the body is read.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -51,8 +51,8 @@ class StrictRoute(APIRoute):
         guarded = _asks_for_key(self.dependant)
 
         async def strict(request: Request) -> Response:
-            if guarded and "authorization" not in request.headers:
-                raise UnauthorisedError(NO_KEY)
+            if guarded:
+                await identify(request)
             return await handler(await _Read.of(request, required=required))
 
         return strict

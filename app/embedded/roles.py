@@ -1,5 +1,6 @@
 """The roles as child processes: their command lines and environment."""
 
+import hashlib
 import json
 import os
 import sys
@@ -51,6 +52,15 @@ def command(*words: str) -> list[str]:
     return run_as(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
 
 
+def _ingest_client_id(password: str) -> str:
+    """The name of the consumer's session: always the same here, and nobody else's to guess.
+
+    A broker hands a session over to whoever connects under its name, with any account: a box that knew it
+    could throw away what is queued.
+    """
+    return f"vigie-ingest-{hashlib.sha256(password.encode()).hexdigest()[:16]}"
+
+
 def environment(
     *,
     marker: str,
@@ -90,6 +100,7 @@ def environment(
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
     }
     if services is not None:
+        asked["VIGIE_INGEST__CLIENT_ID"] = _ingest_client_id(services.ingest_password)
         decided |= {
             "VIGIE_DATABASE__URL": services.database,
             "VIGIE_BROKER__HOST": "127.0.0.1",

@@ -14,6 +14,7 @@ from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, lit
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidError, NotFoundError
+from app.core.fields import check_box_id
 from app.core.instants import to_datetime
 from app.core.pagination import decode_cursor
 from app.observations.models import SAMPLES, BoxState, Event
@@ -63,7 +64,7 @@ async def latest_of_site(
         .where(Box.site_id == site_id, Box.deleted_at.is_(None))
     )
     if cursor is not None:
-        (last,) = decode_cursor(SITE_LATEST, cursor, str)
+        (last,) = decode_cursor(SITE_LATEST, cursor, check_box_id)
         statement = statement.where(Box.id > last)
     return (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.core.database import Database
 from app.core.fields import Body
 from app.core.problems import CodedValueError, documented
+from app.core.reasons import RejectedError
 from app.core.strict_body import StrictRoute
+from app.core.strict_json import check_texts
 from app.core.web import Reads, get_database
 from app.sites import box_repository, configs
 from app.sites.dependencies import SitesReader, SitesWriter
@@ -31,6 +33,10 @@ class ConfigChange(Body):
     @field_validator("config")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            check_texts(value, configs.MAX_BYTES)
+        except RejectedError as error:
+            raise CodedValueError(error.code, error.detail) from None
         size = len(json.dumps(value).encode())
         if size > configs.MAX_BYTES:
             raise CodedValueError(

@@ -126,7 +126,7 @@ class KeyCreated(KeyOut):
 _RETENTION: Final = Field(
     ge=1,
     le=RETENTION_DAYS_MAX,
-    description="Samples older than this are refused and, in time, removed; null: nothing is too old",
+    description="Samples older than this are refused; null: nothing is too old",
 )
 
 

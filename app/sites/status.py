@@ -15,6 +15,17 @@ class StatusRow(NamedTuple):
     battery: float | None
     rssi: float | None
 
+    def over(self, former: "StatusRow | None") -> "StatusRow":
+        """This word, with what it leaves out taken from the one before."""
+        if former is None:
+            return self
+        return StatusRow(
+            self.state,
+            former.firmware if self.firmware is None else self.firmware,
+            former.battery if self.battery is None else self.battery,
+            former.rssi if self.rssi is None else self.rssi,
+        )
+
 
 async def store_statuses(
     connection: RawConnection, statuses: Mapping[int, StatusRow], *, now: datetime

@@ -1,8 +1,8 @@
 """How the bytes of a request become a document: real FastAPI, no services."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -51,6 +51,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app.include_router(router)
     problems.install(app)
     app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT))
+    app.state.database = app.state.bootstrap_key = None
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
         yield opened
@@ -161,3 +162,53 @@ async def test_without_a_key_nothing_of_the_body_is_read(client: httpx.AsyncClie
     answer = await client.post("/v1/guarded", content=unreadable(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_nor_with_a_key_that_cannot_be_one(client: httpx.AsyncClient) -> None:
+    async def unreadable() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    for given in ("Basic eDp5", "Bearer", "Bearer vg_", f"Bearer vg_{'A' * 38}", "Bearer vg_x y"):
+        headers = {**JSON, "authorization": given}
+        answer = await client.post("/v1/guarded", content=unreadable(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised"), given
+
+
+async def test_an_answer_to_many_faults_stays_small(client: httpx.AsyncClient) -> None:
+    fields = ", ".join(f'"{number}{"x" * 20}": 1' for number in range(60))
+    answer = await client.post("/v1/things", content="{" + fields + "}", headers=JSON)
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+    answer = await client.post("/v1/things", content=b'{"name": "a", "%b": 1}' % (b"x" * 1500), headers=JSON)
+    assert answer.json()["code"] == "unknown_field"
+    assert len(answer.content) < 500
+
+
+async def test_a_client_that_hangs_up_is_no_error_of_ours() -> None:
+    app = FastAPI()
+    app.include_router(router)
+    problems.install(app)
+    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT))
+    events: list[MutableMapping[str, Any]] = [
+        {"type": "http.request", "body": b'{"na', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return events.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/things",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 400
