@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from app.core.database import TRANSIENT
 from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
 from app.core.role import Role
 from app.sites.accounts import sync
@@ -20,6 +21,7 @@ _log = get_logger(__name__)
 # Any number will do, as long as every maintainer of the database takes the same.
 _LOCK = 7_309_021_176
 _TICK_S = 1.0
+_PATIENCE_S = 5.0
 _SLICE = 50_000
 
 
@@ -83,15 +85,14 @@ def _jobs() -> list[_Job]:
 async def _hold_and_work(role: Role) -> None:
     connection = await role.database.connect()
     jobs = _jobs()
+    held = False
     try:
         while not role.stop.is_set():
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-                role.state = "standby"
-            else:
-                role.state = "working"
+            # Kept until the connection ends: otherwise two maintainers would take turns, and do all twice.
+            held = held or await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
+            role.state = "working" if held else "standby"
+            if held:
                 await _work(role, connection, jobs)
-                # Taken once more at each turn, so given back once at each turn.
-                await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCK)
             with suppress(TimeoutError):
                 await asyncio.wait_for(role.stop.wait(), _TICK_S)
     finally:
@@ -101,9 +102,16 @@ async def _hold_and_work(role: Role) -> None:
 async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         job.due -= _TICK_S
-        if job.due <= 0:
-            job.due = job.every_s
+        if job.due > 0:
+            continue
+        job.due = job.every_s
+        try:
             await job.work(role, connection)
+        except TRANSIENT as error:
+            # A job that fails (a file that cannot be written, say) must not keep the others from their turn.
+            _log.warning("maintenance_failed", job=job.name, error=repr(error))
+            # After a time-out or a broken stream nobody knows in which state the connection is.
+            await connection.fetchval("SELECT 1", timeout=_PATIENCE_S)
 
 
 async def maintain(role: Role) -> None:
@@ -111,7 +119,7 @@ async def maintain(role: Role) -> None:
     while not role.stop.is_set():
         try:
             await _hold_and_work(role)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except TRANSIENT as error:
             role.state = "waiting for the database"
             _log.warning("maintenance_interrupted", error=repr(error))
             with suppress(TimeoutError):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from app.core.instants import EARLIEST_US, LATEST_US, MAX_INTEGER, US_PER_MS
+from app.core.instants import EARLIEST_US, LATEST_US, MAX_INTEGER, US_PER_MS, format_us
 from app.ingest.codec_exact import (
     MAX_SAMPLES,
     DecodedTelemetry,
@@ -27,7 +27,7 @@ from app.ingest.codec_exact import (
     decode_http_exact,
     is_box_id,
 )
-from app.sites.catalogue import CATALOGUE
+from app.sites.catalogue import CATALOGUE, COLUMNS
 
 __all__ = [
     "MAX_FUTURE_US",
@@ -37,6 +37,7 @@ __all__ = [
     "decode_http_telemetry",
     "decode_singles",
     "decode_telemetry",
+    "encode_sample",
     "parse_topic",
 ]
 
@@ -240,6 +241,14 @@ def _fast_rows(
         quotes += 4 + 2 * (_COLUMN_COUNT - absent) + (0 if seq is None else 2)
         rows.append((time_us, seq, columns))
     return rows if quotes == quotes_found else None
+
+
+def encode_sample(row: Row) -> bytes:
+    """Write a sample as a message of its own, as `decode_telemetry` takes it."""
+    time_us, seq, columns = row
+    values = {name: value for name, value in zip(COLUMNS, columns, strict=True) if value is not None}
+    sample = {"time": format_us(time_us), "values": values}
+    return msgspec.json.encode(sample if seq is None else {"seq": seq, **sample})
 
 
 def parse_topic(topic: str) -> tuple[str, Kind] | None:

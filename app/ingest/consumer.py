@@ -7,8 +7,10 @@ over when the first one's connection ends.
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
@@ -29,10 +31,12 @@ _log = get_logger(__name__)
 # Any number will do, as long as every consumer of the database takes the same.
 _CONSUMER_LOCK = 7_309_021_175
 _STANDBY_S = 1.0
+# How long a batch under way may take when the role is told to stop; it comes again if it is given up.
+_DRAIN_S = 5.0
 
 
 class _LostError(Exception):
-    """The database connection is gone, and the consumer's lock with it."""
+    """The database connection is gone or in doubt, and the consumer's lock with it."""
 
 
 class Consumer:
@@ -41,7 +45,6 @@ class Consumer:
     def __init__(self, role: Role) -> None:
         self._role = role
         self._settings = role.settings
-        self._pipeline = Pipeline(Registry())
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
         self._seen = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
 
@@ -56,7 +59,7 @@ class Consumer:
                 self._role.state = "waiting for the database"
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
-                _log.warning("database_lost", error=repr(error), again_in_s=round(wait, 2))
+                _log.warning("database_lost", error=repr(error.__cause__ or error), again_in_s=round(wait, 2))
                 await self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
 
@@ -79,22 +82,29 @@ class Consumer:
                 connection.terminate()
 
     async def _consume(self, connection: asyncpg.Connection) -> None:
+        # With each connection anew: the database behind it may have been restored from a backup.
+        pipeline = Pipeline(Registry())
         source = make_source(self._settings)
         self._seen = dict.fromkeys(self._seen, 0)
         self._acks.start()
         await source.start()
         _log.info("consuming", source=self._settings.ingest.source)
         try:
-            while (batch := await self._next(source)) is not None:
-                await self._commit(connection, batch)
+            while (batch := await self._next(source, connection)) is not None:
+                await self._commit(pipeline, connection, batch)
                 source.acknowledge(batch)
         finally:
             await source.stop()
             await self._acks.stop()
             metrics.INGEST_CONNECTED.set(0)
 
-    async def _next(self, source: Source) -> Batch | None:
-        """The next batch; None when the role is told to stop."""
+    async def _next(self, source: Source, connection: asyncpg.Connection) -> Batch | None:
+        """The next batch; None when the role is told to stop.
+
+        Raises:
+            _LostError: the connection was closed. Without messages nobody would notice it, and two consumers
+                would take the broker's session from each other.
+        """
         coming = asyncio.create_task(source.next_batch())
         told = asyncio.create_task(self._role.stop.wait())
         try:
@@ -105,23 +115,26 @@ class Consumer:
                     return None
                 if coming.done():
                     return coming.result()
+                if connection.is_closed():
+                    raise _LostError
         finally:
             coming.cancel()
             told.cancel()
 
-    async def _commit(self, connection: asyncpg.Connection, batch: Batch) -> None:
+    async def _commit(self, pipeline: Pipeline, connection: asyncpg.Connection, batch: Batch) -> None:
         now = datetime.now(UTC)
         intake = self._sort(batch, now)
         wait = self._settings.ingest.reconnect_min_s
         while True:
             try:
-                receipt = await self._pipeline.commit(connection, intake, now=now)
+                receipt = await self._in_time(connection, pipeline.commit(connection, intake, now=now))
                 break
             except TRANSIENT as error:
+                # After a time-out or a broken stream nobody knows in which state the connection is.
+                if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
+                    raise _LostError from error
                 if not is_transient(error):
                     raise
-                if connection.is_closed():
-                    raise _LostError from error
                 # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=repr(error), messages=len(batch))
@@ -132,6 +145,29 @@ class Consumer:
                     raise _LostError from error
         self._role.state = "consuming"
         await self._after(connection, receipt)
+
+    async def _in_time(
+        self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, Receipt]
+    ) -> Receipt:
+        """Wait for a commit; when the role is told to stop meanwhile, no longer than is decent.
+
+        Raises:
+            _LostError: it was given up. Whether it was committed is not known, and does not matter.
+        """
+        work = asyncio.create_task(committing)
+        told = asyncio.create_task(self._role.stop.wait())
+        try:
+            await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await asyncio.wait({work}, timeout=_DRAIN_S)
+            if work.done():
+                return work.result()
+            connection.terminate()
+            raise _LostError
+        finally:
+            told.cancel()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     def _sort(self, batch: Batch, now: datetime) -> Intake:
         intake = sort_messages(

@@ -4,15 +4,15 @@ Messages of a batch become samples, events, statuses and refusals, each still wi
 sender wrote it. Whether that box exists is the next part's question. No database, no clock.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from app.core.reasons import Rejection
-from app.ingest.codec import Row, decode_singles, decode_telemetry, parse_topic
+from app.ingest.codec import Row, decode_singles, decode_telemetry, encode_sample, parse_topic
 from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
 
 
@@ -61,22 +61,49 @@ class Intake:
     organisation_id: UUID | None = None
     limit: UUID | None = None
 
-    def only(self, origins: range) -> "Intake":
-        """The part of the batch that came in these messages: to find the one that the database refuses."""
-        picked = [index for index, origin in enumerate(self.origins) if origin in origins]
-        return Intake(
-            door=self.door,
-            messages=self.messages,
-            boxes=[self.boxes[index] for index in picked],
-            rows=[self.rows[index] for index in picked],
-            origins=[self.origins[index] for index in picked],
-            events=[entry for entry in self.events if entry[2] in origins],
-            statuses=[entry for entry in self.statuses if entry[2] in origins],
-            configs=[entry for entry in self.configs if entry[2] in origins],
-            turned=[entry for entry in self.turned if entry.origin in origins],
-            organisation_id=self.organisation_id,
-            limit=self.limit,
+    def __len__(self) -> int:
+        """How many things there are to store: samples, events, statuses, configurations and refusals."""
+        return sum(len(part) for part in self._parts())
+
+    def _parts(self) -> tuple[Sized, ...]:
+        return (self.rows, self.events, self.statuses, self.configs, self.turned)
+
+    def only(self, picked: range) -> "Intake":
+        """Some of the things to store, in their order: to find the one that the database refuses."""
+        slices = []
+        before = 0
+        for part in self._parts():
+            slices.append(slice(max(0, picked.start - before), max(0, picked.stop - before)))
+            before += len(part)
+        samples, events, statuses, configs, turned = slices
+        return replace(
+            self,
+            boxes=self.boxes[samples],
+            rows=self.rows[samples],
+            origins=self.origins[samples],
+            events=self.events[events],
+            statuses=self.statuses[statuses],
+            configs=self.configs[configs],
+            turned=self.turned[turned],
         )
+
+    def refused(self, detail: str) -> "Intake":
+        """What becomes of a single thing that the database refuses: a refusal, under the same box and seq."""
+        box: str | None
+        seq: int | None = None
+        part: bytes | None = None
+        if self.rows:
+            box, seq, origin = self.boxes[0], self.rows[0][1], self.origins[0]
+            part = encode_sample(self.rows[0])  # of a message with many samples only this one is refused
+        elif self.events:
+            box, seq, origin = self.events[0][0], self.events[0][1].seq, self.events[0][2]
+        elif self.statuses or self.configs:
+            box, _, origin = (*self.statuses, *self.configs)[0]
+        else:
+            origin, box, _, part = self.turned[0]
+        rejection = Rejection("storage_refused", detail, seq)
+        turned = [Turned(origin, box, rejection, self.messages[origin].payload if part is None else part)]
+        return replace(self, boxes=[], rows=[], origins=[], events=[], statuses=[], configs=[], turned=turned)
 
 
 class _RawBatch(msgspec.Struct):
@@ -163,10 +190,11 @@ def add_decoded(
     if not rejections:
         return
     payload = intake.messages[origin].payload
-    indexed = any(rejection.index is not None for rejection in rejections) and b'"samples"' in payload
+    # Only a sample of a batch has an index. The batch's key may be written with escapes: read it.
+    indexed = any(rejection.index is not None for rejection in rejections)
     parts = _raw_batch.decode(payload).samples if indexed else []
     for rejection in rejections:
-        part = payload if rejection.index is None or not parts else bytes(parts[rejection.index])
+        part = payload if rejection.index is None else bytes(parts[rejection.index])
         intake.turned.append(Turned(origin, box, rejection, part))
 
 

@@ -4,22 +4,24 @@
       └▶ one transaction:
            refresh    the registry of boxes, sites and rules, if its version has moved
            resolve    whose samples are these? unknown boxes and too old samples are refused
+           statuses   online, offline, firmware, battery, signal
+           configs    what boxes say that they are configured to
            lock       the state rows of the boxes concerned, in the order of their keys
            store      samples into the hypertable; repeats and conflicts are told apart
            evaluate   the rules of each box's site over what is new (pure)
            remember   latest values and rule states
            alerts     what fired and resolved, with its outbox entries
            events     what boxes recognised themselves
-           statuses   online, offline, firmware, battery, signal
-           configs    what boxes say that they are configured to
            quarantine what was refused, with its reason
            totals     how much was stored, repeated, contradicted, refused, late
       └▶ commit
       └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
 
 Both doors, MQTT and HTTP, call `Pipeline.commit`. It returns what happened; nothing is acknowledged here. A
-batch that the database refuses is halved until the message at fault is found: that one goes to quarantine,
-and all others are stored.
+batch that the database refuses is halved until the sample at fault is found: that one goes to quarantine,
+and all others are stored. A batch that no values could have saved (the schema is another one) is not touched.
+
+Rows of `boxes` and `box_configs` come before those of `box_states`: changes of a box take that order too.
 """
 
 import time
@@ -28,14 +30,14 @@ from datetime import datetime
 from typing import Final
 
 from app.alerts.recorder import record
-from app.core.database import RawConnection, is_transient
+from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.ids import new_id
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
 from app.core.reasons import Rejection
-from app.ingest.intake import Intake, Turned
+from app.ingest.intake import Intake
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Registry
-from app.ingest.work import Work
+from app.ingest.work import BoxesChangedError, Work
 from app.observations.events import EventRow, store_events
 from app.observations.quarantine import Refused, quarantine
 from app.observations.states import advance, lock_states, save_states
@@ -55,15 +57,16 @@ async def _resolve(work: Work) -> None:
     find = work.find
     intake = work.intake
     now_us = work.now_us
+    work.registry_version = work.registry.version
     for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
         box = find(box_id)
         if box is None:
-            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]))
+            work.refuse_sample(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]), row)
             continue
         retention = work.registry.retention_us(box.site_id)
         if retention is not None and row[0] < now_us - retention:
             detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
-            work.refuse(origin, box_id, Rejection("time_too_old", detail, row[1]))
+            work.refuse_sample(origin, box_id, Rejection("time_too_old", detail, row[1]), row)
             continue
         work.samples.append(SampleRow(box.key, *row))
         work.sample_boxes.append(box)
@@ -78,7 +81,8 @@ async def _resolve(work: Work) -> None:
         if box is None:
             work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
         else:
-            work.statuses[box.key] = StatusRow(status.state, status.firmware, status.battery, status.rssi)
+            newest = StatusRow(status.state, status.firmware, status.battery, status.rssi)
+            work.statuses[box.key] = newest.over(work.statuses.get(box.key))
     for box_id, config, origin in intake.configs:
         box = find(box_id)
         if box is None:
@@ -92,6 +96,11 @@ async def _lock(work: Work) -> None:
         work.memories = await lock_states(work.connection, {row.box_key for row in work.samples})
         # Whoever takes a rule away locks the same rows: once we hold them, what it committed is to be seen.
         await work.registry.refresh(work.connection)
+        if work.registry.version != work.registry_version:
+            # Replaced entries are those of boxes that were moved, deleted or made anew.
+            for box in work.sample_boxes:
+                if work.find(box.id) is not box:
+                    raise BoxesChangedError
 
 
 async def _store(work: Work) -> None:
@@ -182,14 +191,14 @@ async def _totals(work: Work) -> None:
 
 STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("resolve", _resolve),
+    ("statuses", _statuses),
+    ("configs", _configs),
     ("lock", _lock),
     ("store", _store),
     ("evaluate", _evaluate),
     ("remember", _remember),
     ("alerts", _alerts),
     ("events", _events),
-    ("statuses", _statuses),
-    ("configs", _configs),
     ("quarantine", _quarantine),
     ("totals", _totals),
 )
@@ -207,20 +216,27 @@ class Pipeline:
         """Store a batch in one transaction, and say what became of it.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` accepts; nothing of the
-                batch is stored, and it can be given again.
+            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_unfit` accepts;
+                nothing that was not stored is in quarantine, and the batch can be given again.
         """
         try:
             return await self._attempt(connection, intake, now)
         except Exception as error:
-            if is_transient(error):
+            if is_transient(error) or is_unfit(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
-            _log.warning("batch_refused_by_database", messages=len(intake.messages), error=repr(error))
-            return await self._bisect(connection, intake, now, range(len(intake.messages)), error)
+            _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
+            return await self._bisect(connection, intake, now, error)
 
     async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
         await prepare(connection)
+        while True:
+            try:
+                return await self._transact(connection, intake, now)
+            except BoxesChangedError:
+                INGEST_RETRIES.labels("boxes_changed").inc()
+
+    async def _transact(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
         began = time.perf_counter()
         async with connection.transaction():
             await self.registry.refresh(connection)
@@ -235,28 +251,22 @@ class Pipeline:
         return work.receipt()
 
     async def _bisect(
-        self, connection: RawConnection, intake: Intake, now: datetime, origins: range, cause: Exception
+        self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception
     ) -> Receipt:
-        """Store what can be stored of the messages in a range, and quarantine the message at fault."""
-        if len(origins) > 1:
-            middle = len(origins) // 2
-            receipt = await self._half(connection, intake, now, origins[:middle])
-            receipt.add(await self._half(connection, intake, now, origins[middle:]))
-            return receipt
-        (origin,) = origins
-        payload = intake.messages[origin].payload
-        boxes = [box for box, at in zip(intake.boxes, intake.origins, strict=True) if at == origin]
-        rejection = Rejection("storage_refused", f"The database refused it: {cause}"[:400])
-        turned = Turned(origin, boxes[0] if boxes else None, rejection, payload)
-        refused = Intake(intake.door, intake.messages, turned=[turned])
-        return await self._attempt(connection, refused, now)
+        """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
+        total = len(intake)
+        if total <= 1:
+            refused = intake.refused(f"The database refused it: {cause}"[:400]) if total else intake
+            return await self._attempt(connection, refused, now)
+        middle = total // 2
+        receipt = await self._half(connection, intake.only(range(middle)), now)
+        receipt.add(await self._half(connection, intake.only(range(middle, total)), now))
+        return receipt
 
-    async def _half(
-        self, connection: RawConnection, intake: Intake, now: datetime, origins: range
-    ) -> Receipt:
+    async def _half(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
         try:
-            return await self._attempt(connection, intake.only(origins), now)
+            return await self._attempt(connection, intake, now)
         except Exception as error:
-            if is_transient(error):
+            if is_transient(error) or is_unfit(error):
                 raise
-            return await self._bisect(connection, intake, now, origins, error)
+            return await self._bisect(connection, intake, now, error)

@@ -2,10 +2,22 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from app.core import observability as metrics
 from app.ingest.intake import Turned
+
+# Boxes choose the types of their events, and each type makes a Prometheus series.
+_LABELS: Final[set[str]] = set()
+_LABELS_LIMIT: Final = 64
+
+
+def _label(event_type: str) -> str:
+    """An event's type as a label: itself for the first of them, `other` once there are too many."""
+    if event_type not in _LABELS and len(_LABELS) >= _LABELS_LIMIT:
+        return "other"
+    _LABELS.add(event_type)
+    return event_type
 
 
 @dataclass(slots=True)
@@ -75,7 +87,7 @@ class Receipt:
         metrics.SAMPLES_LATE.labels(self.door).inc(self.late)
         metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
         for kind, number in Counter(self.new_events).items():
-            metrics.EVENTS_STORED.labels(kind).inc(number)
+            metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.turned).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():

@@ -5,14 +5,27 @@ changed rows with it. A batch reads that one number first: while it stands still
 has moved, the rows stamped since are. So a rule that was created before a sample is always applied to it.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
-from app.core.database import RawConnection
-from app.rules.evaluator import CompiledRule, SiteRules, compile_rule, compile_site
-from app.rules.repository import load_changed
+import asyncpg
 
+from app.core.database import RawConnection
+from app.core.observability import get_logger
+from app.rules.evaluator import CompiledRule, SiteRules, compile_rule, compile_site
+from app.rules.repository import ChangedRule, load_changed
+
+_log = get_logger(__name__)
+_VERSION: Final = "SELECT version FROM registry"
+_SITES: Final = "SELECT id, retention_days FROM sites WHERE revision > $1"
+_BOXES: Final = (
+    "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted "
+    "FROM boxes WHERE revision > $1 ORDER BY key"
+)
 _NO_RULES = compile_site(())
 _DAY_US = round(timedelta(days=1).total_seconds() * 1_000_000)
 
@@ -46,18 +59,30 @@ class Registry:
         self._rules: dict[UUID, CompiledRule] = {}
         self._retention_us: dict[UUID, int] = {}
         self._site_rules: dict[UUID, SiteRules] = {}
+        self._refreshing = asyncio.Lock()
 
-    async def refresh(self, connection: RawConnection) -> bool:
-        """Bring the copy up to what the caller's transaction sees. Returns whether anything changed."""
-        version: int = await connection.fetchval("SELECT version FROM registry")
-        if version == self.version:
-            return False
-        await self._refresh_sites(connection)
-        await self._refresh_boxes(connection)
-        await self._refresh_rules(connection)
-        # Read before the rows: what was committed in between is stamped later, and will be read again.
-        self.version = version
-        return True
+    async def refresh(self, connection: RawConnection) -> None:
+        """Bring the copy up to what the caller's transaction sees."""
+        if await connection.fetchval(_VERSION) == self.version:
+            return
+        # One at a time: of two that read at once, the slower would put older rows over newer ones.
+        async with self._refreshing:
+            version: int = await connection.fetchval(_VERSION)
+            if version == self.version:
+                return
+            # Versions only go back when the database was restored from a backup: then all is read again.
+            since = self.version if version > self.version else 0
+            sites = await connection.fetch(_SITES, since)
+            boxes = await connection.fetch(_BOXES, since)
+            rules = await load_changed(connection, since)
+            # From here on nothing waits: others never see a half of it.
+            if not since:
+                self._forget()
+            self._take_sites(sites)
+            self._take_boxes(boxes)
+            self._take_rules(rules)
+            # Read before the rows: what was committed in between is stamped later, and will be read again.
+            self.version = version
 
     def retention_us(self, site_id: UUID) -> int | None:
         """How old a sample may be (µs); None where nothing is too old."""
@@ -67,22 +92,18 @@ class Registry:
         """The enabled rules of a site, ready to evaluate."""
         return self._site_rules.get(site_id, _NO_RULES)
 
-    async def _refresh_sites(self, connection: RawConnection) -> None:
-        rows = await connection.fetch(
-            "SELECT id, retention_days FROM sites WHERE revision > $1", self.version
-        )
+    def _forget(self) -> None:
+        for copy in (self.boxes, self._ids, self._rules, self._retention_us, self._site_rules):
+            copy.clear()
+
+    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> None:
         for site_id, days in rows:
             if days is None:
                 self._retention_us.pop(site_id, None)
             else:
                 self._retention_us[site_id] = days * _DAY_US
 
-    async def _refresh_boxes(self, connection: RawConnection) -> None:
-        rows = await connection.fetch(
-            "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted "
-            "FROM boxes WHERE revision > $1 ORDER BY key",
-            self.version,
-        )
+    def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> None:
         for row in rows:
             # An id may have changed hands: forget what this key was called before.
             known = self._ids.pop(row["key"], None)
@@ -95,22 +116,12 @@ class Registry:
                 row["key"], row["id"], row["organisation_id"], row["site_id"], row["ack"]
             )
 
-    async def _refresh_rules(self, connection: RawConnection) -> None:
-        touched: set[UUID] = set()
-        for row in await load_changed(connection, self.version):
-            touched.add(row["site_id"])
+    def _take_rules(self, rows: Sequence[ChangedRule]) -> None:
+        for row in rows:
+            self._rules.pop(row["id"], None)
             if row["enabled"] and not row["deleted"]:
-                self._rules[row["id"]] = compile_rule(
-                    id=row["id"],
-                    version=row["version"],
-                    organisation_id=row["organisation_id"],
-                    site_id=row["site_id"],
-                    name=row["name"],
-                    severity=row["severity"],
-                    condition=row["condition"],
-                )
-            else:
-                self._rules.pop(row["id"], None)
+                self._take_rule(row)
+        touched = {row["site_id"] for row in rows}
         if not touched:
             return
         by_site: dict[UUID, list[CompiledRule]] = {site_id: [] for site_id in touched}
@@ -119,3 +130,18 @@ class Registry:
                 by_site[rule.site_id].append(rule)
         for site_id, rules in by_site.items():
             self._site_rules[site_id] = compile_site(rules)
+
+    def _take_rule(self, row: ChangedRule) -> None:
+        try:
+            self._rules[row["id"]] = compile_rule(
+                id=row["id"],
+                version=row["version"],
+                organisation_id=row["organisation_id"],
+                site_id=row["site_id"],
+                name=row["name"],
+                severity=row["severity"],
+                condition=row["condition"],
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            # Of a newer version, or written by hand: one rule must not stop every sample.
+            _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))

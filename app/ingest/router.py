@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -135,7 +136,9 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
                 receipt = await pipeline.commit(connection, intake, now=now)
                 receipt.count()
                 if receipt.transitions:
-                    await wake(connection)
+                    # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.
+                    with suppress(*TRANSIENT):
+                        await wake(connection)
                 return receipt
         except TRANSIENT as error:
             if not is_transient(error):

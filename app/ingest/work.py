@@ -1,5 +1,6 @@
 """A batch while the pipeline works on it: what each step has found for those after it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from app.core.database import RawConnection
 from app.core.reasons import Rejection
+from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
 from app.ingest.receipt import BoxAck, Receipt
@@ -16,6 +18,10 @@ from app.observations.states import BoxMemory
 from app.observations.writer import SampleRow, WriteOutcome
 from app.rules.evaluator import Transition
 from app.sites.status import StatusRow
+
+
+class BoxesChangedError(Exception):
+    """While the batch waited for its boxes, somebody changed one: begin again, with the newest registry."""
 
 
 @dataclass(slots=True)
@@ -28,6 +34,7 @@ class Work:
     now: datetime
     organisation_id: UUID | None = None
     now_us: int = 0
+    registry_version: int = 0
     turned: list[Turned] = field(default_factory=list)
     samples: list[SampleRow] = field(default_factory=list)
     sample_boxes: list[BoxEntry] = field(default_factory=list)
@@ -41,6 +48,7 @@ class Work:
     late: int = 0
     transitions: list[Transition] = field(default_factory=list)
     new_events: list[int] = field(default_factory=list)
+    _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
         self.organisation_id = self.intake.organisation_id
@@ -56,6 +64,15 @@ class Work:
     def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
         """Refuse something that was readable."""
         self.turned.append(Turned(origin, box, rejection, self.intake.messages[origin].payload))
+
+    def refuse_sample(self, origin: int, box: str, rejection: Rejection, row: Row) -> None:
+        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each."""
+        if self._batches is None:
+            self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
+        if origin in self._batches:
+            self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
+        else:
+            self.refuse(origin, box, rejection)
 
     def receipt(self) -> Receipt:
         """Sum up, once the transaction is committed."""

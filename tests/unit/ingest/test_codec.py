@@ -13,6 +13,7 @@ from app.ingest.codec import (
     decode_http_telemetry,
     decode_singles,
     decode_telemetry,
+    encode_sample,
     parse_topic,
 )
 from app.ingest.codec_exact import decode_exact
@@ -262,3 +263,10 @@ def test_remembered_times_are_bounded() -> None:
 )
 def test_topics(topic: str, parsed: tuple[str, str] | None) -> None:
     assert parse_topic(topic) == parsed
+
+
+@pytest.mark.parametrize("seq", [None, 0, 1042])
+@pytest.mark.parametrize("time_us", [TEN, TEN + 125_000, TEN + 123_456])
+def test_a_sample_that_is_written_reads_back_as_it_was(time_us: int, seq: int | None) -> None:
+    columns = tuple(12.4 if name in {"pm1", "rssi"} else None for name in COLUMNS)
+    assert decode_telemetry(encode_sample((time_us, seq, columns)), NOW).samples == [(time_us, seq, columns)]

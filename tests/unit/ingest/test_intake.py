@@ -75,16 +75,45 @@ def test_poison_packets_are_refused_as_messages_of_their_own() -> None:
     assert intake.messages[2].payload == b"\x31"
 
 
-def test_a_part_has_exactly_what_came_in_its_messages() -> None:
+def test_the_parts_of_a_batch_are_the_whole_in_its_order() -> None:
+    event = {"time": NOW // 1000, "type": "gunshot"}
     intake = sort(
-        ("vigie/v1/a/telemetry", GOOD),
+        ("vigie/v1/a/telemetry", {"samples": [GOOD, GOOD]}),
         ("vigie/v1/b/telemetry", b"{"),
-        ("vigie/v1/c/telemetry", GOOD),
+        ("vigie/v1/c/event", event),
         ("vigie/v1/d/status", {"state": "offline"}),
+        ("vigie/v1/d/config/reported", {"leds": False}),
+        ("vigie/v1/e/telemetry", GOOD),
     )
-    left, right = intake.only(range(2)), intake.only(range(2, 4))
-    assert (left.boxes, codes(left), left.statuses) == (["a"], [(1, "b", "invalid_json")], [])
-    assert (right.boxes, right.origins, codes(right), len(right.statuses)) == (["c"], [2], [], 1)
+    assert len(intake) == 7
+    for middle in range(8):
+        left, right = intake.only(range(middle)), intake.only(range(middle, 7))
+        assert (len(left), len(right)) == (middle, 7 - middle)
+        for name in ("boxes", "rows", "origins", "events", "statuses", "configs", "turned"):
+            assert getattr(left, name) + getattr(right, name) == getattr(intake, name)
+
+
+def test_a_single_thing_that_is_refused_keeps_its_box_its_seq_and_its_payload() -> None:
+    sample = GOOD | {"seq": 9}
+    event = {"time": NOW // 1000, "type": "gunshot", "seq": 7}
+    intake = sort(
+        ("vigie/v1/a/telemetry", sample),
+        ("vigie/v1/b/event", event),
+        ("vigie/v1/c/status", {"state": "offline"}),
+        ("vigie/v1/d/config/reported", {"leds": False}),
+        ("vigie/v1/e/telemetry", b"{"),
+    )
+    refusals = [intake.only(range(index, index + 1)).refused("no").turned for index in range(5)]
+    assert [(turned.origin, turned.box, turned.rejection.seq) for (turned,) in refusals] == [
+        (0, "a", 9),
+        (1, "b", 7),
+        (2, "c", None),
+        (3, "d", None),
+        (4, "e", None),
+    ]
+    parts = [turned.part for (turned,) in refusals]
+    assert json.loads(parts[0])["values"] == {"pm2_5": 1.0}
+    assert parts[1:] == [sent.payload for sent in intake.messages[1:]]
 
 
 def test_every_code_given_here_is_in_the_table() -> None:

@@ -1,0 +1,80 @@
+"""The consumer's hold on its connection and its lock."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiomqtt
+import asyncpg
+import pytest
+
+from app.core.database import Database
+from app.core.role import Role
+from app.core.settings import Settings
+from app.embedded.postgres import PrivatePostgres
+from app.ingest.consumer import ingest
+from tests.conftest import ACCOUNTS
+
+_HOLDER = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+async def holder(database: Database) -> int | None:
+    connection = await database.connect()
+    try:
+        pid: int | None = await connection.fetchval(_HOLDER)
+    finally:
+        connection.terminate()
+    return pid
+
+
+@pytest.fixture
+async def consumer(settings: Settings, database: Database) -> AsyncIterator[Role]:
+    role = Role("ingest", settings, database)
+    working = asyncio.create_task(ingest(role))
+    yield role
+    role.stop.set()
+    await asyncio.wait_for(working, 10)
+
+
+@pytest.mark.usefixtures("consumer")
+async def test_an_idle_consumer_notices_that_it_lost_its_lock(
+    database: Database, postgres: PrivatePostgres
+) -> None:
+    """Else two consumers would take the broker's session from each other until a message comes."""
+    async with asyncio.timeout(10):
+        while (first := await holder(database)) is None:  # noqa: ASYNC110 (the server's word)
+            await asyncio.sleep(0.05)
+        server = await asyncpg.connect(postgres.superuser_url)
+        await server.execute("SELECT pg_terminate_backend($1)", first)
+        await server.close()
+        while await holder(database) in {None, first}:  # noqa: ASYNC110 (the server's word)
+            await asyncio.sleep(0.05)
+
+
+async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
+    consumer: Role, settings: Settings, database: Database
+) -> None:
+    connection = await database.connect()
+    async with asyncio.timeout(20):
+        while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
+            await asyncio.sleep(0.05)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE quarantine IN ACCESS EXCLUSIVE MODE")
+            await publish(settings, "vigie/v1/box-1/telemetry", b"{")
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'quarantine'::regclass"
+            while not await connection.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
+                await asyncio.sleep(0.05)
+            consumer.stop.set()
+            while await connection.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
+                await asyncio.sleep(0.05)
+    assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
+    await connection.close()
+
+
+async def publish(settings: Settings, topic: str, payload: bytes) -> None:
+    async with aiomqtt.Client(
+        settings.broker.host, settings.broker.port, username="gateway", password=ACCOUNTS["gateway"]
+    ) as client:
+        await client.publish(topic, payload, qos=1)

@@ -1,0 +1,30 @@
+"""The HTTP door when something fails after the commit."""
+
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from app.core.database import Database, RawConnection
+from app.ingest import router
+from tests.conftest import Tenant
+
+
+async def test_a_wake_up_that_fails_makes_no_second_commit(
+    tenant: Tenant, site_id: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: RawConnection) -> None:
+        raise asyncpg.ConnectionDoesNotExistError("gone")
+
+    monkeypatch.setattr(router, "wake", fail)
+    (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
+    condition = {"metric": "pm2_5", "operator": ">", "threshold": 25}
+    rule = {"site_id": site_id, "name": "r", "severity": "warning", "condition": condition}
+    (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
+    sample = {"time": datetime.now(UTC).isoformat(), "values": {"pm2_5": 30}}
+    answer = await tenant.client.post("/v1/telemetry", json={"box": "box-1", "samples": [sample]})
+    assert answer.raise_for_status().json()["stored"] == 1
+    connection = await database.connect()
+    totals = await connection.fetchrow("SELECT sum(stored), sum(duplicate) FROM ingest_totals")
+    await connection.close()
+    assert tuple(totals or ()) == (1, 0)
