@@ -31,7 +31,7 @@ _log = get_logger(__name__)
 # Any number will do, as long as every consumer of the database takes the same.
 _CONSUMER_LOCK = 7_309_021_175
 _STANDBY_S = 1.0
-# How long a batch under way may take when the role is told to stop; it comes again if it is given up.
+# How long a batch may well take; when the role is told to stop it is given up after this, and comes again.
 _DRAIN_S = 5.0
 
 
@@ -157,7 +157,11 @@ class Consumer:
         work = asyncio.create_task(committing)
         told = asyncio.create_task(self._role.stop.wait())
         try:
-            await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, told}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not told.done():
+                # So that /readyz does not call a consumer well whose statement hangs.
+                self._role.state = "waiting for the database"
+                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await asyncio.wait({work}, timeout=_DRAIN_S)
             if work.done():

@@ -69,8 +69,8 @@ async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) ->
     )
     listed = "".join(f', "{name}"' for name in names)
     picked = "".join(f', i."{name}"' for name in names)
-    # Names come from the catalogue alone. The order is that of arrival, because the first of an identity wins:
-    # after a rollback the temporary table has room at its beginning, and no longer tells it by itself.
+    # Names come from the catalogue alone. The order is that of arrival, because the first of an identity
+    # wins: after a rollback the temporary table has room at its beginning, and no longer tells it by itself.
     tag = await connection.execute(
         f"INSERT INTO samples (box_key, time, seq{listed}) "  # noqa: S608 (catalogue names)
         f"SELECT i.box_key, {_INSTANT}, i.seq{picked} FROM incoming i ORDER BY i.ord ON CONFLICT DO NOTHING"

@@ -66,6 +66,8 @@ async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'quarantine'::regclass"
             while not await connection.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
                 await asyncio.sleep(0.05)
+            while consumer.state != "waiting for the database":  # noqa: ASYNC110 (the role's word)
+                await asyncio.sleep(0.05)
             consumer.stop.set()
             while await connection.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
                 await asyncio.sleep(0.05)
