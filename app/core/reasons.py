@@ -67,6 +67,7 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         # Only the broker's door can see these; the status is what the same would deserve by REST.
         "retained_message": Reason(422, "A retained message is not a measurement of now"),
         "topic": Reason(422, "The topic is not one of a box"),
+        "undecodable": Reason(422, "Vigie failed to read it, which is a fault of Vigie"),
         "storage_refused": Reason(422, "The database cannot hold it"),
         "malformed_packet": Reason(400, "An MQTT packet cannot be read"),
     }

@@ -4,13 +4,15 @@ Messages of a batch become samples, events, statuses and refusals, each still wi
 sender wrote it. Whether that box exists is the next part's question. No database, no clock.
 """
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from app.core.observability import get_logger
 from app.core.reasons import Rejection
 from app.ingest.codec import Row, decode_singles, decode_telemetry, encode_sample, parse_topic
 from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
@@ -110,6 +112,7 @@ class _RawBatch(msgspec.Struct):
     samples: list[msgspec.Raw]
 
 
+_log = get_logger(__name__)
 _raw_batch: Final = msgspec.json.Decoder(_RawBatch)
 _KNOWN_TOPICS: Final[dict[str, tuple[str, str] | None]] = {}
 _KNOWN_LIMIT: Final = 200_000
@@ -152,13 +155,22 @@ def sort_messages(
             quick.append(origin)
             boxes.append(route[0])
         else:
-            _sort_other(
-                intake, origin, route, is_retained=origin in kept, now_us=now_us, max_future_us=max_future_us
-            )
-    rows = decode_singles([payloads[origin] for origin in quick], now_us, max_future_us)
+            with _guarded(intake, origin, None if route is None else route[0]):
+                _sort_other(
+                    intake,
+                    origin,
+                    route,
+                    is_retained=origin in kept,
+                    now_us=now_us,
+                    max_future_us=max_future_us,
+                )
+    rows: Sequence[Row | None] = [None] * len(quick)
+    with suppress(Exception):  # one by one below, where the message at fault is found
+        rows = decode_singles([payloads[origin] for origin in quick], now_us, max_future_us)
     for box, origin, row in zip(boxes, quick, rows, strict=True):
         if row is None:
-            add_telemetry(intake, box, origin, now_us=now_us, max_future_us=max_future_us)
+            with _guarded(intake, origin, box):
+                add_telemetry(intake, box, origin, now_us=now_us, max_future_us=max_future_us)
         else:
             intake.boxes.append(box)
             intake.rows.append(row)
@@ -171,6 +183,17 @@ def sort_messages(
         )
         intake.turned.append(Turned(origin, None, rejection, packet))
     return intake
+
+
+@contextmanager
+def _guarded(intake: Intake, origin: int, box: str | None) -> Iterator[None]:
+    """Refuse a message that our own code fails on: it would come again, and end the role each time."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (whatever it is, it must not come again for ever)
+        _log.exception("message_not_sorted", topic=intake.messages[origin].topic)
+        rejection = Rejection("undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log.")
+        intake.turned.append(Turned(origin, box, rejection, intake.messages[origin].payload))
 
 
 def add_telemetry(intake: Intake, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:

@@ -6,12 +6,12 @@ order of the changes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import aiomqtt
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.database import Database, RawConnection, ReadSession, WriteSession
@@ -25,6 +25,8 @@ MAX_BYTES: Final = 16_384
 
 _PATIENCE_S: Final = 3.0
 _AT_ONCE: Final = 500
+# Any number will do, as long as every publisher of the database takes the same.
+_PUBLISHER_LOCK: Final = 7_309_021_177
 _DUE: Final = text(
     "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
     "WHERE c.published_at IS NULL OR c.published_at < c.desired_at ORDER BY c.desired_at LIMIT :most"
@@ -80,10 +82,17 @@ async def store_reported(
 
 async def publish_due(database: Database, broker: BrokerSettings) -> bool:
     """Publish, retained, every configuration that is due. False when the broker could not be reached."""
-    async with database.read() as session:
+    async with database.read() as reader:
+        if not (await reader.execute(_DUE, {"most": 1})).all():
+            return True
+    # One publisher at a time: of two, the slower one could put an older configuration over a newer one.
+    async with database.write() as session:
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PUBLISHER_LOCK})
         due = (await session.execute(_DUE, {"most": _AT_ONCE})).all()
-    if not due:
-        return True
+        return await _publish(session, broker, due)
+
+
+async def _publish(session: WriteSession, broker: BrokerSettings, due: Sequence[Row[*tuple[Any, ...]]]) -> bool:
     try:
         async with aiomqtt.Client(
             broker.host,
@@ -96,8 +105,7 @@ async def publish_due(database: Database, broker: BrokerSettings) -> bool:
             for box, key, desired, desired_at in due:
                 payload = b"" if desired is None else json.dumps(desired).encode()
                 await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)
-                async with database.write() as session:
-                    await session.execute(_PUBLISHED, {"key": key, "at": desired_at})
+                await session.execute(_PUBLISHED, {"key": key, "at": desired_at})
     except (aiomqtt.MqttError, OSError) as error:
         _log.warning("configurations_not_published", due=len(due), error=str(error))
         return False

@@ -1,6 +1,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from app.core.reasons import REASONS
 from app.ingest.intake import Intake, sort_messages
 
@@ -118,3 +120,23 @@ def test_a_single_thing_that_is_refused_keeps_its_box_its_seq_and_its_payload() 
 
 def test_every_code_given_here_is_in_the_table() -> None:
     assert {"topic", "retained_message", "malformed_packet", "storage_refused"} <= REASONS.keys()
+
+
+def test_a_fault_of_our_own_refuses_one_message_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(payload: bytes, *_: object) -> None:
+        raise RuntimeError(payload)
+
+    monkeypatch.setattr("app.ingest.intake.decode_status", fail)
+    intake = sort(("vigie/v1/a/telemetry", GOOD), ("vigie/v1/b/status", {"state": "online"}))
+    assert intake.boxes == ["a"]
+    assert codes(intake) == [(1, "b", "undecodable")]
+
+
+def test_a_fault_in_the_quick_path_leaves_all_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("app.ingest.intake.decode_singles", fail)
+    intake = sort(("vigie/v1/a/telemetry", GOOD), ("vigie/v1/b/telemetry", b"{"))
+    assert intake.boxes == ["a"]
+    assert codes(intake) == [(1, "b", "invalid_json")]
