@@ -92,7 +92,9 @@ async def publish_due(database: Database, broker: BrokerSettings) -> bool:
         return await _publish(session, broker, due)
 
 
-async def _publish(session: WriteSession, broker: BrokerSettings, due: Sequence[Row[*tuple[Any, ...]]]) -> bool:
+async def _publish(
+    session: WriteSession, broker: BrokerSettings, due: Sequence[Row[*tuple[Any, ...]]]
+) -> bool:
     try:
         async with aiomqtt.Client(
             broker.host,
