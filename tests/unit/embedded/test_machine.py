@@ -90,9 +90,11 @@ async def test_leftovers_are_known_by_their_marker_and_strangers_are_left_alone(
 def test_make_that_keeps_an_interrupt_for_itself_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("wait:\n\t@exec sleep 60\n")
     # Its children are in the group, so that they can be ended together; the interrupt goes to make alone.
-    make = subprocess.Popen(["make", "wait"], cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)  # noqa: S607
+    # A shell that runs the tests in the background has them ignore interrupts, and make would inherit that.
+    command = ["env", "--default-signal=INT", "make", "wait"]
+    make = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        _until(lambda: "make" in Path(f"/proc/{make.pid}/comm").read_text() and _has_child(make.pid))
+        _until(lambda: Path(f"/proc/{make.pid}/comm").read_text() == "make\n" and _has_child(make.pid))
         watch = MakeWatch(make.pid)
         assert not watch.told_to_stop()
         make.send_signal(signal.SIGINT)
