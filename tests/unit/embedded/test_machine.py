@@ -92,7 +92,9 @@ def test_make_that_keeps_an_interrupt_for_itself_is_noticed(tmp_path: Path) -> N
     # Its children are in the group, so that they can be ended together; the interrupt goes to make alone.
     # A shell that runs the tests in the background has them ignore interrupts, and make would inherit that.
     command = ["env", "--default-signal=INT", "make", "wait"]
-    make = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    make = subprocess.Popen(  # noqa: S603  # no shell, and the words are ours
+        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL
+    )
     try:
         _until(lambda: Path(f"/proc/{make.pid}/comm").read_text() == "make\n" and _has_child(make.pid))
         watch = MakeWatch(make.pid)
