@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 
@@ -17,6 +17,7 @@ from app.core import problems
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition
+from app.core.parameters import known_parameters_only
 from app.core.readiness import Probe, Readiness
 from app.core.settings import Settings
 from app.ingest.pipeline import Pipeline
@@ -147,6 +148,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=_lifespan,
+        dependencies=[Depends(known_parameters_only)],
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from simulators.rest import UnreachableError
 from simulators.webhook import NotVerifiedError, secret_key, verify
 
 _UNAUTHORISED = 401
@@ -223,6 +224,10 @@ def describe(message: Mapping[str, Any]) -> str:
 
 async def serve(receiver: Receiver) -> None:
     """Run a receiver until cancelled."""
+    try:
+        await receiver.open()
+    except OSError as error:
+        raise UnreachableError(f"{error.strerror or error}: choose another port with --port") from error
     async with receiver:
         print(f"listening on {receiver.url}", flush=True)
         await asyncio.Event().wait()
