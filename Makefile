@@ -7,7 +7,7 @@ ARGS ?=
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 
-.PHONY: help install run test check clean
+.PHONY: help install run test check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: install ## Lint, format, types, import contracts
 	uv run --frozen ruff format --check .
 	uv run --frozen mypy
 	uv run --frozen lint-imports
+
+bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
+	uv run --frozen --group bench python -m bench $(ARGS)
 
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

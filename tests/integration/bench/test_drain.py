@@ -17,6 +17,7 @@ async def test_a_small_backlog_is_drained_by_each_and_counted() -> None:
     assert {drain.failure for drain in found.values()} == {None}
     assert [found[letter].stored for letter in "abcde"] == [None, None, 20, 2_003, 2_003]
     assert {(drain.lost, drain.twice) for drain in found.values()} == {(0, 0)}
-    assert all(drain.rate > 0 and drain.cpu["consumer"] > 0 for drain in found.values())
+    # CPU time comes in hundredths of a second: so small a backlog may take none.
+    assert all(drain.rate > 0 and drain.cpu["consumer"] >= 0 for drain in found.values())
     assert "store" in found["e"].steps
     assert not folder.exists()

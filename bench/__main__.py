@@ -1,0 +1,122 @@
+"""`python -m bench`: measures, prints, and writes docs/performance.md with its picture."""
+
+import asyncio
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Final
+
+import asyncpg
+import typer
+import uvloop
+
+from app.embedded import mosquitto
+from bench import delay, http_door, recovery, sections
+from bench.measure import machine
+from bench.plot import draw
+from bench.process import FailedError
+from bench.report import Report, drains_table, ratios_table, render
+from bench.stack import Stack, stack
+from bench.suite import Plan, compare, line, scale
+from simulators.rest import ApiError, UnreachableError
+
+_DOCS: Final = Path(__file__).parent.parent / "docs"
+_CALLS: Final = ((1, 2_000), (100, 500))
+_LONG: Final = 1_000_000
+_PART_WITHIN_S: Final = 240.0
+_PACKAGES: Final = ("mqtt5", "aiomqtt", "asyncpg", "msgspec", "mq-bridge")
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+async def _versions(running: Stack) -> dict[str, str]:
+    connection = await asyncpg.connect(running.postgres.url)
+    try:
+        server = await connection.fetchval("SHOW server_version")
+        timescale = await connection.fetchval(
+            "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+        )
+    finally:
+        await connection.close()
+    broker = mosquitto.binary()
+    numbers = () if broker is None else mosquitto.version(broker)
+    return {
+        "Python": platform.python_version(),
+        "PostgreSQL": str(server).split()[0],
+        "TimescaleDB": str(timescale),
+        "Mosquitto": ".".join(map(str, numbers)),
+        **{name: version(name) for name in _PACKAGES},
+        "Linux": platform.release(),
+    }
+
+
+async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
+    """The parts after the comparison. One that fails is named in the report, and costs no other."""
+
+    async def scaled() -> str:
+        return sections.scale_section(await scale(running, plan, _say))
+
+    async def delayed() -> str:
+        delays = await delay.measure(running)
+        _say(delays.line())
+        return sections.delay_section(delays)
+
+    async def by_http() -> str:
+        rates = [await http_door.measure(running, per_call=size, calls=calls) for size, calls in _CALLS]
+        return sections.http_section(rates)
+
+    async def recovered() -> str:
+        found = await recovery.measure(running, plan, messages=_LONG)
+        _say(line(found.drain))
+        return sections.recovery_section(found)
+
+    parts = {"Boxes and rules": scaled, "From publish to webhook": delayed, "HTTP ingest": by_http}
+    if long:
+        parts["A long absence"] = recovered
+    texts = []
+    for title, part in parts.items():
+        try:
+            async with asyncio.timeout(_PART_WITHIN_S * plan.repeat):
+                texts.append(await part())
+        except (FailedError, ApiError, UnreachableError, OSError, TimeoutError) as error:
+            _say(f"{title}: {error!r}")
+            texts.append(sections.failed_section(title, error))
+    return texts
+
+
+async def _run(plan: Plan, *, only_drains: bool, long: bool) -> Report:
+    async with stack() as running:
+        versions = await _versions(running)
+        drains = await compare(running, plan, _say)
+        print(f"\n{drains_table(drains)}\n{ratios_table(drains)}", flush=True)
+        further = [] if only_drains else await _further(running, plan, long=long)
+    return Report(plan, datetime.now(UTC).date().isoformat(), machine(), versions, drains, further)
+
+
+def main(
+    *,
+    messages: Annotated[int, typer.Option(min=1_000, help="Messages of the backlog")] = 200_000,
+    boxes: Annotated[int, typer.Option(min=4, help="Boxes that sent it")] = 1_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Drains of each; medians are given")] = 1,
+    competitors: Annotated[str, typer.Option(help="Which of a to f")] = "abcdef",
+    seed: Annotated[int, typer.Option(help="Of the values")] = 1,
+    docs: Annotated[Path, typer.Option(help="Folder of performance.md and img/")] = _DOCS,
+    only_drains: Annotated[bool, typer.Option("--only-drains", help="The comparison alone")] = False,
+    long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
+) -> None:
+    """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
+    plan = Plan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
+    report = uvloop.run(_run(plan, only_drains=only_drains, long=long))
+    text = render(report)
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "performance.md").write_text(text, encoding="utf-8")
+    draw(report.drains, docs / "img" / "performance.svg")
+    print(f"\n{text}\nWritten: {docs / 'performance.md'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

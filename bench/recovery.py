@@ -1,0 +1,57 @@
+"""A long absence: a large backlog, drained by Vigie, with the memory of each process over time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.drain import Course, run
+from bench.measure import rss
+from bench.results import Drain
+from bench.stack import Stack
+from bench.suite import Plan
+
+_SHOWN: Final = 10
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Memory at an instant: seconds since the drain began, bytes of consumer and broker."""
+
+    seconds: float
+    consumer: int
+    mosquitto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The drain, and memory over its time."""
+
+    drain: Drain
+    moments: tuple[Moment, ...]
+
+    def rows(self) -> list[list[str]]:
+        """Some ten rows of the report's table, evenly spread."""
+        step = max(1, len(self.moments) // _SHOWN)
+        return [
+            [
+                f"{moment.seconds:.1f} s",
+                f"{moment.consumer / _MIB:.0f} MiB",
+                f"{moment.mosquitto / _MIB:.0f} MiB",
+            ]
+            for moment in self.moments[::step]
+        ]
+
+
+HEAD: Final = ["since the consumer began", "ingest role", "Mosquitto"]
+
+
+async def measure(stack: Stack, plan: Plan, *, messages: int) -> Recovery:
+    """Drain a backlog of so many messages."""
+    moments: list[Moment] = []
+
+    def watch(seconds: float, pids: Mapping[str, int]) -> None:
+        moments.append(Moment(seconds, rss(pids["consumer"]), rss(pids["mosquitto"])))
+
+    drain = await run(stack, Course("e", plan.load(messages)), watch)
+    return Recovery(drain, tuple(moments))

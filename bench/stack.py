@@ -1,0 +1,195 @@
+"""The stack that is measured: a PostgreSQL, a Mosquitto and databases of its own, in a temporary folder.
+
+Owns their life, the environment of Vigie's roles, and the fleets registered in them. All goes with it.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from app.core.keys import generate_key
+from app.core.migrate import upgrade
+from app.core.settings import Settings
+from app.embedded.mosquitto import PrivateMosquitto
+from app.embedded.postgres import PrivatePostgres
+from bench.load import box_id, rules
+from bench.process import Running, python
+from bench.publisher import Account
+from simulators.rest import Api, ApiError, UnreachableError
+
+SITES: Final = 10
+"""Boxes are dealt out to so many sites."""
+
+_PASSWORDS: Final = {"gateway": "bench-gateway", "ingest": "bench-ingest"}
+_BOXES_PER_CALL: Final = 500
+_API_WITHIN_S: Final = 20.0
+
+
+def free_port() -> int:
+    """A port on loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Running services.
+
+    Attributes:
+        folder: where logs go.
+        postgres: durable, as `vigie up` has it.
+        mosquitto: with the limits that `vigie up` gives it.
+        admin_key: the key of every database's administrator.
+    """
+
+    folder: Path
+    postgres: PrivatePostgres
+    mosquitto: PrivateMosquitto
+    admin_key: str
+
+    def account(self, name: str) -> Account:
+        """How to speak to the broker as `gateway` or `ingest`."""
+        return Account(self.mosquitto.host, self.mosquitto.port, name, _PASSWORDS[name])
+
+    @property
+    def services(self) -> dict[str, int]:
+        """The services' processes, by name."""
+        return {"postgres": self.postgres.pid, "mosquitto": self.mosquitto.pid}
+
+    def environment(self, database: str, **more: str) -> dict[str, str]:
+        """The settings of a role; nothing but addresses and keys differs from the defaults."""
+        broker = self.account("ingest")
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")},
+            "VIGIE_DATABASE__URL": database,
+            "VIGIE_BROKER__HOST": broker.host,
+            "VIGIE_BROKER__PORT": str(broker.port),
+            "VIGIE_BROKER__USERNAME": broker.username,
+            "VIGIE_BROKER__PASSWORD": broker.password,
+            "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
+            "VIGIE_BOOTSTRAP_ADMIN_KEY": self.admin_key,
+            **more,
+        }
+
+    @asynccontextmanager
+    async def role(self, name: str, database: str, **more: str) -> AsyncIterator[Running]:
+        """Run a role of Vigie's for the length of a block."""
+        environment = self.environment(database, **more)
+        async with python("app", name, environment=environment, log=self.folder / f"{name}.log") as running:
+            yield running
+
+    @asynccontextmanager
+    async def api(self, database: str) -> AsyncIterator[Api]:
+        """Run the API role for the length of a block; gives a client of its."""
+        port = free_port()
+        async with (
+            self.role("api", database, VIGIE_API__PORT=str(port)),
+            Api(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
+        ):
+            await _answers(client)
+            yield client
+
+    async def database(self, name: str) -> str:
+        """A fresh, migrated database; gives its address."""
+        await self.drop(name)
+        return await self.postgres.create_database(name)
+
+    async def drop(self, name: str) -> None:
+        """Remove a database, so that the next one finds the same disk."""
+        server = await asyncpg.connect(self.postgres.superuser_url)
+        try:
+            await server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            await server.execute("CHECKPOINT")
+        finally:
+            await server.close()
+
+    async def fleet(self, database: str, *, boxes: int, rules_per_site: int, sites: int = SITES) -> list[str]:
+        """Register boxes on sites, and rules on each site, through the API; gives the sites' ids."""
+        async with self.api(database) as client:
+            made = []
+            for number in range(sites):
+                place = {"type": "Point", "coordinates": [1.44, 43.6]}
+                site = {
+                    "name": f"Site {number}",
+                    "kind": "street",
+                    "timezone": "Europe/Paris",
+                    "location": place,
+                }
+                made.append(str((await client.call("POST", "/v1/sites", site))["id"]))
+            for start in range(0, boxes, _BOXES_PER_CALL):
+                chunk = range(start, min(start + _BOXES_PER_CALL, boxes))
+                listed = [{"id": box_id(index), "site_id": made[index % sites]} for index in chunk]
+                await client.call("POST", "/v1/boxes/bulk", {"boxes": listed})
+            for number, condition in enumerate(rules()[:rules_per_site]):
+                rule = {"site_id": made[0], "name": f"Rule {number}", "severity": "info"}
+                await client.call("POST", "/v1/rules", {**rule, "condition": condition})
+        await _copy_rules(database, made, rules_per_site)
+        return made
+
+
+async def _copy_rules(database: str, sites: Sequence[str], per_site: int) -> None:
+    """Give every site what the first one has, and more of it: thousands of calls would show nothing.
+
+    The copies' thresholds lie further and further outside.
+    """
+    copies = max(1, per_site // len(rules()))
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(
+            "INSERT INTO rules (id, organisation_id, site_id, name, severity, condition, enabled, version,"
+            " created_at, updated_at) SELECT gen_random_uuid(), organisation_id, site::uuid,"
+            " name || ' ' || n, severity, jsonb_set(condition, '{threshold}',"
+            " to_jsonb((condition->>'threshold')::float8"
+            " + CASE WHEN condition->>'operator' = '>' THEN n ELSE -n END)), enabled, version, created_at,"
+            " updated_at FROM rules, unnest($1::text[]) AS site, generate_series(0, $2) AS n"
+            " WHERE rules.site_id = $3::uuid AND NOT (n = 0 AND site::uuid = $3)",
+            list(sites),
+            copies - 1,
+            sites[0],
+        )
+    finally:
+        await connection.close()
+
+
+async def _answers(client: Api) -> None:
+    async with asyncio.timeout(_API_WITHIN_S):
+        while True:
+            try:
+                await client.call("GET", "/readyz")
+            except (UnreachableError, ApiError):
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vigie-bench-"))
+    folder.chmod(0o755)  # the services' own accounts go through it
+    return folder
+
+
+@asynccontextmanager
+async def stack() -> AsyncIterator[Stack]:
+    """Start everything; at the end stop it and remove the folder."""
+    folder = _folder()
+    try:
+        async with (
+            PrivatePostgres(folder / "postgres", durable=True) as postgres,
+            PrivateMosquitto(folder / "mosquitto", accounts=_PASSWORDS) as mosquitto,
+        ):
+            settings = Settings.model_validate({"database": {"url": postgres.url}})
+            await asyncio.to_thread(upgrade, settings.database)
+            yield Stack(folder, postgres, mosquitto, generate_key())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

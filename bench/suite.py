@@ -1,0 +1,111 @@
+"""The parts of a run, in order, with the competitors in an order of chance."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.drain import Course, run
+from bench.load import Load
+from bench.results import Drain, middle
+from bench.stack import Stack
+
+_DAY_MS: Final = 86_400_000
+# At a few hundred messages a second the rate is what counts.
+_TUTORIAL_MESSAGES: Final = 3_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        messages: of the backlog.
+        boxes: that sent it.
+        repeat: how often each competitor drains; medians are reported.
+        letters: which competitors.
+        seed: of values and of the order.
+    """
+
+    messages: int
+    boxes: int
+    repeat: int
+    letters: str
+    seed: int
+
+    def load(self, messages: int | None = None, boxes: int | None = None) -> Load:
+        """A backlog of yesterday's samples."""
+        start_ms = int(time.time()) * 1000 - _DAY_MS
+        return Load(messages or self.messages, boxes or self.boxes, start_ms, self.seed)
+
+
+def line(drain: Drain) -> str:
+    """One drain in one line, for whoever watches."""
+    if drain.failure is not None:
+        return f"({drain.letter}) failed: {drain.failure}"
+    cpu = ", ".join(f"{name} {drain.cpu_us(name):.1f}" for name in drain.cpu)
+    return f"({drain.letter}) {drain.rate:,.0f} messages/s; CPU µs/message: {cpu}"
+
+
+async def compare(stack: Stack, plan: Plan, say: Say) -> list[Drain]:
+    """Drain the backlog with each competitor; gives the medians, by letter."""
+    order = list(plan.letters) * plan.repeat
+    random.Random(plan.seed + time.time_ns()).shuffle(order)
+    found: dict[str, list[Drain]] = {letter: [] for letter in sorted(plan.letters)}
+    for letter in order:
+        messages = min(plan.messages, _TUTORIAL_MESSAGES) if letter == "c" else plan.messages
+        drain = await run(stack, Course(letter, plan.load(messages)))
+        say(line(drain))
+        found[letter].append(drain)
+    return [middle(drains) for drains in found.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A fleet that (e) is measured with.
+
+    Attributes:
+        boxes: how many.
+        sites: on so many sites.
+        rules_per_site: on each.
+    """
+
+    boxes: int
+    sites: int
+    rules_per_site: int
+
+    @property
+    def rules(self) -> int:
+        """All rules."""
+        return self.sites * self.rules_per_site
+
+
+SIZES: Final = (
+    Size(100, 10, 20),
+    Size(1_000, 10, 20),
+    Size(10_000, 10, 20),
+    Size(1_000, 10, 0),
+    Size(1_000, 500, 20),
+    Size(1_000, 10, 1_000),
+)
+"""From 100 to 10,000 boxes; from 0 to 10,000 rules, spread widely and densely."""
+
+
+async def scale(
+    stack: Stack, plan: Plan, say: Say, sizes: Iterable[Size] = SIZES
+) -> list[tuple[Size, Drain]]:
+    """How Vigie's rate changes with boxes and rules."""
+    found = []
+    for size in sizes:
+        load = plan.load(boxes=size.boxes)
+        drains = []
+        for _ in range(plan.repeat):
+            course = Course("e", load, size.rules_per_site, size.sites)
+            drains.append(await run(stack, course))
+        drain = middle(drains)
+        say(f"{size.boxes} boxes, {size.rules} rules: {line(drain)}")
+        found.append((size, drain))
+    return found
