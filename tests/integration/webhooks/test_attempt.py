@@ -52,7 +52,7 @@ async def test_what_arrives_verifies_and_says_who_sent_it() -> None:
         outcome = await _post(sender, receiver.url + "?tenant=7")
     assert outcome.delivered
     assert (outcome.reason, outcome.status, outcome.body) == ("delivered", 204, None)
-    assert 0 < outcome.duration_ms < 1000
+    assert outcome.duration_ms > 0
     (got,) = receiver.got
     assert got.body == BODY
     assert got.path == "/hook?tenant=7"
@@ -137,7 +137,8 @@ async def test_a_hang_is_a_timeout() -> None:
     async with receiving(hang) as receiver, _sender(total_timeout_s=0.3) as sender:
         outcome = await _post(sender, receiver.url)
     assert (outcome.reason, outcome.status, outcome.body) == ("timeout", None, None)
-    assert 290 < outcome.duration_ms < 900
+    # Not before the limit; the receiver would have taken a hundred times as long.
+    assert 290 < outcome.duration_ms < 30_000
 
 
 async def _endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pytest
 from hypothesis import given
@@ -136,11 +135,10 @@ def test_depth_is_an_argument() -> None:
         rb'["' + rb"\ud83d\ude00" * 80_000 + rb'\ud83d"]',
     ],
 )
+@pytest.mark.timeout(20)  # quadratic time would take minutes
 def test_no_input_takes_more_than_linear_time(data: bytes) -> None:
-    begun = time.perf_counter()
     with pytest.raises(RejectedError):
         loads(data)
-    assert time.perf_counter() - begun < 2
 
 
 def test_texts_and_their_limits() -> None:
