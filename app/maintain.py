@@ -4,9 +4,7 @@ It shows how many alerts fire, keeps the broker's accounts in step with the data
 longer needed: the samples of deleted boxes, old outbox entries, and heartbeats of processes that are gone.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -16,6 +14,7 @@ from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
 from app.core.role import Role
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
+from app.webhooks.claims import count_pending
 
 _log = get_logger(__name__)
 # Any number will do, as long as every maintainer of the database takes the same.
@@ -37,7 +36,7 @@ class _Job:
 
 async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
     ALERTS_FIRING.set(await connection.fetchval("SELECT count(*) FROM alerts WHERE state = 'firing'"))
-    OUTBOX_PENDING.set(await connection.fetchval("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
+    OUTBOX_PENDING.set(await count_pending(connection))
 
 
 async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
@@ -93,8 +92,7 @@ async def _hold_and_work(role: Role) -> None:
             role.state = "working" if held else "standby"
             if held:
                 await _work(role, connection, jobs)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(role.stop.wait(), _TICK_S)
+            await role.pause(_TICK_S)
     finally:
         connection.terminate()
 
@@ -122,5 +120,4 @@ async def maintain(role: Role) -> None:
         except TRANSIENT as error:
             role.state = "waiting for the database"
             _log.warning("maintenance_interrupted", error=repr(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(role.stop.wait(), 2.0)
+            await role.pause(2.0)

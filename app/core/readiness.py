@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import migrate
+from app.core.broker import broker_client
 from app.core.database import Database
 from app.core.heartbeat import STALE_S
 from app.core.settings import Settings
@@ -93,16 +94,9 @@ class Probe:
         }
 
     async def _ask_broker(self) -> str:
-        broker = self._settings.broker
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                async with aiomqtt.Client(
-                    broker.host,
-                    broker.port,
-                    username=broker.username or None,
-                    password=broker.password.get_secret_value() or None,
-                    timeout=_PATIENCE_S,
-                ):
+                async with broker_client(self._settings.broker, timeout_s=_PATIENCE_S):
                     return ""
         except (aiomqtt.MqttError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"

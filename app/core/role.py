@@ -39,6 +39,11 @@ class Role:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     state: str = "starting"
 
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until the role is told to stop."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), seconds)
+
 
 Work = Callable[[Role], Awaitable[None]]
 

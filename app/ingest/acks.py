@@ -11,6 +11,7 @@ from contextlib import suppress
 import aiomqtt
 import msgspec
 
+from app.core.broker import broker_client
 from app.core.observability import ACKS_FAILED, ACKS_SENT, get_logger
 from app.core.settings import BrokerSettings
 from app.ingest.receipt import BoxAck
@@ -79,15 +80,8 @@ class AckPublisher:
                 wait = min(wait * 2, 10.0)
 
     def _client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
-            self._settings.host,
-            self._settings.port,
-            username=self._settings.username,
-            password=self._settings.password.get_secret_value(),
-            identifier=self._client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=5,
-        )
+        version = aiomqtt.ProtocolVersion.V5
+        return broker_client(self._settings, timeout_s=5, identifier=self._client_id, protocol=version)
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         running: set[asyncio.Task[None]] = set()

@@ -60,19 +60,15 @@ class Consumer:
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
                 _log.warning("database_lost", error=repr(error.__cause__ or error), again_in_s=round(wait, 2))
-                await self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
+                await self._role.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
-
-    async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._role.stop.wait(), seconds)
 
     async def _hold_and_consume(self) -> None:
         connection = await self._role.database.connect()
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _CONSUMER_LOCK):
                 self._role.state = "standby"
-                await self._sleep(_STANDBY_S)
+                await self._role.pause(_STANDBY_S)
                 if self._role.stop.is_set():
                     return
             await self._consume(connection)
@@ -139,7 +135,7 @@ class Consumer:
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=repr(error), messages=len(batch))
                 self._role.state = "waiting for the database"
-                await self._sleep(wait)
+                await self._role.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
                 if self._role.stop.is_set():
                     raise _LostError from error
@@ -183,7 +179,7 @@ class Consumer:
             max_future_us=round(self._settings.ingest.max_future_s * 1_000_000),
         )
         metrics.INGEST_MESSAGES.labels("telemetry").inc(
-            len(batch) - len(intake.events) - len(intake.statuses)
+            len(batch) - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )
         metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
         metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))

@@ -1,7 +1,6 @@
 """`POST /v1/telemetry`: the HTTP door, for boxes and gateways. The same codec, pipeline and codes as MQTT."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -91,39 +90,22 @@ class TelemetryOutcome(BaseModel):
     reasons: list[Reason]
 
 
-def _reasons(turned: list[Turned]) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": entry.rejection.index,
-            "seq": entry.rejection.seq,
-            "code": entry.rejection.code,
-            "detail": entry.rejection.detail,
-        }
-        for entry in turned
-    ]
-
-
 def _answer(receipt: Receipt) -> JSONResponse:
     """200 when something was taken; the reason's own status when nothing was."""
-    reasons = _reasons(receipt.turned)
-    taken = receipt.stored + receipt.duplicate + receipt.conflict
-    if reasons and not taken:
-        first = receipt.turned[0].rejection
-        extra: Mapping[str, Any] = {
-            "stored": 0,
-            "duplicate": 0,
-            "conflict": 0,
-            "rejected": len(reasons),
-            "reasons": reasons,
-        }
-        return problem(status_of(first.code), first.code, first.detail, extra)
-    outcome = {
+    refusals = [entry.rejection for entry in receipt.turned]
+    outcome: dict[str, Any] = {
         "stored": receipt.stored,
         "duplicate": receipt.duplicate,
         "conflict": receipt.conflict,
-        "rejected": len(reasons),
-        "reasons": reasons,
+        "rejected": len(refusals),
+        "reasons": [
+            {"index": each.index, "seq": each.seq, "code": each.code, "detail": each.detail}
+            for each in refusals
+        ],
     }
+    if refusals and not receipt.stored + receipt.duplicate + receipt.conflict:
+        first = refusals[0]
+        return problem(status_of(first.code), first.code, first.detail, outcome)
     return JSONResponse(outcome)
 
 
@@ -171,7 +153,6 @@ async def post_telemetry(
     intake = Intake(
         "http", [Sent(None, b"")], organisation_id=principal.organisation_id, limit=principal.visible()
     )
-    box: str | None = None
     refused: VigieError | None = None
     try:
         body = await read_body(request)

@@ -14,6 +14,7 @@ import aiomqtt
 from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import insert
 
+from app.core.broker import broker_client
 from app.core.database import Database, RawConnection, ReadSession, WriteSession
 from app.core.ids import new_id
 from app.core.observability import get_logger
@@ -96,14 +97,8 @@ async def _publish(
     session: WriteSession, broker: BrokerSettings, due: Sequence[Row[*tuple[Any, ...]]]
 ) -> bool:
     try:
-        async with aiomqtt.Client(
-            broker.host,
-            broker.port,
-            username=broker.username or None,
-            password=broker.password.get_secret_value() or None,
-            identifier=f"vigie-config-{new_id().hex[-12:]}",
-            timeout=_PATIENCE_S,
-        ) as client:
+        name = f"vigie-config-{new_id().hex[-12:]}"
+        async with broker_client(broker, timeout_s=_PATIENCE_S, identifier=name) as client:
             for box, key, desired, desired_at in due:
                 payload = b"" if desired is None else json.dumps(desired).encode()
                 await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)
