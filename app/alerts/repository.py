@@ -94,10 +94,7 @@ async def lock(session: WriteSession, alert_id: UUID, visible: UUID | None) -> S
 
 
 async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> list[int]:
-    """Lock the states of a box, or of every box that a rule applies to, in the order of their keys.
-
-    Not only those where the rule is not at rest: a batch under way may be about to say that of any of them.
-    """
+    """Lock the states of a box, or of every box that a rule applies to, in the order of their keys."""
     if box_key is not None:
         concerned = BoxState.box_key == box_key
     else:

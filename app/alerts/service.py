@@ -13,6 +13,7 @@ from app.alerts.models import Alert
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError
+from app.core.gate import close_gate
 from app.core.observability import ALERT_TRANSITIONS
 from app.webhooks.outbox import OutboxRecord, enqueue_in
 
@@ -66,7 +67,8 @@ async def close_alerts(
     """
     if rule_id is None and box_key is None:
         raise ValueError("close_alerts needs a rule or a box")
-    # The states first: a batch under way with these boxes ends, and what it fired is seen below.
+    # First of all: a batch under way ends, and what it fired is seen below.
+    await close_gate(session)
     boxes = await repository.lock_states(session, rule_id, box_key)
     closed = await repository.resolve(session, rule_id, box_key, reason=reason, now=now)
     await repository.forget_states(session, boxes, rule_id)

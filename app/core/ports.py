@@ -13,9 +13,8 @@ from app.core.database import WriteSession
 class AlertCloser(Protocol):
     """Closes the firing alerts of a rule or a box that goes away (`app.state.close_alerts`).
 
-    Call it in the transaction of the change and **after** the change itself was written (flushed): the change
-    takes the registry's row, this takes the rows of the boxes' states, and all who take both do so in this
-    order. It waits for the batches under way with those boxes, and every later batch sees the change.
+    Call it in the transaction of the change, which closes the gate (`app.core.gate`) **before** it locks or
+    writes anything: it waits for the batches under way, and every later batch sees the change.
     """
 
     async def __call__(

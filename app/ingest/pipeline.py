@@ -2,11 +2,12 @@
 
     sorted messages (app.ingest.intake, pure)
       └▶ one transaction:
+           gate       nobody takes away a box or a rule from here on (app.core.gate)
            refresh    the registry of boxes, sites and rules, if its version has moved
            resolve    whose samples are these? unknown boxes and too old samples are refused
            statuses   online, offline, firmware, battery, signal
            configs    what boxes say that they are configured to
-           lock       the state rows of the boxes concerned, in the order of their keys
+           recall     the boxes' states, where they are not in memory (app.ingest.samples)
            store      samples into the hypertable; repeats and conflicts are told apart
            evaluate   the rules of each box's site over what is new (pure)
            remember   latest values and rule states
@@ -21,29 +22,34 @@ Both doors, MQTT and HTTP, call `Pipeline.commit`. It returns what happened; not
 batch that the database refuses is halved until the sample at fault is found: that one goes to quarantine,
 and all others are stored. A batch that no values could have saved (the schema is another one) is not touched.
 
-Rows of `boxes` and `box_configs` come before those of `box_states`: changes of a box take that order too.
+The gate comes before all rows; rows of `boxes` and `box_configs` before those of `box_states`. Whoever else
+takes several of them keeps that order.
 """
 
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, cast
+
+import asyncpg
 
 from app.alerts.recorder import record
 from app.core.database import RawConnection, is_transient, is_unfit
-from app.core.ids import new_id
+from app.core.gate import pass_gate
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
 from app.core.reasons import Rejection
+from app.ingest.codec import Row
 from app.ingest.intake import Intake
 from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
-from app.ingest.work import BoxesChangedError, Work
+from app.ingest.registry import BoxEntry, Registry
+from app.ingest.samples import evaluate, recall, remember, store
+from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
+from app.observations.kinds import Kinds
 from app.observations.quarantine import Refused, quarantine
-from app.observations.states import advance, lock_states, save_states
+from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
-from app.observations.writer import SampleRow, prepare, write_samples
-from app.rules.evaluator import evaluate_box
+from app.observations.writer import prepare
 from app.sites.configs import store_reported
 from app.sites.status import StatusRow, store_statuses
 
@@ -52,24 +58,36 @@ _log = get_logger(__name__)
 _UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
 
 
+def _resolve_samples(work: Work) -> None:
+    intake, registry = work.intake, work.registry
+    if intake.limit is None and registry.keeps_everything:
+        # Usual, and ten times as quick: all are known, and nothing is too old.
+        boxes = list(map(registry.boxes.get, intake.boxes))
+        if None not in boxes:
+            work.rows, work.sample_boxes = intake.rows, cast("list[BoxEntry]", boxes)
+            return
+    rows: list[Row] = []
+    found: list[BoxEntry] = []
+    for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
+        box = work.find(box_id)
+        if box is None:
+            work.refuse_sample(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]), row)
+            continue
+        retention = registry.retention_us(box.site_id)
+        if retention is not None and row[0] < work.now_us - retention:
+            detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
+            work.refuse_sample(origin, box_id, Rejection("time_too_old", detail, row[1]), row)
+            continue
+        rows.append(row)
+        found.append(box)
+    work.rows, work.sample_boxes = rows, found
+
+
 async def _resolve(work: Work) -> None:
     """Find the box of each sample, event and status; refuse what has none, or is older than is kept."""
     find = work.find
     intake = work.intake
-    now_us = work.now_us
-    work.registry_version = work.registry.version
-    for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
-        box = find(box_id)
-        if box is None:
-            work.refuse_sample(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]), row)
-            continue
-        retention = work.registry.retention_us(box.site_id)
-        if retention is not None and row[0] < now_us - retention:
-            detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
-            work.refuse_sample(origin, box_id, Rejection("time_too_old", detail, row[1]), row)
-            continue
-        work.samples.append(SampleRow(box.key, *row))
-        work.sample_boxes.append(box)
+    _resolve_samples(work)
     for box_id, event, origin in intake.events:
         box = find(box_id)
         if box is None:
@@ -91,51 +109,9 @@ async def _resolve(work: Work) -> None:
             work.configs[box.key] = config
 
 
-async def _lock(work: Work) -> None:
-    if work.samples:
-        work.memories = await lock_states(work.connection, {row.box_key for row in work.samples})
-        # Whoever takes a rule away locks the same rows: once we hold them, what it committed is to be seen.
-        await work.registry.refresh(work.connection)
-        if work.registry.version != work.registry_version:
-            # Replaced entries are those of boxes that were moved, deleted or made anew.
-            for box in work.sample_boxes:
-                if work.find(box.id) is not box:
-                    raise BoxesChangedError
-
-
-async def _store(work: Work) -> None:
-    outcome = await write_samples(work.connection, work.samples)
-    work.outcome = outcome
-    old = {*outcome.duplicates, *outcome.conflicts}
-    for index, (row, box) in enumerate(zip(work.samples, work.sample_boxes, strict=True)):
-        if index not in old:
-            work.fresh.setdefault(box.key, []).append((row.time_us, row.values))
-            work.sites[box.key] = box.site_id
-
-
-async def _evaluate(work: Work) -> None:
-    """Rules see only what is new: a repeat changes no state."""
-    for key, samples in work.fresh.items():
-        memory = work.memories.get(key)
-        if memory is None:  # The box is being purged: its samples go with it.
-            continue
-        rules = work.registry.rules_of(work.sites[key])
-        transitions, changed = evaluate_box(rules, memory.rules, memory.latest, samples, key, new_id)
-        work.transitions.extend(transitions)
-        memory.changed |= changed
-
-
-async def _remember(work: Work) -> None:
-    for key, samples in work.fresh.items():
-        memory = work.memories.get(key)
-        if memory is not None:
-            work.late += advance(memory, samples)
-    await save_states(work.connection, work.memories)
-
-
 async def _alerts(work: Work) -> None:
     if work.transitions:
-        names = {box.key: box.id for box in work.sample_boxes}
+        names = {} if work.recalled is None else {box.key: box.id for box in work.recalled.boxes}
         await record(work.connection, work.transitions, boxes=names, now=work.now)
 
 
@@ -193,24 +169,39 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("resolve", _resolve),
     ("statuses", _statuses),
     ("configs", _configs),
-    ("lock", _lock),
-    ("store", _store),
-    ("evaluate", _evaluate),
-    ("remember", _remember),
+    ("recall", recall),
+    ("store", store),
+    ("evaluate", evaluate),
+    ("remember", remember),
     ("alerts", _alerts),
     ("events", _events),
     ("quarantine", _quarantine),
     ("totals", _totals),
 )
 
-_TIMERS: Final = {name: INGEST_STEP.labels(name) for name, _ in (("refresh", None), *STEPS, ("commit", None))}
+_TIMERS: Final = {
+    name: INGEST_STEP.labels(name)
+    for name in ("gate", "refresh", *(step_name for step_name, _ in STEPS), "commit")
+}
+# Longer than the consumer could need: a box that goes on sending by HTTP is shared anew long before the end.
+_SHARED_FOR: Final = timedelta(days=1)
 
 
 class Pipeline:
-    """The second part of the way: takes a sorted batch, and commits it."""
+    """The second part of the way: takes a sorted batch, and commits it.
 
-    def __init__(self, registry: Registry) -> None:
+    Args:
+        registry: the process's copy of boxes, sites and rules.
+        sole: whether this is the consumer, which alone writes to boxes that are not shared, and keeps their
+            states in memory. At most one pipeline of a database may be so, one batch at a time.
+    """
+
+    def __init__(self, registry: Registry, *, sole: bool = False) -> None:
         self.registry = registry
+        self._sole = sole
+        self._states = BoxStates()
+        self._kinds = Kinds()
+        self._guess: tuple[int, ...] = ()
 
     async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
         """Store a batch in one transaction, and say what became of it.
@@ -230,25 +221,70 @@ class Pipeline:
 
     async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
         await prepare(connection)
+        careful = False
         while True:
             try:
-                return await self._transact(connection, intake, now)
-            except BoxesChangedError:
-                INGEST_RETRIES.labels("boxes_changed").inc()
+                return await self._transact(connection, intake, now, careful=careful)
+            except UnsharedBoxesError as error:
+                INGEST_RETRIES.labels("shared").inc()
+                await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
+            except asyncpg.UniqueViolationError:
+                if careful:
+                    raise
+                # Somebody wrote samples behind our back. They are compared one by one then, and no state that
+                # was kept is trusted.
+                INGEST_RETRIES.labels("states_behind").inc()
+                _log.error("box_states_behind")
+                careful = True
 
-    async def _transact(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
-        began = time.perf_counter()
-        async with connection.transaction():
-            await self.registry.refresh(connection)
-            work = Work(connection, self.registry, intake, now)
-            _TIMERS["refresh"].observe(time.perf_counter() - began)
-            for name, step in STEPS:
-                began = time.perf_counter()
-                await step(work)
-                _TIMERS[name].observe(time.perf_counter() - began)
-            began = time.perf_counter()
-        _TIMERS["commit"].observe(time.perf_counter() - began)
+    async def _transact(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool
+    ) -> Receipt:
+        states = self._states if self._sole else BoxStates()
+        clock = time.perf_counter
+        began = clock()
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                _TIMERS["gate"].observe(clock() - began)
+                began = clock()
+                await self._forget_changed(connection, states)
+                work = Work(
+                    connection,
+                    self.registry,
+                    intake,
+                    now,
+                    states,
+                    self._kinds,
+                    self._guess,
+                    self._sole,
+                    careful,
+                )
+                _TIMERS["refresh"].observe(clock() - began)
+                for name, step in STEPS:
+                    began = clock()
+                    await step(work)
+                    _TIMERS[name].observe(clock() - began)
+                began = clock()
+            _TIMERS["commit"].observe(clock() - began)
+        except BaseException:
+            states.clear()
+            raise
+        if work.recalled is not None:
+            self._guess = work.recalled.block.used
         return work.receipt()
+
+    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> None:
+        """Refresh the registry, and forget the states that whoever changed it may have changed too."""
+        changes = await self.registry.refresh(connection)
+        if changes.everything:
+            states.clear()
+        elif changes.boxes or changes.sites:
+            sites = changes.sites
+            keys = (
+                {box.key for box in self.registry.boxes.values() if box.site_id in sites} if sites else set()
+            )
+            await states.drop(connection, keys | changes.boxes)
 
     async def _bisect(
         self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception

@@ -23,14 +23,15 @@ _log = get_logger(__name__)
 _VERSION: Final = "SELECT version FROM registry"
 _SITES: Final = "SELECT id, retention_days FROM sites WHERE revision > $1"
 _BOXES: Final = (
-    "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted "
+    "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "
+    "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us "
     "FROM boxes WHERE revision > $1 ORDER BY key"
 )
 _NO_RULES = compile_site(())
 _DAY_US = round(timedelta(days=1).total_seconds() * 1_000_000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BoxEntry:
     """A registered box.
 
@@ -40,6 +41,7 @@ class BoxEntry:
         organisation_id: whose it is.
         site_id: where it stands.
         ack: whether it wants to be told what is committed.
+        shared_until_us: until when other processes too may write to it (µs since the epoch; 0: never did).
     """
 
     key: int
@@ -47,29 +49,55 @@ class BoxEntry:
     organisation_id: UUID
     site_id: UUID
     ack: bool
+    shared_until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a refresh has brought: whose states may have been changed by somebody else.
+
+    Attributes:
+        boxes: keys of boxes that were made, changed or deleted.
+        sites: those whose rules were.
+        everything: the copy was read anew as a whole.
+    """
+
+    boxes: frozenset[int] = frozenset()
+    sites: frozenset[UUID] = frozenset()
+    everything: bool = False
+
+
+_NOTHING = Changes()
 
 
 class Registry:
-    """One process's copy of boxes, sites and rules."""
+    """One process's copy of boxes, sites and rules.
+
+    Attributes:
+        version: of the database's counter when the copy was made.
+        boxes: by id.
+        shared: key → `shared_until_us` of those that were ever shared.
+    """
 
     def __init__(self) -> None:
         self.version = 0
         self.boxes: dict[str, BoxEntry] = {}
+        self.shared: dict[int, int] = {}
         self._ids: dict[int, str] = {}
         self._rules: dict[UUID, CompiledRule] = {}
         self._retention_us: dict[UUID, int] = {}
         self._site_rules: dict[UUID, SiteRules] = {}
         self._refreshing = asyncio.Lock()
 
-    async def refresh(self, connection: RawConnection) -> None:
+    async def refresh(self, connection: RawConnection) -> Changes:
         """Bring the copy up to what the caller's transaction sees."""
         if await connection.fetchval(_VERSION) == self.version:
-            return
+            return _NOTHING
         # One at a time: of two that read at once, the slower would put older rows over newer ones.
         async with self._refreshing:
             version: int = await connection.fetchval(_VERSION)
             if version == self.version:
-                return
+                return _NOTHING
             # Versions only go back when the database was restored from a backup: then all is read again.
             since = self.version if version > self.version else 0
             sites = await connection.fetch(_SITES, since)
@@ -83,6 +111,16 @@ class Registry:
             self._take_rules(rules)
             # Read before the rows: what was committed in between is stamped later, and will be read again.
             self.version = version
+            return Changes(
+                frozenset(row["key"] for row in boxes),
+                frozenset(row["site_id"] for row in rules),
+                everything=not since,
+            )
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Whether no site has a retention: nothing is too old."""
+        return not self._retention_us
 
     def retention_us(self, site_id: UUID) -> int | None:
         """How old a sample may be (µs); None where nothing is too old."""
@@ -93,7 +131,7 @@ class Registry:
         return self._site_rules.get(site_id, _NO_RULES)
 
     def _forget(self) -> None:
-        for copy in (self.boxes, self._ids, self._rules, self._retention_us, self._site_rules):
+        for copy in (self.boxes, self.shared, self._ids, self._rules, self._retention_us, self._site_rules):
             copy.clear()
 
     def _take_sites(self, rows: Sequence[asyncpg.Record]) -> None:
@@ -109,12 +147,20 @@ class Registry:
             known = self._ids.pop(row["key"], None)
             if known is not None and self.boxes[known].key == row["key"]:
                 del self.boxes[known]
+            self.shared.pop(row["key"], None)
             if row["deleted"]:
                 continue
             self._ids[row["key"]] = row["id"]
             self.boxes[row["id"]] = BoxEntry(
-                row["key"], row["id"], row["organisation_id"], row["site_id"], row["ack"]
+                row["key"],
+                row["id"],
+                row["organisation_id"],
+                row["site_id"],
+                row["ack"],
+                row["shared_until_us"],
             )
+            if row["shared_until_us"]:
+                self.shared[row["key"]] = row["shared_until_us"]
 
     def _take_rules(self, rows: Sequence[ChangedRule]) -> None:
         for row in rows:

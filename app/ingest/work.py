@@ -1,11 +1,14 @@
 """A batch while the pipeline works on it: what each step has found for those after it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.database import RawConnection
 from app.core.reasons import Rejection
@@ -14,37 +17,88 @@ from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
 from app.ingest.receipt import BoxAck, Receipt
 from app.ingest.registry import BoxEntry, Registry
-from app.observations.states import BoxMemory
-from app.observations.writer import SampleRow, WriteOutcome
+from app.observations.block import SampleBlock, Values
+from app.observations.groups import Groups
+from app.observations.kinds import Kinds
+from app.observations.states import BoxStates, Slots
+from app.observations.writer import WriteOutcome
 from app.rules.evaluator import Transition
 from app.sites.status import StatusRow
 
 
-class BoxesChangedError(Exception):
-    """While the batch waited for its boxes, somebody changed one: begin again, with the newest registry."""
+class UnsharedBoxesError(Exception):
+    """Boxes that only the consumer may write to as yet: share them, then begin again."""
+
+    def __init__(self, keys: Sequence[int]) -> None:
+        super().__init__(f"{len(keys)} boxes are not shared")
+        self.keys = keys
+
+
+@dataclass(slots=True, eq=False)
+class Recalled:
+    """The samples of a batch in columns, and the boxes that they are of, in the order of their keys.
+
+    Attributes:
+        block: the samples.
+        groups: the same by box.
+        boxes: each box once.
+        slots: where the state of each is.
+        shared: keys of those whose rows are locked.
+        new: for each box whether all its samples are surely new.
+        old: indexes of repeats and conflicts.
+    """
+
+    block: SampleBlock
+    groups: Groups
+    boxes: list[BoxEntry]
+    slots: Slots
+    shared: Collection[int]
+    new: NDArray[np.bool_] = field(init=False)
+    old: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.new = np.zeros(len(self.boxes), np.bool_)
+
+    def fresh_of(self, place: int) -> list[tuple[int, Values]]:
+        """(time in µs, values) of the samples of one box that were stored, in order of arrival."""
+        times, values = self.block.times, self.block.values
+        return [
+            (int(times[index]), values[index]) for index in self.groups.of(place) if index not in self.old
+        ]
 
 
 @dataclass(slots=True)
 class Work:
-    """One batch under way. Filled from top to bottom."""
+    """One batch under way. Filled from top to bottom.
+
+    Attributes:
+        states: the states of its boxes, kept from batch to batch where `sole` is set.
+        kinds, guess: which metrics samples have, and those of the batch before.
+        sole: nobody else writes to boxes that are not shared.
+        careful: nothing is taken for surely new.
+        rows, sample_boxes: the samples whose box is known; parallel.
+        recalled: the same in columns.
+    """
 
     connection: RawConnection
     registry: Registry
     intake: Intake
     now: datetime
+    states: BoxStates = field(default_factory=BoxStates)
+    kinds: Kinds = field(default_factory=Kinds)
+    guess: tuple[int, ...] = ()
+    sole: bool = False
+    careful: bool = False
     organisation_id: UUID | None = None
     now_us: int = 0
-    registry_version: int = 0
     turned: list[Turned] = field(default_factory=list)
-    samples: list[SampleRow] = field(default_factory=list)
-    sample_boxes: list[BoxEntry] = field(default_factory=list)
+    rows: Sequence[Row] = ()
+    sample_boxes: Sequence[BoxEntry] = ()
+    recalled: Recalled | None = None
     events: list[tuple[BoxEntry, Event]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    memories: Mapping[int, BoxMemory] = field(default_factory=dict)
     outcome: WriteOutcome = field(default_factory=WriteOutcome)
-    fresh: dict[int, list[tuple[int, tuple[float | None, ...]]]] = field(default_factory=dict)
-    sites: dict[int, UUID] = field(default_factory=dict)
     late: int = 0
     transitions: list[Transition] = field(default_factory=list)
     new_events: list[int] = field(default_factory=list)
@@ -97,13 +151,14 @@ class Work:
         """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
         acks: dict[str, BoxAck] = {}
         conflicts = set(self.outcome.conflicts)
-        for index, (row, box) in enumerate(zip(self.samples, self.sample_boxes, strict=True)):
-            if box.ack and row.seq is not None:
-                ack = acks.setdefault(box.id, BoxAck())
-                if index in conflicts:
-                    ack.rejected.append({"seq": row.seq, "code": "conflict"})
-                else:
-                    ack.seqs.append(row.seq)
+        if self.recalled is not None and any(box.ack for box in self.recalled.boxes):
+            for index, (row, box) in enumerate(zip(self.rows, self.sample_boxes, strict=True)):
+                if box.ack and row[1] is not None:
+                    ack = acks.setdefault(box.id, BoxAck())
+                    if index in conflicts:
+                        ack.rejected.append({"seq": row[1], "code": "conflict"})
+                    else:
+                        ack.seqs.append(row[1])
         for box, event in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)

@@ -42,11 +42,19 @@ SAMPLES = Table(
 
 
 class BoxState(Base):
-    """What the pipeline must know of a box: one row each, made with the box and locked by each batch.
+    """What the pipeline must know of a box: one row each, made with the box.
+
+    The row may lag behind `samples` by what is newer than `newest_us`; see app.observations.states.
 
     Attributes:
         latest: metric → [value, time in microseconds since the epoch] of its newest sample.
         rules: rule id → the state of that rule for this box, only where it is not at rest.
+        newest_us: time of the newest sample (µs since the epoch); None where there is none.
+        last_sample_at: when a sample came in last.
+        samples: how many came in, repeats among them.
+        late: how many of them were older than what was known of all their metrics.
+        clock_skew_ms: received minus measured, of the newest samples, the least of the last few seconds:
+            negative where the box's clock is ahead.
     """
 
     __tablename__ = "box_states"
@@ -54,6 +62,11 @@ class BoxState(Base):
     box_key: Mapped[int] = mapped_column(ForeignKey("boxes.key", ondelete="CASCADE"), primary_key=True)
     latest: Mapped[dict[str, Any]] = mapped_column(JSONB)
     rules: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    newest_us: Mapped[int | None] = mapped_column(BigInteger)
+    last_sample_at: Mapped[datetime | None] = mapped_column(_Instant)
+    samples: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    late: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    clock_skew_ms: Mapped[float | None]
 
 
 class Event(Base):
@@ -74,7 +87,13 @@ class Event(Base):
 
 
 class QuarantineEntry(Base):
-    """What was refused, as it came (cut past 64 KiB), with the reason."""
+    """What was refused, as it came (cut past 64 KiB), with the reason.
+
+    Attributes:
+        attempts: how often it was replayed; `attempted_at` is when it was last.
+        replayed_at: when all of it was taken; None while something of it is refused.
+        outcome: what became of it at its last replay, as counts.
+    """
 
     __tablename__ = "quarantine"
 
@@ -88,6 +107,20 @@ class QuarantineEntry(Base):
     topic: Mapped[str | None] = mapped_column(Text)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     payload_bytes: Mapped[int]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    attempted_at: Mapped[datetime | None] = mapped_column(_Instant)
+    replayed_at: Mapped[datetime | None] = mapped_column(_Instant)
+    outcome: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class FormerBox(Base):
+    """Whose a box's id was before: written by the database itself, when a box goes."""
+
+    __tablename__ = "former_boxes"
+
+    box: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
+    until: Mapped[datetime] = mapped_column(_Instant)
 
 
 class IngestTotal(Base):

@@ -1,8 +1,14 @@
-"""Writes what was refused: as it came, with its reason, so that it can be looked at and mended."""
+"""Writes what was refused: as it came, with its reason, so that it can be looked at, mended and replayed.
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+Owns how entries come and how they go for their age. Must not judge them: that is the codec's and the
+pipeline's.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from app.core.database import RawConnection
@@ -11,6 +17,16 @@ from app.core.ids import new_id
 # A refused payload is kept to find the fault; it is cut, or quarantine would be a way to fill disks.
 KEPT_BYTES = 65_536
 _DETAIL_CHARACTERS = 500
+# Several short transactions: none of them holds back a replay, or what is written meanwhile.
+_PURGE_SLICE: Final = 5_000
+_PURGE_SLICES: Final = 20
+_PURGE: Final = """
+DELETE FROM quarantine WHERE id = ANY (ARRAY(
+    SELECT id FROM quarantine WHERE received_at < now() - $1::interval
+    ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))
+"""
+_replaying: ContextVar[bool] = ContextVar("replaying", default=False)
 
 
 class Refused(NamedTuple):
@@ -33,16 +49,31 @@ class Refused(NamedTuple):
     payload: bytes
 
 
-def _clean(text: str) -> str:
+@contextmanager
+def replaying() -> Iterator[None]:
+    """Within the block nothing new is written: what is replayed is in quarantine already."""
+    token = _replaying.set(True)
+    try:
+        yield
+    finally:
+        _replaying.reset(token)
+
+
+def cleaned(text: str) -> str:
     """PostgreSQL's text holds neither NUL nor lone surrogates."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def shortened(detail: str) -> str:
+    """A detail as it is kept."""
+    return cleaned(detail[:_DETAIL_CHARACTERS])
 
 
 async def quarantine(
     connection: RawConnection, refused: Sequence[Refused], *, door: str, now: datetime
 ) -> None:
     """Store refused things in the caller's transaction."""
-    if not refused:
+    if not refused or _replaying.get():
         return
     await connection.copy_records_to_table(
         "quarantine",
@@ -51,11 +82,11 @@ async def quarantine(
                 new_id(),
                 now,
                 entry.organisation_id,
-                None if entry.box is None else _clean(entry.box),
+                None if entry.box is None else cleaned(entry.box),
                 door,
                 entry.code,
-                _clean(entry.detail[:_DETAIL_CHARACTERS]),
-                None if entry.topic is None else _clean(entry.topic),
+                shortened(entry.detail),
+                None if entry.topic is None else cleaned(entry.topic),
                 entry.payload[:KEPT_BYTES],
                 len(entry.payload),
             )
@@ -74,3 +105,23 @@ async def quarantine(
             "payload_bytes",
         ],
     )
+
+
+async def purge_quarantine(connection: RawConnection, *, keep_days: int) -> int:
+    """Remove what came in more than so many days ago; gives how many entries went.
+
+    A hundred thousand at most, so that whoever calls has its turn again soon. Entries that are being replayed
+    are left for the next time.
+
+    Args:
+        connection: outside of any transaction.
+        keep_days: 0 keeps everything.
+    """
+    removed = 0
+    for _ in range(_PURGE_SLICES if keep_days else 0):
+        tag = await connection.execute(_PURGE, timedelta(days=keep_days), _PURGE_SLICE)
+        slice_removed = int(tag.rpartition(" ")[2])
+        removed += slice_removed
+        if slice_removed < _PURGE_SLICE:
+            break
+    return removed

@@ -1,80 +1,254 @@
-"""The rows of `box_states`: each box's latest values and the state of its rules.
+"""What a writer of samples must know of each box: how far its samples go, latest values, its rules' states.
 
-A batch locks the rows of its boxes, in the order of their keys, before anything else: two writers never hold
-the same box at once, and never wait for each other in a circle.
+The consumer keeps the states of its boxes in memory from batch to batch. That is sound because nobody else
+writes samples of a box that is not shared (`boxes.shared_until`), and because whoever takes rules or boxes
+away closes the gate (`app.core.gate`) and changes the registry, upon which the states concerned are dropped.
+
+They are written back to `box_states` in the transaction of a batch: at once when a rule's state or, by a late
+sample, an older value has changed; otherwise when the box has been ahead of its row for some seconds or some
+samples. So a dropped state can always be read again: the row, and what `samples` holds beyond `newest_us`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.database import RawConnection
-from app.sites.catalogue import COLUMNS
+from app.observations.block import Values
+from app.observations.latest import NEWER, Latest, advance, portions, take_newer
+
+type Slots = NDArray[np.intp]
+type Tail = tuple[int, int | None, Values]
+"""A sample as decoded: µs since the epoch, `seq`, values."""
 
 _decode = msgspec.json.Decoder(dict[str, list[Any]]).decode
 _encode = msgspec.json.Encoder().encode
 
+NEVER: Final = -1
+"""`newest` of a box without samples."""
+NO_KIND: Final = -1
+"""`kinds` of a box without a tail."""
 
-@dataclass(slots=True)
-class BoxMemory:
-    """What is known of one box before a batch, and, after it, what to write back.
+# How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
+# bounds what a reader has to look through, and the next consumer when this one is killed.
+_AHEAD_US: Final = 10_000_000
+_AHEAD_SAMPLES: Final = 64
+# How many are written back in one batch for their age alone, the oldest first: a large fleet takes turns.
+_AT_ONCE: Final = 256
+_LONG_AGO: Final = -(10**15)
+_NO_SKEW: Final = np.iinfo(np.int64).max
+_ROOM: Final = 64
+
+_READ: Final = """
+SELECT box_key, latest, rules, coalesce(newest_us, -1)
+FROM box_states WHERE box_key = ANY($1::int[]) ORDER BY box_key
+"""
+# last_sample_at goes with the samples that came in, `late` and repeated ones among them.
+_WRITE: Final = """
+UPDATE box_states b
+SET latest = c.latest::jsonb,
+    rules = coalesce(c.rules::jsonb, b.rules),
+    newest_us = c.newest_us,
+    last_sample_at = 'epoch'::timestamptz + c.heard_us * interval '1 microsecond',
+    samples = b.samples + c.samples,
+    late = b.late + c.late,
+    clock_skew_ms = coalesce(c.skew_us / 1000.0, b.clock_skew_ms)
+FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+            $8::bigint[]) AS c (box_key, latest, rules, newest_us, heard_us, samples, late, skew_us)
+WHERE b.box_key = c.box_key
+"""
+
+
+class BoxStates:
+    """The states in memory. A box's slot is its place in every column.
 
     Attributes:
-        latest: metric → [value, µs since the epoch] of its newest sample.
-        rules: rule id → state, only where a rule is not at rest.
-        changed: whether there is anything to write back.
+        slots: box key → slot.
+        newest: µs since the epoch of the box's newest sample, NEVER where it has none.
+        busy: whether a rule is not at rest on the box.
+        kinds: which metrics the box's tail has, as the number that the caller gives to such a set.
+        tails: the box's newest sample, as long as it is not in `latest`.
+        latest: metric → [value, µs] of the newest sample that has it, the tail left out.
+        rules: rule id → state, where a rule is not at rest.
     """
 
-    latest: dict[str, list[Any]]
-    rules: dict[str, list[Any]]
-    changed: bool = False
+    def __init__(self) -> None:
+        self.clear()
 
+    def clear(self) -> None:
+        """Forget all: after a transaction that failed, memory may be ahead of the database."""
+        self.slots: dict[int, int] = {}
+        self.latest: list[Latest] = []
+        self.rules: list[dict[str, list[Any]]] = []
+        self.tails: list[Tail | None] = []
+        self._keys: list[int] = []
+        self._free: list[int] = []
+        self.newest = np.full(_ROOM, NEVER, np.int64)
+        self.busy = np.zeros(_ROOM, np.bool_)
+        self.kinds = np.full(_ROOM, NO_KIND, np.int64)
+        # Since the row was written last:
+        self._heard = np.zeros(_ROOM, np.int64)
+        self._samples = np.zeros(_ROOM, np.int64)
+        self._late = np.zeros(_ROOM, np.int64)
+        self._skew = np.full(_ROOM, _NO_SKEW, np.int64)
+        self._written = np.zeros(_ROOM, np.int64)
+        self._must = np.zeros(_ROOM, np.bool_)
 
-async def lock_states(connection: RawConnection, box_keys: Iterable[int]) -> dict[int, BoxMemory]:
-    """Lock and read the rows of these boxes, in the caller's transaction."""
-    rows = await connection.fetch(
-        "SELECT box_key, latest, rules FROM box_states WHERE box_key = ANY($1::int[]) "
-        "ORDER BY box_key FOR UPDATE",
-        sorted(box_keys),
-    )
-    return {key: BoxMemory(_decode(latest), _decode(rules)) for key, latest, rules in rows}
+    # -- in and out of memory
 
+    async def recall(self, connection: RawConnection, keys: Iterable[int], *, lock: bool = False) -> None:
+        """Read the states that are not in memory; with `lock`, nobody else can until the transaction ends.
 
-async def save_states(connection: RawConnection, memories: Mapping[int, BoxMemory]) -> None:
-    """Write back what changed. The rows are locked by `lock_states`."""
-    changed = [(key, memory) for key, memory in memories.items() if memory.changed]
-    if not changed:
-        return
-    await connection.execute(
-        "UPDATE box_states b SET latest = c.latest::jsonb, rules = c.rules::jsonb "
-        "FROM unnest($1::int[], $2::text[], $3::text[]) AS c (box_key, latest, rules) "
-        "WHERE b.box_key = c.box_key",
-        [key for key, _ in changed],
-        [_encode(memory.latest).decode() for _, memory in changed],
-        [_encode(memory.rules).decode() for _, memory in changed],
-    )
+        A box whose row is gone is being purged: it gets a state that is written nowhere.
+        """
+        missing = [key for key in keys if key not in self.slots]
+        if not missing:
+            return
+        rows = await connection.fetch(f"{_READ} FOR UPDATE" if lock else _READ, missing)
+        known = {key: (latest, rules, newest) for key, latest, rules, newest in rows}
+        beyond = {
+            row["box_key"]: dict(row)
+            for portion in portions({key: newest for key, _, _, newest in rows})
+            for row in await connection.fetch(NEWER, *portion)
+        }
+        for key in missing:
+            latest, rules, newest = known.get(key, ("{}", "{}", NEVER))
+            slot = self._take_slot(key, _decode(latest), _decode(rules))
+            self.newest[slot] = newest
+            if key in beyond:
+                self.newest[slot] = take_newer(self.latest[slot], beyond[key])
 
+    def _take_slot(self, key: int, latest: Latest, rules: dict[str, list[Any]]) -> int:
+        if self._free:
+            slot = self._free.pop()
+            self.latest[slot], self.rules[slot], self.tails[slot] = latest, rules, None
+            self._keys[slot] = key
+        else:
+            slot = len(self._keys)
+            self.latest.append(latest)
+            self.rules.append(rules)
+            self.tails.append(None)
+            self._keys.append(key)
+            if slot == len(self.newest):
+                self._grow()
+        self.slots[key] = slot
+        self.busy[slot] = bool(rules)
+        self.kinds[slot] = NO_KIND
+        self._written[slot] = _LONG_AGO
+        self._level(np.array([slot]))
+        return slot
 
-def advance(memory: BoxMemory, samples: Sequence[tuple[int, tuple[float | None, ...]]]) -> int:
-    """Bring a box's latest values forward with (time in µs, values) pairs.
+    def _grow(self) -> None:
+        """Double the columns. What a new slot begins with, `_take_slot` says."""
+        for name in ("newest", "busy", "kinds", "_heard", "_samples", "_late", "_skew", "_written", "_must"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
 
-    Returns:
-        How many of the samples were late: older than the newest known of every metric that they carry.
-    """
-    latest = memory.latest
-    late = 0
-    for time_us, values in samples:
-        moved = False
-        for column, value in enumerate(values):
-            if value is None:
-                continue
-            name = COLUMNS[column]
-            known = latest.get(name)
-            if known is None or known[1] < time_us:
-                latest[name] = [value, time_us]
-                moved = True
-        memory.changed |= moved
-        late += not moved
-    return late
+    async def drop(self, connection: RawConnection, keys: Iterable[int]) -> None:
+        """Forget these boxes, after writing what they are ahead of their rows; not their rules' states."""
+        slots = np.array([self.slots[key] for key in keys if key in self.slots], np.intp)
+        await self._write(connection, slots[self._samples[slots] > 0], with_rules=False)
+        for slot in slots.tolist():
+            del self.slots[self._keys[slot]]
+            self._free.append(slot)
+
+    # -- what a batch changes
+
+    def advance_in_order(
+        self, slots: Slots, newest: NDArray[np.int64], counts: NDArray[np.int64], now_us: int
+    ) -> None:
+        """Take note of boxes all of whose samples in this batch are new and in order.
+
+        Args:
+            slots: each once.
+            newest: the time of the last sample of each (µs).
+            counts: how many each sent.
+            now_us: when they came in (µs).
+        """
+        self.newest[slots] = newest
+        self._heard[slots] = now_us
+        self._samples[slots] += counts
+        self._skew[slots] = np.minimum(self._skew[slots], now_us - newest)
+
+    def settle(self, slot: int) -> Latest:
+        """Bring the tail into `latest`, and return that: what is known of the box, whole."""
+        latest, tail = self.latest[slot], self.tails[slot]
+        if tail is not None:
+            advance(latest, ((tail[0], tail[2]),))
+            self.tails[slot] = None
+            self.kinds[slot] = NO_KIND
+        return latest
+
+    def advance_slowly(self, slot: int, fresh: Sequence[tuple[int, Values]], sent: int, now_us: int) -> int:
+        """Take note of a box whose samples were late, repeated or out of order; returns how many were late.
+
+        Args:
+            slot: the box, settled.
+            fresh: those that were stored.
+            sent: how many came, repeats among them.
+            now_us: when they came in (µs).
+        """
+        late = advance(self.latest[slot], fresh)
+        newest = max((time_us for time_us, _ in fresh), default=NEVER)
+        if newest > self.newest[slot]:
+            self.newest[slot] = newest
+            self._skew[slot] = min(int(self._skew[slot]), now_us - newest)
+        # An older value may have moved, which nobody would find beyond `newest`.
+        self._must[slot] |= bool(fresh)
+        self._heard[slot] = now_us
+        self._samples[slot] += sent
+        self._late[slot] += late
+        return late
+
+    def rules_changed(self, slot: int) -> None:
+        """The box's rules' states were changed in place: they are written in this transaction."""
+        self.busy[slot] = bool(self.rules[slot])
+        self._must[slot] = True
+
+    async def save(self, connection: RawConnection, clock_us: int, *, every: Iterable[int] = ()) -> None:
+        """Write back what must be written, what has been ahead for long enough, and these boxes' (keys).
+
+        `clock_us` is of a clock that nobody sets (µs).
+        """
+        total = len(self._keys)
+        ahead = self._samples[:total]
+        must = self._must[:total] | (ahead >= _AHEAD_SAMPLES)
+        for key in every:
+            must[self.slots[key]] |= bool(ahead[self.slots[key]])
+        old = np.flatnonzero((ahead > 0) & (self._written[:total] <= clock_us - _AHEAD_US) & ~must)
+        if len(old) > _AT_ONCE:
+            old = old[np.argpartition(self._written[old], _AT_ONCE)[:_AT_ONCE]]
+        slots = np.concatenate([np.flatnonzero(must), old])
+        await self._write(connection, slots, with_rules=True)
+        self._written[slots] = clock_us
+
+    async def _write(self, connection: RawConnection, slots: Slots, *, with_rules: bool) -> None:
+        if not len(slots):
+            return
+        chosen = slots.tolist()
+        latest = [_encode(self.settle(slot)).decode() for slot in chosen]
+        rules = [_encode(self.rules[slot]).decode() if with_rules else None for slot in chosen]
+        skew = [None if value == _NO_SKEW else value for value in self._skew[slots].tolist()]
+        newest = [None if value == NEVER else value for value in self.newest[slots].tolist()]
+        await connection.execute(
+            _WRITE,
+            [self._keys[slot] for slot in chosen],
+            latest,
+            rules,
+            newest,
+            self._heard[slots].tolist(),
+            self._samples[slots].tolist(),
+            self._late[slots].tolist(),
+            skew,
+        )
+        self._level(slots)
+
+    def _level(self, slots: Slots) -> None:
+        """These boxes' rows are as new as memory."""
+        self._samples[slots] = 0
+        self._late[slots] = 0
+        self._skew[slots] = _NO_SKEW
+        self._must[slots] = False

@@ -1,20 +1,29 @@
-"""Writes samples: COPY into a temporary table, then INSERT … ON CONFLICT DO NOTHING into the hypertable.
+"""Writes samples: what is surely new by COPY into the hypertable, all else by a temporary table.
 
 Nothing else writes `samples`. It runs in the caller's transaction, commits nothing, and counts exactly what
-was new, repeated, or contradictory. Callers hold the locks of the boxes' `box_states` rows, so that no two
-writers hold the same box at once.
+was new, repeated, or contradictory. Callers see to it that no two write samples of the same box at once.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.database import RawConnection
+from app.core.instants import to_datetime
+from app.observations.block import SampleBlock, encode, records
 from app.sites.catalogue import CATALOGUE, COLUMNS
 
 # PostgreSQL counts time from 2000; COPY takes a bigint here because making a datetime costs as much as
 # parsing the whole sample.
 _INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"
+# LIMIT: one look into the index for each, whatever the planner thinks of a table without statistics.
+_SAME_IDENTITY = (
+    f"LATERAL (SELECT * FROM samples s WHERE s.box_key = i.box_key AND s.time = {_INSTANT} LIMIT 1) s"  # noqa: S608 (constants)
+)
 _CREATE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS incoming "
     "(ord integer NOT NULL, box_key integer NOT NULL, time_us bigint NOT NULL, seq bigint, "
@@ -52,6 +61,27 @@ async def prepare(connection: RawConnection) -> None:
     await connection.execute(_CREATE)
 
 
+async def append_samples(connection: RawConnection, block: SampleBlock, picked: NDArray[np.intp]) -> None:
+    """Store samples of a block that are surely new, in the caller's transaction.
+
+    Raises:
+        asyncpg.UniqueViolationError: they were not.
+    """
+    if not len(picked):
+        return
+    data = encode(block, picked)
+    if data is None:
+        await connection.copy_records_to_table(
+            "samples",
+            records=((key, to_datetime(time_us), *rest) for key, time_us, *rest in records(block, picked)),
+            columns=block.fields,
+        )
+    else:
+        await connection.copy_to_table(
+            "samples", source=io.BytesIO(data), columns=block.fields, format="binary"
+        )
+
+
 async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) -> WriteOutcome:
     """Store a batch in the caller's transaction; in the batch, the first of an identity wins."""
     if not rows:
@@ -67,6 +97,7 @@ async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) ->
         records=zip(range(total), keys, times, seqs, *(columns[index] for index in used), strict=True),
         columns=["ord", "box_key", "time_us", "seq", *names],
     )
+    before = await _stored_before(connection)
     listed = "".join(f', "{name}"' for name in names)
     picked = "".join(f', i."{name}"' for name in names)
     # Names come from the catalogue alone. The order is that of arrival, because the first of an identity
@@ -77,15 +108,23 @@ async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) ->
     )
     outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
     if outcome.stored != total:
-        await _explain(connection, outcome)
+        await _explain(connection, before, outcome)
     return outcome
 
 
-async def _explain(connection: RawConnection, outcome: WriteOutcome) -> None:
-    """Find which rows were not stored, and whether they repeat or contradict what is there.
+async def _stored_before(connection: RawConnection) -> list[int]:
+    """Which of the incoming samples have an identity that is stored already: their places."""
+    found = await connection.fetch(
+        f"SELECT i.ord FROM incoming i, {_SAME_IDENTITY}"  # noqa: S608 (constants)
+    )
+    return [ordinal for (ordinal,) in found]
 
-    A stored row that this transaction did not write was there before; of those it did write, the first of
-    the batch (by `ord`) is the one that got in.
+
+async def _explain(connection: RawConnection, before: list[int], outcome: WriteOutcome) -> None:
+    """Tell of those that were not stored whether they repeat or contradict what is there.
+
+    That is each whose identity was stored before, and each but the first of an identity in the batch: the
+    first, by `ord`, is the one that got in.
     """
     every = ", ".join(f'"{name}"' for name in COLUMNS)
     ours = ", ".join(f'i."{name}"' for name in COLUMNS)
@@ -98,10 +137,11 @@ async def _explain(connection: RawConnection, outcome: WriteOutcome) -> None:
             FROM incoming
         )
         SELECT i.ord, ({ours}) IS NOT DISTINCT FROM ({theirs}) AS same
-        FROM i JOIN samples s ON s.box_key = i.box_key AND s.time = {_INSTANT}
-        WHERE i.nth > 1 OR s.xmin <> pg_current_xact_id()::xid
+        FROM i, {_SAME_IDENTITY}
+        WHERE i.nth > 1 OR i.ord = ANY ($1::int[])
         ORDER BY i.ord
-        """  # noqa: S608 (catalogue names)
+        """,  # noqa: S608 (catalogue names)
+        before,
     )
     for ordinal, same in found:
         (outcome.duplicates if same else outcome.conflicts).append(ordinal)

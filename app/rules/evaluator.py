@@ -20,10 +20,13 @@ the state goes on; whoever changes a condition removes the state of its rule fir
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.instants import US_PER_S, parse_iso_duration
 from app.sites.catalogue import COLUMNS, INDEX
@@ -131,11 +134,14 @@ class SiteRules:
         by_column: column → its rules.
         gates: (column, low, high) for each column with rules. A value strictly between low and high is above
             the threshold of no rule, so nothing can begin with it.
+        low, high: the same for every column of COLUMNS, infinite where there is no rule.
     """
 
     by_key: Mapping[str, CompiledRule]
     by_column: Mapping[int, tuple[CompiledRule, ...]]
     gates: tuple[tuple[int, float, float], ...]
+    low: NDArray[np.float64] = field(compare=False)
+    high: NDArray[np.float64] = field(compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.gates)
@@ -190,7 +196,41 @@ def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
         )
         for column, group in by_column.items()
     )
-    return SiteRules({rule.key: rule for rule in rules}, by_column, gates)
+    low, high = np.full(len(COLUMNS), -np.inf), np.full(len(COLUMNS), np.inf)
+    for column, lowest, highest in gates:
+        low[column], high[column] = lowest, highest
+    return SiteRules({rule.key: rule for rule in rules}, by_column, gates, low, high)
+
+
+def may_begin(
+    matrix: NDArray[np.float64],
+    used: Sequence[int],
+    rules: Sequence[SiteRules],
+    counts: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Tell for each sample whether anything may begin with it: whether a value is outside of its gate.
+
+    Args:
+        matrix: values, one row per sample, NaN where there is none.
+        used: the column of COLUMNS that each column of `matrix` is.
+        rules: those of one box after the other.
+        counts: how many consecutive samples are of each box.
+    """
+    places: dict[int, int] = {}
+    distinct: list[SiteRules] = []
+    for found in rules:
+        if places.setdefault(id(found), len(distinct)) == len(distinct):
+            distinct.append(found)
+    if not any(distinct):
+        return np.zeros(len(matrix), np.bool_)
+    columns = list(used)
+    low = np.stack([found.low[columns] for found in distinct])
+    high = np.stack([found.high[columns] for found in distinct])
+    if len(distinct) > 1:
+        of_sample = np.repeat([places[id(found)] for found in rules], counts)
+        low, high = low[of_sample], high[of_sample]
+    outside: NDArray[np.bool_] = ((matrix <= low) | (matrix >= high)).any(axis=1)
+    return outside
 
 
 def evaluate_box(  # noqa: PLR0917 (called for every box of every batch, where keywords cost time)

@@ -13,6 +13,7 @@ from uuid import UUID
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import NotFoundError
+from app.core.gate import close_gate
 from app.core.ids import new_id
 from app.core.ports import AlertCloser
 from app.rules import repository
@@ -65,6 +66,7 @@ async def change(
     now: datetime,
 ) -> Changed:
     """Change a rule's name, severity, condition or `enabled`; what is given as it was changes nothing."""
+    await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
     new = {name: value.stored() if isinstance(value, Condition) else value for name, value in fields.items()}
     new = {name: value for name, value in new.items() if getattr(rule, name) != value}
@@ -86,6 +88,7 @@ async def delete(
     session: WriteSession, principal: Principal, rule_id: UUID, *, close_alerts: AlertCloser, now: datetime
 ) -> int:
     """Delete a rule and return how many alerts were closed by it. The row is kept: its alerts refer to it."""
+    await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
     rule.deleted_at = now
     rule.updated_at = now

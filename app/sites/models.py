@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Text
+from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -47,7 +47,8 @@ class Box(Base):
     """A connected box. `id` is its name on every topic; `key` is what the hypertable refers to.
 
     A deleted box is kept under its key, without credentials, until its samples are purged; its `id` is free
-    again at once.
+    again at once. One whose credentials are revoked (`revoked_at`) is kept without a password.
+    One that sends by HTTP is shared between processes until `shared_until`: see app.observations.states.
     """
 
     __tablename__ = "boxes"
@@ -71,6 +72,8 @@ class Box(Base):
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+    shared_until: Mapped[datetime | None] = mapped_column(_Instant)
 
 
 class BoxConfig(Base):
@@ -87,3 +90,42 @@ class BoxConfig(Base):
     published_at: Mapped[datetime | None] = mapped_column(_Instant)
     reported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     reported_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class Claim(Base):
+    """A code with which an installer registers boxes at one site. Its hash is kept, never the code."""
+
+    __tablename__ = "claims"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
+    name: Mapped[str | None] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    boxes: Mapped[int]
+    used: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    expires_at: Mapped[datetime] = mapped_column(_Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class ProvisioningKey(Base):
+    """A key with which boxes register themselves at one site. Its hash is kept, never the key."""
+
+    __tablename__ = "provisioning_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    id_prefix: Mapped[str | None] = mapped_column(Text)
+    box_limit: Mapped[int | None]
+    used: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    expires_at: Mapped[datetime | None] = mapped_column(_Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)

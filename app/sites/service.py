@@ -6,16 +6,19 @@ Works inside the caller's transaction. The broker's accounts are brought up to d
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.core.auth import ALL, Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, ForbiddenError, NotFoundError
+from app.core.gate import close_gate
 from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
+from app.core.problems import FAULTS_LIMIT
 from app.core.settings import BrokerSettings
 from app.sites import box_repository, configs, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
@@ -24,6 +27,7 @@ from app.sites.models import Box, Organisation
 # The accounts that are not boxes': the access rules of the broker name them.
 _RESERVED: Final = frozenset({"gateway", "ingest"})
 _PASSWORD_BYTES: Final = 24
+_NOT_FOUND: Final = NotFoundError.status
 
 
 class NewBox(NamedTuple):
@@ -52,13 +56,19 @@ def check_covers(principal: Principal, scopes: Sequence[str]) -> None:
 
 
 def new_password() -> str:
-    """A password for a box: 192 bits of chance."""
-    return secrets.token_urlsafe(_PASSWORD_BYTES)
+    """A password for a box: 190 bits of chance.
+
+    It begins with a letter or a digit: with a `-` a shell would take it for an option, a spreadsheet for a
+    formula.
+    """
+    while not (password := secrets.token_urlsafe(_PASSWORD_BYTES))[0].isalnum():
+        pass
+    return password
 
 
 async def add_boxes(
     session: WriteSession,
-    principal: Principal,
+    visible: UUID | None,
     wanted: Sequence[BoxCreate],
     broker: BrokerSettings,
     now: datetime,
@@ -69,18 +79,19 @@ async def add_boxes(
 
     Args:
         session: The transaction.
-        principal: The caller: sites outside of what it sees do not exist.
+        visible: The organisation whose sites there are; None: all of them.
         wanted: The boxes.
         broker: Says which account is the ingest role's own.
         now: The time of creation.
-        numbered: Whether an error names the `index` of the box at fault.
+        numbered: Whether an error names the `index` of the box at fault, and of the others in `errors`.
 
     Raises:
         ConflictError: `box_exists`.
         NotFoundError: A site does not exist.
     """
-    sites = await repository.hold_sites(session, [box.site_id for box in wanted], principal.visible())
+    sites = await repository.hold_sites(session, [box.site_id for box in wanted], visible)
     seen: set[str] = set()
+    faults: dict[int, ConflictError | NotFoundError] = {}
     rows: list[dict[str, Any]] = []
     passwords = [new_password() for _ in wanted]
     # 0.1 ms each: a thousand of them would hold up every other request.
@@ -88,23 +99,33 @@ async def add_boxes(
     for index, (box, password_hash) in enumerate(zip(wanted, hashes, strict=True)):
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
-            raise _at(NotFoundError("site", box.site_id), index, numbered=numbered)
-        if box.id in seen or box.id in _RESERVED or box.id == broker.username:
-            raise _at(_taken(box.id), index, numbered=numbered)
+            faults[index] = NotFoundError("site", box.site_id)
+        elif box.id in seen or box.id in _RESERVED or box.id == broker.username:
+            faults[index] = _taken(box.id)
+        else:
+            rows.append(_row(box, site.organisation_id, password_hash, now))
         seen.add(box.id)
-        rows.append(_row(box, site.organisation_id, password_hash, now))
+    _refuse(faults, numbered=numbered)
     added = await box_repository.add_boxes(session, rows)
-    for index, box in enumerate(wanted):
-        if box.id not in added:
-            raise _at(_taken(box.id), index, numbered=numbered)
+    taken = {index: _taken(box.id) for index, box in enumerate(wanted) if box.id not in added}
+    _refuse(taken, numbered=numbered)
     return [NewBox(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
 
 
-def _at[E: (ConflictError, NotFoundError)](error: E, index: int, *, numbered: bool) -> E:
+def _refuse(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bool) -> None:
+    """Raise the first fault; with `numbered` it tells of the others too."""
+    if not faults:
+        return
+    first, error = next(iter(faults.items()))
     if numbered:
-        error.extra["index"] = index
-        error.detail = f"boxes.{index}: {error.detail}"
-    return error
+        error.extra["index"] = first
+        error.extra["errors"] = [
+            {"index": index, "field": "site_id" if fault.status == _NOT_FOUND else "id"}
+            | {"code": fault.code, "detail": fault.detail}
+            for index, fault in islice(faults.items(), FAULTS_LIMIT)
+        ]
+        error.detail = f"boxes.{first}: {error.detail}"
+    raise error
 
 
 def _taken(identifier: str) -> ConflictError:
@@ -138,6 +159,8 @@ async def change_box(
 ) -> None:
     """Change a box. The alerts and waits of the rules that it leaves behind by moving end."""
     fields = change.model_fields_set
+    if "site_id" in fields:
+        await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     moves = "site_id" in fields and change.site_id != box.site_id
     if moves and change.site_id not in await repository.hold_sites(
@@ -160,6 +183,7 @@ async def delete_box(
     session: WriteSession, principal: Principal, identifier: str, close_alerts: AlertCloser, now: datetime
 ) -> None:
     """Delete a box: its alerts close, its credentials end, its id is free; its samples go later."""
+    await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     await box_repository.mark_deleted(session, box.key, now)
     await configs.withdraw(session, box.key, now)
@@ -173,5 +197,16 @@ async def rotate_password(
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     password = new_password()
     box.password_hash = mosquitto_hash(password)
+    box.revoked_at = None
     box.updated_at = now
     return NewBox(box, password)
+
+
+async def revoke_password(
+    session: WriteSession, principal: Principal, identifier: str, now: datetime
+) -> None:
+    """Take a box's password away; the first revocation's time stands."""
+    box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    if box.revoked_at is None:
+        box.password_hash = ""
+        box.revoked_at = box.updated_at = now

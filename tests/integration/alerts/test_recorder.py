@@ -15,9 +15,10 @@ import pytest_asyncio
 from app.alerts.recorder import record
 from app.alerts.service import close_alerts
 from app.core.database import Database
+from app.core.gate import pass_gate
 from app.core.ids import new_id
 from app.core.instants import to_datetime
-from app.observations.states import advance, lock_states, save_states
+from app.observations.states import BoxStates
 from app.rules.evaluator import SiteRules, Transition, compile_rule, compile_site, evaluate_box
 from app.rules.repository import load_changed
 from app.sites.catalogue import COLUMNS, INDEX
@@ -62,19 +63,23 @@ class Street:
     async def play(
         self, box_key: int, samples: Sequence[tuple[int, float]], site: SiteRules | None = None
     ) -> list[Transition]:
-        """Lock, evaluate, remember and record (minute, value) samples, in the transaction that is open."""
-        memories = await lock_states(self.connection, [box_key])
-        memory = memories[box_key]
+        """Evaluate, remember and record (minute, value) samples, in the transaction that is open."""
+        await pass_gate(self.connection)
+        states = BoxStates()
+        await states.recall(self.connection, [box_key], lock=True)
+        slot = states.slots[box_key]
         site = await self.rules() if site is None else site
         rows = []
         for minute, value in samples:
             row: list[float | None] = [None] * len(COLUMNS)
             row[INDEX["pm2_5"]] = value
             rows.append((START_US + minute * MINUTE, tuple(row)))
-        found, changed = evaluate_box(site, memory.rules, memory.latest, rows, box_key, new_id)
-        advance(memory, rows)
-        memory.changed |= changed
-        await save_states(self.connection, memories)
+        marks = states.settle(slot)
+        found, changed = evaluate_box(site, states.rules[slot], marks, rows, box_key, new_id)
+        states.advance_slowly(slot, rows, len(rows), START_US)
+        if changed:
+            states.rules_changed(slot)
+        await states.save(self.connection, START_US)
         await record(self.connection, found, boxes=self.boxes, now=NOW)
         return found
 
@@ -354,7 +359,7 @@ async def test_closing_needs_a_rule_or_a_box(street: Street) -> None:
 async def test_closing_waits_for_a_batch_under_way_and_closes_what_it_fired(street: Street) -> None:
     """The box was at rest when the rule went; the batch knew the rule, and fires all the same."""
     async with street.connection.transaction():
-        await lock_states(street.connection, [street.first])
+        await pass_gate(street.connection)
         closing = asyncio.create_task(street.close(reason="rule_deleted", rule_id=street.rule_id))
         await asyncio.sleep(0.3)
         assert not closing.done()

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from app.core.database import Database, RawConnection
+from app.core.gate import GATE
 from app.ingest.intake import sort_messages
 from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt
@@ -148,11 +149,12 @@ async def test_a_batch_and_a_change_of_its_box_do_not_wait_for_each_other_in_a_c
     door: Door, box: str, other: asyncpg.Connection
 ) -> None:
     async with other.transaction():
-        # As PATCH and DELETE of a box do: first its row, then its state.
-        await other.execute("SELECT FROM boxes WHERE id = $1 FOR NO KEY UPDATE", box)
+        # As PATCH and DELETE of a box do: first the gate, then its row, then its state.
+        await other.execute(f"SELECT pg_advisory_xact_lock({GATE})")
         status = (f"vigie/v1/{box}/status", {"state": "online"})
         taking = asyncio.create_task(door.take(status, telemetry(box, sample(0, pm2_5=1))))
         await blocked(door, other)
+        await other.execute("SELECT FROM boxes WHERE id = $1 FOR NO KEY UPDATE", box)
         await other.execute("SELECT FROM box_states FOR UPDATE")
     assert (await taking).stored == 1
 
@@ -167,7 +169,7 @@ async def test_a_box_that_goes_while_its_batch_waits_fires_nothing_where_it_was(
     elsewhere = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
     await door.take(telemetry(box, sample(-1, pm2_5=1)))
     async with other.transaction():
-        await other.execute("SELECT FROM box_states FOR UPDATE")
+        await other.execute(f"SELECT pg_advisory_xact_lock({GATE})")
         taking = asyncio.create_task(door.take(telemetry(box, sample(0, pm2_5=30))))
         await blocked(door, other)
         if how == "moved":
