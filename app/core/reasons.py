@@ -30,6 +30,8 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "invalid_encoding": Reason(400, "The text is not UTF-8, or begins with a byte-order mark"),
         "empty_body": Reason(400, "There is nothing to read"),
         "invalid_json": Reason(400, "This is not one JSON document"),
+        "invalid_cbor": Reason(400, "This is not one CBOR document"),
+        "invalid_gzip": Reason(400, "This is not one gzip member"),
         "number_out_of_range": Reason(400, "A number is too large to be read"),
         "nesting_too_deep": Reason(400, "The document is nested too deeply"),
         "lone_surrogate": Reason(400, "A text holds half of a surrogate pair"),
@@ -42,6 +44,8 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         # It is in another format.
         "unsupported_media_type": Reason(415, "The content type is not supported"),
         "unsupported_encoding": Reason(415, "The content encoding is not supported"),
+        # It does not come.
+        "body_too_slow": Reason(408, "The body did not arrive in time"),
         # It concerns nothing that is known.
         "unknown_box": Reason(404, "No such box"),
         # It can be read, but not taken.
@@ -52,6 +56,7 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "unknown_field": Reason(422, "A field is not known"),
         "unknown_metric": Reason(422, "A metric is not in the catalogue"),
         "value_out_of_bounds": Reason(422, "A value is outside its bounds"),
+        "wrong_unit": Reason(422, "A unit does not measure what the metric does"),
         "integer_too_large": Reason(422, "An integer is past 2^53"),
         "invalid_time": Reason(422, "A time is not RFC 3339"),
         "time_without_zone": Reason(422, "A time has no zone"),

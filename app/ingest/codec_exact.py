@@ -8,6 +8,7 @@ HTTP, no clock. Must not be clever: it is the definition that the fast path is t
 import re
 from typing import Final, NamedTuple
 
+from app.core.inflate import MAGIC
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import Json, check_texts, loads
 from app.ingest.codec_fields import (
@@ -28,6 +29,8 @@ type Row = tuple[int, int | None, tuple[float | None, ...]]
 """A sample: microseconds since the epoch, `seq`, and a value or None for each of `COLUMNS`."""
 
 _BOX_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CBOR_MAPS: Final = range(0xA0, 0xC0)
+_CBOR_MARK: Final = b"\xd9\xd9\xf7"
 _SAMPLE: Final = ("seq", "time", "values")
 _SAMPLE_REQUIRED: Final = ("time", "values")
 
@@ -52,16 +55,24 @@ def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTele
     """
     document: Json = None
     try:
-        document = loads(payload)
-        message = an_object(document, "the message")
-        if "samples" not in message:
-            return DecodedTelemetry([_sample(message, now_us, max_future_us)], [])
-        check_texts(list(message))
-        check_keys(message, ("samples",), ("samples",), "a batch")
-        samples = _samples(message["samples"])
+        document = read_json(payload)
+        return decode_document(document, now_us, max_future_us)
     except RejectedError as error:
         return DecodedTelemetry([], [error.rejection(seq=readable_seq(document))])
-    return _each(samples, now_us, max_future_us)
+
+
+def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode a telemetry message that was read already, in whatever format.
+
+    Raises:
+        RejectedError: The message as a whole cannot be taken.
+    """
+    message = an_object(document, "the message")
+    if "samples" not in message:
+        return DecodedTelemetry([_sample(message, now_us, max_future_us)], [])
+    check_texts(list(message))
+    check_keys(message, ("samples",), ("samples",), "a batch")
+    return _each(_samples(message["samples"]), now_us, max_future_us)
 
 
 def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
@@ -70,7 +81,16 @@ def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str
     Raises:
         RejectedError: The body as a whole cannot be taken.
     """
-    message = an_object(loads(body), "the body")
+    return decode_http_document(read_json(body), now_us, max_future_us)
+
+
+def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
+    """Decode the body of HTTP ingest that was read already, in whatever format.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    message = an_object(document, "the body")
     check_texts(list(message))
     check_keys(message, ("box", "samples"), ("box", "samples"), "the body")
     box = message["box"]
@@ -79,6 +99,24 @@ def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str
     if not is_box_id(box):
         raise RejectedError("invalid_box_id", f"box {shown(box)} is not 1 to 64 letters, digits, _ and -")
     return box, _each(_samples(message["samples"]), now_us, max_future_us)
+
+
+def read_json(payload: bytes) -> Json:
+    """Read strict JSON; say of what is another format that it has to be declared.
+
+    Neither a gzip header nor a map of CBOR can begin a text in UTF-8.
+    """
+    if payload.startswith(MAGIC):
+        raise RejectedError(
+            "unsupported_encoding",
+            "this is gzip: publish it on telemetry/gzip, or declare Content-Encoding: gzip",
+        )
+    if payload and (payload[0] in _CBOR_MAPS or payload.startswith(_CBOR_MARK)):
+        raise RejectedError(
+            "unsupported_media_type",
+            "this looks like CBOR: publish it on telemetry/cbor, or declare Content-Type: application/cbor",
+        )
+    return loads(payload)
 
 
 def _samples(value: Json) -> list[Json]:

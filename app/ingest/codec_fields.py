@@ -123,6 +123,11 @@ def an_instant(value: Json, now_us: int, max_future_us: int) -> int:
         raise RejectedError(
             "wrong_type", f"time is {shown(value)}: RFC 3339 or an integer of milliseconds is due"
         )
+    return not_ahead(time_us, now_us, max_future_us)
+
+
+def not_ahead(time_us: int, now_us: int, max_future_us: int) -> int:
+    """Return an instant (µs since the epoch) that does not lie too far ahead of now (`time_in_future`)."""
     if time_us > now_us + max_future_us:
         raise RejectedError(
             "time_in_future",

@@ -7,14 +7,14 @@ sender wrote it. Whether that box exists is the next part's question. No databas
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
-import msgspec
-
-from app.core.observability import get_logger
-from app.core.reasons import Rejection
-from app.ingest.codec import Row, decode_singles, decode_telemetry, encode_sample, parse_topic
+from app.core.observability import INGEST_IGNORED, get_logger
+from app.core.reasons import RejectedError, Rejection
+from app.ingest.adapters import registry as adapters
+from app.ingest.adapters.base import Adapted, Adapter, Arrival, adapt_json
+from app.ingest.codec import Row, decode_singles, encode_sample, parse_topic
 from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
 
 
@@ -34,6 +34,30 @@ class Turned(NamedTuple):
     part: bytes
 
 
+class Messages(Sequence[Sent]):
+    """Messages as two columns: of most of them nobody ever asks for more than their place."""
+
+    def __init__(self, topics: Sequence[str], payloads: Sequence[bytes]) -> None:
+        self._topics = topics
+        self._payloads = payloads
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._topics)
+
+    @overload
+    def __getitem__(self, index: int) -> Sent: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Messages": ...
+
+    def __getitem__(self, index: int | slice) -> "Sent | Messages":
+        """One message, or some of them."""
+        if isinstance(index, slice):
+            return Messages(self._topics[index], self._payloads[index])
+        return Sent(self._topics[index], self._payloads[index])
+
+
 @dataclass(slots=True)
 class Intake:
     """A sorted batch. `origins` are indexes into `messages`.
@@ -49,6 +73,7 @@ class Intake:
         organisation_id: whose key the HTTP caller used: what is refused without a known box is shown to it.
         limit: the only organisation whose boxes may be written to; None for the broker's door, where the
             broker has checked whose topic it is, and for administrators.
+        until: how many of the messages are in it; the others are to be sorted once these are stored.
     """
 
     door: str
@@ -62,6 +87,10 @@ class Intake:
     turned: list[Turned] = field(default_factory=list)
     organisation_id: UUID | None = None
     limit: UUID | None = None
+    until: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.until = len(self.messages)
 
     def __len__(self) -> int:
         """How many things there are to store: samples, events, statuses, configurations and refusals."""
@@ -108,22 +137,37 @@ class Intake:
         return replace(self, boxes=[], rows=[], origins=[], events=[], statuses=[], configs=[], turned=turned)
 
 
-class _RawBatch(msgspec.Struct):
-    samples: list[msgspec.Raw]
-
-
 _log = get_logger(__name__)
-_raw_batch: Final = msgspec.json.Decoder(_RawBatch)
 _KNOWN_TOPICS: Final[dict[str, tuple[str, str] | None]] = {}
 _KNOWN_LIMIT: Final = 200_000
+# What a box keeps at the broker, and the broker gives anew with each subscription.
+_RETAINED: Final = frozenset({"status", "config/reported"})
 
 
 def _route(topic: str) -> tuple[str, str] | None:
     """The box and kind of a topic. Fleets repeat their topics: the answers are kept, up to a limit."""
     if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
         _KNOWN_TOPICS.clear()
-    answer = _KNOWN_TOPICS[topic] = parse_topic(topic)
+    answer = _KNOWN_TOPICS[topic] = parse_topic(topic) or adapters.route(topic)
     return answer
+
+
+# What one compressed message may hold: no more than the broker takes of one that is not. And how much is
+# inflated before a batch is cut: one of a few megabytes could otherwise fill the memory.
+_INFLATED_BYTES: Final = 2**20
+_INFLATED_BATCH_BYTES: Final = 8 * 2**20
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When a batch arrived, and how much of it has been inflated so far."""
+
+    now_us: int
+    max_future_us: int
+    inflated: int = 0
+
+    def arrival(self, box: str) -> Arrival:
+        return Arrival(box, self.now_us, self.max_future_us, _INFLATED_BYTES)
 
 
 def sort_messages(
@@ -135,17 +179,18 @@ def sort_messages(
     now_us: int,
     max_future_us: int,
 ) -> Intake:
-    """Sort a batch of MQTT messages.
+    """Sort a batch of MQTT messages, or as many of the first as memory allows: see `Intake.until`.
 
     Args:
         topics: one per message.
         payloads: one per message.
         retained: indexes of messages that the broker had kept.
-        poison: packets that no MQTT codec could read.
+        poison: packets that no MQTT codec could read; sorted with the last of the messages.
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
     """
-    intake = Intake("mqtt", list(map(Sent, topics, payloads)))
+    intake = Intake("mqtt", Messages(topics, payloads))
+    clock = _Clock(now_us, max_future_us)
     kept = frozenset(retained)
     quick: list[int] = []
     boxes: list[str] = []
@@ -156,14 +201,10 @@ def sort_messages(
             boxes.append(route[0])
         else:
             with _guarded(intake, origin, None if route is None else route[0]):
-                _sort_other(
-                    intake,
-                    origin,
-                    route,
-                    is_retained=origin in kept,
-                    now_us=now_us,
-                    max_future_us=max_future_us,
-                )
+                _sort_other(intake, origin, route, clock, is_retained=origin in kept)
+            if clock.inflated > _INFLATED_BATCH_BYTES:
+                intake.until = origin + 1
+                break
     rows: Sequence[Row | None] = [None] * len(quick)
     with suppress(Exception):  # one by one below, where the message at fault is found
         rows = decode_singles([payloads[origin] for origin in quick], now_us, max_future_us)
@@ -175,7 +216,7 @@ def sort_messages(
             intake.boxes.append(box)
             intake.rows.append(row)
             intake.origins.append(origin)
-    for packet in poison:
+    for packet in poison if intake.until == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, Sent(None, packet)]
         rejection = Rejection(
@@ -198,65 +239,77 @@ def _guarded(intake: Intake, origin: int, box: str | None) -> Iterator[None]:
 
 def add_telemetry(intake: Intake, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
     """Sort one telemetry message that is a batch, or bad, or written in an unusual way."""
-    payload = intake.messages[origin].payload
-    decoded = decode_telemetry(payload, now_us, max_future_us)
-    add_decoded(intake, box, origin, decoded.samples, decoded.rejections)
+    arrival = Arrival(box, now_us, max_future_us, 0)
+    add_adapted(intake, origin, adapt_json(intake.messages[origin].payload, box, arrival))
 
 
-def add_decoded(
-    intake: Intake, box: str, origin: int, samples: Sequence[Row], rejections: Sequence[Rejection]
-) -> None:
+def add_adapted(intake: Intake, origin: int, adapted: Adapted) -> None:
     """Add what a message was decoded to."""
-    intake.boxes.extend([box] * len(samples))
-    intake.rows.extend(samples)
-    intake.origins.extend([origin] * len(samples))
-    if not rejections:
-        return
-    payload = intake.messages[origin].payload
-    # Only a sample of a batch has an index. The batch's key may be written with escapes: read it.
-    indexed = any(rejection.index is not None for rejection in rejections)
-    parts = _raw_batch.decode(payload).samples if indexed else []
-    for rejection in rejections:
-        part = payload if rejection.index is None else bytes(parts[rejection.index])
-        intake.turned.append(Turned(origin, box, rejection, part))
+    intake.boxes.extend(box for box, _ in adapted.samples)
+    intake.rows.extend(row for _, row in adapted.samples)
+    intake.origins.extend([origin] * len(adapted.samples))
+    for box, rejection, part in adapted.refusals:
+        payload = intake.messages[origin].payload if part is None else part
+        intake.turned.append(Turned(origin, box, rejection, payload))
+
+
+def add_foreign(intake: Intake, origin: int, adapter: Adapter, arrival: Arrival) -> Adapted:
+    """Sort one message in another format than Vigie's own."""
+    try:
+        adapted = adapter.decode(intake.messages[origin].payload, arrival)
+    except RejectedError as error:
+        rejection = error.rejection()
+        intake.turned.append(Turned(origin, arrival.box, rejection, intake.messages[origin].payload))
+        return Adapted()
+    if adapted.ignored:
+        INGEST_IGNORED.labels(adapter.name).inc(adapted.ignored)
+    add_adapted(intake, origin, adapted)
+    return adapted
 
 
 def _sort_other(
-    intake: Intake,
-    origin: int,
-    route: tuple[str, str] | None,
-    *,
-    is_retained: bool,
-    now_us: int,
-    max_future_us: int,
+    intake: Intake, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
 ) -> None:
-    payload = intake.messages[origin].payload
+    """Sort a message that is not plain telemetry, or is a retained one."""
+    refused: Rejection | None = None
+    box: str | None = None
     if route is None:
-        rejection = Rejection(
+        refused = Rejection(
             "topic",
             "No box publishes on this topic: vigie/v1/{box}/telemetry, event, status, config/reported",
         )
-        intake.turned.append(Turned(origin, None, rejection, payload))
-        return
-    box, kind = route
-    if kind == "status":
-        status = decode_status(payload)
-        if isinstance(status, Rejection):
-            intake.turned.append(Turned(origin, box, status, payload))
-        else:
-            intake.statuses.append((box, status, origin))
-    elif kind == "config/reported":
-        config = decode_reported_config(payload)
-        if isinstance(config, Rejection):
-            intake.turned.append(Turned(origin, box, config, payload))
-        else:
-            intake.configs.append((box, config, origin))
-    elif is_retained:
-        rejection = Rejection("retained_message", "Publish telemetry and events without the retain flag")
-        intake.turned.append(Turned(origin, box, rejection, payload))
     else:
-        event = decode_event(payload, now_us, max_future_us)
-        if isinstance(event, Rejection):
-            intake.turned.append(Turned(origin, box, event, payload))
+        box, kind = route
+        if is_retained and kind not in _RETAINED:
+            refused = Rejection("retained_message", "Publish telemetry and events without the retain flag")
+        elif kind in adapters.BY_NAME:
+            adapted = add_foreign(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
+            clock.inflated += adapted.inflated
         else:
-            intake.events.append((box, event, origin))
+            refused = _sort_own(intake, origin, box, kind, clock)
+    if refused is not None:
+        intake.turned.append(Turned(origin, box, refused, intake.messages[origin].payload))
+
+
+def _sort_own(intake: Intake, origin: int, box: str, kind: str, clock: _Clock) -> Rejection | None:
+    """Sort a message of Vigie's own that is not telemetry; why, where it is refused."""
+    payload = intake.messages[origin].payload
+    decoded: Status | Event | dict[str, Any] | Rejection
+    if kind == "status":
+        decoded = decode_status(payload)
+    elif kind == "config/reported":
+        decoded = decode_reported_config(payload)
+    elif kind == "event":
+        decoded = decode_event(payload, clock.now_us, clock.max_future_us)
+    else:
+        names = ", ".join(each.topic for each in adapters.ADAPTERS if each.topic is not None)
+        return Rejection("topic", f"Telemetry in other formats has its own topics: {names}")
+    if isinstance(decoded, Status):
+        intake.statuses.append((box, decoded, origin))
+    elif isinstance(decoded, Event):
+        intake.events.append((box, decoded, origin))
+    elif isinstance(decoded, dict):
+        intake.configs.append((box, decoded, origin))
+    else:
+        return decoded
+    return None

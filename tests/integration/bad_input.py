@@ -1,11 +1,14 @@
-"""What must be refused, as data: for both doors of ingest, for one of them, and for the rest of REST."""
+"""Telemetry that must be refused at both doors, as data, in each format. REST calls are in `bad_calls`.
 
-import base64
+Names are for people, and for the tables of docs/bad-input.md, which are made from this.
+"""
+
 import gzip
 import json
-import zlib
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import cbor2
 
 RETENTION_DAYS = 30
 
@@ -19,13 +22,25 @@ class Bad(NamedTuple):
     code: str
 
 
+class Format(NamedTuple):
+    """How a format is declared: the topic below a box's, and the headers of HTTP."""
+
+    topic: str
+    headers: dict[str, str]
+
+
+JSON: Final = Format("telemetry", {"content-type": "application/json"})
+CBOR: Final = Format("telemetry/cbor", {"content-type": "application/cbor"})
+GZIP: Final = Format("telemetry/gzip", {"content-type": "application/json", "content-encoding": "gzip"})
+
+
 def at(**ago: float) -> str:
     """A time so long ago, as RFC 3339."""
     return (datetime.now(UTC) - timedelta(**ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def documents() -> list[Bad]:
-    """Samples of which nothing can be read, whatever stands around them."""
+    """Samples in JSON of which nothing can be read, whatever stands around them."""
     begin = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": '.encode()
     plain = begin + b"1}}"
     return [
@@ -33,36 +48,32 @@ def documents() -> list[Bad]:
         Bad("Infinity", begin + b"Infinity}}", 400, "invalid_json"),
         Bad("-Infinity", begin + b"-Infinity}}", 400, "invalid_json"),
         Bad("1e400", begin + b"1e400}}", 400, "number_out_of_range"),
-        Bad("5,000 digits", begin + b"9" * 5_000 + b"}}", 400, "number_out_of_range"),
+        Bad("an integer of 5,000 digits", begin + b"9" * 5_000 + b"}}", 400, "number_out_of_range"),
         Bad("cut short", begin + b"1", 400, "invalid_json"),
         Bad("two documents", plain + plain, 400, "invalid_json"),
-        Bad("leading zero", begin + b"01}}", 400, "invalid_json"),
-        Bad("trailing comma", begin + b"1,}}", 400, "invalid_json"),
-        Bad("nested", begin + b"[" * 9 + b"]" * 9 + b"}}", 400, "nesting_too_deep"),
-        Bad("nested without end", begin + b"[" * 100_000, 400, "nesting_too_deep"),
+        Bad("a leading zero", begin + b"01}}", 400, "invalid_json"),
+        Bad("a trailing comma", begin + b"1,}}", 400, "invalid_json"),
+        Bad("nesting deeper than 8", begin + b"[" * 9 + b"]" * 9 + b"}}", 400, "nesting_too_deep"),
+        Bad("nesting without an end", begin + b"[" * 100_000, 400, "nesting_too_deep"),
         Bad("invalid UTF-8", b'{"time": "\xff", "values": {"pm1": 1}}', 400, "invalid_encoding"),
-        Bad("lone surrogate", rb'{"time": "\ud800", "values": {"pm1": 1}}', 400, "lone_surrogate"),
-        Bad("key twice", begin + b'1, "pm1": 1}}', 400, "duplicate_key"),
-        Bad("key twice, escaped", begin + rb'1, "pm\u0031": 1}}', 400, "duplicate_key"),
+        Bad("half of a surrogate pair", rb'{"time": "\ud800", "values": {"pm1": 1}}', 400, "lone_surrogate"),
+        Bad("a key twice", begin + b'1, "pm1": 1}}', 400, "duplicate_key"),
+        Bad("a key twice, once escaped", begin + rb'1, "pm\u0031": 1}}', 400, "duplicate_key"),
     ]
 
 
 def messages() -> list[Bad]:
-    """Messages that are bad as a whole: they can stand in nothing."""
+    """Messages in JSON that are bad as a whole: they can stand in nothing."""
     plain = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": 1}}}}'
+    bomb = gzip.compress(b"0" * 10_000_000)
     return [
         Bad("empty", b"", 400, "empty_body"),
-        Bad("blank", b" \n\t", 400, "empty_body"),
+        Bad("white space", b" \n\t", 400, "empty_body"),
         Bad("UTF-16", plain.encode("utf-16"), 400, "invalid_encoding"),
         Bad("UTF-16 without a mark", plain.encode("utf-16-be"), 400, "invalid_encoding"),
-        Bad("byte-order mark", b"\xef\xbb\xbf" + plain.encode(), 400, "invalid_encoding"),
-        Bad("gzip bomb", gzip.compress(b"0" * 10_000_000), 400, "invalid_encoding"),
-        Bad(
-            "CBOR",
-            b"\xa2dtime\x1b\x00\x00\x01\xa2\x0d\x5c\x1c\x00fvalues\xa1cpm1\x01",
-            400,
-            "invalid_encoding",
-        ),
+        Bad("a byte-order mark", b"\xef\xbb\xbf" + plain.encode(), 400, "invalid_encoding"),
+        Bad("gzip that was not declared, even a bomb", bomb, 415, "unsupported_encoding"),
+        Bad("CBOR that was not declared", cbor2.dumps(json.loads(plain)), 415, "unsupported_media_type"),
         Bad("a text", b'"x"', 422, "wrong_type"),
         Bad("null", b"null", 422, "wrong_type"),
         Bad("an array", b"[1]", 422, "wrong_type"),
@@ -70,59 +81,59 @@ def messages() -> list[Bad]:
 
 
 def samples() -> list[Bad]:
-    """Samples that can be read, and not be taken."""
+    """Samples in JSON that can be read, and not be taken."""
     time = f'"time": "{at(minutes=1)}"'
 
-    def value(text: str, code: str, status: int = 422) -> Bad:
-        return Bad(f"value {text[:20]}", f'{{{time}, "values": {{"pm1": {text}}}}}'.encode(), status, code)
+    def value(name: str, text: str, code: str) -> Bad:
+        return Bad(f"{name} as a value", f'{{{time}, "values": {{"pm1": {text}}}}}'.encode(), 422, code)
 
-    def when(text: str, code: str) -> Bad:
-        return Bad(f"time {text[:30]}", f'{{"time": {text}, "values": {{"pm1": 1}}}}'.encode(), 422, code)
+    def when(name: str, text: str, code: str) -> Bad:
+        return Bad(name, f'{{"time": {text}, "values": {{"pm1": 1}}}}'.encode(), 422, code)
 
-    def whole(text: str, code: str, status: int = 422) -> Bad:
-        return Bad(text[:60], text.encode(), status, code)
+    def whole(name: str, text: str, code: str) -> Bad:
+        return Bad(name, f"{{{text}}}".encode(), 422, code)
 
-    soon = (datetime.now(UTC) + timedelta(minutes=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return [
-        value("true", "wrong_type"),
-        value('"12.4"', "wrong_type"),
-        value("null", "wrong_type"),
-        value("{}", "wrong_type"),
-        value("[1]", "wrong_type"),
-        value("9007199254740993", "integer_too_large"),
-        value("-0.01", "value_out_of_bounds"),
-        value("65535", "value_out_of_bounds"),
-        when("-1", "time_out_of_range"),
-        when("1795514400", "time_out_of_range"),
-        when("1795514400000000", "time_out_of_range"),
-        when("9007199254740993", "integer_too_large"),
-        when("1795514400000.0", "wrong_type"),
-        when("true", "wrong_type"),
-        when('"9999-12-31T23:59:59Z"', "time_out_of_range"),
-        when('"1999-12-31T23:59:59Z"', "time_out_of_range"),
-        when(f'"{soon}"', "time_in_future"),
-        when(f'"{at(days=RETENTION_DAYS + 1)}"', "time_too_old"),
-        when('"2026-11-24T10:00:00"', "time_without_zone"),
-        when('"2026-11-24T24:00:00Z"', "invalid_time"),
-        when('"2026-11-24T09:59:60Z"', "invalid_time"),
-        when('"2026-11-24 10:00:00Z"', "invalid_time"),
-        when('"2026-02-30T10:00:00Z"', "invalid_time"),
-        when('"2026-11-24T10:00:00Z\\u0000"', "nul_in_text"),
-        Bad(
-            "an over-long text",
-            f'{{"time": "{"2" * 100}", "values": {{"pm1": 1}}}}'.encode(),
-            413,
-            "text_too_long",
+        value("a boolean", "true", "wrong_type"),
+        value("a text", '"12.4"', "wrong_type"),
+        value("null", "null", "wrong_type"),
+        value("an object", "{}", "wrong_type"),
+        value("an array", "[1]", "wrong_type"),
+        value("an integer past 2^53", "9007199254740993", "integer_too_large"),
+        value("less than is possible", "-0.01", "value_out_of_bounds"),
+        value("more than is possible", "65535", "value_out_of_bounds"),
+        when("a negative epoch", "-1", "time_out_of_range"),
+        when("seconds where milliseconds are due", "1795514400", "time_out_of_range"),
+        when("microseconds where milliseconds are due", "1795514400000000", "time_out_of_range"),
+        when("an integer past 2^53 as time", "9007199254740993", "integer_too_large"),
+        when("a float as time", "1795514400000.0", "wrong_type"),
+        when("a boolean as time", "true", "wrong_type"),
+        when("the year 9999", '"9999-12-31T23:59:59Z"', "time_out_of_range"),
+        when("before 2000", '"1999-12-31T23:59:59Z"', "time_out_of_range"),
+        when("more than 10 minutes in the future", f'"{at(minutes=-15)}"', "time_in_future"),
+        when("older than the retention", f'"{at(days=RETENTION_DAYS + 1)}"', "time_too_old"),
+        when("a time without a zone", '"2026-11-24T10:00:00"', "time_without_zone"),
+        when("24:00", '"2026-11-24T24:00:00Z"', "invalid_time"),
+        when("second 60", '"2026-11-24T09:59:60Z"', "invalid_time"),
+        when("a space for the T", '"2026-11-24 10:00:00Z"', "invalid_time"),
+        when("30 February", '"2026-02-30T10:00:00Z"', "invalid_time"),
+        when("NUL in a text", '"2026-11-24T10:00:00Z\\u0000"', "nul_in_text"),
+        when("a text of 100 characters", f'"{"2" * 100}"', "text_too_long")._replace(status=413),
+        whole("an unknown metric", f'{time}, "values": {{"warp": 1}}', "unknown_metric"),
+        whole(
+            "SQL for a metric", f'{time}, "values": {{"pm1\'; DROP TABLE samples; --": 1}}', "unknown_metric"
         ),
-        whole(f'{{{time}, "values": {{"warp": 1}}}}', "unknown_metric"),
-        whole(f'{{{time}, "values": {{"pm1\'; DROP TABLE samples; --": 1}}}}', "unknown_metric"),
-        whole(f'{{{time}, "values": {{}}}}', "empty_values"),
-        whole(f"{{{time}}}", "missing_field"),
-        whole('{"values": {"pm1": 1}}', "missing_field"),
-        whole(f'{{{time}, "values": {{"pm1": 1}}, "more": 1}}', "unknown_field"),
-        whole(f'{{"seq": -1, {time}, "values": {{"pm1": 1}}}}', "value_out_of_bounds"),
-        whole(f'{{"seq": 1.5, {time}, "values": {{"pm1": 1}}}}', "wrong_type"),
-        whole(f'{{"seq": 9007199254740993, {time}, "values": {{"pm1": 1}}}}', "integer_too_large"),
+        whole("no values in it", f'{time}, "values": {{}}', "empty_values"),
+        whole("no `values`", time, "missing_field"),
+        whole("no `time`", '"values": {"pm1": 1}', "missing_field"),
+        whole("an unknown field", f'{time}, "values": {{"pm1": 1}}, "more": 1', "unknown_field"),
+        whole("a negative `seq`", f'"seq": -1, {time}, "values": {{"pm1": 1}}', "value_out_of_bounds"),
+        whole("a fraction as `seq`", f'"seq": 1.5, {time}, "values": {{"pm1": 1}}', "wrong_type"),
+        whole(
+            "a `seq` past 2^53",
+            f'"seq": 9007199254740993, {time}, "values": {{"pm1": 1}}',
+            "integer_too_large",
+        ),
     ]
 
 
@@ -134,181 +145,135 @@ def batches() -> list[Bad]:
     return [
         Bad("an empty batch", b'"samples": []', 422, "empty_batch"),
         Bad("1,001 samples", f'"samples": [{many}]'.encode(), 413, "too_many_samples"),
-        Bad("samples as an object", b'"samples": {}', 422, "wrong_type"),
-        Bad("samples as null", b'"samples": null', 422, "wrong_type"),
-        Bad("an unknown field", b'"samples": [], "more": 1', 422, "unknown_field"),
+        Bad("`samples` as an object", b'"samples": {}', 422, "wrong_type"),
+        Bad("`samples` as null", b'"samples": null', 422, "wrong_type"),
+        Bad("an unknown field beside `samples`", b'"samples": [], "more": 1', 422, "unknown_field"),
     ]
 
 
-class Call(NamedTuple):
-    """A REST call that must be refused; `{site}` and `{box}` stand for the caller's own."""
+def cbor_documents() -> list[Bad]:
+    """Messages in CBOR of which nothing can be read, at either door."""
 
-    method: str
-    path: str
-    status: int
-    code: str | None
-    body: Any = None
+    def value(number: Any) -> bytes:  # noqa: ANN401 (numbers, good and bad)
+        return cbor2.dumps({"time": at(minutes=1), "values": {"pm1": number}})
 
-
-_SITE: dict[str, Any] = {
-    "name": "Rue",
-    "kind": "street",
-    "timezone": "Europe/Paris",
-    "location": {"type": "Point", "coordinates": [1.4, 43.6]},
-}
-
-
-def _site(status: int, code: str | None, **change: object) -> Call:
-    return Call("POST", "/v1/sites", status, code, {**_SITE, **change})
-
-
-def _place(*coordinates: object, code: str | None = "location_out_of_range") -> Call:
-    return _site(422, code, location={"type": "Point", "coordinates": list(coordinates)})
-
-
-def _box(identifier: object, code: str = "invalid_box_id") -> Call:
-    return Call("POST", "/v1/boxes", 422, code, {"id": identifier, "site_id": "{site}"})
-
-
-def _read(query: str, code: str) -> Call:
-    return Call("GET", f"/v1/boxes/{{box}}/readings?metric=pm1&{query}", 422, code)
-
-
-def forged(kind: str, *key: object) -> str:
-    """A cursor with a right checksum: anybody can compute that."""
-    body = json.dumps([kind, *key]).encode()
-    return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
-
-
-_LISTS = {
-    "/v1/organisations?": "organisations",
-    "/v1/api-keys?": "api_keys",
-    "/v1/sites?": "sites",
-    "/v1/boxes?": "boxes",
-    "/v1/rules?": "rules",
-    "/v1/alerts?": "alerts",
-    "/v1/events?": "events",
-    "/v1/webhooks?": "webhooks",
-    "/v1/quarantine?": "quarantine",
-    "/v1/sites/{site}/latest?": "site_latest",
-    "/v1/boxes/{box}/events?": "events",
-    "/v1/boxes/{box}/readings?metric=pm1&": "readings",
-    "/v1/boxes/{box}/readings?metric=pm1&bucket=1h&": "buckets",
-}
-_FORGED_KEYS: tuple[Any, ...] = ("a\0b", "\ud800", 10**30, [1], None, {}, 1.5e308, "x" * 200)
-
-
-def lists() -> list[Call]:
-    """Cursors and limits that no list gave or takes."""
+    plain = value(1)
     return [
-        *(
-            Call("GET", f"{path}cursor={cursor}", 422, "invalid_cursor")
-            for path, kind in _LISTS.items()
-            for cursor in ("AAAA", "%00", "%C3%A9", *(forged(kind, key) for key in _FORGED_KEYS))
-        ),
-        *(
-            Call("GET", f"{path}limit={limit}", 422, None)
-            for path in _LISTS
-            for limit in ("-1", "0", "10001", "9" * 30, "1.5", "x", "", "%00")
-        ),
+        Bad("NaN", value(float("nan")), 400, "invalid_cbor"),
+        Bad("Infinity", value(float("inf")), 400, "invalid_cbor"),
+        Bad("-Infinity", value(float("-inf")), 400, "invalid_cbor"),
+        Bad("an integer of 5,000 digits", value(10**5_000), 400, "number_out_of_range"),
+        Bad("empty", b"", 400, "empty_body"),
+        Bad("cut short", plain[:-1], 400, "invalid_cbor"),
+        Bad("two documents", plain + plain, 400, "invalid_cbor"),
+        Bad("nesting deeper than 8", b"\x81" * 9 + b"\x01", 400, "nesting_too_deep"),
+        Bad("nesting without an end", b"\x9f" * 100_000, 400, "nesting_too_deep"),
+        Bad("tags without an end", b"\xc6" * 100_000, 400, "nesting_too_deep"),
+        Bad("an array without an end", b"\x9f" + b"\x01" * 1_000, 400, "invalid_cbor"),
+        Bad("an array that claims 2^63 items", b"\x9b\x7f" + b"\xff" * 7, 400, "invalid_cbor"),
+        Bad("a text that claims 4 GiB", b"\xa1\x7a\xff\xff\xff\xffx", 400, "invalid_cbor"),
+        Bad("invalid UTF-8", b"\xa1dtime\x61\xff", 400, "invalid_encoding"),
+        Bad("half of a surrogate pair", b"\xa1dtime\x63\xed\xa0\x80", 400, "invalid_encoding"),
+        Bad("a key twice", b"\xa2dtime\x01dtime\x01", 400, "duplicate_key"),
+        Bad("a number as a key", cbor2.dumps({1: 2}), 400, "invalid_cbor"),
+        Bad("bytes as a key", cbor2.dumps({b"time": 2}), 400, "invalid_cbor"),
+        Bad("a million items", b"\x9a\x00\x0f\x42\x40" + b"\x01" * 10**6, 413, "too_many_samples"),
+        Bad("a text", cbor2.dumps("x"), 422, "wrong_type"),
+        Bad("null", b"\xf6", 422, "wrong_type"),
+        Bad("an array", b"\x81\x01", 422, "wrong_type"),
+        Bad("gzip that was not declared", gzip.compress(plain), 415, "unsupported_encoding"),
     ]
 
 
-def calls() -> list[Call]:
-    """Names, ids, places, times, ranges."""
+def cbor_samples() -> list[Bad]:
+    """Samples in CBOR that can be read, and not be taken: those of JSON, and what JSON cannot say."""
+
+    def value(name: str, found: Any) -> Bad:  # noqa: ANN401 (values of many types)
+        payload = cbor2.dumps({"time": at(minutes=1), "values": {"pm1": found}})
+        return Bad(f"{name} as a value", payload, 422, "wrong_type")
+
+    def when(name: str, found: Any, code: str) -> Bad:  # noqa: ANN401 (as above)
+        return Bad(name, cbor2.dumps({"time": found, "values": {"pm1": 1}}), 422, code)
+
     return [
-        _site(422, "name_not_normalised", name="Cafe\N{COMBINING ACUTE ACCENT}"),
-        _site(422, "nul_in_text", name="a\0"),
-        _site(422, "invalid_text", name="a\N{RIGHT-TO-LEFT OVERRIDE}b"),
-        _site(422, "invalid_text", name="a\nb"),
-        _site(422, "invalid_text", name="  "),
-        _site(413, "text_too_long", name="a" * 201),
-        _site(422, "wrong_type", name=True),
-        _site(422, "unknown_field", more=1),
-        _site(422, "unknown_timezone", timezone="Mars/Olympus"),
-        _site(422, "unknown_timezone", timezone="../../etc/passwd"),
-        _site(422, "invalid_kind", kind="Street'"),
-        _site(422, None, retention_days=0),
-        _site(422, None, retention_days=2**60),
-        _site(422, "wrong_type", retention_days=True),
-        _site(422, "wrong_type", organisation_id="x"),
-        _site(422, "foreign_organisation", organisation_id="0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"),
-        _place(180.01, 0),
-        _place(0, -90.01),
-        _place("1", 2, code="wrong_type"),
-        _place(1, 2, 3, code=None),
-        *(_box(name) for name in ("", "a+b", "a#", "a/b", "$SYS", "a\0", "a\u202e", "é", "a" * 65, "a b")),
-        _box(1, code="wrong_type"),
-        *(
-            Call("GET", f"/v1/boxes/{name}", 404, "not_found")
-            for name in ("%00", "a%2Fb", "..%2F..", "%23", "+", "'%20OR%201=1--", "%E2%80%AE", "a" * 3_000)
-        ),
-        *(
-            Call("GET", f"/v1/{room}/{name}", 404, "not_found")
-            for room in ("sites", "rules", "alerts", "webhooks", "deliveries", "organisations", "quarantine")
-            for name in ("%00", "x", "1'%20OR%20'1'='1", "a%2Fb", "%FF", "9" * 3_000)
-        ),
-        _read("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "range_reversed"),
-        _read("from=2016-01-01T00:00:00Z&to=2026-01-01T00:00:00Z&bucket=1s", "range_too_large"),
-        _read("from=2026-01-01T00:00:00", "time_without_zone"),
-        _read("from=2026-01-01T24:00:00Z", "invalid_time"),
-        _read("from=2026-01-01T23:59:60Z", "invalid_time"),
-        _read("from=-1", "time_out_of_range"),
-        _read("from=1795514400", "time_out_of_range"),
-        _read("from=%00", "invalid_time"),
-        _read("bucket=0s", "invalid_bucket"),
-        _read("bucket=1y", "invalid_bucket"),
-        _read("bucket=999999w", "invalid_bucket"),
-        Call("GET", "/v1/boxes/{box}/readings?metric=pm1'--", 422, "unknown_metric"),
-        Call("GET", "/v1/boxes/{box}/readings", 422, "missing_field"),
-        Call("GET", "/v1/boxes?q=%00", 422, "nul_in_text"),
-        Call("GET", "/v1/quarantine?box=%00", 422, "nul_in_text"),
-        Call("GET", "/v1/sites/", 404, "not_found"),
-        Call("PUT", "/v1/sites", 405, "method_not_allowed"),
-        Call("PATCH", "/v1/sites/{site}", 422, "wrong_type", {"name": None}),
-        Call("PATCH", "/v1/boxes/{box}", 422, None, {"interval_s": 0}),
-        Call("PUT", "/v1/boxes/{box}/config", 422, "nul_in_text", {"config": {"a": ["b\0"]}}),
-        Call("PUT", "/v1/boxes/{box}/config", 422, "nul_in_text", {"config": {"a\0": 1}}),
-        Call("POST", "/v1/api-keys", 422, "unknown_scope", {"name": "x", "scopes": ["root"]}),
+        *(case._replace(payload=cbor2.dumps(json.loads(case.payload))) for case in samples()),
+        value("bytes", b"\x01"),
+        value("undefined", cbor2.undefined),
+        value("a simple value", cbor2.CBORSimpleValue(99)),
+        value("an unknown tag", cbor2.CBORTag(4_711, 1)),
+        value("a decimal fraction (tag 4)", cbor2.CBORTag(4, [-1, 124])),
+        value("a regular expression (tag 35)", cbor2.CBORTag(35, "(a+)+$")),
+        value("a reference to itself (tags 28, 29)", cbor2.CBORTag(28, [cbor2.CBORTag(29, 0)])),
+        when("bytes as time", b"2026-11-24T10:00:00Z", "wrong_type"),
+        when("milliseconds with tag 1", cbor2.CBORTag(1, 1_795_514_400_000), "wrong_type"),
+        when("1970 with tag 1", cbor2.CBORTag(1, 0), "time_out_of_range"),
+        when("2100 with tag 1", cbor2.CBORTag(1, 4_102_444_800), "time_in_future"),
     ]
 
 
-WEBHOOK_URLS = (
-    "http://example.com/",
-    "ftp://example.com/",
-    "javascript:alert(1)",
-    "https://user:pw@example.com/",
-    "https://example.com@127.0.0.1/",
-    "https://127.0.0.1/",
-    "https://127.1/",
-    "https://2130706433/",
-    "https://0x7f.0.0.1/",
-    "https://0177.0.0.1/",
-    "https://127.0.0.1./",
-    "https://[::1]/",
-    "https://[::ffff:127.0.0.1]/",
-    "https://[::ffff:7f00:1]/",
-    "https://[64:ff9b::7f00:1]/",
-    "https://[2002:7f00:1::]/",
-    "https://[fe80::1%25lo]/",
-    "https://169.254.169.254/latest/meta-data/",
-    "https://[fd00:ec2::254]/",
-    "https://10.0.0.1/",
-    "https://192.168.1.1/",
-    "https://0.0.0.0/",
-    "https://224.0.0.1/",
-    "https://localhost/",
-    "https://localhost./",
-    "https://printer.local/",
-    "https://metadata.google.internal/",
-    "https://example.com:22/",
-    "https://example.com:0/",
-    "https://example.com:99999/",
-    "https://example.com\\@127.0.0.1/",
-    "https://example.com/#x",
-    "https://exa mple.com/",
-    "https://\u2460\u2461\u2466.0.0.1/",
-    "https://",
-    "",
-    "https://example.com/" + "a" * 3_000,
-)
+def cbor_batches() -> list[Bad]:
+    """What is bad in `samples`, as `batches` has it."""
+    return [case._replace(payload=cbor2.dumps(json.loads(b"{" + case.payload + b"}"))) for case in batches()]
+
+
+def gzip_messages() -> list[Bad]:
+    """Messages declared to be gzip, bad as a whole."""
+    plain = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": 1}}}}'.encode()
+    packed = gzip.compress(plain)
+    return [
+        Bad("a bomb: 10 MB of zeros", gzip.compress(b"0" * 10_000_000), 413, "body_too_large"),
+        Bad("cut short", packed[:-1], 400, "invalid_gzip"),
+        Bad("a wrong checksum", packed[:-8] + bytes(4) + packed[-4:], 400, "invalid_gzip"),
+        Bad("two members", packed + packed, 400, "invalid_gzip"),
+        Bad("something behind it", packed + b"x", 400, "invalid_gzip"),
+        Bad("nothing in it", gzip.compress(b""), 400, "empty_body"),
+        Bad("gzip in gzip", gzip.compress(packed), 415, "unsupported_encoding"),
+        Bad("CBOR in it, not declared", gzip.compress(cbor2.dumps({})), 415, "unsupported_media_type"),
+        *(
+            Bad(f"{case.name}, compressed", gzip.compress(case.payload), case.status, case.code)
+            for case in documents()[:1] + messages()[2:5]
+        ),
+    ]
+
+
+BOXES: Final[list[tuple[str, object, int, str]]] = [
+    *(
+        (f"box {name}", box, 422, "invalid_box_id")
+        for name, box in (
+            ("with +", "a+b"),
+            ("with #", "a#"),
+            ("with /", "a/b"),
+            ("with $", "$SYS"),
+            ("with NUL", "a\0"),
+            ("with a control character", "a\x01"),
+            ("with a bidirectional character", "a\u202e"),
+            ("of 65 characters", "a" * 65),
+            ("empty", ""),
+        )
+    ),
+    ("a number as box", 1, 422, "wrong_type"),
+    ("no such box", "nobody", 404, "unknown_box"),
+]
+"""What cannot be `box` in a body: its name, itself, status and code."""
+
+TOPICS: Final[dict[str, str]] = {
+    "a box's level with $": "vigie/v1/$a/telemetry",
+    "a box's level with a bidirectional character": "vigie/v1/a\u202e/telemetry",
+    "a box's level of 65 characters": f"vigie/v1/{'a' * 65}/telemetry",
+    "a format that there is not": "vigie/v1/bad-input/telemetry/xml",
+}
+"""Topics that the broker takes from a gateway, and that are quarantined as `topic`."""
+
+BROKER: Final[list[tuple[str, str]]] = [
+    ("a box publishes on another box's topic, or on one that is not for boxes", "dropped by the broker"),
+    (
+        "a box subscribes to `#`, `$SYS/#`, another box's topics or a shared subscription",
+        "refused, or silent",
+    ),
+    ("a wildcard in a published topic", "the broker closes the connection"),
+    ("a packet of more than 1 MiB", "the broker closes the connection"),
+    ("retained telemetry or a retained event", "quarantined: `retained_message`"),
+    *((f"{name}, from a gateway", "quarantined: `topic`") for name in TOPICS),
+    ("telemetry of a box that is not registered, from a gateway", "quarantined: `unknown_box`"),
+]
+"""What the broker, or the intake behind it, does with what is not payload."""

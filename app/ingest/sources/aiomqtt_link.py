@@ -8,6 +8,7 @@ opening the socket does not), which is what makes it safe. It decides nothing ab
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 
 import aiomqtt
@@ -133,6 +134,7 @@ class Link:
         descriptor = self._descriptor()
         if descriptor is not None:
             self._loop.add_reader(descriptor, self._read)
+            self._read_deciphered()
 
     def _register_write(self, _client: PahoClient, _userdata: object, _socket: object) -> None:
         descriptor = self._descriptor()
@@ -151,6 +153,13 @@ class Link:
             code = self.paho.loop_read()
             if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._handled == before or self._inbox.paused:
                 return
+        self._read_deciphered()
+
+    def _read_deciphered(self) -> None:
+        """Come back for what TLS has deciphered already: of that the socket tells nothing."""
+        socket = self.paho.socket()
+        if isinstance(socket, ssl.SSLSocket) and socket.pending() and not self.ended.done():
+            self._loop.call_soon(self._read)
 
     def _handle(self) -> MQTTErrorCode:
         """Let paho handle a packet; when it cannot, end the connection or skip the packet."""

@@ -85,6 +85,7 @@ class AiomqttSource(MqttSource):
             keepalive=options.keepalive_s,
             properties=properties,
             timeout=options.connect_timeout_s,
+            tls_context=options.tls,
         )
         client._client.connect_timeout = options.connect_timeout_s  # noqa: SLF001 - aiomqtt does not pass it on
         return client

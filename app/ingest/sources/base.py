@@ -52,6 +52,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.topics)
 
+    def since(self, begin: int) -> "Batch":
+        """The messages from one on, and what is to come with the last of them."""
+        if not begin:
+            return self
+        return Batch(
+            topics=self.topics[begin:],
+            payloads=self.payloads[begin:],
+            retained=[index - begin for index in self.retained if index >= begin],
+            poison=self.poison,
+            received_at=self.received_at,
+            token=self.token,
+        )
+
 
 @dataclass(slots=True)
 class Counters:

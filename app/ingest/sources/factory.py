@@ -2,6 +2,7 @@
 
 from aiomqtt.client import ProtocolVersion
 
+from app.core.broker import tls_context
 from app.core.settings import Settings
 from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.base import Source
@@ -27,6 +28,7 @@ def options_from(settings: Settings) -> MqttOptions:
         batch_bytes=ingest.batch_bytes,
         batch_delay_s=ingest.batch_delay_ms / 1000,
         pending_limit_bytes=ingest.buffer_bytes,
+        tls=tls_context(broker),
     )
 
 

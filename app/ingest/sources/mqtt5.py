@@ -68,7 +68,13 @@ class Mqtt5Source(MqttSource):
         self._connection = connection
         try:
             async with asyncio.timeout(options.connect_timeout_s):
-                await loop.create_connection(lambda: connection, options.host, options.port)
+                await loop.create_connection(
+                    lambda: connection,
+                    options.host,
+                    options.port,
+                    ssl=options.tls,
+                    server_hostname=None if options.tls is None else options.host,
+                )
             await self._wait_in_time(connection.ready, connection.ended)
             if not connection.ended.done():
                 self._is_up()

@@ -3,13 +3,17 @@
 Owns defaults and nothing else. Reads no settings: the factory does.
 """
 
+import ssl
 from dataclasses import dataclass
+
+from app.ingest.adapters.registry import SUBSCRIPTIONS
 
 TOPICS = (
     "vigie/v1/+/telemetry",
     "vigie/v1/+/event",
     "vigie/v1/+/status",
     "vigie/v1/+/config/reported",
+    *SUBSCRIPTIONS,
 )
 
 
@@ -35,6 +39,7 @@ class MqttOptions:
         batch_bytes: Bytes on the wire at which a batch is full.
         batch_delay_s: Age in seconds at which a batch is handed out although it is not full.
         pending_limit_bytes: Unacknowledged bytes above which reading pauses.
+        tls: What TLS needs; None where none is spoken.
         poison_sightings: How often an unreadable packet must come until it is skipped.
     """
 
@@ -56,3 +61,4 @@ class MqttOptions:
     batch_delay_s: float = 0.02
     pending_limit_bytes: int = 64 * 1024 * 1024
     poison_sightings: int = 3
+    tls: ssl.SSLContext | None = None

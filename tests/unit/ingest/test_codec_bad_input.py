@@ -50,8 +50,6 @@ DOCUMENTS: list[tuple[str, bytes, str]] = [
     ("UTF-16", '{"time": 1795514400000, "values": {"pm1": 1}}'.encode("utf-16"), "invalid_encoding"),
     ("UTF-16LE", '{"time": 1795514400000, "values": {"pm1": 1}}'.encode("utf-16-le"), "invalid_encoding"),
     ("byte-order mark", b'\xef\xbb\xbf{"time": 1795514400000, "values": {"pm1": 1}}', "invalid_encoding"),
-    ("CBOR", b"\xa2dtime\x1b\x00\x00\x01\xa2\x0d\x5c\x1c\x00fvalues\xa1cpm1\x01", "invalid_encoding"),
-    ("gzip", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "invalid_encoding"),
     ("lone surrogate in the time", rb'{"time": "\ud800", "values": {"pm1": 1}}', "lone_surrogate"),
     ("lone surrogate in a key", rb'{"time": 1795514400000, "values": {"\udc00": 1}}', "lone_surrogate"),
     ("value twice", b'{"time": 1795514400000, "values": {"pm1": 1, "pm1": 1}}', "duplicate_key"),
@@ -63,6 +61,18 @@ DOCUMENTS: list[tuple[str, bytes, str]] = [
     ("values twice", b'{"time": 1795514400000, "values": {"pm1": 1}, "values": {"pm1": 1}}', "duplicate_key"),
     ("time twice", b'{"time": 1795514400000, "time": 1795514400000, "values": {"pm1": 1}}', "duplicate_key"),
     ("seq twice", b'{"seq": 1, "seq": 1, "time": 1795514400000, "values": {"pm1": 1}}', "duplicate_key"),
+]
+
+# Another format, which was not declared.
+UNDECLARED: list[tuple[str, bytes, str]] = [
+    (
+        "CBOR",
+        b"\xa2dtime\x1b\x00\x00\x01\xa2\x0d\x5c\x1c\x00fvalues\xa1cpm1\x01",
+        "unsupported_media_type",
+    ),
+    ("CBOR that describes itself", b"\xd9\xd9\xf7\xa0", "unsupported_media_type"),
+    ("CBOR of indefinite length", b"\xbf\xff", "unsupported_media_type"),
+    ("gzip", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "unsupported_encoding"),
 ]
 
 # Of one sample: its neighbours are taken.
@@ -163,6 +173,17 @@ def test_http_refuses_such_a_document_with_the_same_code(payload: bytes, code: s
     body = payload if whole else b'{"box": "box-0001", "samples": [' + payload + b"]}"
     with pytest.raises(RejectedError) as refused:
         decode_http_telemetry(body, NOW)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"), [case[1:] for case in UNDECLARED], ids=[case[0] for case in UNDECLARED]
+)
+def test_another_format_has_to_be_declared(payload: bytes, code: str) -> None:
+    samples, (rejection,) = decode_telemetry(payload, NOW)
+    assert (samples, rejection.code, status_of(code)) == ([], code, 415)
+    with pytest.raises(RejectedError) as refused:
+        decode_http_telemetry(payload, NOW)
     assert refused.value.code == code
 
 

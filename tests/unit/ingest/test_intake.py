@@ -1,6 +1,9 @@
+import gzip
 import json
+from collections import Counter
 from typing import Any
 
+import cbor2
 import pytest
 
 from app.core.reasons import REASONS
@@ -51,7 +54,9 @@ def test_other_topics_and_retained_measurements_are_refused() -> None:
         ("vigie/v1/a/status", {"state": "online"}),
         ("vigie/v1/a/config", {}),
         ("vigie/v1/a/b/telemetry", GOOD),
-        retained=(0, 1, 2),
+        ("vigie/v1/a/telemetry/gzip", GOOD),
+        ("vigie/v1/a/telemetry/xml", b"<a/>"),
+        retained=(0, 1, 2, 5),
     )
     assert len(intake.statuses) == 1
     assert codes(intake) == [
@@ -59,7 +64,65 @@ def test_other_topics_and_retained_measurements_are_refused() -> None:
         (1, "a", "retained_message"),
         (3, None, "topic"),
         (4, None, "topic"),
+        (5, "a", "retained_message"),
+        (6, "a", "topic"),
     ]
+
+
+def test_messages_in_other_formats_go_through_their_adapter() -> None:
+    batch = {"samples": [GOOD, {**GOOD, "values": {"pm2_5": -1}}]}
+    bad = [{"n": "warp", "v": 1}]
+    intake = sort(
+        ("vigie/v1/a/telemetry/gzip", gzip.compress(json.dumps(batch).encode())),
+        ("vigie/v1/b/telemetry/cbor", cbor2.dumps(GOOD)),
+        ("vigie/v1/c/telemetry/senml", [{"n": "pm2_5", "t": NOW / 1e6, "v": 1}]),
+        ("vigie/v1/d/telemetry/senml", bad),
+        ("vigie/v1/e/telemetry/cbor", b"\xa1"),
+        ("application/1/device/0f/event/up", {"time": GOOD["time"], "object": {"pm2_5": 1}, "fCnt": 3}),
+        ("vigie/v1/f/telemetry", GOOD),
+    )
+    # Plain telemetry first: it is decoded apart.
+    assert sorted(zip(intake.boxes, intake.origins, strict=True)) == [
+        *(("0f", 5), ("a", 0), ("b", 1), ("c", 2), ("f", 6)),
+    ]
+    assert len({row[2] for row in intake.rows}) == 1
+    assert codes(intake) == [
+        (0, "a", "value_out_of_bounds"),
+        (3, "d", "unknown_metric"),
+        (4, "e", "invalid_cbor"),
+    ]
+    assert json.loads(intake.turned[0].part) == batch["samples"][1]
+    assert intake.turned[2].part == b"\xa1"
+
+
+def test_what_was_refused_of_another_format_can_be_sent_again_on_its_topic() -> None:
+    sample = {"time": NOW // 1000, "values": {"warp": 1}}
+    topics = [f"vigie/v1/a/telemetry/{name}" for name in ("cbor", "gzip", "senml")]
+    payloads = [
+        cbor2.dumps({"samples": [GOOD, sample]}),
+        gzip.compress(json.dumps({"samples": [GOOD, sample]}).encode()),
+        [{"n": "pm1", "v": 1}, {"n": "warp", "v": 1}],
+    ]
+    refused = sort(*zip(topics, payloads, strict=True)).turned
+    again = sort(*((topics[each.origin], each.part.replace(b"warp", b"pm10")) for each in refused))
+    assert (again.boxes, again.turned) == (["a"] * 3, [])
+    assert {row[0] for row in again.rows} == {NOW}
+
+
+def test_a_batch_is_cut_where_it_holds_too_much_once_inflated() -> None:
+    body = json.dumps({"samples": [{"time": NOW // 1000, "values": {"pm2_5": 1.0}}]})
+    full = gzip.compress((body + " " * 900_000).encode())
+    plain = ("vigie/v1/b/telemetry", GOOD)
+    messages = [plain, *([("vigie/v1/a/telemetry/gzip", full)] * 25), plain]
+    found = []
+    while messages:
+        intake = sort(*messages, poison=(b"\x31",))
+        assert intake.until <= 11
+        found += intake.boxes
+        messages = messages[intake.until :]
+        # What comes with the last of the messages does not come before.
+        assert [turned.rejection.code for turned in intake.turned] == ["malformed_packet"][len(messages) :]
+    assert Counter(found) == {"a": 25, "b": 2}
 
 
 def test_of_a_batch_only_the_bad_sample_is_kept() -> None:

@@ -1,0 +1,77 @@
+"""The units of SenML's registries (RFC 8428, RFC 8798) that measure what a metric of the catalogue does.
+
+Owns the conversions, as data. A unit that is not here does not fit the metric: nothing is guessed.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from app.core.reasons import RejectedError, shown
+from app.sites.catalogue import BY_NAME, CATALOGUE, Metric
+
+_DECIMALS: Final = 9
+
+
+class Conversion(NamedTuple):
+    """`value * times / over + plus`: dividing by 100 keeps decimals that multiplying by 0.01 does not."""
+
+    times: float = 1
+    over: float = 1
+    plus: float = 0
+
+
+_SAME: Final = Conversion()
+
+CONVERSIONS: Final[Mapping[str, Mapping[str, Conversion]]] = MappingProxyType(
+    {
+        "°C": {"Cel": _SAME, "K": Conversion(plus=-273.15)},
+        "%RH": {"%RH": _SAME},
+        "hPa": {"hPa": _SAME, "Pa": Conversion(over=100)},
+        "lx": {"lx": _SAME},
+        "dB": {"dB": _SAME, "Bspl": Conversion(times=10)},
+        "dBm": {"dBm": _SAME, "dBW": Conversion(plus=30)},
+        "%": {"%EL": _SAME, "%": _SAME, "/100": _SAME, "/": Conversion(times=100)},
+        "ppm": {"ppm": _SAME, "/": Conversion(times=1e6)},
+        "ppb": {"ppm": Conversion(times=1e3), "/": Conversion(times=1e9)},
+        "µg/m³": {"ug/m3": _SAME, "kg/m3": Conversion(times=1e9)},
+        "mg/m³": {"ug/m3": Conversion(over=1e3), "kg/m3": Conversion(times=1e6)},
+        "ou/m³": {},
+    }
+)
+"""The catalogue's unit → SenML's unit → how its values become the catalogue's."""
+
+
+def _only() -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for metric in CATALOGUE:
+        for unit in CONVERSIONS[metric.unit]:
+            found.setdefault(unit, []).append(metric.name)
+    return {unit: names[0] for unit, names in found.items() if len(names) == 1}
+
+
+BY_UNIT: Final[Mapping[str, str]] = MappingProxyType(_only())
+"""The metric of a unit that only one metric is measured in."""
+
+
+def conversion(metric: str, unit: str | None) -> Conversion:
+    """How values in a unit of SenML become those of a metric; without a unit they are.
+
+    Raises:
+        RejectedError: `wrong_unit`.
+    """
+    if unit is None:
+        return _SAME
+    due: Metric = BY_NAME[metric]
+    units = CONVERSIONS[due.unit]
+    if unit not in units:
+        names = ", ".join(units) or "no unit of SenML is"
+        raise RejectedError("wrong_unit", f"{shown(unit)} does not measure {metric}: {names}")
+    return units[unit]
+
+
+def converted(value: float, by: Conversion) -> float:
+    """A value in the catalogue's unit. An integer that needs no conversion stays one."""
+    if by == _SAME:
+        return value
+    return round(float(value) * by.times / by.over + by.plus, _DECIMALS)

@@ -1,0 +1,152 @@
+"""What the HTTP doors of ingest share: the commit, tried again where that helps, and the answer."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.core.database import TRANSIENT, is_transient
+from app.core.errors import UnavailableError, VigieError
+from app.core.inflate import gunzip
+from app.core.observability import INGEST_RETRIES, get_logger
+from app.core.problems import problem
+from app.core.reasons import RejectedError, Rejection, status_of
+from app.core.settings import Settings
+from app.core.strict_body import content_encoding, read_body
+from app.ingest.codec import encode_sample
+from app.ingest.intake import Intake, Sent, Turned
+from app.ingest.pipeline import Pipeline
+from app.ingest.receipt import Receipt
+from app.webhooks.outbox import wake
+
+_log = get_logger(__name__)
+_TRIES: Final = 3
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+
+
+class Reason(BaseModel):
+    """Why one sample was refused."""
+
+    index: int | None = Field(description="Its place in `samples`; null where it cannot be told")
+    seq: int | None
+    code: str = Field(examples=["value_out_of_bounds"])
+    detail: str
+
+
+class TelemetryOutcome(BaseModel):
+    """What became of the samples, after the commit. The four counts add up to what was sent."""
+
+    stored: int = Field(description="New samples")
+    duplicate: int = Field(description="Exact repeats of stored samples")
+    conflict: int = Field(description="Stored box and time, other values: the first are kept")
+    rejected: int = Field(description="Refused, and kept in quarantine")
+    reasons: list[Reason]
+
+
+def _answer(receipt: Receipt) -> JSONResponse:
+    """200 when something was taken; the reason's own status when nothing was."""
+    refusals = [entry.rejection for entry in receipt.turned]
+    outcome: dict[str, Any] = {
+        "stored": receipt.stored,
+        "duplicate": receipt.duplicate,
+        "conflict": receipt.conflict,
+        "rejected": len(refusals),
+        "reasons": [
+            {"index": each.index, "seq": each.seq, "code": each.code, "detail": each.detail}
+            for each in refusals
+        ],
+    }
+    if refusals and not receipt.stored + receipt.duplicate + receipt.conflict:
+        first = refusals[0]
+        return problem(status_of(first.code), first.code, first.detail, outcome)
+    return JSONResponse(outcome)
+
+
+async def read(request: Request, intake: Intake) -> bytes:
+    """Read a body into an intake, and take a declared gzip off it.
+
+    Raises:
+        UnreadableBodyError: as `read_body` does.
+        RejectedError: as `gunzip` does.
+    """
+    body = await read_body(request, encodings=_GZIP)
+    intake.messages = [Sent(None, body)]
+    if content_encoding(request) in _GZIP:
+        settings: Settings = request.app.state.settings
+        body = gunzip(body, settings.api.max_body_bytes)
+        intake.messages = [Sent(None, body)]
+    return body
+
+
+def keep_readable(intake: Intake) -> None:
+    """Have a single sample in another format kept in Vigie's JSON, should it be refused later.
+
+    By HTTP no topic tells the format, and who looks at it or sends it again has to know it.
+    """
+    if len(intake.rows) == 1:
+        sample = encode_sample(intake.rows[0])
+        intake.messages = [Sent(None, b'{"box": "%b", "samples": [%b]}' % (intake.boxes[0].encode(), sample))]
+
+
+async def take(
+    request: Request, intake: Intake, sorting: Awaitable[None], now: datetime, *, box: str | None = None
+) -> JSONResponse:
+    """Sort what came, store it with what was refused of it, and answer.
+
+    Args:
+        request: The request.
+        intake: What `sorting` fills.
+        sorting: Reads and decodes the body. RejectedError and VigieError say that all of it is refused.
+        now: The time of arrival.
+        box: Whose it is, where the door knows.
+
+    Raises:
+        VigieError: the one of `sorting`; UnavailableError where nothing could be stored.
+    """
+    refused: VigieError | None = None
+    rejection: Rejection | None = None
+    try:
+        await sorting
+    except RejectedError as error:
+        rejection = error.rejection()
+    except VigieError as error:
+        refused, rejection = error, Rejection(error.code, error.detail)
+    if rejection is not None:
+        intake.turned.append(Turned(0, box, rejection, intake.messages[0].payload))
+    receipt = await _commit(request, intake, now)
+    if refused is not None:
+        raise refused
+    return _answer(receipt)
+
+
+async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
+    """Store what came in.
+
+    Raises:
+        UnavailableError: the database cannot take it now, and nothing was stored.
+    """
+    pipeline: Pipeline = request.app.state.pipeline
+    pool: asyncpg.Pool = request.app.state.ingest_pool
+    for left in reversed(range(_TRIES)):
+        try:
+            async with pool.acquire(timeout=10) as connection:
+                receipt = await pipeline.commit(connection, intake, now=now)
+                receipt.count()
+                if receipt.transitions:
+                    # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.
+                    with suppress(*TRANSIENT):
+                        await wake(connection)
+                return receipt
+        except TRANSIENT as error:
+            if not is_transient(error):
+                raise
+            INGEST_RETRIES.labels(type(error).__name__).inc()
+            _log.warning("telemetry_tried_again", error=repr(error), left=left)
+            await asyncio.sleep(0.05)
+    raise UnavailableError("The database cannot take samples now. Nothing was stored: send the same again.")

@@ -1,0 +1,153 @@
+"""`POST /v1/adapters/{format}`: where devices whose firmware cannot be changed push what they measure.
+
+Such a firmware can be told a host, a path, a user and a password: so the box signs in with its own MQTT
+credentials (HTTP Basic). An API key serves gateways, which forward pushes of several boxes.
+"""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.openapi.models import HTTPBase as HTTPBaseModel
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasicCredentials
+from fastapi.security.base import SecurityBase
+from sqlalchemy import select
+
+from app.core.auth import bearer, current_principal, requires
+from app.core.database import Database
+from app.core.errors import UnauthorisedError
+from app.core.passwords import mosquitto_hash, mosquitto_verify
+from app.core.problems import documented
+from app.core.settings import Settings
+from app.core.strict_body import check_media_type
+from app.ingest.adapters.base import Adapter, Arrival
+from app.ingest.adapters.registry import ADAPTERS
+from app.ingest.codec_exact import is_box_id
+from app.ingest.http_door import TelemetryOutcome, keep_readable, read, take
+from app.ingest.intake import Intake, Sent, add_foreign
+from app.sites.models import Box
+
+router = APIRouter(prefix="/v1/adapters")
+
+_may_write: Final = requires("telemetry:write")
+_CREDENTIALS_LIMIT: Final = 1_024
+_WRONG: Final = "Sign in as the box (user: its id, password: its MQTT password), or with an API key."
+# Whether a box exists must not show in how long the answer takes.
+_NOBODY: Final = mosquitto_hash("nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who pushes: a box itself, or whoever holds a key.
+
+    Attributes:
+        box: the box that signed in; None for a key.
+        organisation_id: whose it is.
+        limit: the only organisation whose boxes may be written to; None for administrators.
+    """
+
+    box: str | None
+    organisation_id: UUID
+    limit: UUID | None
+
+
+class BoxAccount(SecurityBase):
+    """HTTP Basic. FastAPI's own has an answer of its own for what cannot be read."""
+
+    def __init__(self, description: str) -> None:
+        self.model = HTTPBaseModel(scheme="basic", description=description)
+        self.scheme_name = type(self).__name__
+
+    async def __call__(self, request: Request) -> HTTPBasicCredentials | None:
+        """User and password; None where there are none, or they cannot be read."""
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic" or len(encoded) > _CREDENTIALS_LIMIT:
+            return None
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return HTTPBasicCredentials(username=user, password=password) if colon else None
+
+
+box_account = BoxAccount("A box's id and its MQTT password, where a device pushes by HTTP.")
+
+
+async def _as_box(database: Database, user: str, password: str) -> Sender:
+    """The box whose credentials these are (UnauthorisedError).
+
+    Checking a password costs 0.1 ms (they are long and random, so the hash need not be slow): nothing is
+    kept of it, and what is revoked is refused at once.
+    """
+    found = None
+    if is_box_id(user):
+        async with database.read() as session:
+            wanted = select(Box.organisation_id, Box.password_hash)
+            wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
+            found = (await session.execute(wanted)).one_or_none()
+    right = mosquitto_verify(password, _NOBODY if found is None else found.password_hash)
+    if found is None or not right:
+        raise UnauthorisedError(_WRONG)
+    return Sender(user, found.organisation_id, found.organisation_id)
+
+
+async def current_sender(
+    request: Request,
+    account: Annotated[HTTPBasicCredentials | None, Depends(box_account)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Sender:
+    """FastAPI dependency: who pushes, or 401 (a key without `telemetry:write`: 403)."""
+    if account is not None:
+        return await _as_box(request.app.state.database, account.username, account.password)
+    if credentials is None:
+        raise UnauthorisedError(_WRONG)
+    principal = await current_principal(request, credentials)
+    _may_write(principal)
+    return Sender(None, principal.organisation_id, principal.visible())
+
+
+async def _sort(request: Request, intake: Intake, adapter: Adapter, sender: Sender, now: datetime) -> None:
+    settings: Settings = request.app.state.settings
+    body = await read(request, intake)
+    check_media_type(request, body)
+    future_us = round(settings.ingest.max_future_s * 1_000_000)
+    now_us = round(now.timestamp() * 1_000_000)
+    add_foreign(intake, 0, adapter, Arrival(sender.box, now_us, future_us, settings.api.max_body_bytes))
+    keep_readable(intake)
+
+
+def _endpoint(adapter: Adapter) -> Callable[..., Awaitable[JSONResponse]]:
+    async def push(request: Request, sender: Annotated[Sender, Depends(current_sender)]) -> JSONResponse:
+        now = datetime.now(UTC)
+        intake = Intake("http", [Sent(None, b"")], organisation_id=sender.organisation_id, limit=sender.limit)
+        return await take(request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box)
+
+    push.__doc__ = f"""{adapter.title}.
+
+    Sign in with HTTP Basic as the box (its id and its MQTT password), or with an API key of
+    `telemetry:write`. The answer is that of `POST /v1/telemetry`, and comes after the commit.
+    """
+    return push
+
+
+def _body(adapter: Adapter) -> dict[str, Any]:
+    content = {"schema": {"type": "object"}, "example": adapter.example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+for _adapter in ADAPTERS:
+    if _adapter.pushes:
+        router.post(
+            f"/{_adapter.name}",
+            summary=_adapter.title,
+            operation_id=f"push_{_adapter.name.replace('-', '_')}",
+            response_model=TelemetryOutcome,
+            responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+            openapi_extra=_body(_adapter),
+        )(_endpoint(_adapter))

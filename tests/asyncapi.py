@@ -1,0 +1,107 @@
+"""docs/asyncapi.yaml: its parts that are made from the code, and its validation.
+
+`uv run python -m tests.asyncapi` says what is wrong with it (`make check` runs that); with `--write` the
+parts made from the code are written anew.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft7Validator
+
+from app import __version__
+from app.core.reasons import REASONS
+from app.sites.catalogue import CATALOGUE
+
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENT = DOCS / "asyncapi.yaml"
+SCHEMA = DOCS / "asyncapi" / "schema-3.0.0.json"
+MEND = "Mend it with: uv run python -m tests.asyncapi --write"
+BLOCK = re.compile(r"^( *)# made from the code: ([a-z]+)\n(.*?)^\1# end$", re.DOTALL | re.MULTILINE)
+
+
+def _values() -> Iterator[str]:
+    for metric in CATALOGUE:
+        described = json.dumps(f"{metric.description} ({metric.unit})", ensure_ascii=False)
+        bounds = f"minimum: {metric.minimum:g}, maximum: {metric.maximum:.12g}"
+        yield f"{metric.name}: {{description: {described}, type: number, {bounds}}}"
+
+
+def _codes() -> Iterator[str]:
+    yield from (f"- {code}" for code in ("conflict", *REASONS))
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "version": lambda: iter([f"version: {__version__}"]),
+    "values": _values,
+    "codes": _codes,
+}
+
+
+def made_anew(text: str) -> str:
+    """The text with its generated parts as the code has them now."""
+
+    def part(found: re.Match[str]) -> str:
+        indent, name = found[1], found[2]
+        lines = "".join(f"{indent}{line}\n" for line in PARTS[name]())
+        return f"{indent}# made from the code: {name}\n{lines}{indent}# end"
+
+    return BLOCK.sub(part, text)
+
+
+def load() -> dict[str, Any]:
+    """The document."""
+    document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+    return document
+
+
+def resolved(document: dict[str, Any], node: Any) -> Any:  # noqa: ANN401 (any part of the document)
+    """A part of the document, with every reference in it replaced by what it refers to."""
+    if isinstance(node, list):
+        return [resolved(document, item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target: Any = document
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        return resolved(document, target)
+    return {key: resolved(document, value) for key, value in node.items()}
+
+
+def faults() -> list[str]:
+    """What is wrong with the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = [] if made_anew(text) == text else [f"parts made from the code are out of date. {MEND}"]
+    document = load()
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    found += [
+        f"{error.json_path}: {error.message[:300]}" for error in Draft7Validator(schema).iter_errors(document)
+    ]
+    for name, message in document["components"]["messages"].items():
+        payload = Draft7Validator(resolved(document, message["payload"]))
+        for index, example in enumerate(message["examples"]):
+            errors = payload.iter_errors(example["payload"])
+            found += [
+                f"{name}, example {index}: {error.json_path}: {error.message[:300]}" for error in errors
+            ]
+    return found
+
+
+def main() -> int:
+    """Check the document, or write its parts anew."""
+    if sys.argv[1:] == ["--write"]:
+        DOCUMENT.write_text(made_anew(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    found = faults()
+    for fault in found:
+        sys.stdout.write(f"docs/asyncapi.yaml: {fault}\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""docs/asyncapi.yaml says what the code does: valid, the same topics, and examples that are really taken."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import cbor2
+import pytest
+from jsonschema import Draft7Validator
+
+from app.core.instants import parse_rfc3339
+from app.ingest.codec import MAX_FUTURE_US
+from app.ingest.intake import Intake, sort_messages
+from app.ingest.receipt import BoxAck
+from app.ingest.sources.options import TOPICS
+from tests import asyncapi
+
+NOW = parse_rfc3339("2026-11-24T23:00:00Z")
+DOCUMENT = asyncapi.load()
+CHANNELS: dict[str, Any] = DOCUMENT["channels"]
+# What Vigie itself publishes.
+SENT = {"ack", "config"}
+
+
+def as_json(payload: Any) -> bytes:  # noqa: ANN401 (whatever an example has)
+    return json.dumps(payload).encode()
+
+
+ENCODE: dict[str, Callable[[Any], bytes]] = {
+    "application/json": as_json,
+    "application/senml+json": as_json,
+    "application/cbor": cbor2.dumps,
+    "application/gzip": lambda payload: gzip.compress(as_json(payload)),
+}
+
+
+def examples() -> list[tuple[str, str, bytes]]:
+    found = []
+    for name, channel in CHANNELS.items():
+        topic = re.sub(r"\{[a-z]+\}", "box-0001", channel["address"])
+        for message in asyncapi.resolved(DOCUMENT, channel["messages"]).values():
+            encode = ENCODE[message.get("contentType", DOCUMENT["defaultContentType"])]
+            found += [(name, topic, encode(example["payload"])) for example in message["examples"]]
+    return found
+
+
+def sort(topic: str, payload: bytes) -> Intake:
+    return sort_messages([topic], [payload], now_us=NOW, max_future_us=MAX_FUTURE_US)
+
+
+def test_it_is_valid_and_up_to_date() -> None:
+    assert asyncapi.faults() == []
+
+
+def test_the_schema_would_find_a_fault() -> None:
+    schema = json.loads(asyncapi.SCHEMA.read_text(encoding="utf-8"))
+    for change in (
+        {"asyncapi": "2.6.0"},
+        {"channels": {"x": {"adress": "x"}}},
+        {"operations": {"x": {"action": "publish", "channel": {"$ref": "#/channels/telemetry"}}}},
+    ):
+        assert list(Draft7Validator(schema).iter_errors(DOCUMENT | change))
+
+
+def test_its_topics_are_those_of_the_program() -> None:
+    filters = {re.sub(r"\{[a-z]+\}", "+", channel["address"]): name for name, channel in CHANNELS.items()}
+    formats = {each for each in filters if each.startswith("vigie/v1/+/telemetry/")}
+    received = {each for each, name in filters.items() if name not in SENT} - formats
+    assert received | {"vigie/v1/+/telemetry/+"} == set(TOPICS)
+    operations = {
+        each["channel"]["$ref"].removeprefix("#/channels/"): each["action"]
+        for each in DOCUMENT["operations"].values()
+    }
+    assert operations == {name: "send" if name in SENT else "receive" for name in CHANNELS}
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"), [example[1:] for example in examples() if example[0] not in SENT]
+)
+def test_every_example_is_taken(topic: str, payload: bytes) -> None:
+    intake = sort(topic, payload)
+    assert intake.turned == []
+    assert len(intake) > 0
+    assert {*intake.boxes, *(box for box, *_ in (*intake.events, *intake.statuses, *intake.configs))} == {
+        "box-0001"
+    }
+
+
+def test_every_topic_that_the_program_takes_has_an_example() -> None:
+    assert {name for name, *_ in examples()} == set(CHANNELS)
+
+
+def test_an_acknowledgement_is_what_the_program_writes() -> None:
+    schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"])
+    written = BoxAck([1, 2], [3], [{"seq": 4, "code": "conflict"}]).payload()
+    assert list(Draft7Validator(schema).iter_errors(written)) == []
+    assert set(written) == set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"time": "2026-11-24T10:00:00Z", "values": {}},
+        {"time": "2026-11-24T10:00:00Z", "values": {"warp": 1}},
+        {"time": "2026-11-24T10:00:00Z", "values": {"co2": -1}},
+        {"time": "2026-11-24T10:00:00Z", "values": {"co2": "612"}},
+        {"time": 1795514400, "values": {"co2": 612}},
+        {"values": {"co2": 612}},
+        {"time": "2026-11-24T10:00:00Z", "values": {"co2": 612}, "more": 1},
+        {"seq": -1, "time": "2026-11-24T10:00:00Z", "values": {"co2": 612}},
+    ],
+)
+def test_what_the_codec_refuses_the_schema_does_too(payload: dict[str, Any]) -> None:
+    schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["sample"])
+    assert list(Draft7Validator(schema).iter_errors(payload))
+    assert sort("vigie/v1/box-0001/telemetry", as_json(payload)).turned
