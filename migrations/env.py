@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.alerts import models as _alerts
 from app.core import auth as _auth
 from app.core.database import Base
+from app.core.locks import MIGRATION
 from app.core.settings import DatabaseSettings
 from app.observations import models as _observations
 from app.rules import models as _rules
@@ -17,8 +18,6 @@ from app.webhooks import models as _webhooks
 
 # Imported so that their tables are in the metadata, which autogenerate compares.
 _TABLES = (_alerts, _auth, _observations, _rules, _sites, _webhooks)
-# Any number will do, as long as every migrator takes the same.
-_MIGRATION_LOCK = 7_309_021_174
 
 
 def _run(connection: Connection, settings: DatabaseSettings) -> None:
@@ -38,7 +37,7 @@ async def _main() -> None:
     try:
         async with engine.connect() as guard:
             # Several roles may start at once: the second waits here, and then finds nothing to do.
-            await guard.execute(text(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})"))
+            await guard.execute(text(f"SELECT pg_advisory_lock({MIGRATION})"))
             await guard.commit()
             async with engine.connect() as connection:
                 await connection.run_sync(_run, settings)

@@ -9,8 +9,10 @@ import json
 import logging
 import random
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
@@ -28,6 +30,12 @@ _CLOSE_TIMEOUT_S = 1.0
 _BAD_CREDENTIALS = frozenset({0x86, 0x87})
 _REFUSALS_BEFORE_RENEWAL = 3
 _log = logging.getLogger("simulators.mqtt")
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """What a broker's certificate is checked by; shared, for reading it takes as long as a connection."""
+    return ssl.create_default_context()
 
 
 def topic(box: str, kind: str) -> str:
@@ -196,6 +204,7 @@ class Link:
             identifier=self._identifier,
             protocol=aiomqtt.ProtocolVersion.V5,
             will=will,
+            tls_context=_trust() if self._broker.tls else None,
             keepalive=30,
             timeout=_ACK_TIMEOUT_S,
             max_inflight_messages=self._window_size + 8,

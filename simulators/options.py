@@ -9,7 +9,8 @@ RunFile = Annotated[Path, typer.Option("--run", help="The file that `vigie up` w
 ApiAddress = Annotated[str | None, typer.Option("--api", help="REST address, instead of the run file's")]
 ApiKey = Annotated[str | None, typer.Option("--key", help="API key, instead of the run file's")]
 MqttAddress = Annotated[
-    str | None, typer.Option("--mqtt", help="mqtt://user:password@host:port, instead of the run file's")
+    str | None,
+    typer.Option("--mqtt", help="mqtt://user:password@host:port (or mqtts://), instead of the run file's"),
 ]
 DatabaseAddress = Annotated[
     str | None, typer.Option("--database", help="postgresql://… for --verify, instead of the run file's")

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_RUN = Path(".vigie/run.json")
-_MQTT_PORT = 1883
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class TargetError(Exception):
@@ -19,12 +19,16 @@ class TargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """An MQTT broker, and the account that may publish for every box (where there is one)."""
+    """An MQTT broker, and the account that may publish for every box (where there is one).
+
+    With `tls` its certificate must be one that this machine trusts, or the authorities in `SSL_CERT_FILE`.
+    """
 
     host: str
     port: int
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,21 @@ class Target:
 def parse_broker(text: str) -> Broker:
     """Read `mqtt://user:password@host:port`; the scheme, the account and the port may be left out.
 
+    `mqtts` speaks TLS.
+
     Raises:
         TargetError: It is something else.
     """
     parts: SplitResult = urlsplit(text if "://" in text else f"mqtt://{text}")
     try:
-        port = parts.port or _MQTT_PORT
+        port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError as error:
         raise TargetError(f"--mqtt {text!r}: {error}") from None
-    if parts.scheme != "mqtt" or not parts.hostname:
-        raise TargetError("--mqtt must look like mqtt://user:password@host:port")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise TargetError("--mqtt must look like mqtt://user:password@host:port (or mqtts://)")
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return Broker(parts.hostname, port, username, password)
+    return Broker(parts.hostname, port, username, password, parts.scheme == "mqtts")
 
 
 def find_target(

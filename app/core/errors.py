@@ -6,6 +6,7 @@ VigieError
 ├── InvalidError           422 (its code says what)
 ├── UnauthorisedError      401 unauthorised
 ├── ForbiddenError         403 forbidden
+├── TooManyRequestsError   429 (its code says of what)
 └── UnavailableError       503 unavailable
 
 Each carries a stable `code`: clients match on it, never on texts. How they become
@@ -67,6 +68,17 @@ class ForbiddenError(VigieError):
 
     status = 403
     code = "forbidden"
+
+
+class TooManyRequestsError(VigieError):
+    """Tried too often; `retry_after_s` says when it may be tried again (whole seconds)."""
+
+    status = 429
+    code = "too_many_attempts"
+
+    def __init__(self, detail: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(VigieError):

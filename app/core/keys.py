@@ -23,16 +23,16 @@ def _checksum(body: str) -> str:
     return "".join(reversed(digits))
 
 
-def generate_key() -> str:
-    """A new key, as it is shown once to its owner."""
+def generate_key(prefix: str = PREFIX) -> str:
+    """A new key, as it is shown once to its owner; another prefix makes a key of another kind."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
-    return f"{PREFIX}{body}{_checksum(body)}"
+    return f"{prefix}{body}{_checksum(body)}"
 
 
-def well_formed(key: str) -> bool:
+def well_formed(key: str, prefix: str = PREFIX) -> bool:
     """Tell whether the checksum is right; says nothing of whether the key exists."""
-    body = key.removeprefix(PREFIX)
-    if len(key) != len(PREFIX) + _RANDOM + _CHECK or not key.startswith(PREFIX) or not body.isascii():
+    body = key.removeprefix(prefix)
+    if len(key) != len(prefix) + _RANDOM + _CHECK or not key.startswith(prefix) or not body.isascii():
         return False
     return secrets.compare_digest(_checksum(body[:_RANDOM]), body[_RANDOM:])
 
@@ -42,6 +42,6 @@ def hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def hint(key: str) -> str:
+def hint(key: str, prefix: str = PREFIX) -> str:
     """The beginning of a key, enough to tell one's keys apart in a list."""
-    return key[: len(PREFIX) + 6]
+    return key[: len(prefix) + 6]

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.database import TRANSIENT, is_transient
-from app.core.errors import VigieError
+from app.core.errors import TooManyRequestsError, VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
 
@@ -26,9 +26,11 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    408: "Too slow",
     413: "Too large",
     415: "Unsupported media type",
     422: "Cannot be processed",
+    429: "Too many requests",
     500: "Internal error",
     503: "Not available now",
 }
@@ -42,7 +44,7 @@ _CODES = {
 
 
 # Enough to mend a form with; a body can hold half a million faults.
-_FAULTS_LIMIT = 20
+FAULTS_LIMIT = 20
 _FIELD_LIMIT = 64
 
 
@@ -64,7 +66,7 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people")
-    errors: list[FieldProblem] | None = Field(None, description=f"The first {_FAULTS_LIMIT} faults")
+    errors: list[FieldProblem] | None = Field(None, description=f"The first {FAULTS_LIMIT} faults")
 
 
 def problem(
@@ -86,7 +88,8 @@ def problem(
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def _field_code(error: Mapping[str, Any]) -> str:
+def field_code(error: Mapping[str, Any]) -> str:
+    """The stable code of one of pydantic's errors."""
     kind = str(error["type"])
     if kind in _CODES:
         return _CODES[kind]
@@ -111,10 +114,10 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
         FieldProblem(
             # Unknown fields have the client's names.
             field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
-            code=_field_code(fault),
+            code=field_code(fault),
             detail=re.sub(r"^Value error, ", "", str(fault["msg"])),
         )
-        for fault in error.errors()[:_FAULTS_LIMIT]
+        for fault in error.errors()[:FAULTS_LIMIT]
     ]
     first = faults[0]
     status = REASONS[first.code].status if first.code in REASONS else 422
@@ -129,6 +132,11 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 def _vigie(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
+    if error.status == 408:  # noqa: PLR2004 (an HTTP status)
+        # What is left of the body must not be waited for.
+        headers["Connection"] = "close"
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after_s)
     return problem(error.status, error.code, error.detail, error.extra, headers)
 
 

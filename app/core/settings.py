@@ -6,9 +6,9 @@ validates; nothing is connected here.
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -37,6 +37,19 @@ class DatabaseSettings(BaseModel):
         return "postgresql+asyncpg" + self.url.removeprefix("postgresql")
 
 
+class BrokerTlsSettings(BaseModel):
+    """TLS from the roles to the broker."""
+
+    enabled: bool = Field(False, description="Speak TLS to the broker, and check its certificate and name")
+    ca_file: Path | None = Field(
+        None, description="Certificates that sign the broker's (PEM); unset: those that this machine trusts"
+    )
+    certificate_file: Path | None = Field(
+        None, description="The roles' own certificate (PEM), where the broker asks for one"
+    )
+    key_file: Path | None = Field(None, description="Its private key (PEM), without a passphrase")
+
+
 class BrokerSettings(BaseModel):
     """The MQTT broker, and how boxes' accounts reach it."""
 
@@ -50,6 +63,51 @@ class BrokerSettings(BaseModel):
     )
     static_password_file: Path | None = Field(None, description="Lines copied to the top of password_file")
     pid_file: Path | None = Field(None, description="Mosquitto's pid_file: the process told to reload")
+    tls: BrokerTlsSettings = BrokerTlsSettings()
+
+
+class TlsListenerSettings(BaseModel):
+    """A second listener of the broker of `vigie up`, for boxes elsewhere."""
+
+    port: Port = Field(0, description="TLS port of the broker of `vigie up`, for boxes elsewhere; 0: none")
+    host: str = Field("0.0.0.0", description="Address that it listens on")  # noqa: S104 (off by default)
+    certificate_file: Path | None = Field(None, description="The broker's certificate and its chain (PEM)")
+    key_file: Path | None = Field(None, description="Its private key (PEM), without a passphrase")
+    client_ca_file: Path | None = Field(None, description="Certificates that sign those of boxes (PEM)")
+    client_crl_file: Path | None = Field(None, description="Certificates of boxes that are revoked (PEM)")
+    clients: Literal["password", "certificate", "identity"] = Field(
+        "password",
+        description="What boxes show: a password; a certificate and a password; or a certificate alone, "
+        "whose common name is the box's id",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.port:
+            return self
+        if self.certificate_file is None or self.key_file is None:
+            raise ValueError("certificate_file and key_file must be set where port is")
+        if self.clients != "password" and self.client_ca_file is None:
+            raise ValueError("client_ca_file must be set where boxes show certificates")
+        return self
+
+
+class SitesSettings(BaseModel):
+    """Sites and their boxes."""
+
+    silent_intervals: float = Field(
+        3.0, gt=0, description="A box is silent when nothing came from it for so many of its intervals"
+    )
+
+
+class EnrolmentSettings(BaseModel):
+    """How boxes come to be registered without an API key."""
+
+    enabled: bool = Field(False, description="Boxes may register themselves with a provisioning key")
+    attempts: int = Field(
+        20, ge=1, description="Claim codes that one address may try in a window; and tries of one code"
+    )
+    attempts_window_s: Seconds = Field(600.0, description="That window (seconds)")
 
 
 class IngestSettings(BaseModel):
@@ -83,12 +141,23 @@ class IngestSettings(BaseModel):
     ack_enabled: bool = Field(True, description="Publish committed `seq`s to boxes registered with `ack`")
 
 
+class QuarantineSettings(BaseModel):
+    """What was refused."""
+
+    keep_days: int = Field(30, ge=0, description="What was refused is removed after so many days; 0: never")
+
+
 class ApiSettings(BaseModel):
     """The REST role."""
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: Port = Field(8000, description="Port to listen on")
     max_body_bytes: int = Field(5_242_880, ge=1024, description="A larger request body is refused (413)")
+    patience_s: Seconds = Field(
+        30.0,
+        description="How long a request's head may take to arrive, how long its body may (408), "
+        "and how long an answer may wait to be read on (seconds)",
+    )
     ready_requires: list[Literal["database", "migrations", "broker", "ingest", "deliver", "maintain"]] = (
         Field(
             ["database", "migrations"],
@@ -142,7 +211,11 @@ class Settings(BaseSettings):
 
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
+    tls_listener: TlsListenerSettings = TlsListenerSettings()
+    sites: SitesSettings = SitesSettings()
+    enrolment: EnrolmentSettings = EnrolmentSettings()
     ingest: IngestSettings = IngestSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     api: ApiSettings = ApiSettings()
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()

@@ -6,7 +6,8 @@ document means: that is the route's model.
     router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
 """
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
 from email.message import Message
 from typing import Any, Final
@@ -26,7 +27,7 @@ _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 class UnreadableBodyError(VigieError):
-    """A body that cannot be read; its status is the one of its reason code: 400, 413 or 415."""
+    """A body that cannot be read; its status is the one of its reason code: 400, 408, 413 or 415."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail, code=code)
@@ -101,15 +102,24 @@ def check_media_type(request: Request, body: bytes) -> None:
         )
 
 
-async def read_body(request: Request) -> bytes:
-    """Read a body, and stop as soon as it is too large.
+def content_encoding(request: Request) -> str:
+    """The Content-Encoding of a request's body, in lower case; `identity` where there is none."""
+    return request.headers.get("content-encoding", "").strip().lower() or "identity"
+
+
+async def read_body(request: Request, *, encodings: Collection[str] = ()) -> bytes:
+    """Read a body as it comes, and stop as soon as it is too large.
+
+    Args:
+        request: The request.
+        encodings: Values of Content-Encoding that the caller will take off the body, beside identity.
 
     Raises:
-        UnreadableBodyError: `unsupported_encoding` for any Content-Encoding but identity, `body_too_large`
-            past `api.max_body_bytes`.
+        UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` past
+            `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
+    encoding = content_encoding(request)
+    if encoding != "identity" and encoding not in encodings:
         raise UnreadableBodyError(
             "unsupported_encoding",
             f"The content encoding {shown(encoding)} is not supported: send it as it is",
@@ -120,11 +130,17 @@ async def read_body(request: Request) -> bytes:
     if announced.isdecimal() and int(announced[:20]) > most:
         raise _too_large(most)
     body = bytearray()
-    async with aclosing(request.stream()) as stream:
-        async for chunk in stream:
-            body += chunk
-            if len(body) > most:
-                raise _too_large(most)
+    try:
+        async with asyncio.timeout(settings.patience_s), aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                body += chunk
+                if len(body) > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        raise UnreadableBodyError(
+            "body_too_slow",
+            f"Of the body {len(body)} bytes came within {settings.patience_s:g} s: send it in smaller parts",
+        ) from None
     return bytes(body)
 
 

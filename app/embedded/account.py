@@ -6,6 +6,7 @@ root runs the services as themselves. This module changes no permission of anyth
 
 import os
 import pwd
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FILES = 1_048_576  # what Linux allows one process at most without further settings
 
 
 class EmbeddedError(Exception):
@@ -64,6 +66,19 @@ def run_as(account: Account | None, arguments: Sequence[str], *, death_signal: s
         raise EmbeddedError("`setpriv` is missing: apt-get install util-linux")
     user = [] if account is None else [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
     return [str(setpriv), *user, f"--pdeathsig={death_signal}", "--", *arguments]
+
+
+def with_files(arguments: Sequence[str]) -> list[str]:
+    """The command line that runs `arguments` with as many open files as the system allows.
+
+    A login may open 1,024 by itself, and a service that asks for no more has no room for more connections.
+    """
+    prlimit = program("prlimit")
+    if prlimit is None:
+        raise EmbeddedError("`prlimit` is missing: apt-get install util-linux")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
+    return [str(prlimit), f"--nofile={enough}:", "--", *arguments]
 
 
 def can_reach(account: Account | None, folder: Path) -> bool:

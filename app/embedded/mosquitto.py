@@ -22,7 +22,7 @@ import psutil
 from app.core.files import replace_text
 from app.core.passwords import password_line
 from app.embedded import mosquitto_config
-from app.embedded.account import Account, EmbeddedError, program, run_as, service_account
+from app.embedded.account import Account, EmbeddedError, program, run_as, service_account, with_files
 from app.embedded.homes import Home, make_folder
 from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.private import PrivateService
@@ -62,6 +62,7 @@ class PrivateMosquitto(PrivateService):
         log: the log file; `folder/mosquitto.log` by default.
         limits: what is held for one client; by default sized by the machine's memory.
         environment: added to the broker's environment.
+        tls: a listener for boxes elsewhere; its files are copied at each start.
     """
 
     title = "Mosquitto"
@@ -77,6 +78,7 @@ class PrivateMosquitto(PrivateService):
         log: Path | None = None,
         limits: mosquitto_config.Limits | None = None,
         environment: Mapping[str, str] | None = None,
+        tls: mosquitto_config.TlsListener | None = None,
     ) -> None:
         if not accounts:
             raise EmbeddedError("a broker without accounts would serve nobody")
@@ -85,6 +87,7 @@ class PrivateMosquitto(PrivateService):
         self.port = port or 0
         self.accounts = dict(accounts)
         self._fixed_port = port
+        self._tls = tls
         self._limits = limits or mosquitto_config.limits_for(psutil.virtual_memory().total)
         self._account: Account | None = service_account("mosquitto", "nobody")
         self._home = Home(self.folder, self._account, durable=durable)
@@ -120,10 +123,14 @@ class PrivateMosquitto(PrivateService):
         failure = ""
         for _ in range(_PORT_TRIES):
             self.port = self._fixed_port or free_port(last)
-            text = mosquitto_config.render(port=self.port, home=self._home.path, limits=self._limits)
+            text = mosquitto_config.render(
+                port=self.port, home=self._home.path, limits=self._limits, tls=self._tls
+            )
             self._write("mosquitto.conf", text)
+            # Each box that is connected is an open file.
+            command = with_files([str(path), "-c", str(self._home.path / "mosquitto.conf")])
             self.child = await Child.start(
-                run_as(self._account, [str(path), "-c", str(self._home.path / "mosquitto.conf")]),
+                run_as(self._account, command),
                 environment=self._environment,
                 log=self.log,
                 folder=self._home.path,
@@ -174,6 +181,14 @@ class PrivateMosquitto(PrivateService):
         )
         self._write("passwords", lines + kept)
         self._write("acl", mosquitto_config.ACCESS_RULES)
+        # Copied: the broker's account need not be able to read a key where the operator keeps it.
+        for name, path in (self._tls.files() if self._tls is not None else {}).items():
+            try:
+                self._write(name, path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise EmbeddedError(
+                    f"{path} cannot be read, which the TLS listener needs: {error}"
+                ) from error
 
     def _write(self, name: str, text: str) -> None:
         path = self._home.path / name

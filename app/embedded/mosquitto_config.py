@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 _MIB = 2**20
 _GIB = 2**30
@@ -12,11 +13,14 @@ ACCESS_RULES = """\
 user ingest
 topic read $SYS/#
 topic read vigie/v1/+/#
+topic read application/+/device/+/event/up
 topic write vigie/v1/+/ack
 topic write vigie/v1/+/config
 
 user gateway
 topic write vigie/v1/+/telemetry
+topic write vigie/v1/+/telemetry/+
+topic write application/+/device/+/event/up
 topic write vigie/v1/+/event
 topic write vigie/v1/+/status
 topic write vigie/v1/+/config/reported
@@ -24,6 +28,7 @@ topic read vigie/v1/+/ack
 topic read vigie/v1/+/config
 
 pattern write vigie/v1/%u/telemetry
+pattern write vigie/v1/%u/telemetry/+
 pattern write vigie/v1/%u/event
 pattern write vigie/v1/%u/status
 pattern write vigie/v1/%u/config/reported
@@ -42,6 +47,58 @@ class Limits:
     packet_bytes: int = _MIB
 
 
+@dataclass(frozen=True, slots=True)
+class TlsListener:
+    """A listener with TLS, for boxes elsewhere.
+
+    Attributes:
+        host: the address to listen on.
+        port: the port.
+        certificate_file: the broker's certificate and its chain.
+        key_file: its private key.
+        client_ca_file: what signs boxes' certificates.
+        client_crl_file: which of those are revoked.
+        clients: what a box shows: its password; a certificate and its password; or a certificate alone, whose
+            common name is the box's id.
+    """
+
+    host: str
+    port: int
+    certificate_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+    client_crl_file: Path | None = None
+    clients: Literal["password", "certificate", "identity"] = "password"
+
+    def files(self) -> dict[str, Path]:
+        """Its files, by the names under which the broker finds them in its own folder."""
+        found = {
+            "tls-certificate.pem": self.certificate_file,
+            "tls-key.pem": self.key_file,
+            "tls-client-ca.pem": self.client_ca_file if self.clients != "password" else None,
+            "tls-client-crl.pem": self.client_crl_file if self.clients != "password" else None,
+        }
+        return {name: path for name, path in found.items() if path is not None}
+
+    def lines(self, home: Path) -> list[str]:
+        """Its part of `mosquitto.conf`."""
+        options = {
+            "tls-certificate.pem": "certfile",
+            "tls-key.pem": "keyfile",
+            "tls-client-ca.pem": "cafile",
+            "tls-client-crl.pem": "crlfile",
+        }
+        lines = [f"listener {self.port} {self.host}"]
+        lines += [f"{options[name]} {home / name}" for name in self.files()]
+        if self.clients != "password":
+            lines.append("require_certificate true")
+        if self.clients == "identity":
+            lines.append("use_identity_as_username true")
+        # Whatever client id a box sends, it gets its own: nobody can take over another's session.
+        lines.append("use_username_as_clientid true")
+        return lines
+
+
 def limits_for(total_bytes: int) -> Limits:
     """Limits that a machine with this much memory can bear.
 
@@ -51,13 +108,14 @@ def limits_for(total_bytes: int) -> Limits:
     return Limits(queued_bytes=max(64 * _MIB, min(total_bytes // 8, 2 * _GIB)))
 
 
-def render(*, port: int, home: Path, limits: Limits) -> str:
+def render(*, port: int, home: Path, limits: Limits, tls: TlsListener | None = None) -> str:
     """The text of `mosquitto.conf`.
 
     Args:
         port: where it listens, on 127.0.0.1.
         home: the folder with `passwords`, `acl` and `data/`.
         limits: see `limits_for`.
+        tls: another listener.
     """
     lines = [
         "# Written by Vigie at each start: changes are lost.",
@@ -79,7 +137,8 @@ def render(*, port: int, home: Path, limits: Limits) -> str:
         "max_connections -1",
         "queue_qos0_messages false",
         "set_tcp_nodelay true",
-        "sys_interval 5",
+        # How soon a dropped message is seen.
+        "sys_interval 2",
         # Standard error is the log file: the supervisor opens, rotates and shows it.
         "log_dest stderr",
         "log_type error",
@@ -88,5 +147,6 @@ def render(*, port: int, home: Path, limits: Limits) -> str:
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
         # A fleet that reconnects would fill the disk with two lines a box.
         "connection_messages false",
+        *(tls.lines(home) if tls is not None else []),
     ]
     return "\n".join([*lines, ""])

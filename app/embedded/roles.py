@@ -110,5 +110,7 @@ def environment(
             "VIGIE_BROKER__PASSWORD_FILE": str(services.password_file),
             "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(services.static_password_file),
             "VIGIE_BROKER__PID_FILE": str(services.pid_file),
+            # The roles use the listener on the loopback.
+            "VIGIE_BROKER__TLS__ENABLED": "false",
         }
     return {**asked, **inherited, **decided}

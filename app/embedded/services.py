@@ -3,11 +3,13 @@
 import signal
 from collections.abc import Callable
 
+from app.core.settings import TlsListenerSettings
 from app.embedded.account import EmbeddedError, service_account
 from app.embedded.keeper import Keeper, Tell
 from app.embedded.kept import Secrets
 from app.embedded.layout import Layout, place_services
 from app.embedded.mosquitto import PrivateMosquitto
+from app.embedded.mosquitto_config import TlsListener
 from app.embedded.postgres import PrivatePostgres
 from app.embedded.process import Child, Step
 from app.embedded.remains import MARKER
@@ -24,9 +26,10 @@ class PrivateServices:
     Args:
         layout: the data directory, locked by the caller.
         secrets: the passwords of the broker's accounts.
+        tls_listener: the broker's listener for boxes elsewhere.
     """
 
-    def __init__(self, layout: Layout, secrets: Secrets) -> None:
+    def __init__(self, layout: Layout, secrets: Secrets, tls_listener: TlsListenerSettings) -> None:
         self.keepers: dict[str, Keeper] = {}
         self._secrets = secrets
         folder = place_services(layout, service_account("postgres"), service_account("mosquitto", "nobody"))
@@ -38,6 +41,7 @@ class PrivateServices:
             durable=True,
             log=layout.logs / "mosquitto.log",
             environment={MARKER: layout.marker()},
+            tls=_listener(tls_listener),
         )
 
     async def begin(self, tell: Tell, changed: Callable[[int], None]) -> Services:
@@ -84,3 +88,17 @@ class PrivateServices:
 
         self.keepers[name] = Keeper(name, start, tell, changed)
         await self.keepers[name].begin()
+
+
+def _listener(settings: TlsListenerSettings) -> TlsListener | None:
+    if not settings.port or settings.certificate_file is None or settings.key_file is None:
+        return None
+    return TlsListener(
+        host=settings.host,
+        port=settings.port,
+        certificate_file=settings.certificate_file,
+        key_file=settings.key_file,
+        client_ca_file=settings.client_ca_file,
+        client_crl_file=settings.client_crl_file,
+        clients=settings.clients,
+    )

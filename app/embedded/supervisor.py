@@ -119,7 +119,7 @@ class Supervisor:
         self._secrets = keep_secrets(self._layout.secrets_file, given.get_secret_value() if given else None)
         services = None
         if self._options.services:
-            self._services = PrivateServices(self._layout, self._secrets)
+            self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
             services = await self._services.begin(self._display.say, self._changed)
         variables = environment(
             marker=self._layout.marker(),

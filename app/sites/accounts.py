@@ -23,8 +23,10 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 import aiomqtt
+from pydantic import SecretStr
 from sqlalchemy import text
 
+from app.core.broker import broker_client
 from app.core.database import Database
 from app.core.files import replace_text
 from app.core.observability import get_logger
@@ -139,16 +141,10 @@ class _Accounts:
         return True
 
     async def _accepts(self, password: str) -> bool:
-        client = aiomqtt.Client(
-            self._settings.host,
-            self._settings.port,
-            username=PROBE,
-            password=password,
-            identifier=f"vigie-probe-{secrets.token_hex(8)}",
-            timeout=_PATIENCE_S,
-        )
+        probe = self._settings.model_copy(update={"username": PROBE, "password": SecretStr(password)})
+        name = f"vigie-probe-{secrets.token_hex(8)}"
         try:
-            async with client:
+            async with broker_client(probe, timeout_s=_PATIENCE_S, identifier=name):
                 return True
         except (aiomqtt.MqttError, OSError):
             return False

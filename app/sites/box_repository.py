@@ -3,13 +3,30 @@
 A deleted box is not found by any of them. Nothing is decided here, and nothing committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, Select, func, literal_column, or_, select, text, type_coerce, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Double,
+    Integer,
+    Row,
+    Select,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    table,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
@@ -19,18 +36,65 @@ from app.core.pagination import decode_cursor
 from app.core.problems import CodedValueError
 from app.sites.models import Box
 
-# Newest of the times in {metric: [value, microseconds]}.
-_LAST_SAMPLE: Final = type_coerce(
-    literal_column(
-        "(SELECT max((entry.value ->> 1)::bigint) FROM box_states, jsonb_each(box_states.latest) AS entry"
-        " WHERE box_states.box_key = boxes.key)"
-    ),
-    BigInteger,
-).label("last_sample_us")
+# Written by the room above. Of its columns only those that tell how a box lives are read here.
+_STATES: Final = table(
+    "box_states",
+    column("box_key", Integer),
+    column("newest_us", BigInteger),
+    column("last_sample_at", TIMESTAMP(timezone=True)),
+    column("clock_skew_ms", Double),
+    column("samples", BigInteger),
+    column("late", BigInteger),
+)
+_LATE_SHARE: Final = cast(_STATES.c.late, Double) / func.nullif(_STATES.c.samples, 0)
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
-BoxRow = Row[Box, Any]
-"""A box, and the time of its newest sample in microseconds since the epoch (None before the first)."""
+BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, bool]
+"""A box; its newest sample's time (µs since the epoch) and arrival; its clock's skew (ms); the share of its
+samples that came late; whether it is silent. None where nothing came yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxFilter:
+    """Which boxes a list has: those that fit all that is not None.
+
+    Attributes:
+        organisation: of this organisation.
+        site: at this site.
+        state: `online`, `offline`, or `unknown` for those that never told.
+        search: a part of the id or of the name, in any case.
+        silent: whether they are silent.
+        firmware: exactly this one.
+        battery_below: percent.
+        rssi_below: dBm.
+        late_share_above: 0 to 1.
+        clock_skew_above_ms: milliseconds, ahead or behind.
+    """
+
+    organisation: UUID | None = None
+    site: UUID | None = None
+    state: str | None = None
+    search: str | None = None
+    silent: bool | None = None
+    firmware: str | None = None
+    battery_below: float | None = None
+    rssi_below: float | None = None
+    late_share_above: float | None = None
+    clock_skew_above_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`."""
+
+    now: datetime
+    intervals: float
+
+    def holds(self) -> ColumnElement[bool]:
+        """The condition on a box and its state."""
+        heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
+        patience = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
+        return cast(heard + patience < self.now, Boolean)
 
 
 def box_path(identifier: str) -> str:
@@ -55,9 +119,19 @@ async def get_box(session: AsyncSession, identifier: str, visible: UUID | None, 
     return found
 
 
-async def get_box_row(session: AsyncSession, identifier: str, visible: UUID | None) -> BoxRow:
-    """One box and when it was last heard (NotFoundError)."""
-    statement = _living(select(Box, _LAST_SAMPLE), visible).where(Box.id == box_path(identifier))
+def _rows(
+    silence: Silence,
+) -> Select[Box, int | None, datetime | None, float | None, float | None, bool]:
+    states = _STATES.c
+    columns = (states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.holds())
+    return select(Box, *columns).outerjoin(_STATES, states.box_key == Box.key)
+
+
+async def get_box_row(
+    session: AsyncSession, identifier: str, visible: UUID | None, silence: Silence
+) -> BoxRow:
+    """One box and how it lives (NotFoundError)."""
+    statement = _living(_rows(silence), visible).where(Box.id == box_path(identifier))
     found = (await session.execute(statement)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
@@ -70,28 +144,43 @@ async def list_boxes(
     cursor: str | None,
     limit: int,
     *,
-    organisation: UUID | None = None,
-    site: UUID | None = None,
-    state: str | None = None,
-    search: str | None = None,
+    silence: Silence,
+    wanted: BoxFilter,
 ) -> Sequence[BoxRow]:
-    """Boxes in the order of their ids, one more than `limit`."""
-    statement = _living(select(Box, _LAST_SAMPLE), visible)
-    if organisation is not None:
-        statement = statement.where(Box.organisation_id == organisation)
-    if site is not None:
-        statement = statement.where(Box.site_id == site)
-    if state is not None:
-        statement = statement.where(Box.state.is_(None) if state == "unknown" else Box.state == state)
-    if search is not None:
-        wanted = search.lower()
-        statement = statement.where(
-            or_(func.strpos(func.lower(Box.id), wanted) > 0, func.strpos(func.lower(Box.name), wanted) > 0)
-        )
+    """Boxes in the order of their ids, one more than `limit`.
+
+    The index on the ids is walked, and what does not fit is passed over. Indexes on what the filters compare
+    would cost every status and every batch more than they spare a list.
+    """
+    statement = _living(_rows(silence), visible).where(*_conditions(wanted, silence))
     if cursor is not None:
         (last,) = decode_cursor("boxes", cursor, check_box_id)
         statement = statement.where(Box.id > last)
     return (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
+
+
+def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:
+    skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
+    # Made only for a value that is given: a column cannot be compared with None.
+    comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
+        (wanted.organisation, lambda value: Box.organisation_id == value),
+        (wanted.site, lambda value: Box.site_id == value),
+        (wanted.firmware, lambda value: Box.firmware == value),
+        (wanted.battery_below, lambda value: Box.battery < value),
+        (wanted.rssi_below, lambda value: Box.rssi < value),
+        (wanted.late_share_above, lambda value: late_share > value),
+        (wanted.clock_skew_above_ms, lambda value: skew > value),
+    )
+    conditions = [compare(value) for value, compare in comparisons if value is not None]
+    if wanted.state is not None:
+        conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
+    if wanted.search is not None:
+        part = wanted.search.lower()
+        found = (func.strpos(func.lower(name), part) > 0 for name in (Box.id, Box.name))
+        conditions.append(or_(*found))
+    if wanted.silent is not None:
+        conditions.append(silence.holds() if wanted.silent else ~silence.holds())
+    return conditions
 
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:

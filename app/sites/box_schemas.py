@@ -7,7 +7,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
+from app.core.instants import to_datetime
 from app.core.problems import CodedValueError
+from app.sites.box_repository import BoxRow
 from app.sites.models import Box
 
 BULK_MAX: Final = 1000
@@ -97,14 +99,40 @@ class BoxOut(BaseModel):
     firmware: str | None
     battery: float | None = Field(description="Percent")
     rssi: float | None = Field(description="dBm")
-    last_sample_at: datetime | None = Field(description="The time of its newest sample")
+    last_sample_at: datetime | None = Field(
+        description="The time of its newest sample, by its own clock; up to ten seconds late"
+    )
+    last_heard_at: datetime | None = Field(
+        description="When samples last came from it, by Vigie's clock; up to ten seconds late"
+    )
+    silent: bool = Field(
+        description="Nothing came for `sites.silent_intervals` (3) of its intervals, or since it was made"
+    )
+    clock_skew_ms: float | None = Field(
+        description="How long its newest samples took from their time to their arrival, the least of the "
+        "last seconds; negative: its clock is ahead"
+    )
+    late_share: float | None = Field(
+        description="Share (0 to 1) of its samples that were older than what had come before"
+    )
+    revoked_at: datetime | None = Field(
+        description="When its credentials were revoked; null: they are in force"
+    )
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Box, last_sample_at: datetime | None) -> "BoxOut":
+    def of(cls, row: BoxRow) -> "BoxOut":
         """The shape of a row."""
-        return cls(**box_fields(row, last_sample_at))
+        box, newest_us, heard_at, skew_ms, late_share, silent = row
+        life = {
+            "last_sample_at": None if newest_us is None else to_datetime(newest_us),
+            "last_heard_at": heard_at,
+            "silent": silent,
+            "clock_skew_ms": skew_ms,
+            "late_share": late_share,
+        }
+        return cls(**_plain(box), **life)
 
 
 class Credentials(BaseModel):
@@ -122,7 +150,9 @@ class BoxCreated(BoxOut):
     @classmethod
     def with_password(cls, row: Box, password: str) -> "BoxCreated":
         """The shape of a row that was made just now."""
-        return cls(**box_fields(row, None), credentials=Credentials(username=row.id, password=password))
+        life = dict.fromkeys(("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share"))
+        credentials = Credentials(username=row.id, password=password)
+        return cls(**_plain(row), **life, silent=False, credentials=credentials)
 
 
 class BoxesCreated(BaseModel):
@@ -138,12 +168,10 @@ class CredentialsOut(BaseModel):
     credentials: Credentials
 
 
-def box_fields(row: Box, last_sample_at: datetime | None) -> dict[str, Any]:
-    """The values of the fields of a `BoxOut`."""
-    plain = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "state", "state_at")
-    more = ("firmware", "battery", "rssi", "created_at", "updated_at")
+def _plain(row: Box) -> dict[str, Any]:
+    names = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "state", "state_at")
+    more = ("firmware", "battery", "rssi", "revoked_at", "created_at", "updated_at")
     return {
-        **{name: getattr(row, name) for name in (*plain, *more)},
+        **{name: getattr(row, name) for name in (*names, *more)},
         "location": Point.at(row.longitude, row.latitude),
-        "last_sample_at": last_sample_at,
     }

@@ -11,19 +11,16 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from app.core.database import Database
 from app.core.fields import Identifier, Name
-from app.core.instants import to_datetime
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import box_repository, service
-from app.sites.box_repository import BoxRow
+from app.sites.box_repository import BoxFilter, Silence
 from app.sites.box_schemas import (
     BoxChange,
     BoxCreate,
     BoxCreated,
-    BoxesCreate,
-    BoxesCreated,
     BoxOut,
     Credentials,
     CredentialsOut,
@@ -34,9 +31,46 @@ router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=Strict
 Connected = Annotated[Database, Depends(get_database)]
 
 
-def _out(row: BoxRow) -> BoxOut:
-    box, micros = row
-    return BoxOut.of(box, None if micros is None else to_datetime(micros))
+def _silence(request: Request) -> Silence:
+    """When a box counts as silent, now."""
+    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+
+
+Silences = Annotated[Silence, Depends(_silence)]
+
+
+def _filter(
+    *,
+    organisation: OrganisationFilter = None,
+    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
+    state: Annotated[
+        Literal["online", "offline", "unknown"] | None, Query(description="`unknown`: it never told")
+    ] = None,
+    q: Annotated[Name | None, Query(description="Part of the id or of the name, in any case")] = None,
+    silent: Annotated[
+        bool | None, Query(description="Only those that are silent, or only the others")
+    ] = None,
+    firmware: Annotated[Name | None, Query(description="Exactly this firmware")] = None,
+    battery_below: Annotated[float | None, Query(ge=0, le=100, description="Percent")] = None,
+    rssi_below: Annotated[float | None, Query(ge=-200, le=20, description="dBm")] = None,
+    late_share_above: Annotated[float | None, Query(ge=0, le=1, description="0 to 1")] = None,
+    clock_skew_above_ms: Annotated[
+        float | None, Query(ge=0, le=1e13, description="Milliseconds, ahead or behind")
+    ] = None,
+) -> BoxFilter:
+    """Which boxes are listed: those that fit all that is given."""
+    return BoxFilter(
+        organisation=organisation,
+        site=site,
+        state=state,
+        search=q,
+        silent=silent,
+        firmware=firmware,
+        battery_below=battery_below,
+        rssi_below=rssi_below,
+        late_share_above=late_share_above,
+        clock_skew_above_ms=clock_skew_above_ms,
+    )
 
 
 @router.post(
@@ -53,65 +87,34 @@ async def create_box(
     broker = request.app.state.settings.broker
     async with database.write() as session:
         (made,) = await service.add_boxes(
-            session, principal, [body], broker, datetime.now(UTC), numbered=False
+            session, principal.visible(), [body], broker, datetime.now(UTC), numbered=False
         )
     await sync_accounts(request, database)
     return BoxCreated.with_password(made.box, made.password)
-
-
-@router.post(
-    "/bulk",
-    operation_id="create_boxes",
-    summary="Create many boxes",
-    status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
-async def create_boxes(
-    body: BoxesCreate, request: Request, principal: SitesWriter, database: Connected
-) -> BoxesCreated:
-    """Register up to 1,000 boxes: all of them or, if one is faulty, none. An error names its `index`."""
-    broker = request.app.state.settings.broker
-    async with database.write() as session:
-        made = await service.add_boxes(
-            session, principal, body.boxes, broker, datetime.now(UTC), numbered=True
-        )
-    await sync_accounts(request, database)
-    return BoxesCreated(data=[BoxCreated.with_password(box, password) for box, password in made])
 
 
 @router.get("", operation_id="list_boxes", summary="List boxes", responses=documented(401, 403, 422))
 async def list_boxes(
     principal: SitesReader,
     session: Reads,
+    silence: Silences,
+    wanted: Annotated[BoxFilter, Depends(_filter)],
     *,
-    organisation: OrganisationFilter = None,
-    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
-    state: Annotated[
-        Literal["online", "offline", "unknown"] | None, Query(description="`unknown`: it never told")
-    ] = None,
-    q: Annotated[Name | None, Query(description="Part of the id or of the name, in any case")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[BoxOut]:
-    """Boxes, in the order of their ids."""
+    """Boxes, in the order of their ids: what they say of themselves, and what their samples say of them."""
     rows = await box_repository.list_boxes(
-        session,
-        principal.visible(),
-        cursor,
-        limit,
-        organisation=organisation,
-        site=site,
-        state=state,
-        search=q,
+        session, principal.visible(), cursor, limit, silence=silence, wanted=wanted
     )
     page, following = cut(rows, limit, lambda row: encode_cursor("boxes", row[0].id))
-    return Page(data=[_out(row) for row in page], next=following)
+    return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
 @router.get("/{box}", operation_id="get_box", summary="Read a box", responses=documented(401, 403, 404))
-async def get_box(box: str, principal: SitesReader, session: Reads) -> BoxOut:
-    """One box, with what it last said of itself."""
-    return _out(await box_repository.get_box_row(session, box, principal.visible()))
+async def get_box(box: str, principal: SitesReader, session: Reads, silence: Silences) -> BoxOut:
+    """One box, with what it last said of itself, and what its samples say of it."""
+    return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
 @router.patch(
@@ -127,7 +130,8 @@ async def update_box(
     await service.change_box(
         session, principal, box, body, close_alerts=request.app.state.close_alerts, now=datetime.now(UTC)
     )
-    return _out(await box_repository.get_box_row(session, box, principal.visible()))
+    silence = _silence(request)
+    return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
 @router.delete(
@@ -159,3 +163,20 @@ async def rotate_box_credentials(
         made = await service.rotate_password(session, principal, box, datetime.now(UTC))
     await sync_accounts(request, database)
     return CredentialsOut(credentials=Credentials(username=made.box.id, password=made.password))
+
+
+@router.post(
+    "/{box}/credentials/revoke",
+    operation_id="revoke_box_credentials",
+    summary="Revoke a box's credentials",
+    responses=documented(401, 403, 404, 503),
+)
+async def revoke_box_credentials(
+    box: str, request: Request, principal: SitesWriter, database: Connected, silence: Silences
+) -> BoxOut:
+    """Disconnect a box and let it in no more, until it is given new credentials. It stays registered."""
+    async with database.write() as session:
+        await service.revoke_password(session, principal, box, datetime.now(UTC))
+    await sync_accounts(request, database)
+    async with database.read() as reader:
+        return BoxOut.of(await box_repository.get_box_row(reader, box, principal.visible(), silence))

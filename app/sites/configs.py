@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.broker import broker_client
 from app.core.database import Database, RawConnection, ReadSession, WriteSession
 from app.core.ids import new_id
+from app.core.locks import PUBLISHER
 from app.core.observability import get_logger
 from app.core.settings import BrokerSettings
 from app.sites.models import BoxConfig
@@ -26,8 +27,6 @@ MAX_BYTES: Final = 16_384
 
 _PATIENCE_S: Final = 3.0
 _AT_ONCE: Final = 500
-# Any number will do, as long as every publisher of the database takes the same.
-_PUBLISHER_LOCK: Final = 7_309_021_177
 _DUE: Final = text(
     "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
     "WHERE c.published_at IS NULL OR c.published_at < c.desired_at ORDER BY c.desired_at LIMIT :most"
@@ -88,7 +87,7 @@ async def publish_due(database: Database, broker: BrokerSettings) -> bool:
             return True
     # One publisher at a time: of two, the slower one could put an older configuration over a newer one.
     async with database.write() as session:
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PUBLISHER_LOCK})
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PUBLISHER})
         due = (await session.execute(_DUE, {"most": _AT_ONCE})).all()
         return await _publish(session, broker, due)
 

@@ -1,12 +1,13 @@
-"""What the routers of this room share: callers by scope, and the broker's accounts after a commit."""
+"""What the routers of this room share: callers by scope, ends of keys, the broker's accounts."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
 from app.core.auth import Principal, requires
 from app.core.database import Database
-from app.core.errors import UnavailableError
+from app.core.errors import InvalidError, UnavailableError
 from app.core.fields import Identifier
 from app.core.observability import get_logger
 from app.sites import accounts
@@ -20,6 +21,12 @@ OrganisationFilter = Annotated[
 ]
 
 _log = get_logger(__name__)
+
+
+def check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    """Refuse an end that has passed (InvalidError `expired`); None is no end."""
+    if expires_at is not None and expires_at <= now:
+        raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
 
 
 async def sync_accounts(request: Request, database: Database) -> None:

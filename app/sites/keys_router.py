@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
-from app.core.errors import InvalidError, NotFoundError
+from app.core.errors import NotFoundError
 from app.core.fields import given
 from app.core.ids import new_id, parse_id
 from app.core.keys import generate_key, hash_key, hint
@@ -17,15 +17,10 @@ from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository, service
-from app.sites.dependencies import OrganisationFilter, OrganisationsReader, OrganisationsWriter
+from app.sites.dependencies import OrganisationFilter, OrganisationsReader, OrganisationsWriter, check_expiry
 from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
-
-
-def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
-    if expires_at is not None and expires_at <= now:
-        raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
 
 
 async def _get(session: AsyncSession, identifier: str, visible: UUID | None) -> ApiKey:
@@ -46,7 +41,7 @@ async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, sessio
     """Make a key. It is shown in the answer and never again. It cannot do more than the key that makes it."""
     now = datetime.now(UTC)
     service.check_covers(principal, body.scopes)
-    _check_expiry(body.expires_at, now)
+    check_expiry(body.expires_at, now)
     organisation = await service.named_organisation(session, principal, body.organisation_id)
     key = generate_key()
     row = ApiKey(
@@ -105,7 +100,7 @@ async def update_api_key(
     row = await _get(session, key_id, principal.visible())
     service.check_covers(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
-        _check_expiry(body.expires_at, datetime.now(UTC))
+        check_expiry(body.expires_at, datetime.now(UTC))
     for name, value in given(body).items():
         setattr(row, name, value)
     await session.flush()

@@ -4,10 +4,13 @@ from typing import Final
 
 from app.sites import (
     boxes_router,
+    bulk_router,
+    claims_router,
     configs_router,
     keys_router,
     metrics_router,
     organisations_router,
+    provisioning_router,
     sites_router,
 )
 
@@ -16,6 +19,11 @@ routers: Final = (
     keys_router.router,
     sites_router.router,
     boxes_router.router,
+    bulk_router.router,
     configs_router.router,
+    claims_router.router,
+    claims_router.anybody,
+    provisioning_router.router,
+    provisioning_router.anybody,
     metrics_router.router,
 )

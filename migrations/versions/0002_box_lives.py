@@ -3,7 +3,7 @@
 Until now each batch locked, read and wrote the state of each of its boxes. The consumer keeps them in memory
 from here on, and writes them now and then: `newest_us` tells how far `latest` goes, what is newer is read
 from `samples`. Boxes that also send by HTTP are shared between processes until `shared_until`: their states
-are locked and written by each batch, as before.
+are locked and written by each batch, as before: from its first on their rows are `exact`.
 """
 
 from alembic import op
@@ -13,12 +13,13 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# The number of app.core.gate.GATE. One statement, so that no caller can be suspended in the middle of it.
+# The number of app.core.locks.GATE. One statement, so that no caller can be suspended in the middle of it.
 _SHARE = """
 CREATE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void
 LANGUAGE sql SET lock_timeout = '5s' AS $$
-    SELECT pg_advisory_xact_lock(7309021176);
+    SELECT pg_advisory_xact_lock(7309021178);
     UPDATE boxes SET shared_until = greatest(until, shared_until) WHERE key = ANY (keys);
+    UPDATE box_states SET exact = false WHERE box_key = ANY (keys);
 $$
 """
 
@@ -49,7 +50,8 @@ def upgrade() -> None:
             ADD COLUMN last_sample_at timestamptz,
             ADD COLUMN samples bigint NOT NULL DEFAULT 0,
             ADD COLUMN late bigint NOT NULL DEFAULT 0,
-            ADD COLUMN clock_skew_ms double precision
+            ADD COLUMN clock_skew_ms double precision,
+            ADD COLUMN exact boolean NOT NULL DEFAULT false
         """
     )
     # The newest sample of a box moved at least one of its metrics. When it came in nobody wrote down.
@@ -76,5 +78,5 @@ def downgrade() -> None:
     op.execute("ALTER TABLE boxes DROP COLUMN shared_until")
     op.execute(
         "ALTER TABLE box_states DROP COLUMN newest_us, DROP COLUMN last_sample_at, DROP COLUMN samples, "
-        "DROP COLUMN late, DROP COLUMN clock_skew_ms"
+        "DROP COLUMN late, DROP COLUMN clock_skew_ms, DROP COLUMN exact"
     )

@@ -57,6 +57,7 @@ _INDEXES = {
     "ix_quarantine_counts": "(organisation_id, received_at) INCLUDE (code, door, box, replayed_at)",
     # Ranges of time over all organisations, and what is too old.
     "ix_quarantine_received_at": "(received_at)",
+    "ix_quarantine_replayed": "(organisation_id, id) WHERE replayed_at IS NOT NULL",
 }
 
 

@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-import aiomqtt
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -13,21 +12,7 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.embedded.mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
-
-
-async def can_connect(broker: PrivateMosquitto, username: str, password: str) -> bool:
-    try:
-        async with aiomqtt.Client(
-            broker.host,
-            broker.port,
-            username=username,
-            password=password,
-            identifier=f"test-{username}",
-            timeout=5,
-        ):
-            return True
-    except aiomqtt.MqttError:
-        return False
+from tests.integration.sites.links import can_connect
 
 
 async def make(tenant: Tenant, site_id: str, identifier: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -40,6 +41,28 @@ def test_the_broker_keeps_what_its_defaults_would_lose() -> None:
     assert int(lines["max_queued_messages"]) > 1_000_000
     assert 0 < int(lines["max_queued_bytes"]) <= 2 * GIB
     assert int(lines["max_inflight_messages"]) == 65_535
+
+
+@pytest.mark.parametrize(
+    ("clients", "asked"),
+    [
+        ("password", set()),
+        ("certificate", {"require_certificate"}),
+        ("identity", {"require_certificate", "use_identity_as_username"}),
+    ],
+)
+def test_the_tls_listener_asks_for_what_it_was_told_and_ties_the_client_id(
+    clients: Literal["password", "certificate", "identity"], asked: set[str]
+) -> None:
+    path = Path("/etc/x.pem")
+    tls = mosquitto_config.TlsListener("::", 8883, path, path, client_ca_file=path, clients=clients)
+    text = mosquitto_config.render(port=7, home=Path("/h"), limits=mosquitto_config.Limits(), tls=tls)
+    first, second = text.split("listener 8883 ::\n")
+    lines = dict(line.split(" ", 1) for line in second.splitlines())
+    assert {name for name, value in lines.items() if value == "true"} == {*asked, "use_username_as_clientid"}
+    assert lines["keyfile"] == "/h/tls-key.pem"
+    assert ("cafile" in lines) is (clients != "password")
+    assert "use_username_as_clientid" not in first
 
 
 def test_small_machines_queue_less() -> None:

@@ -36,6 +36,7 @@ def test_private_services_replace_what_the_environment_names() -> None:
     assert made["VIGIE_BROKER__PORT"] == "3"
     assert made["VIGIE_BROKER__PASSWORD"] == "ingest-pw"
     assert made["VIGIE_BROKER__PID_FILE"] == "/d/mosquitto.pid"
+    assert made["VIGIE_BROKER__TLS__ENABLED"] == "false"
     assert made["HOME"] == "/home/x"
 
 

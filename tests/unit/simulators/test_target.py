@@ -29,6 +29,11 @@ def test_the_run_file_and_options_that_win(tmp_path: Path) -> None:
     assert (other.api, other.key, other.broker) == ("http://h:1", "vg_a", Broker("h", 1883, "u", "p@"))
 
 
+def test_a_broker_may_speak_tls() -> None:
+    assert parse_broker("mqtts://u:p@h") == Broker("h", 8883, "u", "p", tls=True)
+    assert not parse_broker("mqtt://h:8883").tls
+
+
 def test_options_alone_need_no_file(tmp_path: Path) -> None:
     target = find_target(tmp_path / "none.json", "http://h", "k", "h:1885", None)
     assert (target.broker.port, target.database) == (1885, None)

@@ -1,0 +1,71 @@
+"""Counts attempts to redeem claim codes, by address and by code, so that nobody can go through them.
+
+Owns `claim_attempts`. An attempt is counted before it is looked at, in a transaction of its own, and taken
+back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is.
+"""
+
+import ipaddress
+import math
+from typing import Final
+
+from sqlalchemy import text
+
+from app.core.database import Database
+from app.core.errors import TooManyRequestsError
+from app.core.settings import EnrolmentSettings
+
+# What is over is taken by whoever comes next; what another one is at is left to it.
+_CLEAR: Final = text(
+    "DELETE FROM claim_attempts WHERE subject IN"
+    " (SELECT subject FROM claim_attempts WHERE until < now() LIMIT 100 FOR UPDATE SKIP LOCKED)"
+)
+_COUNT: Final = text(
+    "INSERT INTO claim_attempts AS a (subject, attempts, until)"
+    " VALUES (:subject, 1, now() + make_interval(secs => :window))"
+    " ON CONFLICT (subject) DO UPDATE SET"
+    " attempts = CASE WHEN a.until < now() THEN 1 ELSE a.attempts + 1 END,"
+    " until = CASE WHEN a.until < now() THEN excluded.until ELSE a.until END"
+    " RETURNING attempts, extract(epoch FROM until - now())"
+)
+_TAKE_BACK: Final = text(
+    "UPDATE claim_attempts SET attempts = attempts - 1 WHERE subject = :subject AND attempts > 0"
+)
+
+
+def address_of(host: str | None) -> str:
+    """By what an address is counted: an IPv6 one by its network of 64 bits, which one customer has."""
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return f"address:{(host or 'unknown')[:64]}"
+    if isinstance(address, ipaddress.IPv6Address):
+        return f"address:{ipaddress.ip_network((address, 64), strict=False)}"
+    return f"address:{address}"
+
+
+def code_of(digest: bytes) -> str:
+    """By what a code is counted."""
+    return f"code:{digest.hex()}"
+
+
+async def count(database: Database, subject: str, settings: EnrolmentSettings) -> None:
+    """Count an attempt.
+
+    Raises:
+        TooManyRequestsError: `too_many_attempts`, until the window is over.
+    """
+    async with database.write() as session:
+        await session.execute(_CLEAR)
+        values = {"subject": subject, "window": settings.attempts_window_s}
+        attempts, rest_s = (await session.execute(_COUNT, values)).one()
+    if attempts > settings.attempts:
+        raise TooManyRequestsError(
+            f"Too many attempts: wait {math.ceil(rest_s)} s.", retry_after_s=max(1, math.ceil(rest_s))
+        )
+
+
+async def take_back(database: Database, *subjects: str) -> None:
+    """Forget an attempt that succeeded."""
+    async with database.write() as session:
+        for subject in sorted(subjects):
+            await session.execute(_TAKE_BACK, {"subject": subject})

@@ -1,0 +1,120 @@
+"""Queries on claims and provisioning keys. Nothing is decided here, and nothing committed.
+
+Functions that take `visible` find only what the caller may see: an organisation's, or with None everybody's.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.database import WriteSession
+from app.sites.models import Claim, ProvisioningKey
+from app.sites.repository import after
+
+
+def _claims(visible: UUID | None) -> Select[Claim]:
+    statement = select(Claim)
+    return statement if visible is None else statement.where(Claim.organisation_id == visible)
+
+
+def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
+    revoked = Claim.revoked_at.is_not(None)
+    used_up = and_(~revoked, Claim.used >= Claim.boxes)
+    living = and_(~revoked, Claim.used < Claim.boxes)
+    return {
+        "revoked": revoked,
+        "used_up": used_up,
+        "expired": and_(living, Claim.expires_at <= now),
+        "open": and_(living, Claim.expires_at > now),
+    }[state]
+
+
+async def find_claim(session: AsyncSession, identifier: UUID, visible: UUID | None) -> Claim | None:
+    """One claim."""
+    return await session.scalar(_claims(visible).where(Claim.id == identifier))
+
+
+async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
+    """The claim of a code, by its hash."""
+    return await session.scalar(_claims(None).where(Claim.hash == digest))
+
+
+async def list_claims(
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    site: UUID | None,
+    state: str | None,
+    now: datetime,
+) -> Sequence[Claim]:
+    """Claims, the oldest first, one more than `limit`."""
+    statement = _claims(visible)
+    if organisation is not None:
+        statement = statement.where(Claim.organisation_id == organisation)
+    if site is not None:
+        statement = statement.where(Claim.site_id == site)
+    if state is not None:
+        statement = statement.where(_in_state(state, now))
+    return (await session.scalars(after(statement, Claim.id.expression, "claims", cursor, limit))).all()
+
+
+async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> bool:
+    """Count a box; False where the claim is not open any more. Others wait until the transaction ends."""
+    statement = update(Claim).where(Claim.id == identifier, _in_state("open", now))
+    statement = statement.values(used=Claim.used + 1, last_used_at=now)
+    return (await session.scalar(statement.returning(Claim.id))) is not None
+
+
+def _keys(visible: UUID | None) -> Select[ProvisioningKey]:
+    statement = select(ProvisioningKey)
+    return statement if visible is None else statement.where(ProvisioningKey.organisation_id == visible)
+
+
+async def find_key(session: AsyncSession, identifier: UUID, visible: UUID | None) -> ProvisioningKey | None:
+    """One provisioning key, revoked or not."""
+    return await session.scalar(_keys(visible).where(ProvisioningKey.id == identifier))
+
+
+async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
+    """The provisioning key of a hash."""
+    return await session.scalar(_keys(None).where(ProvisioningKey.hash == digest))
+
+
+async def list_keys(
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    site: UUID | None,
+    revoked: bool,
+) -> Sequence[ProvisioningKey]:
+    """Provisioning keys, the oldest first: those in use, or those that were revoked."""
+    gone = ProvisioningKey.revoked_at.is_not(None)
+    statement = _keys(visible).where(gone if revoked else ~gone)
+    if organisation is not None:
+        statement = statement.where(ProvisioningKey.organisation_id == organisation)
+    if site is not None:
+        statement = statement.where(ProvisioningKey.site_id == site)
+    ordered = after(statement, ProvisioningKey.id.expression, "provisioning_keys", cursor, limit)
+    return (await session.scalars(ordered)).all()
+
+
+async def use_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:
+    """Count a box; False where the key has no more to give. Others wait until the transaction ends."""
+    key = ProvisioningKey
+    statement = update(key).where(
+        key.id == identifier,
+        key.revoked_at.is_(None),
+        or_(key.expires_at.is_(None), key.expires_at > now),
+        or_(key.box_limit.is_(None), key.used < key.box_limit),
+    )
+    statement = statement.values(used=key.used + 1, last_used_at=now)
+    return (await session.scalar(statement.returning(key.id))) is not None

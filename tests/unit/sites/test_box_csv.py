@@ -1,0 +1,112 @@
+"""Tables of boxes: what is read of them, and what is refused with its line."""
+
+import csv
+import io
+from datetime import UTC, datetime
+
+import pytest
+
+from app.core.ids import new_id
+from app.sites.box_csv import COLUMNS, EXAMPLE, TableError, read_table, write_table
+from app.sites.box_schemas import BULK_MAX, BoxCreated, BoxesCreate
+from app.sites.models import Box
+
+SITE = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
+
+
+def test_the_example_is_one() -> None:
+    table = read_table(EXAMPLE.encode())
+    boxes = BoxesCreate.model_validate(table.document).boxes
+    assert table.lines == [2, 3]
+    assert [box.id for box in boxes] == ["box-0001", "box-0002"]
+    first, second = boxes
+    assert (first.name, first.interval_s, first.ack) == ("Corner of rue de Metz", 60, True)
+    assert first.location is not None
+    assert first.location.coordinates == [1.4453, 43.6009]
+    assert (second.name, second.location, second.interval_s, second.ack) == (None, None, 60, False)
+
+
+def test_what_spreadsheets_write_is_read() -> None:
+    rows = (f'a;{SITE};"Rue d\'Alsace; nord"', ";;", "", f'"b";{SITE};"two\r\nlines"', f"c;{SITE};")
+    text = "\r\n".join(("\ufeffID;Site_ID;name", *rows, ""))
+    table = read_table(text.encode())
+    assert table.document["boxes"] == [
+        {"id": "a", "site_id": SITE, "name": "Rue d'Alsace; nord"},
+        {"id": "b", "site_id": SITE, "name": "two\r\nlines"},
+        {"id": "c", "site_id": SITE},
+    ]
+    assert table.lines == [2, 5, 7]
+
+
+def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
+    row = "a,s,,1,,x,,"
+    text = f"{','.join(COLUMNS)}\n{row}".removesuffix(",")
+    with pytest.raises(TableError) as refusal:
+        read_table(text.encode())
+    assert refusal.value.faults[0][:3] == (2, "location", "missing_field")
+    text = 'id,longitude,latitude,interval_s,ack\na,1e3,"43,6",1.5,1\n'
+    assert read_table(text.encode()).document["boxes"] == [
+        {
+            "id": "a",
+            "location": {"type": "Point", "coordinates": ["1e3", "43,6"]},
+            "interval_s": "1.5",
+            "ack": "1",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "code"),
+    [
+        (b"", 1, "empty_body"),
+        (b"\xef\xbb\xbf \r\n", 1, "empty_body"),
+        (b"id\nn\xe9\n", 1, "invalid_encoding"),
+        (b"id,colour\na,red\n", 1, "unknown_field"),
+        (b"id,id\na,b\n", 1, "duplicate_key"),
+        (b"id,name\na\n", 2, "invalid_csv"),
+        (b"id,name\na,b\nc,d,e\n", 3, "invalid_csv"),
+        (b'id\n"a"b\n', 2, "invalid_csv"),
+        (b'id\na\n"b\n', 3, "invalid_csv"),
+        (b"id\n" + b"a" * 200_000 + b"\n", 2, "invalid_csv"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_line(text: bytes, line: int, code: str) -> None:
+    with pytest.raises(TableError) as refusal:
+        read_table(text)
+    assert refusal.value.faults[0].line == line
+    assert refusal.value.faults[0].code == code
+
+
+def test_every_faulty_row_is_named() -> None:
+    with pytest.raises(TableError) as refusal:
+        read_table(b"id,name\na\nb,c\nd,e,f\n")
+    assert [fault.line for fault in refusal.value.faults] == [2, 4]
+
+
+def test_more_rows_than_are_taken_are_not_read() -> None:
+    text = "id\n" + "".join(f"box-{number}\n" for number in range(5 * BULK_MAX))
+    assert len(read_table(text.encode()).document["boxes"]) == BULK_MAX + 1
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+33 5", "-x", "@SUM(A1)", "\tx"])
+def test_no_cell_of_the_answer_is_a_formula(name: str) -> None:
+    now = datetime.now(UTC)
+    row = Box(
+        id="-1-1",
+        organisation_id=new_id(),
+        site_id=new_id(),
+        name=name,
+        interval_s=60,
+        ack=False,
+        created_at=now,
+        updated_at=now,
+    )
+    text = write_table([BoxCreated.with_password(row, "word")])
+    header, cells = csv.reader(io.StringIO(text, newline=""))
+    assert dict(zip(header, cells, strict=True)) == {
+        "id": "'-1-1",
+        "site_id": str(row.site_id),
+        "name": f"'{name}",
+        "username": "'-1-1",
+        "password": "word",
+    }
