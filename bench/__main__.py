@@ -13,11 +13,11 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import delay, http_door, recovery, sections
+from bench import delay, fleet, http_door, recovery, sections
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
-from bench.report import Report, drains_table, ratios_table, render
+from bench.report import Report, drains_table, ratios_table, render, replaced
 from bench.stack import Stack, stack
 from bench.suite import Plan, compare, line, scale
 from simulators.rest import ApiError, UnreachableError
@@ -74,9 +74,14 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
         _say(line(found.drain))
         return sections.recovery_section(found)
 
+    async def connected() -> str:
+        return sections.fleet_section(await fleet.measure(running))
+
     parts = {"Boxes and rules": scaled, "From publish to webhook": delayed, "HTTP ingest": by_http}
     if long:
         parts["A long absence"] = recovered
+    # The last one: it leaves its accounts in the broker's file.
+    parts[sections.FLEET] = connected
     texts = []
     for title, part in parts.items():
         try:
@@ -97,6 +102,12 @@ async def _run(plan: Plan, *, only_drains: bool, long: bool) -> Report:
     return Report(plan, datetime.now(UTC).date().isoformat(), machine(), versions, drains, further)
 
 
+async def _fleet(boxes: int) -> str:
+    async with stack() as running:
+        found = await fleet.measure(running, boxes=boxes)
+    return sections.fleet_section(found, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
+
+
 def main(
     *,
     messages: Annotated[int, typer.Option(min=1_000, help="Messages of the backlog")] = 200_000,
@@ -106,9 +117,16 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the values")] = 1,
     docs: Annotated[Path, typer.Option(help="Folder of performance.md and img/")] = _DOCS,
     only_drains: Annotated[bool, typer.Option("--only-drains", help="The comparison alone")] = False,
+    only_fleet: Annotated[int, typer.Option(min=0, help="Connect so many boxes, and nothing else")] = 0,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
+    if only_fleet:
+        section = uvloop.run(_fleet(only_fleet))
+        path = docs / "performance.md"
+        path.write_text(replaced(path.read_text(encoding="utf-8"), section), encoding="utf-8")
+        print(f"\n{section}\nWritten: {path}")
+        return
     plan = Plan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
     report = uvloop.run(_run(plan, only_drains=only_drains, long=long))
     text = render(report)

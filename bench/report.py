@@ -1,5 +1,6 @@
 """The report, as Markdown. Pure: what was measured goes in, text comes out."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,18 @@ def steps_section(drain: Drain) -> str:
         "the pipeline are\nreading MQTT, decoding, acknowledging, and waiting for the broker.\n\n"
     )
     return text + table(["step", "µs/message", "share"], rows)
+
+
+def replaced(text: str, section: str) -> str:
+    """A report with one of its sections anew; a section that it did not have comes before the last one."""
+    heading = section.partition("\n")[0]
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    at = next((index for index, part in enumerate(parts) if part.startswith(f"{heading}\n")), None)
+    if at is None:
+        parts.insert(max(1, len(parts) - 1), f"{section.rstrip()}\n\n")
+    else:
+        parts[at] = f"{section.rstrip()}\n" + ("\n" if at < len(parts) - 1 else "")
+    return "".join(parts)
 
 
 def render(report: Report) -> str:

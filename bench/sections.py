@@ -1,9 +1,12 @@
 """The report's further sections, each Markdown with its heading. Pure."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from bench import http_door, recovery
 from bench.delay import Delays
+from bench.fleet import Arrival, FleetResult
+from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
 from bench.recovery import Recovery
 from bench.report import paragraph, table
@@ -56,6 +59,62 @@ def recovery_section(found: Recovery) -> str:
         f" at most {drain.peak['consumer'] / 2**20:.0f} MiB."
     )
     return f"## A long absence\n\n{paragraph(text)}\n" + table(recovery.HEAD, found.rows())
+
+
+FLEET: Final = "Boxes connected at once"
+"""The heading of the fleet's section."""
+
+
+def fleet_section(found: FleetResult, measured: str | None = None) -> str:
+    """A fleet, connected at once.
+
+    Args:
+        found: what was found.
+        measured: when and on what, where it was measured by itself.
+    """
+    lost = found.total - (found.stored - found.twice)
+    text = f"""
+        {found.boxes:,} boxes, each with its own account and its own connection, each sending ten values once
+        a minute. They were registered with `ack`, and keep a sample until Vigie names it. From cold they
+        connect within a second, by chance, and where that fails again with back-off up to
+        {LONGEST_WAIT_S:.0f} s and full jitter. Then the broker is killed (SIGKILL) and started again under
+        them. Broker, roles, database and boxes share the same cores.
+    """
+    after = f"""
+        For {found.seconds:.0f} s all of them sent: {found.made / found.seconds:,.0f} messages/s. By the end,
+        crash included, they had made {found.total:,} samples: {lost:,} lost, {found.twice:,} twice,
+        {found.rejected:,} refused; {found.sent - found.total:,} were sent again. The broker answered
+        {found.broker_back_s:.1f} s after it was killed. Checking a password costs it {found.check_us:.0f} µs
+        ({found.iterations} rounds of PBKDF2).
+    """
+    memory = [[_MEMORY.get(name, name), f"{size / 2**20:.0f} MiB"] for name, size in found.memory.items()]
+    parts = [
+        f"## {FLEET}\n",
+        paragraph(text),
+        table(_ARRIVAL, [_arrival("from cold", found.cold), _arrival("after the crash", found.again)]),
+        paragraph(after),
+        table(["process", "memory"], memory),
+    ]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
+
+
+_ARRIVAL: Final = ["connecting", "half of them", "all of them", "connections begun", "CPU Mosquitto"]
+_MEMORY: Final = {
+    "mosquitto before": "Mosquitto, without boxes",
+    "mosquitto": "Mosquitto, with all of them",
+}
+
+
+def _arrival(what: str, found: Arrival) -> list[str]:
+    return [
+        what,
+        f"{found.half_s:.1f} s",
+        f"{found.all_s:.1f} s",
+        f"{found.attempts:,}",
+        f"{found.cpu_s:.1f} s",
+    ]
 
 
 def failed_section(title: str, error: Exception) -> str:

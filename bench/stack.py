@@ -92,13 +92,28 @@ class Stack:
     @asynccontextmanager
     async def api(self, database: str) -> AsyncIterator[Api]:
         """Run the API role for the length of a block; gives a client of its."""
+        async with self.api_role(database) as (client, _):
+            yield client
+
+    @asynccontextmanager
+    async def api_role(self, database: str, **more: str) -> AsyncIterator[tuple[Api, Running]]:
+        """The same with further settings; gives the process too."""
         port = free_port()
         async with (
-            self.role("api", database, VIGIE_API__PORT=str(port)),
+            self.role("api", database, VIGIE_API__PORT=str(port), **more) as running,
             Api(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
         ):
             await _answers(client)
-            yield client
+            yield client, running
+
+    def account_files(self) -> dict[str, str]:
+        """The settings with which a role keeps the boxes' accounts at the broker."""
+        broker = self.mosquitto
+        return {
+            "VIGIE_BROKER__PASSWORD_FILE": str(broker.password_file),
+            "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(broker.static_password_file),
+            "VIGIE_BROKER__PID_FILE": str(broker.pid_file),
+        }
 
     async def database(self, name: str) -> str:
         """A fresh, migrated database; gives its address."""

@@ -49,7 +49,6 @@ from app.observations.kinds import Kinds
 from app.observations.quarantine import Refused, quarantine
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
-from app.observations.writer import prepare
 from app.sites.configs import store_reported
 from app.sites.status import StatusRow, store_statuses
 
@@ -219,8 +218,13 @@ class Pipeline:
             _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
             return await self._bisect(connection, intake, now, error)
 
+    async def write_back(self, connection: RawConnection) -> None:
+        """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
+        async with connection.transaction():
+            await pass_gate(connection)
+            await self._states.save_all(connection)
+
     async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
-        await prepare(connection)
         careful = False
         while True:
             try:

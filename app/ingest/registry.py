@@ -6,9 +6,11 @@ has moved, the rows stamped since are. So a rule that was created before a sampl
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import repeat
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -28,12 +30,13 @@ _BOXES: Final = (
     "FROM boxes WHERE revision > $1 ORDER BY key"
 )
 _NO_RULES = compile_site(())
+_site_of = attrgetter("site_id")
 _DAY_US = round(timedelta(days=1).total_seconds() * 1_000_000)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class BoxEntry:
-    """A registered box.
+    """A registered box. Nobody changes it: a box that was changed has a new one.
 
     Attributes:
         key: what the hypertable refers to.
@@ -129,6 +132,10 @@ class Registry:
     def rules_of(self, site_id: UUID) -> SiteRules:
         """The enabled rules of a site, ready to evaluate."""
         return self._site_rules.get(site_id, _NO_RULES)
+
+    def rules_of_each(self, boxes: Iterable[BoxEntry]) -> list[SiteRules]:
+        """The same for the site of each box."""
+        return list(map(self._site_rules.get, map(_site_of, boxes), repeat(_NO_RULES)))
 
     def _forget(self) -> None:
         for copy in (self.boxes, self.shared, self._ids, self._rules, self._retention_us, self._site_rules):

@@ -6,6 +6,7 @@ path, on which repeats, conflicts and late samples are told apart. Must not know
 """
 
 import time
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -32,8 +33,8 @@ async def recall(work: Work) -> None:
         return
     block = make_block([box.key for box in work.sample_boxes], work.rows, work.guess)
     groups = group(block)
-    boxes = [work.sample_boxes[index] for index in groups.first.tolist()]
-    keys = [box.key for box in boxes]
+    boxes = list(map(work.sample_boxes.__getitem__, groups.first.tolist()))
+    keys = block.keys[groups.first].tolist()
     if work.sole:
         shared = (
             [key for key in keys if work.registry.shared.get(key, 0) > work.now_us]
@@ -81,7 +82,7 @@ async def evaluate(work: Work) -> None:
     if recalled is None:
         return
     groups, states = recalled.groups, work.states
-    rules = [work.registry.rules_of(box.site_id) for box in recalled.boxes]
+    rules = work.registry.rules_of_each(recalled.boxes)
     outside = np.empty(len(recalled.block), np.bool_)
     outside[groups.order] = may_begin(
         recalled.block.matrix[groups.order], recalled.block.used, rules, groups.counts
@@ -122,7 +123,7 @@ async def remember(work: Work) -> None:
         work.late += states.advance_slowly(
             slot, recalled.fresh_of(place), int(groups.counts[place]), work.now_us
         )
-    await states.save(work.connection, time.monotonic_ns() // 1000, every=recalled.shared)
+    await states.save(work.connection, time.monotonic_ns() // 1000, locked=recalled.shared)
 
 
 def _keep_tails(work: Work, recalled: Recalled) -> None:
@@ -143,8 +144,8 @@ def _keep_tails(work: Work, recalled: Recalled) -> None:
             sorted_kinds, groups.starts
         )
         easy &= same[places]
-    for slot, index in zip(slots[easy].tolist(), groups.last[places[easy]].tolist(), strict=True):
-        states.tails[slot] = rows[index]
+    last = map(rows.__getitem__, groups.last[places[easy]].tolist())
+    deque(map(states.tails.__setitem__, slots[easy].tolist(), last), maxlen=0)  # a loop, at half its price
     for place in places[~easy].tolist():
         slot = int(recalled.slots[place])
         for index in groups.of(place):

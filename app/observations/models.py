@@ -55,6 +55,7 @@ class BoxState(Base):
         late: how many of them were older than what was known of all their metrics.
         clock_skew_ms: received minus measured, of the newest samples, the least of the last few seconds:
             negative where the box's clock is ahead.
+        exact: nothing is newer than `newest_us`; holds as long as the box is shared.
     """
 
     __tablename__ = "box_states"
@@ -67,6 +68,7 @@ class BoxState(Base):
     samples: Mapped[int] = mapped_column(BigInteger, server_default="0")
     late: Mapped[int] = mapped_column(BigInteger, server_default="0")
     clock_skew_ms: Mapped[float | None]
+    exact: Mapped[bool] = mapped_column(server_default="false")
 
 
 class Event(Base):

@@ -4,12 +4,12 @@ import base64
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from operator import eq, ge, lt
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Date, Row, func, literal, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
@@ -21,10 +21,22 @@ QUARANTINE: Final = "quarantine"
 # A thousand entries of 64 KiB are no list that anybody reads.
 _SHOWN_BYTES: Final = 2_048
 
+type Grouping = Literal["code", "box", "day"]
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries are asked for; None asks nothing."""
+    """Which entries are asked for; None asks nothing.
+
+    Attributes:
+        visible: of this organisation; entries of none are for the platform's administrators.
+        box: under this box's id.
+        code: refused for this reason, the last time.
+        door: at this door.
+        first: received at or after this.
+        last: received before this.
+        replayed: whether a replay has taken all of it.
+    """
 
     visible: UUID | None
     box: str | None = None
@@ -32,30 +44,43 @@ class Filter:
     door: str | None = None
     first: datetime | None = None
     last: datetime | None = None
+    replayed: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same, for a query. Entries of no organisation are for the platform's administrators."""
+        """The same, for a query."""
         entry = QuarantineEntry
-        return conditions(
-            (
-                (self.visible, eq, entry.organisation_id),
-                (self.box, eq, entry.box),
-                (self.code, eq, entry.code),
-                (self.door, eq, entry.door),
-                (self.first, ge, entry.received_at),
-                (self.last, lt, entry.received_at),
-            )
+        found = conditions(((self.visible, eq, entry.organisation_id), *self._wanted()))
+        return [*found, *self._replayed()]
+
+    def of_anybody(self) -> list[ColumnElement[bool]]:
+        """The same, whoever may see them."""
+        return [*conditions(self._wanted()), *self._replayed()]
+
+    def _wanted(self) -> tuple[tuple[Any, Any, Any], ...]:
+        entry = QuarantineEntry
+        return (
+            (self.box, eq, entry.box),
+            (self.code, eq, entry.code),
+            (self.door, eq, entry.door),
+            (self.first, ge, entry.received_at),
+            (self.last, lt, entry.received_at),
         )
+
+    def _replayed(self) -> list[ColumnElement[bool]]:
+        if self.replayed is None:
+            return []
+        at = QuarantineEntry.replayed_at
+        return [at.is_not(None) if self.replayed else at.is_(None)]
 
 
 async def list_entries(
     session: AsyncSession, wanted: Filter, cursor: str | None, limit: int
-) -> Sequence[Row[QuarantineEntry, bytes]]:
-    """Entries with the beginning of what came, the newest first, one more than `limit`."""
+) -> Sequence[Row[QuarantineEntry, bytes, int]]:
+    """Entries with the beginning of what is kept and its length, the newest first, one more than `limit`."""
     entry = QuarantineEntry
     beginning = func.substring(entry.payload, 1, _SHOWN_BYTES)
-    statement = select(entry, beginning).options(defer(entry.payload, raiseload=True))
-    statement = statement.where(*wanted.conditions())
+    statement = select(entry, beginning, func.octet_length(entry.payload))
+    statement = statement.options(defer(entry.payload, raiseload=True)).where(*wanted.conditions())
     if cursor is not None:
         (before,) = decode_cursor(QUARANTINE, cursor, UUID)
         statement = statement.where(entry.id < before)
@@ -69,13 +94,75 @@ async def find_entry(session: AsyncSession, identifier: UUID, visible: UUID | No
     )
 
 
-async def count_entries(session: AsyncSession, wanted: Filter) -> Sequence[Row[Any, Any, int]]:
-    """(code, door, count), the most first."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One group, and its place in the list.
+
+    Attributes:
+        of: what it is grouped by, by name.
+        count: how many entries.
+        replayed: how many of them were taken since.
+        place: the sort key: for a cursor.
+    """
+
+    of: dict[str, Any]
+    count: int
+    replayed: int
+    place: tuple[str | int, ...]
+
+
+async def count_by_day(
+    session: AsyncSession, wanted: Filter, cursor: str | None, limit: int
+) -> list[Counted]:
+    """The newest day (UTC) first, one more than `limit`."""
+    entry = QuarantineEntry
+    # Written out: two parameters of the same value would be two different days to GROUP BY.
+    day = literal_column("(received_at AT TIME ZONE 'UTC')::date", Date)
+    statement = select(day, func.count(), func.count(entry.replayed_at)).where(*wanted.conditions())
+    if cursor is not None:
+        (before,) = decode_cursor("quarantine_day", cursor, date.fromisoformat)
+        statement = statement.where(day < before)
+    rows = await session.execute(statement.group_by(day).order_by(day.desc()).limit(limit + 1))
+    return [Counted({"day": found}, count, done, (found.isoformat(),)) for found, count, done in rows]
+
+
+async def count_by_text(
+    session: AsyncSession, wanted: Filter, group: Literal["code", "box"], cursor: str | None, limit: int
+) -> list[Counted]:
+    """By code and door, or by box: the most first, one more than `limit`."""
     entry = QuarantineEntry
     count = func.count()
-    statement = select(entry.code, entry.door, count).where(*wanted.conditions())
-    statement = statement.group_by(entry.code, entry.door).order_by(count.desc(), entry.code, entry.door)
-    return (await session.execute(statement)).all()
+    columns = (entry.code, entry.door) if group == "code" else (entry.box,)
+    # One text to tell groups of the same count apart: no code has a space. A box's id is never empty.
+    name = entry.code + " " + entry.door if group == "code" else func.coalesce(entry.box, "")
+    statement = select(name, count, func.count(entry.replayed_at), *columns).where(*wanted.conditions())
+    statement = statement.group_by(*columns)
+    if cursor is not None:
+        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, _key)
+        statement = statement.having(
+            or_(count < literal(least), (count == literal(least)) & (name > literal(last)))
+        )
+    rows = await session.execute(statement.order_by(count.desc(), name).limit(limit + 1))
+    names = [column.key for column in columns]
+    return [
+        Counted(dict(zip(names, rest, strict=True)), number, done, (number, found))
+        for found, number, done, *rest in rows
+    ]
+
+
+def _count(value: object) -> int:
+    """A count of a cursor: no table has more rows than this."""
+    if not isinstance(value, int) or not 0 <= value < 2**62:
+        raise ValueError(value)
+    return value
+
+
+def _key(value: object) -> str:
+    """A text of a cursor: what PostgreSQL could not hold was never in one."""
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError(value)
+    value.encode()
+    return value
 
 
 def readable(kept: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:

@@ -1,7 +1,7 @@
-"""The shapes of readings, events and quarantine on the wire."""
+"""The shapes of readings and events on the wire."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,33 +82,3 @@ class EventOut(BaseModel):
     level_db: float | None
     clock_error_ms: float | None
     received_at: datetime
-
-
-class QuarantineOut(BaseModel):
-    """Something that was refused, and why."""
-
-    id: UUID
-    received_at: datetime
-    box: str | None
-    door: Literal["mqtt", "http"]
-    code: str = Field(description="The stable reason code", examples=["unknown_metric"])
-    detail: str
-    topic: str | None
-    payload: str = Field(description="What came: its beginning in lists, up to 64 KiB of it here")
-    payload_encoding: Literal["utf-8", "base64"] = Field(description="`base64` where it is not text")
-    payload_bytes: int = Field(description="How long it was as it came")
-
-
-class QuarantineCount(BaseModel):
-    """How much was refused for one reason at one door."""
-
-    code: str
-    door: Literal["mqtt", "http"]
-    count: int
-
-
-class QuarantineCounts(BaseModel):
-    """What was refused, by reason and door, the most first."""
-
-    data: list[QuarantineCount]
-    next: None = None

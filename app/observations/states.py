@@ -35,29 +35,33 @@ NO_KIND: Final = -1
 # How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
 # bounds what a reader has to look through, and the next consumer when this one is killed.
 _AHEAD_US: Final = 10_000_000
-_AHEAD_SAMPLES: Final = 64
+_AHEAD_SAMPLES: Final = 256
 # How many are written back in one batch for their age alone, the oldest first: a large fleet takes turns.
-_AT_ONCE: Final = 256
+_AT_ONCE: Final = 64
 _LONG_AGO: Final = -(10**15)
 _NO_SKEW: Final = np.iinfo(np.int64).max
 _ROOM: Final = 64
 
 _READ: Final = """
-SELECT box_key, latest, rules, coalesce(newest_us, -1)
+SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact
 FROM box_states WHERE box_key = ANY($1::int[]) ORDER BY box_key
 """
-# last_sample_at goes with the samples that came in, `late` and repeated ones among them.
+# What is NULL stays as it is. last_sample_at goes with all that came in, late and repeated samples among it.
 _WRITE: Final = """
 UPDATE box_states b
-SET latest = c.latest::jsonb,
+SET latest = coalesce(c.latest::jsonb, b.latest),
     rules = coalesce(c.rules::jsonb, b.rules),
-    newest_us = c.newest_us,
-    last_sample_at = 'epoch'::timestamptz + c.heard_us * interval '1 microsecond',
+    newest_us = coalesce(c.newest_us, b.newest_us),
+    exact = coalesce(c.exact, b.exact),
+    last_sample_at = greatest(
+        b.last_sample_at, 'epoch'::timestamptz + c.heard_us * interval '1 microsecond'
+    ),
     samples = b.samples + c.samples,
     late = b.late + c.late,
     clock_skew_ms = coalesce(c.skew_us / 1000.0, b.clock_skew_ms)
-FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-            $8::bigint[]) AS c (box_key, latest, rules, newest_us, heard_us, samples, late, skew_us)
+FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
+            $8::bigint[], $9::boolean[])
+    AS c (box_key, heard_us, samples, late, skew_us, latest, rules, newest_us, exact)
 WHERE b.box_key = c.box_key
 """
 
@@ -108,50 +112,56 @@ class BoxStates:
         if not missing:
             return
         rows = await connection.fetch(f"{_READ} FOR UPDATE" if lock else _READ, missing)
-        known = {key: (latest, rules, newest) for key, latest, rules, newest in rows}
+        lagging = {row["box_key"]: row["newest_us"] for row in rows if not (lock and row["exact"])}
+        known = {
+            row["box_key"]: (_decode(row["latest"]), _decode(row["rules"]), row["newest_us"]) for row in rows
+        }
         beyond = {
             row["box_key"]: dict(row)
-            for portion in portions({key: newest for key, _, _, newest in rows})
+            for portion in portions(lagging)
             for row in await connection.fetch(NEWER, *portion)
         }
-        for key in missing:
-            latest, rules, newest = known.get(key, ("{}", "{}", NEVER))
-            slot = self._take_slot(key, _decode(latest), _decode(rules))
-            self.newest[slot] = newest
+        slots = self._take_slots(len(missing))
+        newest_of: list[int] = []
+        for key, slot in zip(missing, slots, strict=True):
+            latest, rules, newest = known.get(key, ({}, {}, NEVER))
             if key in beyond:
-                self.newest[slot] = take_newer(self.latest[slot], beyond[key])
+                newest = take_newer(latest, beyond[key])
+            self.slots[key] = slot
+            self._keys[slot], self.latest[slot], self.rules[slot], self.tails[slot] = key, latest, rules, None
+            newest_of.append(newest)
+        chosen = np.array(slots, np.intp)
+        self.newest[chosen] = newest_of
+        self.busy[chosen] = [bool(self.rules[slot]) for slot in slots]
+        self.kinds[chosen] = NO_KIND
+        self._written[chosen] = _LONG_AGO
+        self._level(chosen)
 
-    def _take_slot(self, key: int, latest: Latest, rules: dict[str, list[Any]]) -> int:
-        if self._free:
-            slot = self._free.pop()
-            self.latest[slot], self.rules[slot], self.tails[slot] = latest, rules, None
-            self._keys[slot] = key
-        else:
-            slot = len(self._keys)
-            self.latest.append(latest)
-            self.rules.append(rules)
-            self.tails.append(None)
-            self._keys.append(key)
-            if slot == len(self.newest):
-                self._grow()
-        self.slots[key] = slot
-        self.busy[slot] = bool(rules)
-        self.kinds[slot] = NO_KIND
-        self._written[slot] = _LONG_AGO
-        self._level(np.array([slot]))
-        return slot
+    def _take_slots(self, count: int) -> list[int]:
+        """Slots that are free, or new; what they begin with is for the caller to say."""
+        slots = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        total = len(self._keys)
+        more = count - len(slots)
+        slots += range(total, total + more)
+        self._keys += [0] * more
+        self.latest += [{}] * more
+        self.rules += [{}] * more
+        self.tails += [None] * more
+        while len(self.newest) < len(self._keys):
+            self._grow()
+        return slots
 
     def _grow(self) -> None:
-        """Double the columns. What a new slot begins with, `_take_slot` says."""
+        """Double the columns."""
         for name in ("newest", "busy", "kinds", "_heard", "_samples", "_late", "_skew", "_written", "_must"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
 
     async def drop(self, connection: RawConnection, keys: Iterable[int]) -> None:
-        """Forget these boxes, after writing what they are ahead of their rows; not their rules' states."""
-        slots = np.array([self.slots[key] for key in keys if key in self.slots], np.intp)
-        await self._write(connection, slots[self._samples[slots] > 0], with_rules=False)
-        for slot in slots.tolist():
+        """Forget these boxes; what was counted is written, all else may be somebody else's by now."""
+        slots = [self.slots[key] for key in keys if key in self.slots]
+        await self._write(connection, [slot for slot in slots if self._samples[slot]], None)
+        for slot in slots:
             del self.slots[self._keys[slot]]
             self._free.append(slot)
 
@@ -208,43 +218,57 @@ class BoxStates:
         self.busy[slot] = bool(self.rules[slot])
         self._must[slot] = True
 
-    async def save(self, connection: RawConnection, clock_us: int, *, every: Iterable[int] = ()) -> None:
-        """Write back what must be written, what has been ahead for long enough, and these boxes' (keys).
+    async def save(self, connection: RawConnection, clock_us: int, *, locked: Iterable[int] = ()) -> None:
+        """Write back what must be written, what has been ahead for long enough, and what is locked.
 
-        `clock_us` is of a clock that nobody sets (µs).
+        Args:
+            connection: in the transaction that stored the samples.
+            clock_us: the time by a clock that nobody sets (µs).
+            locked: keys of boxes whose rows are locked: from here on they are exact.
         """
         total = len(self._keys)
         ahead = self._samples[:total]
         must = self._must[:total] | (ahead >= _AHEAD_SAMPLES)
-        for key in every:
-            must[self.slots[key]] |= bool(ahead[self.slots[key]])
+        held = np.zeros(total, np.bool_)
+        held[[self.slots[key] for key in locked]] = True
+        must |= held & (ahead > 0)
         old = np.flatnonzero((ahead > 0) & (self._written[:total] <= clock_us - _AHEAD_US) & ~must)
         if len(old) > _AT_ONCE:
             old = old[np.argpartition(self._written[old], _AT_ONCE)[:_AT_ONCE]]
         slots = np.concatenate([np.flatnonzero(must), old])
-        await self._write(connection, slots, with_rules=True)
+        await self._write(connection, slots.tolist(), held)
         self._written[slots] = clock_us
 
-    async def _write(self, connection: RawConnection, slots: Slots, *, with_rules: bool) -> None:
-        if not len(slots):
+    async def save_all(self, connection: RawConnection) -> None:
+        """Write back every box that is ahead of its row, in a transaction that stores nothing."""
+        slots = np.flatnonzero(self._samples[: len(self._keys)])
+        await self._write(connection, slots.tolist(), np.zeros(len(self._keys), np.bool_))
+
+    async def _write(
+        self, connection: RawConnection, slots: Sequence[int], exact: NDArray[np.bool_] | None
+    ) -> None:
+        """Write rows back; without `exact`, only what was counted."""
+        if not slots:
             return
-        chosen = slots.tolist()
-        latest = [_encode(self.settle(slot)).decode() for slot in chosen]
-        rules = [_encode(self.rules[slot]).decode() if with_rules else None for slot in chosen]
-        skew = [None if value == _NO_SKEW else value for value in self._skew[slots].tolist()]
-        newest = [None if value == NEVER else value for value in self.newest[slots].tolist()]
+        nothing = [None] * len(slots)
+        whole: tuple[Sequence[Any], ...] = (nothing, nothing, nothing, nothing)
+        if exact is not None:
+            whole = (
+                [_encode(self.settle(slot)).decode() for slot in slots],
+                [_encode(self.rules[slot]).decode() for slot in slots],
+                [None if value == NEVER else value for value in self.newest[slots].tolist()],
+                exact[slots].tolist(),
+            )
         await connection.execute(
             _WRITE,
-            [self._keys[slot] for slot in chosen],
-            latest,
-            rules,
-            newest,
+            [self._keys[slot] for slot in slots],
             self._heard[slots].tolist(),
             self._samples[slots].tolist(),
             self._late[slots].tolist(),
-            skew,
+            [None if value == _NO_SKEW else value for value in self._skew[slots].tolist()],
+            *whole,
         )
-        self._level(slots)
+        self._level(np.array(slots, np.intp))
 
     def _level(self, slots: Slots) -> None:
         """These boxes' rows are as new as memory."""

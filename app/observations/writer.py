@@ -4,8 +4,7 @@ Nothing else writes `samples`. It runs in the caller's transaction, commits noth
 was new, repeated, or contradictory. Callers see to it that no two write samples of the same box at once.
 """
 
-import io
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,11 +55,6 @@ class WriteOutcome:
     conflicts: list[int] = field(default_factory=list)
 
 
-async def prepare(connection: RawConnection) -> None:
-    """Make the connection's temporary table, where it has none."""
-    await connection.execute(_CREATE)
-
-
 async def append_samples(connection: RawConnection, block: SampleBlock, picked: NDArray[np.intp]) -> None:
     """Store samples of a block that are surely new, in the caller's transaction.
 
@@ -77,15 +71,19 @@ async def append_samples(connection: RawConnection, block: SampleBlock, picked: 
             columns=block.fields,
         )
     else:
-        await connection.copy_to_table(
-            "samples", source=io.BytesIO(data), columns=block.fields, format="binary"
-        )
+        await connection.copy_to_table("samples", source=_whole(data), columns=block.fields, format="binary")
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    """What is there already, as a source of COPY: a file object would be read in a thread."""
+    yield data
 
 
 async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) -> WriteOutcome:
     """Store a batch in the caller's transaction; in the batch, the first of an identity wins."""
     if not rows:
         return WriteOutcome()
+    await connection.execute(_CREATE)
     total = len(rows)
     keys, times, seqs, values = zip(*rows, strict=True)
     columns = list(zip(*values, strict=True))

@@ -1,6 +1,8 @@
 """The consumer's hold on its connection and its lock."""
 
 import asyncio
+import gzip
+import time
 from collections.abc import AsyncIterator
 
 import aiomqtt
@@ -12,7 +14,7 @@ from app.core.role import Role
 from app.core.settings import Settings
 from app.embedded.postgres import PrivatePostgres
 from app.ingest.consumer import ingest
-from tests.conftest import ACCOUNTS
+from tests.conftest import ACCOUNTS, Tenant
 
 _HOLDER = """
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -75,8 +77,27 @@ async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
     await connection.close()
 
 
-async def publish(settings: Settings, topic: str, payload: bytes) -> None:
+async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(
+    consumer: Role, settings: Settings, database: Database, tenant: Tenant, site_id: str
+) -> None:
+    (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
+    async with asyncio.timeout(30):
+        while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
+            await asyncio.sleep(0.05)
+        now = round(time.time() * 1000)
+        body = '{"time": %d, "values": {"pm2_5": 1}}' + " " * 900_000
+        payloads = [gzip.compress((body % (now + number)).encode()) for number in range(25)]
+        await publish(settings, "vigie/v1/box-1/telemetry/gzip", *payloads)
+        connection = await database.connect()
+        while await connection.fetchval("SELECT count(*) FROM samples") < 25:  # noqa: ASYNC110 (the server's)
+            await asyncio.sleep(0.05)
+    assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
+    await connection.close()
+
+
+async def publish(settings: Settings, topic: str, *payloads: bytes) -> None:
     async with aiomqtt.Client(
         settings.broker.host, settings.broker.port, username="gateway", password=ACCOUNTS["gateway"]
     ) as client:
-        await client.publish(topic, payload, qos=1)
+        for payload in payloads:
+            await client.publish(topic, payload, qos=1)

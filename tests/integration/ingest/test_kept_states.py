@@ -184,19 +184,22 @@ async def test_a_box_that_also_sends_by_http_is_shared_and_nothing_is_lost_betwe
     await add_rule(tenant, site_id, "pm2_5", 25)
     at = from_datetime(START)
 
-    async def by_http(second: int, value: float) -> dict[str, Any]:
-        time = to_datetime(at + second * 1_000_000).isoformat()
-        body = {"box": "box-0", "samples": [{"time": time, "values": {"pm2_5": value}}]}
+    async def by_http(second: float, value: float, metric: str = "pm2_5") -> dict[str, Any]:
+        time = to_datetime(at + round(second * 1_000_000)).isoformat()
+        body = {"box": "box-0", "samples": [{"time": time, "values": {metric: value}}]}
         answer: dict[str, Any] = (
             (await tenant.client.post("/v1/telemetry", json=body)).raise_for_status().json()
         )
         return answer
 
-    async def by_mqtt(second: int, value: float) -> Receipt:
-        return await consumer.take([("box-0", at + second * 1_000_000, {"pm2_5": value})])
+    async def by_mqtt(second: float, value: float) -> Receipt:
+        return await consumer.take([("box-0", at + round(second * 1_000_000), {"pm2_5": value})])
 
     assert (await by_mqtt(0, 1)).stored == 1
+    assert (await by_mqtt(0.5, 1)).stored == 1
     assert (await by_http(1, 30))["stored"] == 1
+    # An older value of a metric that the consumer, which was ahead of its row, has never heard of.
+    assert (await by_http(-9, 44, "laeq"))["stored"] == 1
     assert (await by_mqtt(1, 30)).duplicate == 1
     # Late: it must not resolve what the other door has fired.
     assert (await by_mqtt(-5, 2)).transitions == []
@@ -209,7 +212,9 @@ async def test_a_box_that_also_sends_by_http_is_shared_and_nothing_is_lost_betwe
         "SELECT newest_us, samples, late FROM box_states WHERE samples > 0"
     )
     assert state is not None
-    assert tuple(state) == (at + 3_000_000, 7, 1)
+    assert tuple(state) == (at + 3_000_000, 9, 1)
+    latest = (await tenant.client.get("/v1/boxes/box-0/latest")).json()["values"]
+    assert latest == {"pm2_5": 40, "laeq": 44}
 
 
 @pytest.mark.usefixtures("boxes")
@@ -241,8 +246,9 @@ async def test_a_rule_that_is_switched_off_and_on_begins_at_rest(
 
 
 @pytest.mark.usefixtures("boxes")
-async def test_what_a_killed_consumer_had_not_written_back_is_read_from_the_samples(
-    consumer: Consumer, tenant: Tenant
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_what_a_consumer_had_not_written_back_is_read_from_the_samples(
+    consumer: Consumer, tenant: Tenant, how: str
 ) -> None:
     at = from_datetime(START)
     for second in range(20):
@@ -251,6 +257,15 @@ async def test_what_a_killed_consumer_had_not_written_back_is_read_from_the_samp
         "SELECT newest_us FROM box_states JOIN boxes ON key = box_key WHERE id = 'box-0'"
     )
     assert behind < at + 19_000_000
+    if how == "stopped":
+        await consumer.pipeline.write_back(consumer.connection)
+        state = await consumer.connection.fetchrow(
+            "SELECT newest_us, samples, late, clock_skew_ms FROM box_states WHERE samples > 0"
+        )
+        assert state is not None
+        assert tuple(state)[:3] == (at + 19_000_000, 20, 0)
+        # Measured two days ago, and sent now.
+        assert abs(state["clock_skew_ms"] - 2 * 86_400_000) < 600_000
     assert (await tenant.client.get("/v1/boxes/box-0/latest")).json()["values"] == {"pm2_5": 19}
     consumer.take_over()
     assert (await consumer.take([("box-0", at + 19_000_000, {"pm2_5": 19.0})])).duplicate == 1

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.core.database import Database, RawConnection
-from app.core.gate import GATE
+from app.core.locks import GATE
 from app.ingest.intake import sort_messages
 from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt

@@ -3,7 +3,7 @@
 import random
 
 from app.core.database import Database
-from app.observations.writer import SampleRow, prepare, write_samples
+from app.observations.writer import SampleRow, write_samples
 from app.sites.catalogue import COLUMNS
 
 
@@ -15,7 +15,6 @@ def row(time_us: int, value: float, columns: int = len(COLUMNS)) -> SampleRow:
 async def test_the_first_of_an_identity_wins_after_batches_that_were_rolled_back(database: Database) -> None:
     """What a rollback leaves in the temporary table is room, which later rows may be put into."""
     connection = await database.connect()
-    await prepare(connection)
     chance = random.Random(3)  # noqa: S311 (the same on every run)
 
     def width() -> int:

@@ -1,7 +1,9 @@
 """The report's text."""
 
-from bench.report import Report, drains_table, ratios_table, render, steps_section
+from bench.fleet import Arrival, FleetResult
+from bench.report import Report, drains_table, ratios_table, render, replaced, steps_section
 from bench.results import Drain
+from bench.sections import FLEET, fleet_section
 from bench.suite import Plan
 
 _PLAN = Plan(messages=200_000, boxes=1_000, repeat=3, letters="acef", seed=1)
@@ -56,3 +58,42 @@ def test_the_report_names_machine_versions_and_method() -> None:
         assert expected in " ".join(text.split())
     assert "Python 3.13.5" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120
+
+
+def test_a_section_is_replaced_and_all_else_left() -> None:
+    before = "# Performance\n\nText.\n\n## One\n\n1\n\n## Measured on\n\nHere.\n"
+    with_two = replaced(before, "## Two\n\n2\n")
+    assert with_two == before.replace("## Measured", "## Two\n\n2\n\n## Measured")
+    assert replaced(with_two, "## Two\n\n3\n") == with_two.replace("2\n", "3\n")
+    assert replaced(before, "## Measured on\n\nThere.\n") == before.replace("Here", "There")
+
+
+def test_the_fleets_section_says_what_was_lost() -> None:
+    found = FleetResult(
+        boxes=10_000,
+        cold=Arrival(half_s=1.0, all_s=2.5, attempts=10_001, cpu_s=0.5),
+        seconds=60.0,
+        made=9_990,
+        memory={"mosquitto before": 2**23, "mosquitto": 2**25, "ingest": 2**27},
+        broker_back_s=0.4,
+        again=Arrival(half_s=2.0, all_s=8.0, attempts=12_000, cpu_s=0.75),
+        total=10_050,
+        stored=10_049,
+        twice=1,
+        rejected=0,
+        sent=10_100,
+        check_us=50.0,
+        iterations=101,
+    )
+    text = fleet_section(found, "2026-11-25: 2 cores")
+    assert text.startswith(f"## {FLEET}\n")
+    assert "| from cold | 1.0 s | 2.5 s | 10,001 | 0.5 s |" in text
+    words = " ".join(text.split())
+    for expected in (
+        "10,050 samples: 2 lost, 1 twice, 0 refused; 50 were sent again",
+        "50 µs",
+        "by itself on",
+    ):
+        assert expected in words
+    assert "| Mosquitto, with all of them | 32 MiB |" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110

@@ -1,0 +1,291 @@
+"""A fleet of boxes connected at once, each with its own account, through a crash of the broker.
+
+The boxes are two processes of their own (`bench.fleet_client`). Each box was registered with `ack`, and keeps
+a sample until Vigie names it: what was made and what is stored are compared at the end.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiomqtt
+
+from app.core.passwords import ITERATIONS, mosquitto_hash, mosquitto_verify
+from bench.load import box_id
+from bench.measure import cpu_seconds, rss
+from bench.process import FailedError, Running, python
+from bench.publisher import drop_session
+from bench.stack import Stack
+from bench.tables import stored
+from simulators.rest import Api
+
+BOXES: Final = 10_000
+PERIOD_S: Final = 60.0
+"""Each box sends once in this time."""
+
+_PROCESSES: Final = 2
+_CLIENT: Final = "vigie-bench-fleet"
+_DATABASE: Final = "fleet"
+_PER_CALL: Final = 500
+_CONNECT_WITHIN_S: Final = 90.0
+_SETTLE_WITHIN_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.05
+_HASHES: Final = 500
+_ROLES: Final = ("ingest", "deliver", "maintain")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a fleet came to be connected.
+
+    Attributes:
+        half_s: seconds until half of the boxes were.
+        all_s: until all were.
+        attempts: connections that it took.
+        cpu_s: CPU seconds of the broker.
+    """
+
+    half_s: float
+    all_s: float
+    attempts: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetResult:
+    """What was found.
+
+    Attributes:
+        boxes: how many.
+        cold: their first connections.
+        seconds: how long all were connected and sent.
+        made: samples that they made meanwhile.
+        memory: bytes by process, at the end of this time; `mosquitto before` is without boxes.
+        broker_back_s: from the broker's death to its first answer.
+        again: the connections after it; counted from its death.
+        total: samples made by the end.
+        stored: rows in the table.
+        twice: rows too many.
+        rejected: samples that Vigie refused.
+        sent: samples sent, repeats among them.
+        check_us: CPU of one check of a password, in µs.
+    """
+
+    boxes: int
+    cold: Arrival
+    seconds: float
+    made: int
+    memory: Mapping[str, int]
+    broker_back_s: float
+    again: Arrival
+    total: int
+    stored: int
+    twice: int
+    rejected: int
+    sent: int
+    check_us: float
+    iterations: int = ITERATIONS
+
+
+@dataclass(slots=True)
+class _Client:
+    """One process of boxes, and what it said last."""
+
+    running: Running
+    said: dict[str, float] = field(default_factory=dict)
+
+    async def listen(self) -> None:
+        stream = self.running.process.stdout
+        while stream is not None and (line := await stream.readline()):
+            self.said = json.loads(line)
+
+    async def tell(self, word: str) -> None:
+        if self.running.process.stdin is not None:
+            self.running.process.stdin.write(f"{word}\n".encode())
+            await self.running.process.stdin.drain()
+
+
+class _Clients:
+    """All boxes."""
+
+    def __init__(self, clients: Sequence[_Client]) -> None:
+        self._clients = clients
+
+    def begun(self) -> bool:
+        """Whether each has said something."""
+        return all(client.said for client in self._clients)
+
+    def total(self, name: str) -> int:
+        return round(sum(client.said.get(name, 0) for client in self._clients))
+
+    async def tell(self, word: str) -> None:
+        for client in self._clients:
+            await client.tell(word)
+
+    async def until(self, holds: Callable[[], bool], within_s: float, what: str) -> float:
+        """Wait until something holds; gives the instant (FailedError)."""
+        deadline = time.monotonic() + within_s
+        while not holds():
+            if time.monotonic() > deadline:
+                raise FailedError(f"After {within_s:.0f} s {what}: {self._shown()}.")
+            for client in self._clients:
+                client.running.check()
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return time.monotonic()
+
+    def _shown(self) -> str:
+        return ", ".join(f"{self.total(name):,} {name}" for name in ("connected", "made", "named", "refused"))
+
+    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> Arrival:
+        """Wait for all of them."""
+        half = await self.until(
+            lambda: self.total("connected") >= boxes / 2, _CONNECT_WITHIN_S, "half is due"
+        )
+        every = await self.until(lambda: self.total("connected") == boxes, _CONNECT_WITHIN_S, "all are due")
+        attempts = self.total("attempts") - began.attempts
+        return Arrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What there was before boxes connected: the instant, connections begun, CPU seconds of the broker."""
+
+    at: float
+    attempts: int
+    cpu_s: float
+
+
+async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
+    """Register the fleet, each box with `ack`; gives indexes and passwords."""
+    place = {"type": "Point", "coordinates": [1.44, 43.6]}
+    site = {"name": "Fleet", "kind": "street", "timezone": "Europe/Paris", "location": place}
+    site_id = (await client.call("POST", "/v1/sites", site))["id"]
+    found = []
+    for start in range(0, boxes, _PER_CALL):
+        indexes = range(start, min(start + _PER_CALL, boxes))
+        listed = [
+            {"id": box_id(index), "site_id": site_id, "interval_s": round(PERIOD_S), "ack": True}
+            for index in indexes
+        ]
+        answer = await client.call("POST", "/v1/boxes/bulk", {"boxes": listed})
+        passwords = {box["id"]: box["credentials"]["password"] for box in answer["data"]}
+        found += [(index, passwords[box_id(index)]) for index in indexes]
+    return found
+
+
+@asynccontextmanager
+async def _clients(
+    stack: Stack, boxes: Sequence[tuple[int, str]], period_s: float
+) -> AsyncIterator[_Clients]:
+    async with AsyncExitStack() as processes:
+        found, listening = [], []
+        for number in range(_PROCESSES):
+            task = stack.folder / f"fleet-{number}.json"
+            account = stack.account("gateway")
+            mine = boxes[number::_PROCESSES]
+            text = {"host": account.host, "port": account.port, "period_s": period_s}
+            text |= {"seed": number, "boxes": mine}
+            task.touch(mode=0o600)
+            task.write_text(json.dumps(text), encoding="utf-8")
+            running = await processes.enter_async_context(
+                python(
+                    *("bench.fleet_client", str(task)),
+                    environment=stack.environment(""),
+                    log=stack.folder / f"fleet-{number}.log",
+                    piped=True,
+                )
+            )
+            found.append(_Client(running))
+            listening.append(asyncio.create_task(found[-1].listen()))
+        try:
+            yield _Clients(found)
+        finally:
+            for task_ in listening:
+                task_.cancel()
+
+
+def _check_us() -> float:
+    hashed = mosquitto_hash("a password of thirty-two letters")
+    began = time.process_time()
+    for _ in range(_HASHES):
+        mosquitto_verify("a password of thirty-two letters", hashed)
+    return (time.process_time() - began) / _HASHES * 1e6
+
+
+async def _crash(stack: Stack, clients: _Clients, boxes: int) -> tuple[float, Arrival]:
+    """Kill the broker, start it again, and wait for all boxes."""
+    broker = stack.mosquitto
+    began = _Beginning(time.monotonic(), clients.total("attempts"), 0.0)
+    broker.kill()
+    if broker.child is not None:
+        await broker.child.wait()
+    await clients.until(lambda: not clients.total("connected"), _CONNECT_WITHIN_S, "they must notice")
+    await broker.start()
+    back = time.monotonic() - began.at
+    return back, await clients.arrive(boxes, began, lambda: broker.pid)
+
+
+async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
+    """Connect a fleet, have it send for one period, kill the broker, and see that nothing is missing.
+
+    Raises:
+        FailedError: not all boxes came, or not all samples were named.
+    """
+    database = await stack.database(_DATABASE)
+    await drop_session(stack.account("ingest"), _CLIENT)
+    try:
+        async with AsyncExitStack() as running:
+            client, api = await running.enter_async_context(stack.api_role(database, **stack.account_files()))
+            pids = {"api": api.pid}
+            for name in _ROLES:
+                more = {"VIGIE_INGEST__CLIENT_ID": _CLIENT, **stack.account_files()}
+                role = await running.enter_async_context(stack.role(name, database, **more))
+                pids[name] = role.pid
+            registered = await _register(client, boxes)
+            clients = await running.enter_async_context(_clients(stack, registered, period_s))
+            found = await _observe(stack, clients, boxes, period_s, pids)
+        rows, different, _ = await stored(database, narrow=False)
+        return FleetResult(boxes=boxes, stored=rows, twice=rows - different, check_us=_check_us(), **found)
+    finally:
+        # The broker may not have come back.
+        with suppress(aiomqtt.MqttError):
+            await drop_session(stack.account("ingest"), _CLIENT)
+        await stack.drop(_DATABASE)
+
+
+async def _observe(
+    stack: Stack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
+) -> dict[str, Any]:
+    """The course itself; gives the parts of the result that it has seen."""
+    empty = rss(stack.mosquitto.pid)
+    await clients.until(clients.begun, _CONNECT_WITHIN_S, "they must begin")
+    beginning = _Beginning(time.monotonic(), 0, cpu_seconds(stack.mosquitto.pid))
+    await clients.tell("go")
+    cold = await clients.arrive(boxes, beginning, lambda: stack.mosquitto.pid)
+    began = time.monotonic()
+    await clients.tell("send")
+    await asyncio.sleep(seconds)
+    made, lasted = clients.total("made"), time.monotonic() - began
+    memory = {name: rss(pid) for name, pid in {"mosquitto": stack.mosquitto.pid, **pids}.items()}
+    back, again = await _crash(stack, clients, boxes)
+    await clients.tell("hush")
+    await clients.until(
+        lambda: clients.total("named") + clients.total("rejected") == clients.total("made"),
+        _SETTLE_WITHIN_S,
+        "not all is named",
+    )
+    return {
+        "cold": cold,
+        "seconds": lasted,
+        "made": made,
+        "memory": {"mosquitto before": empty, **memory},
+        "broker_back_s": back,
+        "again": again,
+        "total": clients.total("made"),
+        "rejected": clients.total("rejected"),
+        "sent": clients.total("sent"),
+    }
