@@ -7,10 +7,10 @@ ARGS ?=
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 
-.PHONY: help install run test check bench clean
+.PHONY: help install install-tests run test faults check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Install what is missing: Debian packages, uv, the Python environment
 	@sh deploy/install.sh
@@ -19,14 +19,21 @@ install: ## Install what is missing: Debian packages, uv, the Python environment
 run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
 	@exec .venv/bin/vigie up $(ARGS)
 
-test: install ## Run the tests (ARGS="-k name …")
+install-tests: ## Install what is missing, and what the tests need besides
+	@sh deploy/install.sh --tests
+
+test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")
 	uv run --frozen pytest $(ARGS)
 
-check: install ## Lint, format, types, import contracts
+faults: install-tests ## Inject every fault in full, about 20 minutes; prints what was lost (ARGS="-k 07 …")
+	uv run --frozen pytest tests/faults -m slow $(ARGS)
+
+check: install ## Lint, format, types, import contracts, AsyncAPI
 	uv run --frozen ruff check .
 	uv run --frozen ruff format --check .
 	uv run --frozen mypy
 	uv run --frozen lint-imports
+	uv run --frozen python -m tests.asyncapi
 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)

@@ -58,7 +58,9 @@ def ingest() -> None:
     from app.core.role import run_role  # noqa: PLC0415
     from app.core.settings import get_settings  # noqa: PLC0415
     from app.ingest.consumer import ingest as work  # noqa: PLC0415
+    from app.ingest.consumer import spare_the_collector  # noqa: PLC0415
 
+    spare_the_collector()
     run_role("ingest", get_settings(), work)
 
 

@@ -1,5 +1,6 @@
 """The composition root of the REST role: which routers there are, and what they stand on."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,14 +15,15 @@ from app import __version__
 from app.alerts.router import router as alerts
 from app.alerts.service import close_alerts
 from app.core import problems
-from app.core.database import Database
+from app.core.database import TRANSIENT, Database
 from app.core.ids import new_id
-from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition
+from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition, get_logger
 from app.core.parameters import known_parameters_only
 from app.core.readiness import Probe, Readiness
 from app.core.settings import Settings
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
+from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
 from app.rules.router import router as rules
@@ -37,10 +39,12 @@ webhooks.
 `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are `application/problem+json`
 (RFC 9457); match on their `code`.
 """
+_log = get_logger(__name__)
 _TAGS = [
     {"name": "Organisations", "description": "Tenants, and the API keys that speak for them"},
     {"name": "Sites", "description": "Where boxes stand; a site's time zone says what a day is"},
     {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
+    {"name": "Enrolment", "description": "Boxes registered without an API key: claims, provisioning"},
     {"name": "Metrics", "description": "What can be measured: units and bounds"},
     {"name": "Telemetry", "description": "Ingest by HTTP, for boxes and gateways"},
     {"name": "Readings", "description": "What was measured: latest values, series, events"},
@@ -63,14 +67,39 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry())
     app.state.close_alerts = close_alerts
-    app.state.ingest_pool = await database.pool(size=4)
+    app.state.ingest_pool = await database.pool(size=4, eager=False)
+    beginning: asyncio.Task[None] | None = None
     try:
-        async with database.write() as session:
-            await bootstrap(session, app.state.bootstrap_key, datetime.now(UTC))
+        # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
+        if not await _begin(database, app.state.bootstrap_key):
+            beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
         yield
     finally:
+        if beginning is not None:
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
         await app.state.ingest_pool.close()
         await database.close()
+
+
+async def _begin(database: Database, key: str | None) -> bool:
+    """Make the platform's organisation and key where they are missing; False while the database cannot."""
+    try:
+        async with database.write() as session:
+            await bootstrap(session, key, datetime.now(UTC))
+    except TRANSIENT as error:
+        _log.warning("waiting_for_the_database", error=type(error).__name__)
+        return False
+    return True
+
+
+async def _begin_later(database: Database, key: str | None) -> None:
+    pause_s = 0.5
+    while True:
+        await asyncio.sleep(pause_s)
+        if await _begin(database, key):
+            return
+        pause_s = min(pause_s * 2, 10.0)
 
 
 # Any word is a method to HTTP, and each would make a Prometheus series.
@@ -157,7 +186,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     app.middleware("http")(_observed)
-    for router in (*sites, telemetry, *observations, rules, alerts, webhooks):
+    for router in (*sites, telemetry, *observations, replays, rules, alerts, webhooks):
         app.include_router(router)
     _add_service_routes(app)
     problems.describe(app)

@@ -1,27 +1,36 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
-It shows how many alerts fire, keeps the broker's accounts in step with the database, and removes what is no
-longer needed: the samples of deleted boxes, old outbox entries, and heartbeats of processes that are gone.
+It shows how many alerts fire, keeps the broker's accounts in step with the database, watches what the broker
+drops, and removes what is no longer needed: the samples of deleted boxes, old outbox entries, and heartbeats
+of processes that are gone.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
 import asyncpg
 
+from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
+from app.core.heartbeat import BROKER, WAITING, say
+from app.core.locks import MAINTAINER
 from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
 from app.core.role import Role
+from app.observations.quarantine import purge_quarantine
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
 from app.webhooks.claims import count_pending
+from app.webhooks.platform import announce_dropped, last_dropped, prune
 
 _log = get_logger(__name__)
-# Any number will do, as long as every maintainer of the database takes the same.
-_LOCK = 7_309_021_176
 _TICK_S = 1.0
 _PATIENCE_S = 5.0
 _SLICE = 50_000
+# However much is dropped, its operators are told once a minute.
+_ANNOUNCE_EVERY_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -66,32 +75,73 @@ async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> None:
         _log.info("box_purged", box_key=key)
 
 
+async def _purge_quarantine(role: Role, connection: asyncpg.Connection) -> None:
+    removed = await purge_quarantine(connection, keep_days=role.settings.quarantine.keep_days)
+    if removed:
+        _log.info("quarantine_purged", entries=removed)
+
+
 async def _prune(_: Role, connection: asyncpg.Connection) -> None:
-    await connection.execute("DELETE FROM outbox WHERE fanned_out_at < now() - interval '1 day'")
+    await prune(connection)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
+    await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
 
 
-def _jobs() -> list[_Job]:
+class _Warden:
+    """Tells others what the watch of the broker finds: the operators' endpoints, and `/readyz`.
+
+    The watch itself goes on while the database is away, which is when a broker's queues fill.
+    """
+
+    def __init__(self, watch: BrokerWatch) -> None:
+        self.watch = watch
+        self._announced = -_ANNOUNCE_EVERY_S
+
+    async def tell(self, _: Role, connection: asyncpg.Connection) -> None:
+        """Announce what was dropped, and say in a heartbeat how the broker does."""
+        watch = self.watch
+        if not watch.running:
+            watch.start(await last_dropped(connection))
+        dropped, started_at = watch.unannounced, watch.tally.started_at
+        if dropped and started_at and time.monotonic() - self._announced >= _ANNOUNCE_EVERY_S:
+            total = watch.tally.total
+            now = datetime.now(UTC)
+            if await announce_dropped(
+                connection, dropped=dropped, total=total, started_at=started_at, now=now
+            ):
+                watch.unannounced -= dropped
+                self._announced = time.monotonic()
+        recent = watch.recent()
+        word = f"dropped {recent} messages in the last {RECENT_S / 60:g} minutes" if recent else ""
+        await say(connection, BROKER, word)
+
+
+def _jobs(warden: _Warden) -> list[_Job]:
     return [
+        _Job("broker", 1.0, warden.tell),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
+        _Job("quarantine", 300.0, _purge_quarantine),
     ]
 
 
-async def _hold_and_work(role: Role) -> None:
+async def _hold_and_work(role: Role, warden: _Warden) -> None:
     connection = await role.database.connect()
-    jobs = _jobs()
+    jobs = _jobs(warden)
     held = False
     try:
         while not role.stop.is_set():
             # Kept until the connection ends: otherwise two maintainers would take turns, and do all twice.
-            held = held or await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
+            held = held or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
             role.state = "working" if held else "standby"
             if held:
                 await _work(role, connection, jobs)
+            else:
+                # Another one watches by now: two would count everything twice.
+                await warden.watch.stop()
             await role.pause(_TICK_S)
     finally:
         connection.terminate()
@@ -114,10 +164,14 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
 
 async def maintain(role: Role) -> None:
     """The work of `vigie maintain`."""
-    while not role.stop.is_set():
-        try:
-            await _hold_and_work(role)
-        except TRANSIENT as error:
-            role.state = "waiting for the database"
-            _log.warning("maintenance_interrupted", error=repr(error))
-            await role.pause(2.0)
+    warden = _Warden(BrokerWatch(role.settings.broker))
+    try:
+        while not role.stop.is_set():
+            try:
+                await _hold_and_work(role, warden)
+            except TRANSIENT as error:
+                role.state = f"{WAITING}: {type(error).__name__}"
+                _log.warning("maintenance_interrupted", error=repr(error))
+                await role.pause(2.0)
+    finally:
+        await warden.watch.stop()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from app.core.impatience import ImpatientProtocol
 from app.core.observability import get_logger
 from app.core.role import Role, run_role
 from app.core.settings import get_settings
@@ -27,6 +28,7 @@ class _Server(uvicorn.Server):
 async def _api(role: Role) -> None:
     config = uvicorn.Config(
         create_app(role.settings),
+        http=ImpatientProtocol.of(role.settings.api.patience_s),
         host=role.settings.api.host,
         port=role.settings.api.port,
         log_config=None,

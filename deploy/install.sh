@@ -3,6 +3,7 @@
 #
 #   sh deploy/install.sh            all of it; as root, or as a user who may use sudo
 #   sh deploy/install.sh --system   the Debian packages only; as root (what a user without sudo asks for)
+#   … --tests                       with either: what the tests need besides
 #
 # Nothing that was there before is stopped or changed, and nothing is left running: no PostgreSQL
 # cluster is made, no broker is started. When all is there, it ends within a second.
@@ -20,6 +21,8 @@ script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 root=$(dirname "$(dirname "$script")")
 PATH="${PATH:-/usr/bin:/bin}:/usr/local/bin:/usr/sbin:/sbin:${HOME:-/nonexistent}/.local/bin"
 export PATH
+
+with_tests=
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
@@ -43,6 +46,11 @@ python_is_enough() {
         /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null
 }
 
+faketime_is_there() {
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do [ -e "$library" ] && return 0; done
+    return 1
+}
+
 # By what is there rather than by package names: other sources name their packages differently.
 missing_packages() {
     [ -x /usr/bin/python3 ] || printf 'python3 '
@@ -55,6 +63,7 @@ missing_packages() {
     have mosquitto_pub || printf 'mosquitto-clients '
     have setpriv || printf 'util-linux '
     [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
+    [ -z "$with_tests" ] || faketime_is_there || printf 'faketime '
 }
 
 restore() {
@@ -136,9 +145,9 @@ as_administrator() {
     elif have apt-get && have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
         # sudo clears the environment; a proxy is all that apt may need of it.
         sudo env ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
-            PATH="$PATH" sh "$script" --system || fail 'the Debian packages could not be installed'
+            PATH="$PATH" sh "$script" --system ${with_tests:+"$with_tests"} || fail 'the Debian packages could not be installed'
     elif have apt-get; then
-        fail "an administrator must first run:  sh '$script' --system   (it installs $(missing_packages | sed "s/ $//"))"
+        fail "an administrator must first run:  sh '$script' --system $with_tests  (it installs $(missing_packages | sed "s/ $//"))"
     else
         fail "this is not a Debian system; install these yourself: $(missing_packages | sed "s/ $//")"
     fi
@@ -186,13 +195,20 @@ sync_environment() {
     env -u VIRTUAL_ENV "$found" "$@" || fail 'uv sync failed (see above)'
 }
 
-case "${1:-}" in
-    --system)
-        [ "$(id -u)" = 0 ] || fail '--system must be run as root'
-        system_part ;;
-    '')
-        as_administrator
-        find_uv || install_uv
-        sync_environment ;;
-    *) fail "unknown option $1" ;;
-esac
+only_system=
+for option in "$@"; do
+    case "$option" in
+        --system) only_system=yes ;;
+        --tests) with_tests=--tests ;;
+        *) fail "unknown option $option" ;;
+    esac
+done
+
+if [ -n "$only_system" ]; then
+    [ "$(id -u)" = 0 ] || fail '--system must be run as root'
+    system_part
+else
+    as_administrator
+    find_uv || install_uv
+    sync_environment
+fi

@@ -148,11 +148,16 @@ class Database:
             "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
         }
 
-    async def pool(self, *, size: int) -> asyncpg.Pool:
-        """A small pool of raw connections, for the write path of the API."""
+    async def pool(self, *, size: int, eager: bool = True) -> asyncpg.Pool:
+        """A small pool of raw connections, for the write path of the API.
+
+        Args:
+            size: the most that are open at once.
+            eager: connect at once, and fail where there is no database; else when a connection is needed.
+        """
         return await asyncpg.create_pool(
             self.settings.url,
-            min_size=1,
+            min_size=1 if eager else 0,
             max_size=size,
             timeout=10,
             command_timeout=self.settings.command_timeout_s,

@@ -10,9 +10,7 @@ from typing import Final
 from sqlalchemy import text
 
 from app.core.database import RawConnection, WriteSession
-
-GATE: Final = 7_309_021_176
-"""The advisory lock. Any number will do, as long as all take the same (migration 0002 has it too)."""
+from app.core.locks import GATE
 
 _PASS: Final = f"SELECT pg_advisory_xact_lock_shared({GATE})"
 _CLOSE: Final = text(f"SELECT pg_advisory_xact_lock({GATE})")

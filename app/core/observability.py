@@ -26,6 +26,9 @@ _STEPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 INGEST_MESSAGES = Counter("vigie_ingest_messages_total", "MQTT messages taken in", ["kind"])
 INGEST_BYTES = Counter("vigie_ingest_bytes_total", "Bytes of MQTT payload taken in")
+INGEST_IGNORED = Counter(
+    "vigie_ingest_ignored_total", "Values in other formats that no metric stands for", ["format"]
+)
 INGEST_BATCHES = Counter("vigie_ingest_batches_total", "Batches committed", ["door"])
 INGEST_RETRIES = Counter(
     "vigie_ingest_retries_total", "Batches tried again after a database error", ["reason"]
@@ -46,8 +49,12 @@ SAMPLES_LATE = Counter("vigie_samples_late_total", "Samples older than what rule
 EVENTS_STORED = Counter("vigie_events_stored_total", "Events stored", ["type"])
 EVENTS_DUPLICATE = Counter("vigie_events_duplicate_total", "Repeats of stored events")
 QUARANTINED = Counter("vigie_quarantined_total", "What was refused, by reason", ["door", "code"])
+QUARANTINE_REPLAYS = Counter(
+    "vigie_quarantine_replays_total", "Replays of what was refused, by outcome", ["outcome"]
+)
 ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
 ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
+BOXES_ENROLLED = Counter("vigie_boxes_enrolled_total", "Boxes registered without an API key", ["by"])
 ALERT_TRANSITIONS = Counter(
     "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
 )
@@ -56,6 +63,33 @@ DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome"
 DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
+BROKER_WATCHED = Gauge(
+    "vigie_broker_watched",
+    "1 while somebody reads the broker's own figures ($SYS)",
+    multiprocess_mode="livesum",
+)
+BROKER_DROPPED = Counter(
+    "vigie_broker_dropped_messages_total", "Messages that the broker dropped: a queue was full"
+)
+BROKER_EXPIRED = Counter(
+    "vigie_broker_expired_sessions_total", "Sessions that the broker expired, with what was queued for them"
+)
+BROKER_CLIENTS = Gauge(
+    "vigie_broker_clients_connected", "Clients connected to the broker", multiprocess_mode="mostrecent"
+)
+BROKER_CLIENTS_AWAY = Gauge(
+    "vigie_broker_clients_away",
+    "Sessions that the broker keeps for clients that are away",
+    multiprocess_mode="mostrecent",
+)
+BROKER_STORED = Gauge(
+    "vigie_broker_stored_messages",
+    "Messages that the broker holds, queued or retained",
+    multiprocess_mode="mostrecent",
+)
+BROKER_STORED_BYTES = Gauge(
+    "vigie_broker_stored_bytes", "Bytes of these messages", multiprocess_mode="mostrecent"
+)
 HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
 HTTP_SECONDS = Histogram(
     "vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS

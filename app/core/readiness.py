@@ -2,38 +2,96 @@
 
 import asyncio
 import time
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import aiomqtt
 from pydantic import BaseModel, Field
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core import migrate
 from app.core.broker import broker_client
 from app.core.database import Database
-from app.core.heartbeat import STALE_S
+from app.core.heartbeat import BROKER, STALE_S, WAITING, instance_name
 from app.core.settings import Settings
 
 _PATIENCE_S = 2.0
 _ROLES = ("ingest", "deliver", "maintain")
-# The server's clock on both sides; the last row of a role is its freshest instance.
-_BEATS = "SELECT role, state, extract(epoch FROM now() - at) FROM heartbeats ORDER BY at"
+# The server's clock on both sides.
+_BEATS = (
+    "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
+)
 
 
 class Dependency(BaseModel):
     """One thing that Vigie depends on."""
 
-    state: Literal["ok", "failed"]
+    state: Literal["ok", "degraded", "failed"] = Field(
+        description="`degraded`: it serves, and somebody should look at it"
+    )
     required: bool = Field(description="Whether readiness needs it")
     detail: str
 
 
 class Readiness(BaseModel):
-    """Ready when every required dependency is ok."""
+    """Ready when no required dependency has failed."""
 
     ready: bool
     dependencies: dict[str, Dependency]
+
+
+class Beat(NamedTuple):
+    """One row of `heartbeats`; its age in seconds, by the server's clock."""
+
+    role: str
+    instance: str
+    state: str
+    age_s: float
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it still says something about now."""
+        return self.age_s <= STALE_S
+
+
+def database_fault(beats: Sequence[Beat], instance: str) -> str:
+    """Say what heartbeats know of a database that answers a question; empty where all is well.
+
+    A question that is answered is not enough: the roles' own connections may hang, or their writes be refused
+    by a full disk. That a role is silent says nothing of the database (it may have been killed), but for this
+    process, which lives.
+
+    Args:
+        beats: all that are there.
+        instance: this process's name.
+    """
+    for beat in beats:
+        if beat.fresh and beat.state.startswith(WAITING):
+            return f"{beat.role} ({beat.instance}) is {beat.state}"
+        if beat.instance == instance and beat.role == "api" and not beat.fresh:
+            return f"it has taken no heartbeat of this process for {beat.age_s:.0f} s"
+    return ""
+
+
+def role_fault(beats: Sequence[Beat], role: str) -> str:
+    """Say why a role does not do its work; empty where at least one of its processes does."""
+    mine = [beat for beat in beats if beat.role == role]
+    if not mine:
+        return "not running"
+    states = [beat.state for beat in mine if beat.fresh]
+    if not states:
+        return f"silent for {min(beat.age_s for beat in mine):.0f} s"
+    if any(not state.startswith(("waiting", "starting", "standby")) for state in states):
+        return ""
+    # One that says why is more useful than one that stands by behind it.
+    telling = next((state for state in states if state != "standby"), None)
+    return f"is {telling}" if telling else "only stands by: what held its lock ended, and the lock did not"
+
+
+def broker_worry(beats: Sequence[Beat]) -> str:
+    """Say what the watch of the broker found; empty where it found nothing."""
+    return next((beat.state for beat in beats if beat.role == BROKER and beat.fresh), "")
 
 
 class Probe:
@@ -55,43 +113,39 @@ class Probe:
             return self._answer
 
     async def _ask(self) -> Readiness:
-        database, broker = await asyncio.gather(self._ask_database(), self._ask_broker())
-        found = {**database, "broker": broker}
+        (faults, worry), broker = await asyncio.gather(self._ask_database(), self._ask_broker())
         required = set(self._settings.api.ready_requires)
         dependencies = {
-            name: Dependency(state="failed" if fault else "ok", required=name in required, detail=fault or "")
-            for name, fault in found.items()
+            name: Dependency(state="failed" if fault else "ok", required=name in required, detail=fault)
+            for name, fault in {**faults, "broker": broker}.items()
         }
-        ready = all(entry.state == "ok" for entry in dependencies.values() if entry.required)
+        if worry and not broker:
+            dependencies["broker"].state, dependencies["broker"].detail = "degraded", worry
+        ready = all(entry.state != "failed" for entry in dependencies.values() if entry.required)
         return Readiness(ready=ready, dependencies=dependencies)
 
-    async def _ask_database(self) -> dict[str, str]:
-        """Name → fault, empty where all is well."""
+    async def _ask_database(self) -> tuple[dict[str, str], str]:
+        """Name → fault, empty where all is well; and what is known of the broker."""
         try:
             async with asyncio.timeout(_PATIENCE_S), self._database.read() as session:
                 revision = await migrate.current(session)
                 if revision is None:
-                    return {"database": "", "migrations": "not migrated: run `vigie migrate`"}
-                expected = migrate.head()
-                stale = (
-                    ""
-                    if revision == expected
-                    else f"is at {revision}, should be at {expected}: run `vigie migrate`"
-                )
-                rows = await session.execute(text(_BEATS))
-                beats = {role: (state, float(age)) for role, state, age in rows}
+                    fault = "not migrated: run `vigie migrate`"
+                    unknown = dict.fromkeys(_ROLES, "unknown: the database is not migrated")
+                    return {"database": "", "migrations": fault, **unknown}, ""
+                beats = [Beat(*row) for row in await session.execute(text(_BEATS))]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            fault = (
-                f"no answer within {_PATIENCE_S:g} s"
-                if isinstance(error, TimeoutError)
-                else type(error).__name__
-            )
-            return dict.fromkeys(("database", "migrations", *_ROLES), fault)
-        return {
-            "database": "",
+            return dict.fromkeys(("database", "migrations", *_ROLES), _named(error)), ""
+        expected = migrate.head()
+        stale = (
+            "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
+        )
+        faults = {
+            "database": database_fault(beats, instance_name()),
             "migrations": stale,
-            **{role: _beat_fault(beats.get(role)) for role in _ROLES},
+            **{role: role_fault(beats, role) for role in _ROLES},
         }
+        return faults, broker_worry(beats)
 
     async def _ask_broker(self) -> str:
         try:
@@ -102,10 +156,9 @@ class Probe:
             return f"{type(error).__name__}: {error}"
 
 
-def _beat_fault(beat: tuple[str, float] | None) -> str:
-    if beat is None:
-        return "not running"
-    state, age_s = beat
-    if age_s > STALE_S:
-        return f"silent for {age_s:.0f} s"
-    return f"is {state}" if state.startswith(("waiting", "starting")) else ""
+def _named(error: Exception) -> str:
+    """Name an error without its text, which can say where the database is."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_PATIENCE_S:g} s"
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
+    return type(cause or error).__name__

@@ -216,18 +216,15 @@ def may_begin(
         rules: those of one box after the other.
         counts: how many consecutive samples are of each box.
     """
-    places: dict[int, int] = {}
-    distinct: list[SiteRules] = []
-    for found in rules:
-        if places.setdefault(id(found), len(distinct)) == len(distinct):
-            distinct.append(found)
+    _, first, place = np.unique(list(map(id, rules)), return_index=True, return_inverse=True)
+    distinct = [rules[index] for index in first.tolist()]
     if not any(distinct):
         return np.zeros(len(matrix), np.bool_)
     columns = list(used)
     low = np.stack([found.low[columns] for found in distinct])
     high = np.stack([found.high[columns] for found in distinct])
     if len(distinct) > 1:
-        of_sample = np.repeat([places[id(found)] for found in rules], counts)
+        of_sample = np.repeat(place, counts)
         low, high = low[of_sample], high[of_sample]
     outside: NDArray[np.bool_] = ((matrix <= low) | (matrix >= high)).any(axis=1)
     return outside

@@ -16,9 +16,10 @@ from app.webhooks.claims import message_id
 from app.webhooks.fanout import ALL_EVENTS
 from app.webhooks.guard import MAX_LENGTH
 from app.webhooks.models import Attempt, Delivery, Endpoint
+from app.webhooks.platform import MESSAGES_DROPPED
 
-EVENTS: Final = ("alert.firing", "alert.resolved", "alert.acknowledged")
-"""What an endpoint can subscribe to."""
+EVENTS: Final = ("alert.firing", "alert.resolved", "alert.acknowledged", MESSAGES_DROPPED)
+"""What an endpoint can subscribe to; those of the platform go to its own organisation's endpoints only."""
 
 _DEFAULT_EVENTS: Final = ("alert.firing", "alert.resolved")
 _SITES_LIMIT: Final = 1000

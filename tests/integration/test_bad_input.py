@@ -332,7 +332,9 @@ async def test_the_broker_keeps_a_box_to_its_own_topics(
     assert len(speaker.messages) == 0
     own = {code for _, code, _ in await quarantined(tenant.client)}
     assert own == {"retained_message", "topic"}
-    found = {(owner, code) for owner, code, _ in await quarantined(api)}
+    # Boxes of other tests may have left statuses at the broker.
+    ours = {BOX, None, "nobody", "bad-input-victim"}
+    found = {(owner, code) for owner, code, _ in await quarantined(api) if owner in ours}
     assert found == {
         *((BOX, code) for code in own),
         *((None, "topic"), ("nobody", "unknown_box")),

@@ -5,10 +5,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiomqtt
+import pytest
+
 from app.core.database import Database
 from app.core.role import Role
 from app.core.settings import Settings
+from app.embedded.mosquitto import PrivateMosquitto
+from app.embedded.mosquitto_config import Limits
 from app.maintain import maintain
+from app.webhooks.platform import last_dropped, prune
+from tests.conftest import ACCOUNTS
+from tests.faults.fleet import leave_session
+from tests.scenarios.processes import until
 
 
 @asynccontextmanager
@@ -47,4 +56,43 @@ async def test_a_job_that_fails_keeps_no_other_from_its_turn(
         async with asyncio.timeout(5):
             while await connection.fetchval("SELECT count(*) FROM heartbeats WHERE instance = 'gone'"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+    await connection.close()
+
+
+@pytest.mark.usefixtures("api")  # which makes the platform's organisation
+async def test_what_the_broker_drops_is_told_once_over_restarts(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    connection = await database.connect()
+
+    async def told() -> list[int]:
+        query = "SELECT (payload->>'dropped')::int FROM outbox WHERE type = $1 ORDER BY position"
+        return [number for (number,) in await connection.fetch(query, "platform.messages_dropped")]
+
+    limits = Limits(queued_messages=5)
+    async with PrivateMosquitto(tmp_path / "broker", accounts=ACCOUNTS, limits=limits) as broker:
+        await leave_session(broker, "away")
+        mine = settings.model_copy(
+            update={"broker": settings.broker.model_copy(update={"port": broker.port, "password_file": None})}
+        )
+        async with aiomqtt.Client(
+            broker.host, broker.port, username="gateway", password=ACCOUNTS["gateway"]
+        ) as client:
+            for _ in range(12):
+                await client.publish("vigie/v1/box/telemetry", b"{}", qos=1)
+        async with maintaining(mine, database):
+            assert await until(told) == [7]
+        # As after a day, but for the newest, which says how far was told.
+        await connection.execute("UPDATE outbox SET fanned_out_at = now() - interval '2 days'")
+        await prune(connection)
+        known = await last_dropped(connection)
+        assert known is not None
+        assert known.total == 7
+        async with maintaining(mine, database) as again:
+            beaten = "SELECT count(*) FROM heartbeats WHERE role = 'broker'"
+            await connection.execute("DELETE FROM heartbeats")
+            await until(lambda: connection.fetchval(beaten))
+            await asyncio.sleep(1)
+            assert again.state == "working"
+            assert await told() == [7]
     await connection.close()

@@ -26,6 +26,19 @@ class RoleProcess:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def suspend(self) -> None:
+        """Have it hang (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it was."""
+        os.kill(self.pid, signal.SIGCONT)
+
     async def kill(self) -> None:
         """End it at once, as a crash would."""
         assert self._process is not None

@@ -23,10 +23,12 @@ from app.core.errors import VigieError
 from app.core.reasons import REASONS
 from app.core.settings import Settings
 from app.embedded import mosquitto_config
+from app.ingest.adapters.sensor_community import METRICS
 from app.main import create_app
 from app.sites.catalogue import CATALOGUE
 from app.webhooks import attempt
 from app.webhooks.schemas import EVENTS
+from tests.integration import bad_calls, bad_input
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "VIGIE_"
@@ -166,6 +168,58 @@ def access_rules() -> str:
     return f"```\n{rules}```\n"
 
 
+def sensor_community_table() -> str:
+    body = [(", ".join(f"`{kind}`" for kind in kinds), f"`{metric}`") for metric, kinds in METRICS.items()]
+    return rows("value type", "metric", body=body)
+
+
+def bad_table(by_mqtt: Sequence[bad_input.Bad], by_http: Sequence[bad_input.Bad]) -> str:
+    """What both doors answer, input by input; one that only one of them can get has a dash at the other."""
+    mqtt = {case.name: f"`{case.code}`" for case in by_mqtt}
+    http = {case.name: f"{case.status} `{case.code}`" for case in by_http}
+    names = dict.fromkeys([*mqtt, *http])
+    return rows(
+        "input",
+        "MQTT: in quarantine as",
+        "HTTP",
+        body=[(name, mqtt.get(name, "-"), http.get(name, "-")) for name in names],
+    )
+
+
+def bad_json() -> str:
+    both = [*bad_input.documents(), *bad_input.messages(), *bad_input.samples(), *bad_input.batches()]
+    boxes = [bad_input.Bad(name, b"", status, code) for name, _, status, code in bad_input.BOXES]
+    return bad_table(both, [*both, *boxes, bad_input.Bad("10 MB", b"", 413, "body_too_large")])
+
+
+def bad_cbor() -> str:
+    both = [*bad_input.cbor_documents(), *bad_input.cbor_samples(), *bad_input.cbor_batches()]
+    return bad_table(both, [*both, bad_input.Bad("10 MB", b"", 413, "body_too_large")])
+
+
+def bad_gzip() -> str:
+    both = bad_input.gzip_messages()
+    return bad_table(both, [*both, bad_input.Bad("no gzip at all", b"", 400, "invalid_gzip")])
+
+
+def bad_broker() -> str:
+    return rows("input", "what happens", body=bad_input.BROKER)
+
+
+def bad_keys() -> str:
+    body = [(what, f"{status} `{code}`") for what, status, code in bad_calls.KEYS]
+    undeclared = [(what, f"415 `{code}`") for what, _, code, _ in bad_calls.UNDECLARED]
+    return rows("input", "HTTP", body=[*body, *undeclared])
+
+
+def bad_rest() -> str:
+    found: dict[tuple[str, str], None] = {}
+    for call in (*bad_calls.calls(), *bad_calls.lists()):
+        found[call.what, f"{call.status} " + ("…" if call.code is None else f"`{call.code}`")] = None
+    urls = ("a webhook's URL with user info, `127.1`, `[::ffff:127.0.0.1]`, a metadata address, …",)
+    return rows("input", "HTTP", body=[*found, (*urls, "422 `webhook_url_not_allowed`")])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
@@ -176,6 +230,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "routes": routes_table,
     "scopes": scopes_list,
     "access-rules": access_rules,
+    "sensor-community": sensor_community_table,
+    "bad-json": bad_json,
+    "bad-cbor": bad_cbor,
+    "bad-gzip": bad_gzip,
+    "bad-broker": bad_broker,
+    "bad-keys": bad_keys,
+    "bad-rest": bad_rest,
 }
 
 
@@ -211,7 +272,8 @@ def codes_in_program() -> set[str]:
                     if isinstance(value, ast.Constant) and isinstance(value.value, str)
                 }
     # Named elsewhere than where they are raised.
-    return codes | {"webhook_url_not_allowed", "method_not_allowed", "invalid_value"}
+    elsewhere = {"claim_expired", "claim_revoked", "claim_used_up", "invalid_csv"}
+    return codes | elsewhere | {"webhook_url_not_allowed", "method_not_allowed", "invalid_value"}
 
 
 def problem_codes(text: str) -> set[str]:

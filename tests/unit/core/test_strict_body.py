@@ -1,5 +1,6 @@
 """How the bytes of a request become a document: real FastAPI, no services."""
 
+import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -50,7 +51,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.include_router(router)
     problems.install(app)
-    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT))
+    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     app.state.database = app.state.bootstrap_key = None
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
@@ -185,11 +186,23 @@ async def test_an_answer_to_many_faults_stays_small(client: httpx.AsyncClient) -
     assert len(answer.content) < 500
 
 
+async def test_a_body_that_trickles_is_not_waited_for(client: httpx.AsyncClient) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        for byte in b'{"name": "slow"}':
+            yield bytes([byte])
+            await asyncio.sleep(0.05)
+
+    answer = await client.post("/v1/things", content=trickle(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")
+    # Else the server would go on to wait for the rest of it.
+    assert answer.headers["connection"] == "close"
+
+
 async def test_a_client_that_hangs_up_is_no_error_of_ours() -> None:
     app = FastAPI()
     app.include_router(router)
     problems.install(app)
-    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT))
+    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     events: list[MutableMapping[str, Any]] = [
         {"type": "http.request", "body": b'{"na', "more_body": True},
         {"type": "http.disconnect"},

@@ -3,12 +3,21 @@
 import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rules.evaluator import SiteRules, State, Transition, compile_rule, compile_site, evaluate_box
+from app.rules.evaluator import (
+    SiteRules,
+    State,
+    Transition,
+    compile_rule,
+    compile_site,
+    evaluate_box,
+    may_begin,
+)
 from app.sites.catalogue import COLUMNS
 
 METRICS = ("pm2_5", "laeq", "temperature")
@@ -193,3 +202,24 @@ def test_never_fires_before_its_time(site: SiteRules, samples: list[Sample]) -> 
         if step.kind == "firing":
             assert step.rule is not None
             assert step.time_us - step.pending_since_us >= step.rule.for_us
+
+
+@given(
+    st.lists(
+        st.tuples(site_rules(), st.lists(sample(st.integers(1, 20)), min_size=1, max_size=5)), min_size=1
+    )
+)
+def test_a_sample_with_which_nothing_may_begin_begins_nothing(
+    boxes: list[tuple[SiteRules, list[Sample]]],
+) -> None:
+    every = [values for _, samples in boxes for _, values in samples]
+    matrix = np.array(
+        [[np.nan if values[place] is None else values[place] for place in PLACES] for values in every]
+    )
+    counts = np.array([len(samples) for _, samples in boxes])
+    may = may_begin(matrix, PLACES, [rules for rules, _ in boxes], counts).tolist()
+    for rules, samples in boxes:
+        for single in samples:
+            state: State = {}
+            evaluate_box(rules, state, {}, [single], 1, uuid4)
+            assert bool(state) <= may.pop(0)

@@ -1,0 +1,68 @@
+"""HTTP connections that do not wait for ever: uvicorn's own protocol, with a patience.
+
+Owns how long the head of a request may take to arrive, and how long an answer may wait to be read on. Must
+not know what a request means; how long a body may take is `strict_body`'s, which can still answer.
+"""
+
+import asyncio
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class ImpatientProtocol(H11Protocol):
+    """A connection that is closed when its client takes longer than `patience_s` seconds for one step.
+
+    Uvicorn itself waits for ever: a client that sends a byte now and then would keep its connection, and a
+    few thousand of them every descriptor.
+    """
+
+    patience_s: ClassVar[float] = 30.0
+
+    _head: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of(cls, patience_s: float) -> "type[ImpatientProtocol]":
+        """The protocol with another patience (seconds)."""
+        return type(cls.__name__, (cls,), {"patience_s": patience_s})
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those of a new head are waited for, those of a body are not ours to wait for."""
+        if self.conn.their_state is h11.IDLE:
+            self._await_head()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE and self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def pause_writing(self) -> None:
+        """The client does not read: begin to wait for it."""
+        super().pause_writing()
+        self._reading = self.loop.call_later(self.patience_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        for timer in (self._head, self._reading):
+            if timer is not None:
+                timer.cancel()
+        self._head = self._reading = None
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        # From its first byte on, whatever follows: a byte now and then must not begin it anew.
+        if self._head is None:
+            self._head = self.loop.call_later(self.patience_s, self.transport.abort)

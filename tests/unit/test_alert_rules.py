@@ -1,0 +1,51 @@
+"""The alerting rules for Prometheus name metrics and labels that exist."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from app.core import observability
+
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "vigie-alerts.yml"
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def exposed() -> dict[str, set[str]]:
+    """Name as Prometheus knows it → its labels."""
+    found: dict[str, set[str]] = {}
+    for metric in vars(observability).values():
+        if isinstance(metric, MetricWrapperBase):
+            for suffix in SUFFIXES[str(metric._type)]:
+                found[metric._name + suffix] = set(metric._labelnames)
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_a_rule_stands_on_what_is_exposed(rule: dict[str, Any]) -> None:
+    known = exposed()
+    names = re.findall(r"\bvigie_\w+", rule["expr"])
+    assert names
+    assert set(names) <= known.keys()
+    labels = set().union(*(known[name] for name in names))
+    selected = "".join(re.findall(r"\{([^}]*)\}", rule["expr"]))
+    assert set(re.findall(r"(\w+)\s*[!=]", selected)) <= labels
+    grouped = " ".join(re.findall(r"\bby \(([^)]*)\)", rule["expr"]))
+    assert set(re.findall(r"\w+", grouped)) <= labels
+    assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels
+    assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+    assert {"summary", "description"} <= rule["annotations"].keys()
+
+
+def test_names_of_alerts_are_unique() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(set(names)) == len(names)
+    assert "VigieBrokerDropsMessages" in names
