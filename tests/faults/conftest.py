@@ -1,4 +1,4 @@
-"""A registered fleet for each test, with a ledger in its folder."""
+"""Both sizes of each fault, the fleet of each test, and the table of what came of them."""
 
 from pathlib import Path
 
@@ -8,6 +8,35 @@ from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
+from tests.faults.harness import Report, Size
+
+_REPORT = pytest.StashKey[Report]()
+_LONG_TIMEOUT_S = 600
+SIZES = (
+    pytest.param(Size(long=False), id="short"),
+    pytest.param(Size(long=True), id="long", marks=[pytest.mark.slow, pytest.mark.timeout(_LONG_TIMEOUT_S)]),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "size" in metafunc.fixturenames:
+        metafunc.parametrize("size", SIZES)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash.get(_REPORT, None)
+    if report is not None:
+        terminalreporter.section("faults")
+        for line in report.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def report(pytestconfig: pytest.Config, size: Size) -> Report:
+    """Where a fault's outcome goes; the short form's is checked, and not shown."""
+    if not size.long:
+        return Report()
+    return pytestconfig.stash.setdefault(_REPORT, Report())
 
 
 @pytest.fixture

@@ -3,23 +3,60 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiomqtt
 import asyncpg
 import httpx
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from app.embedded.mosquitto import PrivateMosquitto
+from app.ingest.sources.options import TOPICS
+from tests.conftest import ACCOUNTS
+from tests.faults.harness import Outcome
 from tests.scenarios.processes import until
 
 START_MS = round(time.time() * 1000) - 86_400_000
+POISON = 666.0
+RULE = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
 
 
-def body(seq: int, value: float = 12.5) -> dict[str, object]:
-    """One sample: its time follows from its number."""
-    return {"seq": seq, "time": START_MS + seq * 100, "values": {"pm2_5": value, "temperature": 21.5}}
+def alarms(seq: int) -> bool:
+    """Whether the sample of this number is above the threshold of RULE; those beside it are not."""
+    return seq % 10 == 5
+
+
+def time_ms(seq: int) -> int:
+    return START_MS + seq * 100
+
+
+def body(seq: int, value: float | None = None) -> dict[str, object]:
+    """One sample: its time follows from its number, and its value unless one is given."""
+    usual = 40.0 if alarms(seq) else 12.5
+    values = {"pm2_5": usual if value is None else value, "temperature": 21.5}
+    return {"seq": seq, "time": time_ms(seq), "values": values}
+
+
+async def leave_session(broker: PrivateMosquitto, client_id: str) -> None:
+    """As a consumer does that was there, and is away."""
+    lasting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types here
+    lasting.SessionExpiryInterval = 3600
+    async with aiomqtt.Client(
+        broker.host,
+        broker.port,
+        username="ingest",
+        password=ACCOUNTS["ingest"],
+        identifier=client_id,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=False,
+        properties=lasting,
+    ) as client:
+        for topic in TOPICS:
+            await client.subscribe(topic, qos=1)
 
 
 @dataclass
@@ -32,36 +69,88 @@ class Fleet:
     boxes: Sequence[str]
     ledger: Path
     sent: set[tuple[str, int]] = field(default_factory=set)
+    next_seq: int = 0
+    healed_at: float = field(default_factory=time.monotonic)
 
     async def register(self, site_id: str) -> None:
         wanted = {"boxes": [{"id": box, "site_id": site_id} for box in self.boxes]}
         (await self.client.post("/v1/boxes/bulk", json=wanted)).raise_for_status()
+        rule = {"site_id": site_id, "name": "Dust", "severity": "warning", "condition": RULE}
+        (await self.client.post("/v1/rules", json=rule)).raise_for_status()
 
     def note(self, box: str, seq: int) -> None:
         with self.ledger.open("a", encoding="utf-8") as ledger:
             ledger.write(f"{box} {seq}\n")
         self.sent.add((box, seq))
 
-    async def publish(
-        self, seqs: range, *, poison: frozenset[int] = frozenset(), pause_s: float = 0.0, times: int = 1
-    ) -> None:
-        """Publish each number once for every box, as the gateway; returns when the broker has them all."""
-        async with aiomqtt.Client(
+    def note_all(self, seq: int) -> None:
+        with self.ledger.open("a", encoding="utf-8") as ledger:
+            ledger.writelines(f"{box} {seq}\n" for box in self.boxes)
+        self.sent.update((box, seq) for box in self.boxes)
+
+    def gateway(self) -> aiomqtt.Client:
+        """A client that may publish for every box."""
+        client = aiomqtt.Client(
             self.broker.host,
             self.broker.port,
             username="gateway",
-            password="gateway-password",
+            password=ACCOUNTS["gateway"],
             max_inflight_messages=1000,
-        ) as client:
-            for seq in seqs:
-                payload = json.dumps(body(seq, 666.0 if seq in poison else 12.5))
-                for box in self.boxes:
-                    self.note(box, seq)
-                for _ in range(times):
-                    topics = [f"vigie/v1/{box}/telemetry" for box in self.boxes]
-                    await asyncio.gather(*(client.publish(topic, payload, qos=1) for topic in topics))
-                if pause_s:
-                    await asyncio.sleep(pause_s)
+            timeout=2,
+        )
+        client.pending_calls_threshold = len(self.boxes)
+        return client
+
+    async def publish(
+        self, seqs: range, *, poison: frozenset[int] = frozenset(), pause_s: float = 0.0, times: int = 1
+    ) -> None:
+        """Publish each number once for every box; returns when the broker has them all.
+
+        As a box would: what the broker has not taken when the connection ends is sent again on the next one.
+        The first box's samples of the numbers in `poison` are ones that a test has the database refuse.
+        """
+        topics = [f"vigie/v1/{box}/telemetry" for box in self.boxes]
+        left = list(seqs)
+        while left:
+            try:
+                async with self.gateway() as client:
+                    while left:
+                        seq = left[0]
+                        self.note_all(seq)
+                        payload = json.dumps(body(seq))
+                        payloads = dict.fromkeys(topics, payload)
+                        if seq in poison:
+                            payloads[topics[0]] = json.dumps(body(seq, POISON))
+                        for _ in range(times):
+                            await asyncio.gather(
+                                *(client.publish(topic, text, qos=1) for topic, text in payloads.items())
+                            )
+                        left.pop(0)
+                        await asyncio.sleep(pause_s)
+            except aiomqtt.MqttError:
+                await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def load(self, pause_s: float = 0.04) -> AsyncIterator[None]:
+        """Publish all the time, for the length of a block; all that was begun is at the broker after it."""
+        over = asyncio.Event()
+
+        async def go_on() -> None:
+            while not over.is_set():
+                await self.publish(range(self.next_seq, self.next_seq + 5), pause_s=pause_s)
+                self.next_seq += 5
+
+        publishing = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            over.set()
+            async with asyncio.timeout(60):
+                await publishing
+
+    def healed(self) -> None:
+        """The fault has ended: recovery is counted from now."""
+        self.healed_at = time.monotonic()
 
     async def consuming(self) -> None:
         """Wait until a consumer's session exists: what is published before it, no broker keeps."""
@@ -76,12 +165,23 @@ class Fleet:
         """One number of the database, on a connection of its own: the server may have been away."""
         connection = await asyncpg.connect(self.database_url, timeout=10)
         try:
-            number: int = await connection.fetchval(query, *arguments)
+            number: int = await connection.fetchval(query, *arguments, timeout=10)
         finally:
             connection.terminate()
         return number
 
-    async def stored(self) -> set[tuple[str, int]]:
+    async def rows(self) -> int:
+        return await self.value("SELECT count(*) FROM samples")
+
+    async def more(self, than: int, *, patience_s: float = 30.0) -> None:
+        """Wait until more samples are stored than that."""
+
+        async def ask() -> bool:
+            return await self.rows() > than
+
+        await until(ask, patience_s=patience_s)
+
+    async def stored(self) -> list[tuple[str, int]]:
         connection = await asyncpg.connect(self.database_url, timeout=10)
         try:
             rows = await connection.fetch(
@@ -89,26 +189,52 @@ class Fleet:
             )
         finally:
             connection.terminate()
-        return {(box, seq) for box, seq in rows}
+        return [(box, seq) for box, seq in rows]
 
     async def total(self, what: str) -> int:
         return await self.value(f"SELECT coalesce(sum({what}), 0) FROM ingest_totals")  # noqa: S608 (ours)
 
-    async def all_there(self, *, but: int = 0, patience_s: float = 30.0) -> None:
-        """Wait until all but so many samples are stored; what is there must be what the ledger says."""
+    async def _alerts(self) -> list[tuple[str, int]]:
+        """(box, number of the sample that fired it) of each alert; one event of each is in the outbox."""
+        connection = await asyncpg.connect(self.database_url, timeout=10)
+        try:
+            rows = await connection.fetch("SELECT box, started_at, sequence FROM alerts")
+            events = await connection.fetchval("SELECT count(*) FROM outbox WHERE type LIKE 'alert.%'")
+        finally:
+            connection.terminate()
+        assert events == sum(row["sequence"] for row in rows), "an event for each change of an alert"
+        return [(row["box"], round((row["started_at"].timestamp() * 1000 - START_MS) / 100)) for row in rows]
+
+    async def outcome(self, *, but: int = 0, patience_s: float = 30.0, ordered: bool = False) -> Outcome:
+        """Wait until all but so many samples are stored, and compare them with the ledger.
+
+        Args:
+            but: how many are rightly not stored.
+            patience_s: what is not there by then is lost.
+            ordered: each box's samples came in their order: then its alerts are known too, and counted in.
+        """
 
         async def ask() -> bool:
             try:
-                return await self.value("SELECT count(*) FROM samples") >= len(self.sent) - but
-            except (OSError, asyncpg.PostgresError):
+                return await self.rows() >= len(self.sent) - but
+            except (OSError, TimeoutError, asyncpg.PostgresError):
                 return False
 
-        await until(ask, patience_s=patience_s)
-        written = {
-            (box, int(seq)) for box, seq in (line.split() for line in self.ledger.read_text().splitlines())
-        }
+        with suppress(TimeoutError):  # the comparison says what is missing
+            await until(ask, patience_s=patience_s)
+        recovery = time.monotonic() - self.healed_at
+        lines = self.ledger.read_text(encoding="utf-8").splitlines()
+        written = {(box, int(seq)) for box, seq in (line.split() for line in lines)}
         stored = await self.stored()
-        assert stored <= written
-        assert len(written - stored) == but
-        assert await self.total("stored") == len(stored)
+        there = set(stored)
+        assert there <= written, "what is stored was sent"
         assert await self.total("conflict") == 0
+        counted = await self.total("stored")
+        lost = len(written) - len(there) - but
+        twice = len(stored) - len(there) + abs(counted - len(stored))
+        if ordered:
+            fired = await self._alerts()
+            wanted = {(box, seq) for box, seq in written if alarms(seq)}
+            lost += len(wanted - set(fired))
+            twice += len(fired) - len(wanted & set(fired))
+        return Outcome(len(written), len(there), lost, twice, recovery)

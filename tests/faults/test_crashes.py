@@ -1,0 +1,219 @@
+"""Processes that die or hang between the broker and the table: ingest, the broker, PostgreSQL."""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiomqtt
+import asyncpg
+import pytest
+
+from app.embedded.mosquitto import PrivateMosquitto
+from app.embedded.postgres import PrivatePostgres
+from tests.faults.fleet import Fleet, body
+from tests.faults.harness import Report, Size
+from tests.scenarios.processes import RoleProcess, role, until
+
+pytestmark = pytest.mark.fault
+
+# Small batches: the faults fall between many commits and acknowledgements.
+SMALL = {"VIGIE_INGEST__BATCH_MESSAGES": "50", "VIGIE_INGEST__RECEIVE_MAXIMUM": "200"}
+
+
+async def test_01_ingest_killed(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+    ingest = RoleProcess("ingest", tmp_path / "ingest.log")
+    await ingest.start(**SMALL)
+    try:
+        await fleet.consuming()
+        async with fleet.load():
+            for _ in range(size.of(1, 20)):
+                await fleet.more(await fleet.rows() + 100)
+                await ingest.kill()
+                await ingest.start(**SMALL)
+            fleet.healed()
+        report.add("01 ingest killed under load", await fleet.outcome(ordered=True))
+    finally:
+        assert await ingest.terminate() == 0
+
+
+async def test_02_ingest_hangs(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+    async with role("ingest", tmp_path, **SMALL) as ingest:
+        await fleet.consuming()
+        async with fleet.load():
+            await fleet.more(100)
+            ingest.suspend()
+            before = await fleet.rows()
+            await asyncio.sleep(size.of(0.5, 60))
+            # What the server had been given may still have been committed; nothing more was.
+            assert await fleet.rows() <= before + 200
+            ingest.resume()
+            fleet.healed()
+        report.add("02 ingest hangs (SIGSTOP)", await fleet.outcome(ordered=True))
+
+
+@dataclass
+class Keeping:
+    """Boxes with `ack`: each keeps a sample until it is named, and sends it again after a while."""
+
+    fleet: Fleet
+    kept: dict[tuple[str, int], float] = field(default_factory=dict)
+    again_s: float = 0.5
+
+    def record(self, seq: int) -> None:
+        """A measurement of every box."""
+        self.fleet.note_all(seq)
+        self.kept.update(((box, seq), 0.0) for box in self.fleet.boxes)
+
+    async def live(self) -> None:
+        """Be connected whenever there is a broker: send what is kept, forget what is named."""
+        while True:
+            try:
+                async with self.fleet.gateway() as client:
+                    await client.subscribe("vigie/v1/+/ack", qos=1)
+                    self.kept = dict.fromkeys(self.kept, 0.0)
+                    sending = asyncio.create_task(self._send(client))
+                    try:
+                        async for message in client.messages:
+                            self._forget(message)
+                    finally:
+                        sending.cancel()
+                        await asyncio.gather(sending, return_exceptions=True)
+            except aiomqtt.MqttError:
+                await asyncio.sleep(0.1)
+
+    def _forget(self, message: aiomqtt.Message) -> None:
+        assert isinstance(message.payload, bytes)
+        box = message.topic.value.split("/")[2]
+        for seq in json.loads(message.payload).get("seqs", []):
+            self.kept.pop((box, seq), None)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            now = time.monotonic()
+            due = [entry for entry, sent in self.kept.items() if now - sent >= self.again_s]
+            for box, seq in due:
+                if (box, seq) in self.kept:
+                    self.kept[box, seq] = time.monotonic()
+                    await client.publish(f"vigie/v1/{box}/telemetry", json.dumps(body(seq)), qos=1)
+            await asyncio.sleep(0.02)
+
+
+async def test_03_broker_killed(
+    fleet: Fleet, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+) -> None:
+    """The broker loses what it had acknowledged, and what it had queued: the boxes have it still."""
+    for box in fleet.boxes:
+        (await fleet.client.patch(f"/v1/boxes/{box}", json={"ack": True})).raise_for_status()
+    keeping = Keeping(fleet)
+    async with role("ingest", tmp_path, **SMALL):
+        await fleet.consuming()
+        living = asyncio.create_task(keeping.live())
+        try:
+            for _ in range(size.of(1, 8)):
+                for _ in range(size.of(15, 40)):
+                    keeping.record(fleet.next_seq)
+                    fleet.next_seq += 1
+                    await asyncio.sleep(0.04)
+                mosquitto.kill()
+                await mosquitto.stop()
+                keeping.record(fleet.next_seq)
+                fleet.next_seq += 1
+                await mosquitto.start()
+            fleet.healed()
+
+            async def all_named() -> bool:
+                return not keeping.kept
+
+            await until(all_named, patience_s=60)
+        finally:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+        report.add("03 broker killed, boxes with ack", await fleet.outcome())
+
+
+async def test_04_broker_stopped(
+    fleet: Fleet, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+) -> None:
+    async with role("ingest", tmp_path, **SMALL):
+        await fleet.consuming()
+        async with fleet.load():
+            for _ in range(size.of(1, 5)):
+                await fleet.more(await fleet.rows() + 100)
+                await mosquitto.stop()
+                await asyncio.sleep(size.of(0, 5))
+                await mosquitto.start()
+            fleet.healed()
+        report.add("04 broker stopped (SIGTERM)", await fleet.outcome(ordered=True))
+
+
+async def test_05_postgres_killed(
+    fleet: Fleet, postgres: PrivatePostgres, size: Size, report: Report, tmp_path: Path
+) -> None:
+    owner = await asyncpg.connect(fleet.database_url)
+    # The tests' server is a fast one: what it says is committed is not yet written.
+    name = fleet.database_url.rpartition("/")[2]
+    await owner.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
+    await owner.close()
+    async with role("ingest", tmp_path, **SMALL):
+        await fleet.consuming()
+        async with fleet.load():
+            for _ in range(size.of(1, 8)):
+                await fleet.more(await fleet.rows() + 100)
+                postgres.kill()
+                await asyncio.sleep(size.of(0.2, 2))
+                await postgres.stop()
+                await postgres.start()
+            fleet.healed()
+        report.add("05 PostgreSQL killed", await fleet.outcome(ordered=True))
+    assert await fleet.value("SELECT count(*) FROM quarantine WHERE box LIKE 'box-%'") == 0
+
+
+async def test_06_backends_killed(
+    fleet: Fleet, postgres: PrivatePostgres, size: Size, report: Report, tmp_path: Path
+) -> None:
+    async with role("ingest", tmp_path, **SMALL):
+        await fleet.consuming()
+        server = await asyncpg.connect(postgres.superuser_url)
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
+        killed = 0
+        async with fleet.load():
+            async with asyncio.timeout(size.of(20, 120)):
+                while killed < size.of(2, 60):
+                    killed += await server.fetchval(query, "vigie-ingest")
+                    await asyncio.sleep(0.1)
+            fleet.healed()
+        await server.close()
+        report.add("06 backends killed", await fleet.outcome(ordered=True))
+
+
+async def test_20_a_second_ingest_takes_over(
+    fleet: Fleet, size: Size, report: Report, tmp_path: Path
+) -> None:
+    """One works and the other stands by; each in its turn is killed, and the other takes over."""
+    working, other = (RoleProcess("ingest", tmp_path / f"{name}.log") for name in ("one", "two"))
+    await working.start(**SMALL)
+    try:
+        await fleet.consuming()
+        for _ in range(size.of(1, 6)):
+            await other.start(**SMALL)
+
+            async def stands_by() -> bool:
+                return bool(await fleet.value("SELECT count(*) FROM heartbeats WHERE state = 'standby'"))
+
+            await until(stands_by)
+            async with fleet.load():
+                await fleet.more(await fleet.rows() + 100)
+                await working.kill()
+                before, killed_at = await fleet.rows(), time.monotonic()
+                await fleet.more(before + 200, patience_s=10)
+                fleet.healed_at = killed_at
+            working, other = other, working
+            await fleet.value("DELETE FROM heartbeats RETURNING 1")  # the dead one's word
+        report.add("20 a second ingest takes over", await fleet.outcome(ordered=True))
+    finally:
+        for process in (working, other):
+            with suppress(ProcessLookupError):
+                await process.terminate()
