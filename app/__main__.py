@@ -127,7 +127,15 @@ def main() -> None:
     # The simulators' imports are worth half a second: only for those who ask for them, or for help.
     if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_simulators()
-    app()
+    try:
+        app()
+    except ValueError as error:
+        from app.core.settings import InvalidSettingsError  # noqa: PLC0415
+
+        if not isinstance(error, InvalidSettingsError):
+            raise
+        sys.stderr.write(f"vigie: {error}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

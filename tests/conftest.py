@@ -49,17 +49,21 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 
 @pytest.fixture(scope="session")
-async def databases(postgres: PrivatePostgres) -> AsyncIterator[asyncio.Queue[str | Exception]]:
+async def databases(postgres: PrivatePostgres) -> AsyncIterator[asyncio.Queue[str]]:
     """Fresh, migrated databases. The next ones are made while a test runs: each costs a tenth of a second."""
-    shelf: asyncio.Queue[str | Exception] = asyncio.Queue(maxsize=2)
+    shelf: asyncio.Queue[str] = asyncio.Queue(maxsize=2)
+    # A copy is copied, for while it is nobody may connect to it: tests do connect to the original.
+    await postgres.create_database("pattern")
 
     async def stock() -> None:
         while True:
             try:
-                made: str | Exception = await postgres.create_database(f"test_{uuid.uuid4().hex[:12]}")
-            except (OSError, asyncpg.PostgresError) as error:
-                made = error
-            await shelf.put(made)
+                made = await postgres.create_database(f"test_{uuid.uuid4().hex[:12]}", template="pattern")
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                # Some tests stop the server. What cannot be made in the end, a fixture waits for in vain.
+                await asyncio.sleep(0.2)
+            else:
+                await shelf.put(made)
 
     stocking = asyncio.create_task(stock())
     yield shelf
@@ -68,12 +72,10 @@ async def databases(postgres: PrivatePostgres) -> AsyncIterator[asyncio.Queue[st
 
 
 @pytest.fixture
-async def database_url(databases: asyncio.Queue[str | Exception]) -> str:
+async def database_url(databases: asyncio.Queue[str]) -> str:
     """The address of a fresh, migrated database. They go with the server, at the end of the session."""
-    made = await databases.get()
-    if isinstance(made, Exception):
-        raise made
-    return made
+    async with asyncio.timeout(60):
+        return await databases.get()
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ TOPICS: Final = {
 }
 """Topic → the name of its figure. Each is retained, and published when it has changed."""
 
+# Of a count that a database can hold; and of so many seconds that began in a year that there is.
+_DIGITS: Final = 18
+_UPTIME_DIGITS: Final = 10
 # Of two estimates of one start: what `$SYS` says may be as old as its interval, 10 s by default.
 _SAME_RUN: Final = timedelta(seconds=30)
 
@@ -79,7 +82,8 @@ class Tally:
         name = TOPICS.get(topic)
         number = payload.split(b" ", 1)[0]  # "12 seconds"
         if name is not None and number.isdigit():
-            self.figures[name] = int(number[:18])
+            # Cut: an operator's own broker may let others write there.
+            self.figures[name] = int(number[: _UPTIME_DIGITS if name == "uptime" else _DIGITS])
 
     def settle(self, now: datetime) -> tuple[int, int]:
         """Give how many messages were dropped, and sessions expired, since this was last asked.

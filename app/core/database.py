@@ -100,7 +100,7 @@ class Database:
             connect_args={
                 "timeout": 10,
                 "command_timeout": settings.command_timeout_s,
-                "server_settings": {"application_name": application, "timezone": "UTC"},
+                "server_settings": self._server_settings(),
             },
         )
         self._read = async_sessionmaker(self.engine, class_=ReadSession, expire_on_commit=False)
@@ -130,7 +130,7 @@ class Database:
         )
 
     def _server_settings(self) -> dict[str, str]:
-        """What a raw connection asks of the server: above all to notice soon when we are gone.
+        """What each connection asks of the server: above all to notice soon when we are gone.
 
         A machine that loses its power or its network says no goodbye: by default the server would keep its
         advisory and row locks for two hours, and no standby could take over.
@@ -144,7 +144,7 @@ class Database:
             "tcp_user_timeout": "10000",
             # Also while a statement runs or waits for a lock.
             "client_connection_check_interval": "2000",
-            # A process that was suspended in the middle of a transaction must not hold its boxes for ever.
+            # A process that was suspended in the middle of a transaction must not hold its locks for ever.
             "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
         }
 

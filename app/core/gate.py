@@ -16,6 +16,8 @@ _PASS: Final = f"SELECT pg_advisory_xact_lock_shared({GATE})"
 _CLOSE: Final = text(f"SELECT pg_advisory_xact_lock({GATE})")
 # Whoever waits to close it keeps later batches out: a batch that hangs must not hang them all.
 _PATIENCE: Final = text("SET LOCAL lock_timeout = '5s'")
+# A process that was suspended with the gate closed must not stop ingest for longer than this.
+_PRESENCE: Final = text("SET LOCAL idle_in_transaction_session_timeout = '10s'")
 
 
 async def pass_gate(connection: RawConnection) -> None:
@@ -26,4 +28,5 @@ async def pass_gate(connection: RawConnection) -> None:
 async def close_gate(session: WriteSession) -> None:
     """Wait for the batches under way, and let none begin until the caller's transaction ends."""
     await session.execute(_PATIENCE)
+    await session.execute(_PRESENCE)
     await session.execute(_CLOSE)

@@ -1,7 +1,8 @@
 """HTTP connections that do not wait for ever: uvicorn's own protocol, with a patience.
 
-Owns how long the head of a request may take to arrive, and how long an answer may wait to be read on. Must
-not know what a request means; how long a body may take is `strict_body`'s, which can still answer.
+Owns how long the head of a request may take to arrive, how long an answer may wait to be read on, and how
+long a body may go on after its answer. Must not know what a request means; how long a body may take that is
+read is `strict_body`'s, which can still answer.
 """
 
 import asyncio
@@ -34,13 +35,19 @@ class ImpatientProtocol(H11Protocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a new head are waited for, those of a body are not ours to wait for."""
+        """Take bytes; those of a new head are waited for, those of a body until it is answered are not."""
         if self.conn.their_state is h11.IDLE:
             self._await_head()
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE and self._head is not None:
+        if self.conn.their_state is not h11.IDLE and self._head is not None and not self._is_left():
             self._head.cancel()
             self._head = None
+
+    def on_response_complete(self) -> None:
+        """The answer is sent: what is left of a body is waited for like a head, for nobody reads it."""
+        super().on_response_complete()
+        if self._is_left():
+            self._await_head()
 
     def pause_writing(self) -> None:
         """The client does not read: begin to wait for it."""
@@ -61,6 +68,10 @@ class ImpatientProtocol(H11Protocol):
                 timer.cancel()
         self._head = self._reading = None
         super().connection_lost(exc)
+
+    def _is_left(self) -> bool:
+        """Whether a body goes on that was answered before its end: a 401, say, reads nothing of it."""
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def _await_head(self) -> None:
         # From its first byte on, whatever follows: a byte now and then must not begin it anew.

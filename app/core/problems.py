@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core.database import TRANSIENT, is_transient
+from app.core.database import TRANSIENT, is_transient, is_unfit
 from app.core.errors import TooManyRequestsError, VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
@@ -158,6 +158,11 @@ def _gone(_: Request, __: Exception) -> JSONResponse:
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:
+    if is_unfit(error):
+        # The same at both doors: a box keeps its samples until the operator has run the migrations.
+        _log.error("schema_unfit", path=request.url.path, method=request.method, exc_info=error)
+        detail = "The database does not fit this program: run `vigie migrate`, then try again."
+        return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
         return _unexpected(request, error)
     _log.warning("database_away", path=request.url.path, method=request.method, error=repr(error))

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -206,7 +206,12 @@ class Settings(BaseSettings):
     """The whole configuration of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VIGIE_", env_nested_delimiter="__", env_file=".env", extra="ignore"
+        env_prefix="VIGIE_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        # `VIGIE_…_FILE=` in a file of variables means "none", not the working directory.
+        env_ignore_empty=True,
     )
 
     database: DatabaseSettings = DatabaseSettings()
@@ -235,7 +240,32 @@ class Settings(BaseSettings):
         return value
 
 
+class InvalidSettingsError(ValueError):
+    """Settings that make no sense. The text names the variables, and shows none of their values."""
+
+    def __init__(self, error: ValidationError | SettingsError) -> None:
+        super().__init__(f"the settings are not valid{_faults(error)}")
+
+
+def _faults(error: ValidationError | SettingsError) -> str:
+    """A line for each variable at fault. pydantic's own text quotes values, passwords among them."""
+    if isinstance(error, SettingsError):
+        return f": {error} (lists are JSON)"
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        name = "__".join(part for part in fault["loc"] if isinstance(part, str)).upper()
+        lines.append(f"\n  VIGIE_{name}: {fault['msg'].removeprefix('Value error, ')}")
+    return "".join(lines)
+
+
 @cache
 def get_settings() -> Settings:
-    """Read the settings once per process."""
-    return Settings()
+    """Read the settings once per process.
+
+    Raises:
+        InvalidSettingsError: they make no sense.
+    """
+    try:
+        return Settings()
+    except (ValidationError, SettingsError) as error:
+        raise InvalidSettingsError(error) from None

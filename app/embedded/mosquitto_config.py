@@ -7,7 +7,8 @@ from typing import Literal
 _MIB = 2**20
 _GIB = 2**30
 
-# Who may do what. A box speaks under its own id only: `%u` is its username, which is its id.
+# Who may do what. A box speaks under its own id only: `%u` is its username, which is its id. Its topics are
+# named one by one: the broker keeps a retained message for each, and a box could fill its memory with a `+`.
 ACCESS_RULES = """\
 # Written by Vigie at each start: changes are lost.
 user ingest
@@ -28,7 +29,9 @@ topic read vigie/v1/+/ack
 topic read vigie/v1/+/config
 
 pattern write vigie/v1/%u/telemetry
-pattern write vigie/v1/%u/telemetry/+
+pattern write vigie/v1/%u/telemetry/cbor
+pattern write vigie/v1/%u/telemetry/gzip
+pattern write vigie/v1/%u/telemetry/senml
 pattern write vigie/v1/%u/event
 pattern write vigie/v1/%u/status
 pattern write vigie/v1/%u/config/reported

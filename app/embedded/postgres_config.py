@@ -56,6 +56,8 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         # No socket file: the path of a data directory may be longer than the 107 bytes that one may have.
         "unix_socket_directories": "''",
         "max_connections": "100",
+        # A look for repeats among late samples takes a lock or two on each chunk of the history.
+        "max_locks_per_transaction": "256",
         "password_encryption": "'scram-sha-256'",
         "shared_preload_libraries": "'timescaledb'",
         "timescaledb.telemetry_level": "'off'",

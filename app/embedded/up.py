@@ -3,9 +3,7 @@
 import asyncio
 import sys
 
-from pydantic import ValidationError
-
-from app.core.settings import Settings, get_settings
+from app.core.settings import InvalidSettingsError, Settings, get_settings
 from app.embedded.account import EmbeddedError
 from app.embedded.layout import Layout, locked, open_layout
 from app.embedded.roles import ROLES, Options
@@ -34,9 +32,7 @@ def run(options: Options) -> int:
         layout = open_layout(options.data_dir)
         with locked(layout):
             return asyncio.run(_supervise(options, layout, settings))
-    except ValidationError as error:
-        return _refuse(f"the settings are not valid: {error}")
-    except EmbeddedError as error:
+    except (InvalidSettingsError, EmbeddedError) as error:
         return _refuse(str(error))
 
 

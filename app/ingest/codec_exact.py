@@ -25,6 +25,9 @@ from app.sites.catalogue import BY_NAME, COLUMNS, INDEX
 MAX_SAMPLES: Final = 1_000
 """How many samples one message may have."""
 
+MAX_ITEMS: Final = 100_000
+"""How many values one message may have: three times those of as many samples of every metric."""
+
 type Row = tuple[int, int | None, tuple[float | None, ...]]
 """A sample: microseconds since the epoch, `seq`, and a value or None for each of `COLUMNS`."""
 
@@ -116,6 +119,9 @@ def read_json(payload: bytes) -> Json:
             "unsupported_media_type",
             "this looks like CBOR: publish it on telemetry/cbor, or declare Content-Type: application/cbor",
         )
+    # Before it is read: a kilobyte of gzip may hold half a million empty objects.
+    if payload.count(b",") >= MAX_ITEMS:
+        raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
     return loads(payload)
 
 

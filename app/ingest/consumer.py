@@ -17,6 +17,7 @@ import asyncpg
 
 from app.core import observability as metrics
 from app.core.database import TRANSIENT, is_transient
+from app.core.heartbeat import WAITING
 from app.core.locks import CONSUMER
 from app.core.observability import get_logger
 from app.core.role import Role
@@ -57,12 +58,16 @@ class Consumer:
             try:
                 await self._hold_and_consume()
             except (_LostError, *TRANSIENT) as error:
-                self._role.state = "waiting for the database"
+                self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
                 _log.warning("database_lost", error=repr(error.__cause__ or error), again_in_s=round(wait, 2))
                 await self._role.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+
+    def _wait_for_database(self, why: BaseException | None) -> None:
+        """Let `/readyz` tell that nothing is stored now, and why."""
+        self._role.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
 
     async def _hold_and_consume(self) -> None:
         connection = await self._role.database.connect()
@@ -148,7 +153,7 @@ class Consumer:
                 # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=repr(error), messages=len(intake.messages))
-                self._role.state = "waiting for the database"
+                self._wait_for_database(error)
                 await self._role.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
                 if self._role.stop.is_set():
@@ -170,7 +175,7 @@ class Consumer:
             await asyncio.wait({work, told}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and not told.done():
                 # So that /readyz does not call a consumer well whose statement hangs.
-                self._role.state = "waiting for the database"
+                self._wait_for_database(None)
                 await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await asyncio.wait({work}, timeout=_DRAIN_S)

@@ -140,15 +140,21 @@ class Intake:
 _log = get_logger(__name__)
 _KNOWN_TOPICS: Final[dict[str, tuple[str, str] | None]] = {}
 _KNOWN_LIMIT: Final = 200_000
+_KNOWN_LENGTH: Final = 128
 # What a box keeps at the broker, and the broker gives anew with each subscription.
 _RETAINED: Final = frozenset({"status", "config/reported"})
 
 
 def _route(topic: str) -> tuple[str, str] | None:
-    """The box and kind of a topic. Fleets repeat their topics: the answers are kept, up to a limit."""
-    if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
-        _KNOWN_TOPICS.clear()
-    answer = _KNOWN_TOPICS[topic] = parse_topic(topic) or adapters.route(topic)
+    """The box and kind of a topic. Fleets repeat their topics: the answers are kept, up to a limit.
+
+    A topic may have 64 KiB: such are not kept.
+    """
+    answer = parse_topic(topic) or adapters.route(topic)
+    if len(topic) <= _KNOWN_LENGTH:
+        if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
+            _KNOWN_TOPICS.clear()
+        _KNOWN_TOPICS[topic] = answer
     return answer
 
 

@@ -45,7 +45,6 @@ from app.ingest.registry import BoxEntry, Registry
 from app.ingest.samples import evaluate, recall, remember, store
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
-from app.observations.kinds import Kinds
 from app.observations.quarantine import Refused, quarantine
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
@@ -199,7 +198,6 @@ class Pipeline:
         self.registry = registry
         self._sole = sole
         self._states = BoxStates()
-        self._kinds = Kinds()
         self._guess: tuple[int, ...] = ()
 
     async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
@@ -220,9 +218,15 @@ class Pipeline:
 
     async def write_back(self, connection: RawConnection) -> None:
         """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
-        async with connection.transaction():
-            await pass_gate(connection)
-            await self._states.save_all(connection)
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                # As for a batch: what others have changed since the last one is not to be undone.
+                await self._forget_changed(connection, self._states)
+                await self._states.save_all(connection)
+        except BaseException:
+            self._states.clear()
+            raise
 
     async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
         careful = False
@@ -259,7 +263,6 @@ class Pipeline:
                     intake,
                     now,
                     states,
-                    self._kinds,
                     self._guess,
                     self._sole,
                     careful,

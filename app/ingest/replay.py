@@ -17,7 +17,8 @@ from uuid import UUID
 from app.core.database import RawConnection
 from app.core.errors import ConflictError, NotFoundError, VigieError
 from app.core.gate import pass_gate
-from app.core.observability import QUARANTINE_REPLAYS
+from app.core.instants import format_us, from_datetime
+from app.core.observability import QUARANTINE_REPLAYS, get_logger
 from app.core.reasons import RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_json import loads
@@ -30,6 +31,7 @@ from app.ingest.receipt import Receipt
 from app.observations.quarantine import replaying
 from app.observations.quarantine_replays import Held, hold, mark, passed_over, reconfigured
 
+_log = get_logger(__name__)
 # A box that is shared for less than the margin might not be any more when its samples are written.
 _SHARED_FOR: Final = timedelta(days=1)
 _MARGIN: Final = timedelta(hours=2)
@@ -133,7 +135,7 @@ def _allowed(entry: Held | None, identifier: UUID) -> Held:
         raise ConflictError(
             "All of it was taken by an earlier replay.",
             code="already_replayed",
-            extra={"replayed_at": entry.replayed_at.isoformat(), "outcome": entry.outcome},
+            extra={"replayed_at": format_us(from_datetime(entry.replayed_at)), "outcome": entry.outcome},
         )
     if entry.is_cut:
         kept = len(entry.payload)
@@ -188,6 +190,10 @@ def _readings(payload: bytes, arrival: Arrival) -> Iterator[Adapted]:
             yield decode(payload, arrival)
         except RejectedError as error:
             yield Adapted(refusals=[Refusal(arrival.box, error.rejection())])
+        except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
+            _log.exception("entry_not_read")
+            detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
+            yield Adapted(refusals=[Refusal(arrival.box, Rejection("undecodable", detail))])
 
 
 def _own_format(payload: bytes, arrival: Arrival) -> Adapted:

@@ -71,12 +71,18 @@ _GZIP_HEADER: Final = {
     "description": "`gzip`, where the body is compressed",
     "schema": {"type": "string", "enum": ["gzip"]},
 }
+
+
+def _body(adapter: Adapter) -> dict[str, Any]:
+    schema = {"description": adapter.title}
+    if adapter.example is None:
+        return {"schema": schema | {"type": "string", "format": "binary"}}
+    return {"schema": schema, "example": adapter.example}
+
+
 _BODIES: Final[dict[str, Any]] = {
     "application/json": {"schema": _SCHEMA},
-    **{
-        media_type: {"schema": {"type": "string", "format": "binary", "description": adapter.title}}
-        for media_type, adapter in BY_MEDIA_TYPE.items()
-    },
+    **{media_type: _body(adapter) for media_type, adapter in BY_MEDIA_TYPE.items()},
 }
 
 

@@ -15,6 +15,7 @@ from app.core.ids import new_id
 from app.ingest.work import Recalled, UnsharedBoxesError, Work
 from app.observations.block import make_block
 from app.observations.groups import any_of, group, surely_new
+from app.observations.kinds import covers, kinds_of
 from app.observations.states import NO_KIND, BoxStates
 from app.observations.writer import SampleRow, append_samples, write_samples
 from app.rules.evaluator import SiteRules, evaluate_box, may_begin
@@ -124,6 +125,8 @@ async def remember(work: Work) -> None:
             slot, recalled.fresh_of(place), int(groups.counts[place]), work.now_us
         )
     await states.save(work.connection, time.monotonic_ns() // 1000, locked=recalled.shared)
+    # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
+    await states.drop(work.connection, recalled.shared)
 
 
 def _keep_tails(work: Work, recalled: Recalled) -> None:
@@ -132,13 +135,13 @@ def _keep_tails(work: Work, recalled: Recalled) -> None:
     A sample with all the metrics of the one before makes that one superfluous: usual, and quick.
     """
     groups, states, rows = recalled.groups, work.states, work.rows
-    kinds, masks = work.kinds.of(recalled.block)
+    kinds = kinds_of(recalled.block)
     places = np.flatnonzero(recalled.new)
     slots = recalled.slots[places]
     of_last = kinds[groups.last[places]]
     before = states.kinds[slots]
     easy = (before == NO_KIND) | (before == of_last)
-    if len(masks) > 1:
+    if (kinds != kinds[0]).any():
         sorted_kinds = kinds[groups.order]
         same = np.minimum.reduceat(sorted_kinds, groups.starts) == np.maximum.reduceat(
             sorted_kinds, groups.starts
@@ -151,7 +154,7 @@ def _keep_tails(work: Work, recalled: Recalled) -> None:
         for index in groups.of(place):
             kind = int(kinds[index])
             before_it = int(states.kinds[slot])
-            if before_it != NO_KIND and not work.kinds.covers(kind, before_it):
+            if before_it != NO_KIND and not covers(kind, before_it):
                 states.settle(slot)
             states.tails[slot] = rows[index]
             states.kinds[slot] = kind

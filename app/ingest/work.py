@@ -19,7 +19,6 @@ from app.ingest.receipt import BoxAck, Receipt
 from app.ingest.registry import BoxEntry, Registry
 from app.observations.block import SampleBlock, Values
 from app.observations.groups import Groups
-from app.observations.kinds import Kinds
 from app.observations.states import BoxStates, Slots
 from app.observations.writer import WriteOutcome
 from app.rules.evaluator import Transition
@@ -73,7 +72,7 @@ class Work:
 
     Attributes:
         states: the states of its boxes, kept from batch to batch where `sole` is set.
-        kinds, guess: which metrics samples have, and those of the batch before.
+        guess: which metrics the batch before had.
         sole: nobody else writes to boxes that are not shared.
         careful: nothing is taken for surely new.
         rows, sample_boxes: the samples whose box is known; parallel.
@@ -85,7 +84,6 @@ class Work:
     intake: Intake
     now: datetime
     states: BoxStates = field(default_factory=BoxStates)
-    kinds: Kinds = field(default_factory=Kinds)
     guess: tuple[int, ...] = ()
     sole: bool = False
     careful: bool = False

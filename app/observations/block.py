@@ -86,14 +86,12 @@ def make_block(
 
 def _matrix(values: Sequence[Values], guess: tuple[int, ...]) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     if len(guess) > 1:
-        try:
-            flat = np.fromiter(
-                chain.from_iterable(map(itemgetter(*guess), values)), np.float64, len(values) * len(guess)
-            )
-        except TypeError:  # a None among them
-            flat = None
+        flat = np.fromiter(
+            chain.from_iterable(map(itemgetter(*guess), values)), np.float64, len(values) * len(guess)
+        )
         absent = len(COLUMNS) - len(guess)
-        if flat is not None and all(row.count(None) == absent for row in values):
+        # numpy takes None as NaN: as many metrics as guessed may be other ones.
+        if not np.isnan(flat).any() and all(row.count(None) == absent for row in values):
             return guess, flat.reshape(len(values), len(guess))
     columns = list(zip(*values, strict=True))
     total = len(values)

@@ -1,6 +1,7 @@
-"""Which metrics a sample has, as a number: few kinds of samples come again and again.
+"""Which metrics a sample has, as a number: the bit of each column of COLUMNS that it fills. Pure.
 
-Pure. Owns the numbers, which hold as long as the object does.
+A number says all there is to say of such a set, so that nothing need be kept of the sets that have come:
+boxes choose what they send, and there are more sets than memory.
 """
 
 import numpy as np
@@ -9,37 +10,16 @@ from numpy.typing import NDArray
 from app.observations.block import SampleBlock
 
 
-class Kinds:
-    """Numbers for sets of metrics."""
+def kinds_of(block: SampleBlock) -> NDArray[np.int64]:
+    """The kind of each sample of a block; never negative."""
+    bits = np.left_shift(np.int64(1), np.array(block.used, np.int64))
+    absent = np.isnan(block.matrix)
+    if not absent.any():
+        return np.full(len(block), bits.sum(), np.int64)
+    kinds: NDArray[np.int64] = ~absent @ bits
+    return kinds
 
-    def __init__(self) -> None:
-        self._numbers: dict[frozenset[int], int] = {}
-        self._sets: list[frozenset[int]] = []
 
-    def of(self, block: SampleBlock) -> tuple[NDArray[np.int64], set[int]]:
-        """The kind of each sample of a block, and all that there are."""
-        absent = np.isnan(block.matrix)
-        if not absent.any():
-            number = self._number(frozenset(block.used))
-            return np.full(len(block), number, np.int64), {number}
-        found, inverse = np.unique(absent, axis=0, return_inverse=True)
-        numbers = np.array(
-            [
-                self._number(
-                    frozenset(column for column, gone in zip(block.used, row, strict=True) if not gone)
-                )
-                for row in found.tolist()
-            ],
-            np.int64,
-        )
-        return numbers[inverse], set(numbers.tolist())
-
-    def _number(self, columns: frozenset[int]) -> int:
-        number = self._numbers.setdefault(columns, len(self._sets))
-        if number == len(self._sets):
-            self._sets.append(columns)
-        return number
-
-    def covers(self, later: int, earlier: int) -> bool:
-        """Tell whether a sample of the later kind has every metric of the earlier one."""
-        return self._sets[earlier] <= self._sets[later]
+def covers(later: int, earlier: int) -> bool:
+    """Tell whether a sample of the later kind has every metric of the earlier one."""
+    return not earlier & ~later

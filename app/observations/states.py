@@ -73,7 +73,7 @@ class BoxStates:
         slots: box key → slot.
         newest: µs since the epoch of the box's newest sample, NEVER where it has none.
         busy: whether a rule is not at rest on the box.
-        kinds: which metrics the box's tail has, as the number that the caller gives to such a set.
+        kinds: which metrics the box's tail has (`app.observations.kinds`).
         tails: the box's newest sample, as long as it is not in `latest`.
         latest: metric → [value, µs] of the newest sample that has it, the tail left out.
         rules: rule id → state, where a rule is not at rest.
@@ -113,6 +113,8 @@ class BoxStates:
             return
         rows = await connection.fetch(f"{_READ} FOR UPDATE" if lock else _READ, missing)
         lagging = {row["box_key"]: row["newest_us"] for row in rows if not (lock and row["exact"])}
+        # Here this is the only writer, and will be ahead of them: then none may say that it is exact.
+        stale = set() if lock else {row["box_key"] for row in rows if row["exact"]}
         known = {
             row["box_key"]: (_decode(row["latest"]), _decode(row["rules"]), row["newest_us"]) for row in rows
         }
@@ -136,6 +138,7 @@ class BoxStates:
         self.kinds[chosen] = NO_KIND
         self._written[chosen] = _LONG_AGO
         self._level(chosen)
+        self._must[chosen] = [key in stale for key in missing]
 
     def _take_slots(self, count: int) -> list[int]:
         """Slots that are free, or new; what they begin with is for the caller to say."""

@@ -14,6 +14,11 @@ from app.core.database import Database
 from app.core.errors import TooManyRequestsError
 from app.core.settings import EnrolmentSettings
 
+# Asked first, and without a lock: whoever goes on regardless must not keep the database waiting.
+_SHUT: Final = text(
+    "SELECT extract(epoch FROM until - now()) FROM claim_attempts"
+    " WHERE subject = :subject AND attempts > :most AND until > now()"
+)
 # What is over is taken by whoever comes next; what another one is at is left to it.
 _CLEAR: Final = text(
     "DELETE FROM claim_attempts WHERE subject IN"
@@ -39,6 +44,9 @@ def address_of(host: str | None) -> str:
     except ValueError:
         return f"address:{(host or 'unknown')[:64]}"
     if isinstance(address, ipaddress.IPv6Address):
+        # Of one that was mapped, the network would be that of all IPv4.
+        if address.ipv4_mapped is not None:
+            return f"address:{address.ipv4_mapped}"
         return f"address:{ipaddress.ip_network((address, 64), strict=False)}"
     return f"address:{address}"
 
@@ -54,14 +62,22 @@ async def count(database: Database, subject: str, settings: EnrolmentSettings) -
     Raises:
         TooManyRequestsError: `too_many_attempts`, until the window is over.
     """
+    async with database.read() as reader:
+        known = {"subject": subject, "most": settings.attempts}
+        rest_s = (await reader.execute(_SHUT, known)).scalar_one_or_none()
+    if rest_s is not None:
+        raise _too_many(rest_s)
     async with database.write() as session:
         await session.execute(_CLEAR)
         values = {"subject": subject, "window": settings.attempts_window_s}
         attempts, rest_s = (await session.execute(_COUNT, values)).one()
     if attempts > settings.attempts:
-        raise TooManyRequestsError(
-            f"Too many attempts: wait {math.ceil(rest_s)} s.", retry_after_s=max(1, math.ceil(rest_s))
-        )
+        raise _too_many(rest_s)
+
+
+def _too_many(rest_s: float) -> TooManyRequestsError:
+    wait_s = max(1, math.ceil(rest_s))
+    return TooManyRequestsError(f"Too many attempts: wait {wait_s} s.", retry_after_s=wait_s)
 
 
 async def take_back(database: Database, *subjects: str) -> None:

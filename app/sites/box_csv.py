@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from app.core.problems import FAULTS_LIMIT
 from app.core.reasons import shown
 from app.sites.box_schemas import BULK_MAX, BoxCreated
 
@@ -62,7 +63,7 @@ def read_table(body: bytes) -> Table:
     """Read a table in UTF-8, with a header, its cells parted by commas or semicolons.
 
     A byte-order mark is passed over, and so are rows without any text: spreadsheets write both. Not more rows
-    are read than tell that they are too many.
+    are read than tell that they are too many, or that enough of them are at fault to be told.
 
     Raises:
         TableError: codes `invalid_encoding`, `empty_body`, `invalid_csv`, `unknown_field`, `duplicate_key`,
@@ -77,8 +78,11 @@ def read_table(body: bytes) -> Table:
     rows = _rows(text)
     line, header = next(rows)
     names = _names(line, header)
-    boxes, lines, faults = [], [], []
+    boxes, lines = [], []
+    faults: list[Fault] = []
     for line, row in rows:
+        if len(faults) == FAULTS_LIMIT:
+            break
         if len(row) != len(names):
             detail = f"The row has {len(row)} cells, the header {len(names)}"
             faults.append(Fault(line, "row", "invalid_csv", detail))

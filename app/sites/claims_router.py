@@ -20,6 +20,7 @@ from app.sites.anonymous_route import AnonymousRoute
 from app.sites.box_schemas import BoxCreated
 from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter, sync_accounts
 from app.sites.enrolment_schemas import (
+    CLAIM_LONGEST,
     ClaimChange,
     ClaimCreate,
     ClaimCreated,
@@ -117,12 +118,14 @@ async def get_claim(claim_id: str, principal: SitesReader, session: Reads) -> Cl
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_claim(claim_id: str, body: ClaimChange, principal: SitesWriter, session: Writes) -> ClaimOut:
-    """Change the name of a claim, or when it ends."""
+    """Change the name of a claim, or when it ends: at most 90 days from now."""
     now = datetime.now(UTC)
     row = await _get(session, claim_id, principal.visible())
     changes = given(body)
     if "expires_at" in changes and changes["expires_at"] <= now:
         raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
+    if "expires_at" in changes and changes["expires_at"] > now + CLAIM_LONGEST:
+        raise InvalidError("`expires_at` is more than 90 days ahead.", code="invalid_duration")
     for name, value in changes.items():
         setattr(row, name, value)
     await session.flush()

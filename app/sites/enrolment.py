@@ -178,6 +178,11 @@ async def make_key(
     return row, key
 
 
+def check_may_give(principal: Principal) -> None:
+    """Refuse a provisioning key to whoever may not register boxes itself (ForbiddenError)."""
+    service.check_covers(principal, ["sites:write"])
+
+
 def check_on(settings: Settings) -> None:
     """Refuse where boxes do not register themselves (EnrolmentOffError)."""
     if not settings.enrolment.enabled:

@@ -1,6 +1,6 @@
 """The shapes of claims, provisioning keys, and of boxes that register themselves."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -14,8 +14,11 @@ from app.sites.box_schemas import BoxCreate, Interval
 from app.sites.models import Claim, ProvisioningKey
 
 CLAIM_BOXES_MAX: Final = 1000
+CLAIM_LONGEST: Final = timedelta(days=90)
+"""How far ahead a claim may end."""
+
 _SHORTEST_S: Final = 60.0
-_LONGEST_S: Final = 90 * 86_400.0
+_LONGEST_S: Final = CLAIM_LONGEST.total_seconds()
 _SITE: Final = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
 _BOX: Final[dict[str, Any]] = {
     "id": "box-0001",

@@ -87,11 +87,12 @@ async def provision_box(
 async def create_provisioning_key(
     body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: Writes
 ) -> ProvisioningKeyCreated:
-    """Make a key for a fleet. It is shown in the answer and never again.
+    """Make a key for a fleet. It is shown in the answer and never again. The caller needs `sites:write` too.
 
     404 (`enrolment_off`) where boxes do not register themselves, which is the default.
     """
     enrolment.check_on(request.app.state.settings)
+    enrolment.check_may_give(principal)
     now = datetime.now(UTC)
     check_expiry(body.expires_at, now)
     row, key = await enrolment.make_key(session, principal, body, now)
@@ -150,8 +151,9 @@ async def get_provisioning_key(
 async def update_provisioning_key(
     key_id: str, body: ProvisioningKeyChange, principal: OrganisationsWriter, session: Writes
 ) -> ProvisioningKeyOut:
-    """Change the name, the end or the limit of a key."""
+    """Change the name, the end or the limit of a key. The caller needs `sites:write` too."""
     row = await _get(session, key_id, principal.visible())
+    enrolment.check_may_give(principal)
     changes = given(body)
     check_expiry(changes.get("expires_at"), datetime.now(UTC))
     for name, value in changes.items():

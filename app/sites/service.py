@@ -24,8 +24,9 @@ from app.sites import box_repository, configs, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
 from app.sites.models import Box, Organisation
 
-# The accounts that are not boxes': the access rules of the broker name them.
-_RESERVED: Final = frozenset({"gateway", "ingest"})
+# The accounts that are not boxes': the access rules of the broker name them. And the consumer's client id,
+# where it was not changed: a listener that makes client ids of user names would hand such a box its session.
+_RESERVED: Final = frozenset({"gateway", "ingest", "vigie-ingest"})
 _PASSWORD_BYTES: Final = 24
 _NOT_FOUND: Final = NotFoundError.status
 

@@ -56,7 +56,7 @@ _Settings = Annotated[WebhookSettings, Depends(_settings)]
     status_code=201,
     operation_id="create_webhook",
     summary="Register an endpoint",
-    responses=documented(401, 403, 404, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_webhook(
     body: EndpointCreate, principal: _Writer, session: Writes, settings: _Settings
@@ -110,7 +110,7 @@ async def get_webhook(webhook: str, principal: _Reader, session: Reads) -> Endpo
     "/webhooks/{webhook}",
     operation_id="update_webhook",
     summary="Change an endpoint",
-    responses=documented(401, 403, 404, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_webhook(
     webhook: str, body: EndpointChange, principal: _Writer, session: Writes, settings: _Settings

@@ -14,10 +14,13 @@ branch_labels = None
 depends_on = None
 
 # The number of app.core.locks.GATE. One statement, so that no caller can be suspended in the middle of it.
+# The rows of boxes come before that of the registry, which a trigger of the update takes: whoever changes a
+# box has locked its row first.
 _SHARE = """
 CREATE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void
 LANGUAGE sql SET lock_timeout = '5s' AS $$
     SELECT pg_advisory_xact_lock(7309021178);
+    SELECT FROM boxes WHERE key = ANY (keys) ORDER BY key FOR NO KEY UPDATE;
     UPDATE boxes SET shared_until = greatest(until, shared_until) WHERE key = ANY (keys);
     UPDATE box_states SET exact = false WHERE box_key = ANY (keys);
 $$

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
 from app.core import observability
+from app.core.settings import IngestSettings
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "vigie-alerts.yml"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
@@ -43,6 +45,22 @@ def test_a_rule_stands_on_what_is_exposed(rule: dict[str, Any]) -> None:
     assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels
     assert rule["labels"]["severity"] in {"info", "warning", "critical"}
     assert {"summary", "description"} <= rule["annotations"].keys()
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_a_process_that_stands_by_is_no_alarm(rule: dict[str, Any]) -> None:
+    """Each process shows every gauge: what is compared with little must be the most of them."""
+    gauges = [metric._name for metric in vars(observability).values() if isinstance(metric, Gauge)]
+    bare = rf"(?<!max\()\b({'|'.join(gauges)})\s*(<|==)"
+    assert re.search(bare, rule["expr"]) is None
+
+
+def test_a_batch_that_never_gets_in_is_an_alarm() -> None:
+    rule = next(each for each in rules() if each["alert"] == "VigieBatchesRetried")
+    found = re.fullmatch(r"sum\(increase\(\w+\{(.+)\}\[5m\]\)\) > (\d+)", rule["expr"])
+    assert found is not None
+    assert int(found[2]) < 5 * 60 / IngestSettings().reconnect_max_s
+    assert found[1] == 'reason!~"bisected|shared|states_behind"'
 
 
 def test_names_of_alerts_are_unique() -> None:

@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from app.core.instants import parse_rfc3339
+from app.ingest.adapters.registry import ADAPTERS
 from app.ingest.codec import MAX_FUTURE_US
 from app.ingest.intake import Intake, sort_messages
 from app.ingest.receipt import BoxAck
@@ -69,6 +70,8 @@ def test_its_topics_are_those_of_the_program() -> None:
     formats = {each for each in filters if each.startswith("vigie/v1/+/telemetry/")}
     received = {each for each, name in filters.items() if name not in SENT} - formats
     assert received | {"vigie/v1/+/telemetry/+"} == set(TOPICS)
+    adapters = {each.topic.replace("{box}", "+") for each in ADAPTERS if each.topic is not None}
+    assert formats <= adapters <= set(filters)
     operations = {
         each["channel"]["$ref"].removeprefix("#/channels/"): each["action"]
         for each in DOCUMENT["operations"].values()

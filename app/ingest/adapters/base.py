@@ -4,7 +4,7 @@ Owns the shapes between an adapter and the doors, and the helpers that several a
 any format. Pure: no database, no HTTP, no clock; what an adapter needs of the world is in `Arrival`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ class Adapter:
             varies; None where it does not come by MQTT.
         media_type: the Content-Type at `POST /v1/telemetry`; None where it does not come there.
         pushes: whether devices push it to `POST /v1/adapters/{name}`, each with its own account.
-        example: a push as a document, for the API's own description.
+        example: a message as a document, for the API's own description; None where it is no JSON.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Adapter:
     topic: str | None = None
     media_type: str | None = None
     pushes: bool = False
-    example: Mapping[str, Any] | None = None
+    example: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
 
 
 def a_box(value: object, where: str) -> str:

@@ -20,7 +20,7 @@ from app.core.instants import US_PER_S, format_us
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import MAX_DEPTH
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, Refusal, adapt_json
-from app.ingest.codec_exact import DecodedTelemetry, decode_document, decode_http_document
+from app.ingest.codec_exact import MAX_ITEMS, DecodedTelemetry, decode_document, decode_http_document
 from app.ingest.codec_fields import readable_seq
 
 _TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
@@ -30,7 +30,6 @@ _KNOWN_TAGS: Final = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100)
 _MORE_TAGS: Final = (256, 258, 260, 261, 1004, 43_000, _SELF_DESCRIBED)
 # More than 1,000 samples of every metric have; and what would cost more to refuse than they cost to take.
 _MAX_BYTES: Final = 2**20
-_MAX_ITEMS: Final = 100_000
 _MAX_TAGS: Final = 2_000
 _SMALL: Final = 2**16
 # Seconds that end in the years that a text can say.
@@ -134,8 +133,8 @@ class _Plain:
 
     def of(self, value: Any) -> Any:  # noqa: ANN401 (a tree of any of CBOR's types)
         self._seen += 1
-        if self._seen > _MAX_ITEMS:
-            raise RejectedError("too_many_samples", f"there are more than {_MAX_ITEMS} items in one message")
+        if self._seen > MAX_ITEMS:
+            raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
         if isinstance(value, float) and not math.isfinite(value):
             raise RejectedError("invalid_cbor", f"{value} is no number: leave out what was not measured")
         if value is None or isinstance(value, str | int | float):

@@ -233,7 +233,13 @@ def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
     value = base.number("bv") + _number(record.get("v", 0), "v")
     due = BY_NAME[metric]
     by = conversion(metric, _unit(base, record))
-    return a_number(converted(value, by), metric, due.minimum, due.maximum, due.unit)
+    try:
+        value = converted(value, by)
+    except OverflowError:
+        raise RejectedError(
+            "number_out_of_range", f"bv and v of {metric} are past what a double holds"
+        ) from None
+    return a_number(value, metric, due.minimum, due.maximum, due.unit)
 
 
 ADAPTER: Final = Adapter(
@@ -242,4 +248,9 @@ ADAPTER: Final = Adapter(
     decode,
     topic="vigie/v1/{box}/telemetry/senml",
     media_type="application/senml+json",
+    example=(
+        {"bn": "urn:dev:mac:box-0001:", "bt": 1795514400, "n": "pm2_5", "u": "ug/m3", "v": 12.4},
+        {"n": "temperature", "u": "Cel", "v": 21.5},
+        {"n": "temperature", "u": "Cel", "t": -60, "v": 21.4},
+    ),
 )

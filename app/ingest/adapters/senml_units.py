@@ -45,7 +45,7 @@ CONVERSIONS: Final[Mapping[str, Mapping[str, Conversion]]] = MappingProxyType(
 def _only() -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for metric in CATALOGUE:
-        for unit in CONVERSIONS[metric.unit]:
+        for unit in CONVERSIONS.get(metric.unit, ()):
             found.setdefault(unit, []).append(metric.name)
     return {unit: names[0] for unit, names in found.items() if len(names) == 1}
 
@@ -63,7 +63,7 @@ def conversion(metric: str, unit: str | None) -> Conversion:
     if unit is None:
         return _SAME
     due: Metric = BY_NAME[metric]
-    units = CONVERSIONS[due.unit]
+    units = CONVERSIONS.get(due.unit, {})
     if unit not in units:
         names = ", ".join(units) or "no unit of SenML is"
         raise RejectedError("wrong_unit", f"{shown(unit)} does not measure {metric}: {names}")

@@ -71,8 +71,15 @@ class Consumer:
     def take_over(self) -> None:
         self.pipeline = Pipeline(Registry(), sole=True)
 
-    async def take(self, samples: Sequence[tuple[str, int, Mapping[str, float]]]) -> Receipt:
-        now = datetime.now(UTC)
+    async def take(
+        self,
+        samples: Sequence[tuple[str, int, Mapping[str, float]]],
+        *,
+        after: timedelta = timedelta(),
+        by_http: Pipeline | None = None,
+    ) -> Receipt:
+        """Take samples; `after` is how far the clock has gone on, `by_http` another process that does it."""
+        now = datetime.now(UTC) + after
         intake = sort_messages(
             [f"vigie/v1/{box}/telemetry" for box, _, _ in samples],
             [
@@ -82,7 +89,7 @@ class Consumer:
             now_us=from_datetime(now),
             max_future_us=600_000_000,
         )
-        return await self.pipeline.commit(self.connection, intake, now=now)
+        return await (by_http or self.pipeline).commit(self.connection, intake, now=now)
 
 
 def summary(receipt: Receipt) -> dict[str, Any]:
@@ -218,6 +225,47 @@ async def test_a_box_that_also_sends_by_http_is_shared_and_nothing_is_lost_betwe
 
 
 @pytest.mark.usefixtures("boxes")
+async def test_what_the_other_door_did_is_known_after_the_box_is_no_longer_shared(
+    consumer: Consumer, tenant: Tenant, site_id: str
+) -> None:
+    await add_rule(tenant, site_id, "pm2_5", 25)
+    at, api = from_datetime(START), Pipeline(Registry())
+    await consumer.take([("box-0", at, {"pm2_5": 1.0})], by_http=api)
+    await consumer.take([("box-0", at + 1_000_000, {"pm2_5": 2.0})])
+    late_in_the_day = timedelta(hours=22)
+    fired = await consumer.take(
+        [("box-0", at + 5_000_000, {"pm2_5": 30.0, "laeq": 60.0})], after=late_in_the_day, by_http=api
+    )
+    assert fired.transitions == [("firing", "warning")]
+    next_day = timedelta(hours=25)
+    # Late: it must not be judged, nor undo what has fired; nor may the values of the other door be lost.
+    receipt = await consumer.take([("box-0", at + 3_000_000, {"pm2_5": 3.0})], after=next_day)
+    assert (receipt.late, receipt.transitions) == (1, [])
+    receipt = await consumer.take([("box-0", at + 6_000_000, {"pm2_5": 4.0})], after=next_day)
+    assert receipt.transitions == [("resolved", "warning")]
+    latest = (await tenant.client.get("/v1/boxes/box-0/latest")).json()["values"]
+    assert latest == {"pm2_5": 4, "laeq": 60}
+
+
+async def test_a_row_is_exact_no_longer_once_its_box_is_not_shared(
+    consumer: Consumer, tenant: Tenant, site_id: str
+) -> None:
+    # More than are written back at once for their age.
+    names = [f"box-{number}" for number in range(70)]
+    body = {"boxes": [{"id": name, "site_id": site_id} for name in names]}
+    (await tenant.client.post("/v1/boxes/bulk", json=body)).raise_for_status()
+    at = from_datetime(START)
+
+    def each(second: float) -> list[tuple[str, int, Mapping[str, float]]]:
+        return [(name, at + round(second * 1_000_000), {"pm2_5": 1.0}) for name in names]
+
+    await consumer.take(each(0), by_http=Pipeline(Registry()))
+    await consumer.take(each(5), after=timedelta(hours=25))
+    # A clock that is set back: the boxes are shared ones again, and their rows are read again.
+    assert (await consumer.take(each(4), after=timedelta(hours=23))).late == 70
+
+
+@pytest.mark.usefixtures("boxes")
 async def test_samples_written_behind_its_back_are_noticed(consumer: Consumer) -> None:
     at = from_datetime(START)
     await consumer.take([("box-0", at, {"pm2_5": 1.0})])
@@ -243,6 +291,35 @@ async def test_a_rule_that_is_switched_off_and_on_begins_at_rest(
     assert (await consumer.take([("box-0", at + 1, {"pm2_5": 31.0})])).transitions == [("firing", "warning")]
     alerts = (await tenant.client.get("/v1/alerts")).json()["data"]
     assert sorted(alert["state"] for alert in alerts) == ["firing", "resolved"]
+
+
+@pytest.mark.usefixtures("boxes")
+async def test_a_consumer_that_stops_does_not_undo_what_was_changed_since_its_last_batch(
+    consumer: Consumer, tenant: Tenant, site_id: str
+) -> None:
+    rule = await add_rule(tenant, site_id, "pm2_5", 25)
+    at = from_datetime(START)
+    for second in range(2):
+        await consumer.take([("box-0", at + second * 1_000_000, {"pm2_5": 30.0})])
+    # What fires under the former condition is closed, and the new one begins at rest.
+    condition = {"metric": "pm2_5", "operator": ">", "threshold": 20}
+    (await tenant.client.patch(f"/v1/rules/{rule}", json={"condition": condition})).raise_for_status()
+    await consumer.pipeline.write_back(consumer.connection)
+    consumer.take_over()
+    receipt = await consumer.take([("box-0", at + 2_000_000, {"pm2_5": 31.0})])
+    assert receipt.transitions == [("firing", "warning")]
+
+
+@pytest.mark.usefixtures("boxes")
+async def test_boxes_that_measure_as_many_other_things_lose_none_of_them(consumer: Consumer) -> None:
+    at = from_datetime(START)
+    await consumer.take([("box-0", at, {"pm2_5": 1.0, "temperature": 2.0})])
+    await consumer.take([("box-1", at, {"laeq": 50.0, "humidity": 20.0})])
+    stored = await consumer.connection.fetchrow(
+        "SELECT laeq, humidity FROM samples JOIN boxes ON key = box_key WHERE id = 'box-1'"
+    )
+    assert stored is not None
+    assert tuple(stored) == (50, 20)
 
 
 @pytest.mark.usefixtures("boxes")

@@ -159,6 +159,18 @@ async def test_a_batch_and_a_change_of_its_box_do_not_wait_for_each_other_in_a_c
     assert (await taking).stored == 1
 
 
+async def test_sharing_a_box_and_changing_it_do_not_wait_for_each_other_in_a_circle(
+    door: Door, box: str, other: asyncpg.Connection
+) -> None:
+    async with other.transaction():
+        # As PATCH of a box does: first its row, then, by a trigger, the registry's.
+        await other.execute("SELECT FROM boxes WHERE id = $1 FOR NO KEY UPDATE", box)
+        taking = asyncio.create_task(door.take(telemetry(box, sample(0, pm2_5=1))))
+        await blocked(door, other)
+        await other.execute("UPDATE boxes SET ack = false WHERE id = $1", box)
+    assert (await taking).stored == 1
+
+
 @pytest.mark.parametrize("how", ["deleted", "moved", "made anew"])
 async def test_a_box_that_goes_while_its_batch_waits_fires_nothing_where_it_was(  # noqa: PLR0917 (fixtures)
     door: Door, box: str, tenant: Tenant, site_id: str, other: asyncpg.Connection, how: str

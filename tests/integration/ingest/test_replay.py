@@ -133,6 +133,7 @@ async def test_a_box_registered_late_gets_what_was_sent_before(
     again = await replay(tenant.client, first)
     assert (again.status_code, again.json()["code"]) == (409, "already_replayed")
     assert again.json()["outcome"]["stored"] == 1
+    assert again.json()["replayed_at"].endswith("Z")
     replayed = (await api.get("/v1/quarantine", params={"replayed": "true"})).json()["data"]
     assert {(row["box"], row["attempts"]) for row in replayed} == {("late-1", 1)}
     open_ones = (await api.get("/v1/quarantine", params={"replayed": "false"})).json()["data"]

@@ -115,7 +115,7 @@ async def test_an_odd_id_is_refused(tenant: Tenant, site_id: str, identifier: st
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_box_id")
 
 
-@pytest.mark.parametrize("identifier", ["gateway", "ingest"])
+@pytest.mark.parametrize("identifier", ["gateway", "ingest", "vigie-ingest"])
 async def test_the_brokers_own_accounts_are_no_boxes(tenant: Tenant, site_id: str, identifier: str) -> None:
     answer = await tenant.client.post("/v1/boxes", json={"id": identifier, "site_id": site_id})
     assert (answer.status_code, answer.json()["code"]) == (409, "box_exists")

@@ -101,6 +101,11 @@ async def test_a_code_ends_by_time_and_by_hand(
     assert (changed.json()["state"], changed.json()["name"]) == ("open", "again")
     past = {"expires_at": "2026-01-01T00:00:00Z"}
     assert refusal(await tenant.client.patch(f"/v1/claims/{late['id']}", json=past)) == (422, "expired")
+    far = {"expires_at": (datetime.now(UTC) + timedelta(days=91)).isoformat()}
+    assert refusal(await tenant.client.patch(f"/v1/claims/{late['id']}", json=far)) == (
+        422,
+        "invalid_duration",
+    )
     assert (await redeem(installer, late["code"], "box-1")).status_code == 201
 
 
@@ -180,6 +185,7 @@ async def test_codes_cannot_be_gone_through(
     [
         ("192.0.2.7", "address:192.0.2.7"),
         ("2001:db8:1:2:3::4", "address:2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "address:192.0.2.7"),
         (None, "address:unknown"),
         ("x" * 100, f"address:{'x' * 64}"),
     ],
@@ -268,6 +274,21 @@ async def test_a_provisioning_key_that_is_none_is_refused(
     listed = (await tenant.client.get("/v1/provisioning-keys", params={"revoked": True})).json()["data"]
     assert [(row["name"], row["used"]) for row in listed] == [("lot 2", 1)]
     assert (await tenant.client.get("/v1/provisioning-keys", params={"site": site_id})).json()["data"] == []
+
+
+@pytest.mark.usefixtures("enrolment_on")
+async def test_who_may_not_register_boxes_makes_no_key_that_does(
+    application: FastAPI, tenant: Tenant, site_id: str
+) -> None:
+    path = f"/v1/provisioning-keys/{(await provisioning_key(tenant, site_id, limit=1))['id']}"
+    body = {"name": "narrow", "scopes": ["organisations:read", "organisations:write"]}
+    narrow = (await tenant.client.post("/v1/api-keys", json=body)).json()["key"]
+    async with client_of(application, narrow) as client:
+        wanted = {"site_id": site_id, "name": "lot"}
+        assert refusal(await client.post("/v1/provisioning-keys", json=wanted)) == (403, "forbidden")
+        assert refusal(await client.patch(path, json={"limit": None})) == (403, "forbidden")
+        # To end one takes nothing from anybody.
+        assert (await client.delete(path)).status_code == 204
 
 
 async def test_who_has_no_key_sends_little(installer: httpx.AsyncClient) -> None:

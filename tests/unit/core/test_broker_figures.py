@@ -85,3 +85,5 @@ def test_what_is_no_figure_is_passed_over() -> None:
     assert tally.figures == {}
     tally.take("$SYS/broker/publish/messages/dropped", b"9" * 5000)
     assert tally.figures["dropped"] == int("9" * 18)
+    tally.take("$SYS/broker/uptime", b"9" * 5000)
+    assert tally.settle(NOW) == (int("9" * 18), 0)

@@ -7,6 +7,7 @@ import cbor2
 import pytest
 
 from app.core.reasons import REASONS
+from app.ingest import intake as intakes
 from app.ingest.intake import Intake, sort_messages
 
 NOW = 1_795_600_000_000_000
@@ -45,6 +46,15 @@ def test_each_message_goes_where_its_topic_says() -> None:
     assert [(box, event.type, origin) for box, event, origin in intake.events] == [("b", "gunshot", 1)]
     assert [(box, status.state, origin) for box, status, origin in intake.statuses] == [("c", "online", 2)]
     assert intake.turned == []
+
+
+def test_long_topics_do_not_fill_the_memory_of_topics() -> None:
+    for number in range(10):
+        topic = f"vigie/v1/{number:060000}/telemetry"
+        assert codes(sort((topic, GOOD))) == [(0, None, "topic")]
+        assert topic not in intakes._KNOWN_TOPICS
+    assert sort(("vigie/v1/short/telemetry", GOOD)).boxes == ["short"]
+    assert "vigie/v1/short/telemetry" in intakes._KNOWN_TOPICS
 
 
 def test_other_topics_and_retained_measurements_are_refused() -> None:

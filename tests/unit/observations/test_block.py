@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.observations.block import SampleBlock, encode, make_block, records
 from app.observations.groups import group, surely_new
-from app.observations.kinds import Kinds
+from app.observations.kinds import covers, kinds_of
 from app.sites.catalogue import CATALOGUE, COLUMNS, INDEX
 
 PLACES = [INDEX[name] for name in ("pm2_5", "laeq", "pressure", "temperature")]
@@ -81,6 +81,16 @@ def test_a_guess_of_too_few_metrics_loses_none() -> None:
     assert block.used == tuple(sorted(PLACES))
 
 
+def test_a_guess_of_as_many_other_metrics_loses_none() -> None:
+    """Two kinds of boxes that measure as many things, in turns."""
+    row: list[float | None] = [None] * len(COLUMNS)
+    row[PLACES[0]] = row[PLACES[1]] = 1.0
+    for guess in (PLACES[1:3], PLACES[2:4]):
+        block = make([(1, (0, None, tuple(row)))], tuple(sorted(guess)))
+        assert block.used == tuple(sorted(PLACES[:2]))
+        assert block.matrix.tolist() == [[1.0, 1.0]]
+
+
 def test_too_many_kinds_of_samples_are_left_to_others() -> None:
     found = []
     for number in range(1 << 10):
@@ -112,10 +122,16 @@ def test_surely_new_is_what_rises_above_all_before(
 
 @given(st.lists(rows(), min_size=1, max_size=30))
 def test_kinds_tell_which_metrics_a_sample_has(found: list[tuple[int, Any]]) -> None:
-    kinds = Kinds()
-    numbers, every = kinds.of(make(found))
+    numbers = kinds_of(make(found)).tolist()
     sets = [{index for index, value in enumerate(row[2]) if value is not None} for _, row in found]
-    assert set(numbers.tolist()) == every
-    for number, columns in zip(numbers.tolist(), sets, strict=True):
-        for other, earlier in zip(numbers.tolist(), sets, strict=True):
-            assert kinds.covers(number, other) == (earlier <= columns)
+    for number, columns in zip(numbers, sets, strict=True):
+        for other, earlier in zip(numbers, sets, strict=True):
+            assert covers(number, other) == (earlier <= columns)
+            assert (number == other) == (earlier == columns)
+
+
+def test_each_metric_has_its_own_bit_in_a_kind() -> None:
+    """A number of 64 bits has room for 63 of them, and for NO_KIND."""
+    every = kinds_of(make([(1, (0, None, (1.0,) * len(COLUMNS)))])).tolist()
+    assert every == [2 ** len(COLUMNS) - 1]
+    assert len(COLUMNS) < 64

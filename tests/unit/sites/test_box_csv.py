@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.core.ids import new_id
+from app.core.problems import FAULTS_LIMIT
 from app.sites.box_csv import COLUMNS, EXAMPLE, TableError, read_table, write_table
 from app.sites.box_schemas import BULK_MAX, BoxCreated, BoxesCreate
 from app.sites.models import Box
@@ -81,6 +82,12 @@ def test_every_faulty_row_is_named() -> None:
     with pytest.raises(TableError) as refusal:
         read_table(b"id,name\na\nb,c\nd,e,f\n")
     assert [fault.line for fault in refusal.value.faults] == [2, 4]
+
+
+def test_no_more_faulty_rows_are_read_than_are_told() -> None:
+    with pytest.raises(TableError) as refusal:
+        read_table(b"id,name\n" + b"a\n" * 100_000)
+    assert len(refusal.value.faults) == FAULTS_LIMIT
 
 
 def test_more_rows_than_are_taken_are_not_read() -> None:

@@ -10,7 +10,9 @@ import pytest
 from app.core.inflate import gunzip
 from app.core.reasons import RejectedError
 from app.ingest.adapters.gzipped import decode
-from tests.unit.ingest.adapters.arrivals import arrival, code_of, refusals, samples
+from app.ingest.codec_exact import MAX_ITEMS, MAX_SAMPLES, decode_exact
+from app.sites.catalogue import CATALOGUE
+from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
 
 GOOD = {"seq": 7, "time": 1_795_514_400_000, "values": {"co2": 612}}
 TAKEN = {"box": "box-0001", "time": "2026-11-24T10:00:00Z", "seq": 7, "values": {"co2": 612.0}}
@@ -62,6 +64,22 @@ def test_a_bomb_takes_no_more_memory_than_is_allowed() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 2**20
+
+
+def test_a_kilobyte_of_countless_values_is_not_read() -> None:
+    for filling in (b"{}", b"[]", b"0"):
+        message = b'{"samples":[' + b",".join([filling] * (MAX_ITEMS + 1)) + b"]}"
+        (refusal,) = decode(gzip.compress(message), arrival()).refusals
+        assert refusal.rejection.code == "too_many_samples"
+        assert str(MAX_ITEMS) in refusal.rejection.detail
+
+
+def test_the_fullest_message_has_not_too_many_values() -> None:
+    values = {metric.name: metric.minimum for metric in CATALOGUE}
+    batch = {"samples": [{"seq": n, "time": GOOD["time"], "values": values} for n in range(MAX_SAMPLES)]}
+    payload = json.dumps(batch).encode()
+    assert len(decode_exact(payload, NOW, 0).samples) == MAX_SAMPLES
+    assert 2 * payload.count(b",") < MAX_ITEMS
 
 
 def test_without_a_box_there_is_nobody_to_take_it_for() -> None:

@@ -42,6 +42,11 @@ def test_the_embedded_broker_lets_them_through(topic: str) -> None:
     assert own == topic.startswith("vigie/v1/{box}/")
 
 
+def test_a_box_has_a_bounded_number_of_topics() -> None:
+    # Each may hold a retained message of a megabyte in the broker's memory.
+    assert not re.findall(r"^pattern write .*[+#].*$", ACCESS_RULES, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("topic", "found"),
     [

@@ -7,9 +7,10 @@ import pytest
 
 from app.core.instants import format_us, parse_rfc3339
 from app.core.reasons import RejectedError
+from app.ingest.adapters import senml_units
 from app.ingest.adapters.senml import decode
 from app.ingest.adapters.senml_units import BY_UNIT, CONVERSIONS
-from app.sites.catalogue import CATALOGUE
+from app.sites.catalogue import CATALOGUE, Metric
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
 
 BOX = "10e2073a01080063"
@@ -147,6 +148,19 @@ def test_units_become_those_of_the_catalogue(
     assert samples(decode(pack(record), arrival()))[0]["values"] == {metric: taken}
 
 
+def test_a_metric_in_a_unit_without_conversions_is_taken_without_a_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    radon = Metric("radon", "Bq/m³", "Radon", "Radon", 0, 1_000_000)
+    monkeypatch.setattr(senml_units, "CATALOGUE", (*CATALOGUE, radon))
+    monkeypatch.setattr(senml_units, "BY_NAME", {"radon": radon})
+    assert senml_units._only() == BY_UNIT
+    assert senml_units.conversion("radon", None) == senml_units.Conversion()
+    with pytest.raises(RejectedError) as caught:
+        senml_units.conversion("radon", "Bq")
+    assert caught.value.code == "wrong_unit"
+
+
 def test_every_unit_of_the_catalogue_has_its_conversions() -> None:
     assert {metric.unit for metric in CATALOGUE} == set(CONVERSIONS)
     assert BY_UNIT == {
@@ -282,3 +296,13 @@ def test_vigies_own_json_is_taken_on_the_same_topic() -> None:
     assert samples(decode(json.dumps(sample).encode(), arrival()))[0]["values"] == {"co2": 612.0}
     with pytest.raises(RejectedError, match="wrong_type"):
         decode(json.dumps(sample).encode(), arrival(None))
+
+
+@pytest.mark.parametrize("unit", ["K", "Cel"])
+def test_a_sum_past_what_a_double_holds_is_refused_like_any_other_value(unit: str) -> None:
+    largest = 17 * 10**307
+    record = {"n": f"{BOX}:temperature", "u": unit, "bv": largest, "v": largest}
+    for box in (BOX, None):
+        adapted = decode(pack(record), arrival(box))
+        assert samples(adapted) == []
+        assert refusals(adapted)[0][2] in {"number_out_of_range", "integer_too_large"}

@@ -1,0 +1,36 @@
+"""The API's own description: what Swagger UI offers to try, and which answers are announced."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.core.settings import Settings
+from app.main import create_app
+
+DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+
+
+def bodies() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Each body that a call takes: the call, its media type, its description, the call's answers."""
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+                yield f"{method.upper()} {path}", media_type, content, operation["responses"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content"),
+    [pytest.param(each[1], each[2], id=f"{each[0]} {each[1]}") for each in bodies()],
+)
+def test_every_body_has_an_example(media_type: str, content: dict[str, Any]) -> None:
+    schema = content["schema"]
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    shown = [where[key] for where in (content, schema) for key in ("example", "examples") if where.get(key)]
+    assert shown or (media_type == "application/cbor" and schema["format"] == "binary")
+
+
+@pytest.mark.parametrize("answers", [pytest.param(each[3], id=f"{each[0]} {each[1]}") for each in bodies()])
+def test_whoever_sends_a_body_is_told_how_it_may_be_refused(answers: dict[str, Any]) -> None:
+    assert {"400", "413", "415", "422"} <= set(answers)
