@@ -3,6 +3,8 @@ here on free ports and in temporary folders; each test that asks for a database 
 migrated one."""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +42,8 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pr
         settings = Settings.model_validate({"database": {"url": server.url}})
         await asyncio.to_thread(upgrade, settings.database)
         yield server
+        # In good order it would write a thousand databases to disk first, to throw them away.
+        os.kill(server.pid, signal.SIGQUIT)
 
 
 @pytest.fixture(scope="session")

@@ -49,9 +49,8 @@ _TABLES = (
     """,
     "CREATE INDEX ix_provisioning_keys_organisation_id ON provisioning_keys (organisation_id, id)",
     "CREATE INDEX ix_provisioning_keys_site_id ON provisioning_keys (site_id, id)",
-    # Lost in a crash, which does no harm: a count begins anew.
     """
-    CREATE UNLOGGED TABLE claim_attempts (
+    CREATE TABLE claim_attempts (
         subject text PRIMARY KEY,
         attempts integer NOT NULL,
         until timestamptz NOT NULL

@@ -56,8 +56,9 @@ async def test_an_idle_consumer_notices_that_it_lost_its_lock(
 
 
 async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
-    consumer: Role, settings: Settings, database: Database
+    consumer: Role, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.ingest.consumer._DRAIN_S", 1.0)
     connection = await database.connect()
     async with asyncio.timeout(20):
         while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
