@@ -237,6 +237,9 @@ async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_
     """
     database = await stack.database(_DATABASE)
     await drop_session(stack.account("ingest"), _CLIENT)
+    # A broker that held a backlog before does not give its memory back.
+    await stack.mosquitto.stop()
+    await stack.mosquitto.start()
     try:
         async with AsyncExitStack() as running:
             client, api = await running.enter_async_context(stack.api_role(database, **stack.account_files()))

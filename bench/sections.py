@@ -43,7 +43,8 @@ def http_section(rates: Sequence[HttpRate]) -> str:
     """The HTTP door."""
     text = (
         "`POST /v1/telemetry`, eight callers at once, ten values a sample, 20 rules on each site. Each call"
-        " is answered after its commit. CPU is in µs a sample; the callers use the same cores."
+        " is answered after its commit; each box has sent before. CPU is in µs a sample; the callers use the"
+        " same cores."
     )
     return f"## HTTP ingest\n\n{paragraph(text)}\n" + table(http_door.HEAD, [rate.row() for rate in rates])
 
