@@ -134,8 +134,13 @@ async def test_the_status_is_retained_and_leaving_takes_no_time(broker: Broker) 
     async with linked([link]):
         assert await retained(broker, "link-4") == "online"
         started = time.monotonic()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     assert await retained(broker, "link-4") == "offline"
+    # The broker is shared by the tests of a session: leave nothing retained.
+    async with aiomqtt.Client(
+        broker.host, broker.port, username="gateway", password=ACCOUNTS["gateway"]
+    ) as client:
+        await client.publish(topic("link-4", "status"), b"", qos=1, retain=True)
 
 
 async def retained(broker: Broker, box: str) -> str:
