@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.alerts.router import router as alerts
+from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
 from app.core import problems
 from app.core.database import TRANSIENT, Database
@@ -26,7 +26,7 @@ from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
-from app.rules.router import router as rules
+from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.routers import routers as sites
 from app.webhooks.router import router as webhooks
@@ -186,7 +186,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     app.middleware("http")(_observed)
-    for router in (*sites, telemetry, *observations, replays, rules, alerts, webhooks):
+    for router in (*sites, telemetry, *observations, replays, *rules, *alerts, webhooks):
         app.include_router(router)
     _add_service_routes(app)
     problems.describe(app)

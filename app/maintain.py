@@ -1,8 +1,9 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
-It shows how many alerts fire, keeps the broker's accounts in step with the database, watches what the broker
-drops, and removes what is no longer needed: the samples of deleted boxes, old outbox entries, and heartbeats
-of processes that are gone.
+It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
+broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
+removes what is no longer needed: the samples of deleted boxes, old outbox entries, and heartbeats of processes
+that are gone.
 """
 
 import time
@@ -13,6 +14,7 @@ from typing import Final
 
 import asyncpg
 
+from app.alerts.sweep import sweep
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
 from app.core.heartbeat import BROKER, WAITING, say
@@ -20,6 +22,7 @@ from app.core.locks import MAINTAINER
 from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
 from app.core.role import Role
 from app.observations.quarantine import purge_quarantine
+from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
 from app.webhooks.claims import count_pending
@@ -44,8 +47,13 @@ class _Job:
 
 
 async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
-    ALERTS_FIRING.set(await connection.fetchval("SELECT count(*) FROM alerts WHERE state = 'firing'"))
+    firing = "SELECT count(*) FROM alerts WHERE state = 'firing' AND NOT dry_run"
+    ALERTS_FIRING.set(await connection.fetchval(firing))
     OUTBOX_PENDING.set(await count_pending(connection))
+
+
+async def _sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:
+    await sweep(connection)
 
 
 async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
@@ -116,12 +124,17 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
-def _jobs(warden: _Warden) -> list[_Job]:
+def _jobs(warden: _Warden, backtests: BacktestWorker) -> list[_Job]:
+    async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
+        await backtests.tick(role.database, connection)
+
     return [
         _Job("broker", 1.0, warden.tell),
+        _Job("alerts", 2.0, _sweep_alerts),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
+        _Job("backtests", 1.0, try_rules),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),
@@ -130,7 +143,8 @@ def _jobs(warden: _Warden) -> list[_Job]:
 
 async def _hold_and_work(role: Role, warden: _Warden) -> None:
     connection = await role.database.connect()
-    jobs = _jobs(warden)
+    backtests = BacktestWorker()
+    jobs = _jobs(warden, backtests)
     held = False
     try:
         while not role.stop.is_set():
@@ -144,6 +158,7 @@ async def _hold_and_work(role: Role, warden: _Warden) -> None:
                 await warden.watch.stop()
             await role.pause(_TICK_S)
     finally:
+        await backtests.stop()
         connection.terminate()
 
 

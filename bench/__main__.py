@@ -3,7 +3,9 @@
 import asyncio
 import platform
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +15,7 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import delay, fleet, http_door, recovery, sections
+from bench import backtests, delay, fleet, http_door, recovery, sections
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
@@ -77,7 +79,12 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
     async def connected() -> str:
         return sections.fleet_section(await fleet.measure(running))
 
-    parts = {"Boxes and rules": scaled, "From publish to webhook": delayed, "HTTP ingest": by_http}
+    parts: dict[str, Callable[[], Awaitable[str]]] = {
+        "Boxes and rules": scaled,
+        "From publish to webhook": delayed,
+        "HTTP ingest": by_http,
+        sections.BACKTESTS: partial(_backtests, running),
+    }
     if long:
         parts["A long absence"] = recovered
     # The last one: it leaves its accounts in the broker's file.
@@ -102,6 +109,18 @@ async def _run(plan: Plan, *, only_drains: bool, long: bool) -> Report:
     return Report(plan, datetime.now(UTC).date().isoformat(), machine(), versions, drains, further)
 
 
+async def _backtests(running: Stack, measured: str | None = None) -> str:
+    tried = await backtests.measure(running)
+    for each in tried:
+        _say(each.line())
+    return sections.backtests_section(tried, measured)
+
+
+async def _only_backtests() -> str:
+    async with stack() as running:
+        return await _backtests(running, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
+
+
 async def _fleet(boxes: int) -> str:
     async with stack() as running:
         found = await fleet.measure(running, boxes=boxes)
@@ -118,11 +137,14 @@ def main(
     docs: Annotated[Path, typer.Option(help="Folder of performance.md and img/")] = _DOCS,
     only_drains: Annotated[bool, typer.Option("--only-drains", help="The comparison alone")] = False,
     only_fleet: Annotated[int, typer.Option(min=0, help="Connect so many boxes, and nothing else")] = 0,
+    only_backtests: Annotated[
+        bool, typer.Option("--only-backtests", help="Try rules on a year, and nothing else")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
-    if only_fleet:
-        section = uvloop.run(_fleet(only_fleet))
+    if only_fleet or only_backtests:
+        section = uvloop.run(_fleet(only_fleet) if only_fleet else _only_backtests())
         path = docs / "performance.md"
         path.write_text(replaced(path.read_text(encoding="utf-8"), section), encoding="utf-8")
         print(f"\n{section}\nWritten: {path}")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import http_door, recovery
+from bench import backtests, http_door, recovery
+from bench.backtests import Tried
 from bench.delay import Delays
 from bench.fleet import Arrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
@@ -47,6 +48,27 @@ def http_section(rates: Sequence[HttpRate]) -> str:
         " same cores."
     )
     return f"## HTTP ingest\n\n{paragraph(text)}\n" + table(http_door.HEAD, [rate.row() for rate in rates])
+
+
+BACKTESTS: Final = "Rules tried on a year"
+"""The heading of the back-tests' section."""
+
+
+def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> str:
+    """Back-tests of a year.
+
+    Args:
+        tried: what was found.
+        measured: when and on what, where it was measured by itself.
+    """
+    text = """
+        `POST /v1/rules/backtest` on a year of one box that sends every minute, by the maintain role: the
+        samples are read in pages and judged by the evaluator that live ones pass.
+    """
+    parts = [f"## {BACKTESTS}\n", paragraph(text), table(backtests.HEAD, [each.row() for each in tried])]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
 
 
 def recovery_section(found: Recovery) -> str:

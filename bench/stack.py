@@ -162,12 +162,13 @@ async def _copy_rules(database: str, sites: Sequence[str], per_site: int) -> Non
     connection = await asyncpg.connect(database)
     try:
         await connection.execute(
-            "INSERT INTO rules (id, organisation_id, site_id, name, severity, condition, enabled, version,"
-            " created_at, updated_at) SELECT gen_random_uuid(), organisation_id, site::uuid,"
-            " name || ' ' || n, severity, jsonb_set(condition, '{threshold}',"
-            " to_jsonb((condition->>'threshold')::float8"
-            " + CASE WHEN condition->>'operator' = '>' THEN n ELSE -n END)), enabled, version, created_at,"
-            " updated_at FROM rules, unnest($1::text[]) AS site, generate_series(0, $2) AS n"
+            "INSERT INTO rules (id, organisation_id, site_id, name, severity, definition, enabled, dry_run,"
+            " version, created_at, updated_at) SELECT gen_random_uuid(), organisation_id, site::uuid,"
+            " name || ' ' || n, severity, jsonb_set(definition, '{levels,0,condition,threshold}',"
+            " to_jsonb((definition#>>'{levels,0,condition,threshold}')::float8"
+            " + CASE WHEN definition#>>'{levels,0,condition,operator}' = '>' THEN n ELSE -n END)), enabled,"
+            " dry_run, version, created_at, updated_at"
+            " FROM rules, unnest($1::text[]) AS site, generate_series(0, $2) AS n"
             " WHERE rules.site_id = $3::uuid AND NOT (n = 0 AND site::uuid = $3)",
             list(sites),
             copies - 1,

@@ -1,7 +1,7 @@
 """What the outbox says of an alert: the types of the events and the `data` of their bodies.
 
-Must not query anything. Whatever changes an alert (a sample, a call, the end of its rule) tells it in the one
-form that is made here.
+Must not query anything. Whatever changes an alert (a sample, a call, time that passes, the end of its rule)
+tells it in the one form that is made here.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,14 @@ from typing import Any, Final, Literal
 from app.core.ids import new_id
 from app.webhooks.outbox import OutboxRecord
 
-EventType = Literal["alert.firing", "alert.resolved", "alert.acknowledged"]
+EventType = Literal[
+    "alert.firing",
+    "alert.escalated",
+    "alert.deescalated",
+    "alert.resolved",
+    "alert.acknowledged",
+    "alert.reminder",
+]
 
 COLUMNS: Final = (
     "rule_id",
@@ -31,21 +38,34 @@ COLUMNS: Final = (
     "resolved_value",
     "resolution",
     "acknowledged_at",
+    "description",
+    "cause",
+    "assignee",
     "sequence",
 )
 """The columns of `alerts` that an event carries, beside `id` as `alert_id`."""
 
 
-def event(kind: EventType, alert: Mapping[str, Any], rule_name: str, now: datetime) -> OutboxRecord:
+def event(
+    kind: EventType,
+    alert: Mapping[str, Any],
+    rule_name: str,
+    now: datetime,
+    *,
+    previous_severity: str | None = None,
+) -> OutboxRecord:
     """Make the outbox's record of a change.
 
     Args:
         kind: what happened.
-        alert: `id` and the values of COLUMNS, as they are after the change; its `sequence` counts the events
-            of one alert up, so that a receiver can put them in order.
+        alert: `id` and the values of COLUMNS, as they are after the change; its `sequence` counts up with
+            each change of one alert, so that a receiver can put its events in order.
         rule_name: the name of its rule now.
         now: when it happened, aware.
+        previous_severity: what was told before, where the severity went up or down.
     """
     payload = {"alert_id": alert["id"], "rule_name": rule_name}
     payload |= {name: alert[name] for name in COLUMNS}
+    if previous_severity is not None:
+        payload["previous_severity"] = previous_severity
     return OutboxRecord(new_id(), alert["organisation_id"], alert["site_id"], kind, payload, now)

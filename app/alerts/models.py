@@ -1,35 +1,61 @@
-"""The table of alerts."""
+"""The tables of alerts: what fires, its timeline, and what keeps it from being told."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Text
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy import ARRAY, BigInteger, Computed, ForeignKey, Identity, Text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
 
 _Instant = TIMESTAMP(timezone=True)
+# None is SQL's null, not JSON's.
+_Json = JSONB(none_as_null=True)
 
 
 class Alert(Base):
-    """One rule firing on one box, until it is resolved. Times are those of the samples."""
+    """One rule firing on one box, or on its site as a whole, until it is resolved.
+
+    Times of the alert itself are those of the samples; what people do, and what is due, is by the clock.
+
+    Attributes:
+        box_key, box: the box; None where the rule is on the site as a whole.
+        severity: the highest level that fires, or what it was raised to (`escalated_to`), if that is more.
+        metric, value, threshold, clear: of the part of the condition that decided; None where it has none.
+        cause: that part: `path`, `function`, `window`, `event`, and the ids of the `boxes` behind it.
+        description: the rule's when it fired: what to do.
+        dry_run: its rule is on trial, and nothing is told.
+        suppressed: what mutes it, `{"silences": […], "inhibited_by": […]}`; None where nothing does.
+        told_severity: the severity that was told last; None where nothing was told.
+        notified: something was told.
+        escalated_to: the severity that it was raised to because nobody acknowledged it; it is never below.
+        escalated_at: when that was.
+        escalations: the steps to come, `[[after in µs, severity], …]`.
+        escalate_at: when the first of them is due.
+        remind_us: how often is reminded; None: never.
+        remind_at: when it is due next.
+        sequence: counts up with each change that is, or could be, told.
+    """
 
     __tablename__ = "alerts"
+    # What the server computes comes back with the statement: an attribute must not query.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 (as SQLAlchemy wants it)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
     rule_id: Mapped[UUID] = mapped_column(ForeignKey("rules.id", ondelete="CASCADE"))
     rule_version: Mapped[int]
     site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
-    box_key: Mapped[int] = mapped_column(ForeignKey("boxes.key", ondelete="CASCADE"))
-    box: Mapped[str] = mapped_column(Text)
-    metric: Mapped[str] = mapped_column(Text)
+    box_key: Mapped[int | None] = mapped_column(ForeignKey("boxes.key", ondelete="CASCADE"))
+    box: Mapped[str | None] = mapped_column(Text)
+    metric: Mapped[str | None] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
-    value: Mapped[float]
-    threshold: Mapped[float]
-    clear: Mapped[float]
+    value: Mapped[float | None]
+    threshold: Mapped[float | None]
+    clear: Mapped[float | None]
     resolved_value: Mapped[float | None]
     pending_since: Mapped[datetime] = mapped_column(_Instant)
     started_at: Mapped[datetime] = mapped_column(_Instant)
@@ -38,5 +64,87 @@ class Alert(Base):
     acknowledged_at: Mapped[datetime | None] = mapped_column(_Instant)
     acknowledged_by: Mapped[UUID | None]
     sequence: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+    description: Mapped[str | None] = mapped_column(Text)
+    cause: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+    dry_run: Mapped[bool] = mapped_column(server_default="false")
+    assignee: Mapped[str | None] = mapped_column(Text)
+    suppressed: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+    told_severity: Mapped[str | None] = mapped_column(Text)
+    notified: Mapped[bool] = mapped_column(Computed("told_severity IS NOT NULL", persisted=True))
+    escalated_to: Mapped[str | None] = mapped_column(Text)
+    escalated_at: Mapped[datetime | None] = mapped_column(_Instant)
+    escalations: Mapped[list[Any]] = mapped_column(_Json, server_default="[]")
+    escalate_at: Mapped[datetime | None] = mapped_column(_Instant)
+    remind_us: Mapped[int | None] = mapped_column(BigInteger)
+    remind_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class TimelineEntry(Base):
+    """Something that happened to an alert; see `app.alerts.timeline`."""
+
+    __tablename__ = "alert_timeline"
+
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[UUID]
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
+    organisation_id: Mapped[UUID]
+    kind: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(_Instant)
+    recorded_at: Mapped[datetime] = mapped_column(_Instant)
+    severity: Mapped[str | None] = mapped_column(Text)
+    value: Mapped[float | None]
+    cause: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+    actor: Mapped[str | None] = mapped_column(Text)
+    actor_key: Mapped[UUID | None]
+    comment: Mapped[str | None] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+
+
+class Silence(Base):
+    """For a time, or in the hours of a schedule, alerts that match are not told.
+
+    Attributes:
+        matchers: which alerts; see `app.alerts.muting`.
+        ends_at: None where only the schedule says when.
+        schedule: spans of hours, as `app.core.hours` takes them; None: all the time.
+        timezone: in which the schedule is meant.
+        window_start, window_end: the present or the next window of the schedule; no end: for ever.
+    """
+
+    __tablename__ = "silences"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    matchers: Mapped[dict[str, Any]] = mapped_column(_Json)
+    starts_at: Mapped[datetime] = mapped_column(_Instant)
+    ends_at: Mapped[datetime | None] = mapped_column(_Instant)
+    schedule: Mapped[list[Any] | None] = mapped_column(_Json)
+    timezone: Mapped[str | None] = mapped_column(Text)
+    window_start: Mapped[datetime | None] = mapped_column(_Instant)
+    window_end: Mapped[datetime | None] = mapped_column(_Instant)
+    author: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[UUID | None]
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class Inhibition(Base):
+    """While an alert fires that matches `source`, those that match `target` are not told.
+
+    Attributes:
+        equal: what both must have in common, of `site`, `box` and `metric`.
+    """
+
+    __tablename__ = "inhibitions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    source: Mapped[dict[str, Any]] = mapped_column(_Json)
+    target: Mapped[dict[str, Any]] = mapped_column(_Json)
+    equal: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)

@@ -1,19 +1,39 @@
-"""Queries on alerts made by the API. Must not write what samples cause: that is the recorder's."""
+"""Queries on alerts made by the API. Must not write what samples cause: that is the recorder's.
 
-from collections.abc import Sequence
+Whoever locks several alerts does so in the order of their ids.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, Text, any_, func, literal, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from app.alerts.models import Alert
+from app.alerts.models import Alert, TimelineEntry
+from app.alerts.muting import SILENCED_BY
+from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
-from app.observations.models import BoxState
+from app.observations.models import BoxState, SiteState
 from app.rules.models import Rule
+from app.rules.severity import SEVERITIES, rank
 from app.sites.models import Box
 
 
@@ -28,8 +48,14 @@ class AlertFilter:
         box: only of the boxes with this id, those of the past too.
         rule_id: only of this rule.
         severity: info, warning or critical.
+        min_severity: at least this one.
+        acknowledged: only those that somebody sees to, or that nobody does.
+        assignee: only this one's.
+        suppressed: only those that are muted, or that are not.
+        dry_run: those of rules on trial, or the others.
         start: only those that started at this time or later.
         end: only those that started before this time.
+        silence_id: only those that this silence mutes now.
         before: only those made before this one (the keyset).
     """
 
@@ -39,8 +65,14 @@ class AlertFilter:
     box: str | None = None
     rule_id: UUID | None = None
     severity: str | None = None
+    min_severity: str | None = None
+    acknowledged: bool | None = None
+    assignee: str | None = None
+    suppressed: bool | None = None
+    dry_run: bool = False
     start: datetime | None = None
     end: datetime | None = None
+    silence_id: UUID | None = None
     before: UUID | None = None
 
 
@@ -53,25 +85,41 @@ def _shown(visible: UUID | None) -> Select[Alert, str]:
     return query if visible is None else query.where(Alert.organisation_id == visible)
 
 
+def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
+    yield Alert.dry_run == wanted.dry_run
+    equal = (
+        (Alert.state, wanted.state),
+        (Alert.site_id, wanted.site_id),
+        (Alert.rule_id, wanted.rule_id),
+        (Alert.severity, wanted.severity),
+        (Alert.assignee, wanted.assignee),
+    )
+    for column, value in equal:
+        if value is not None:
+            yield column == value
+    if wanted.box is not None:
+        yield Alert.box_key.in_(select(Box.key).where(Box.id == wanted.box))
+    if wanted.min_severity is not None:
+        yield Alert.severity.in_(SEVERITIES[rank(wanted.min_severity) :])
+    for filled, there in (
+        (Alert.acknowledged_at, wanted.acknowledged),
+        (Alert.suppressed, wanted.suppressed),
+    ):
+        if there is not None:
+            yield filled.is_not(None) if there else filled.is_(None)
+    if wanted.start is not None:
+        yield Alert.started_at >= wanted.start
+    if wanted.end is not None:
+        yield Alert.started_at < wanted.end
+    if wanted.before is not None:
+        yield Alert.id < wanted.before
+
+
 async def page(session: ReadSession, wanted: AlertFilter, limit: int) -> Sequence[Shown]:
     """Read up to `limit` alerts, the newest first."""
-    query = _shown(wanted.organisation_id)
-    if wanted.state is not None:
-        query = query.where(Alert.state == wanted.state)
-    if wanted.site_id is not None:
-        query = query.where(Alert.site_id == wanted.site_id)
-    if wanted.box is not None:
-        query = query.where(Alert.box_key.in_(select(Box.key).where(Box.id == wanted.box)))
-    if wanted.rule_id is not None:
-        query = query.where(Alert.rule_id == wanted.rule_id)
-    if wanted.severity is not None:
-        query = query.where(Alert.severity == wanted.severity)
-    if wanted.start is not None:
-        query = query.where(Alert.started_at >= wanted.start)
-    if wanted.end is not None:
-        query = query.where(Alert.started_at < wanted.end)
-    if wanted.before is not None:
-        query = query.where(Alert.id < wanted.before)
+    query = _shown(wanted.organisation_id).where(*_conditions(wanted))
+    if wanted.silence_id is not None:
+        query = query.where(text(SILENCED_BY).bindparams(silence=wanted.silence_id))
     rows = await session.execute(query.order_by(Alert.id.desc()).limit(limit))
     return [(alert, name) for alert, name in rows]
 
@@ -93,8 +141,47 @@ async def lock(session: WriteSession, alert_id: UUID, visible: UUID | None) -> S
     return row[0], row[1]
 
 
-async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> list[int]:
-    """Lock the states of a box, or of every box that a rule applies to, in the order of their keys."""
+async def lock_many(
+    session: WriteSession, alert_ids: Sequence[UUID], visible: UUID | None
+) -> dict[UUID, Shown]:
+    """Read alerts to change them; those that are not there, or another organisation's, are left out."""
+    query = _shown(visible).where(Alert.id.in_(alert_ids)).order_by(Alert.id).with_for_update(of=Alert)
+    return {alert.id: (alert, name) for alert, name in await session.execute(query)}
+
+
+async def clock(session: WriteSession) -> datetime:
+    """The database's clock, by which is told what is due."""
+    return (await session.execute(select(func.now()))).scalar_one()
+
+
+async def key_name(session: WriteSession, key_id: UUID) -> str | None:
+    """The name of an API key."""
+    name: str | None = await session.scalar(select(ApiKey.name).where(ApiKey.id == key_id))
+    return name
+
+
+async def timeline(
+    session: ReadSession, alert_id: UUID, after: int | None, limit: int
+) -> Sequence[TimelineEntry]:
+    """Read up to `limit` lines of an alert's timeline, the oldest first."""
+    query = select(TimelineEntry).where(TimelineEntry.alert_id == alert_id)
+    if after is not None:
+        query = query.where(TimelineEntry.position > after)
+    return (await session.scalars(query.order_by(TimelineEntry.position).limit(limit))).all()
+
+
+class LockedStates(NamedTuple):
+    """Whose states are locked: boxes by key, and sites."""
+
+    boxes: list[int]
+    sites: list[UUID]
+
+
+async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> LockedStates:
+    """Lock the states of a box, or of all that a rule applies to.
+
+    Those of boxes in the order of their keys, then that of the site.
+    """
     if box_key is not None:
         concerned = BoxState.box_key == box_key
     else:
@@ -106,25 +193,34 @@ async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int 
             ),
         )
     query = select(BoxState.box_key).where(concerned).order_by(BoxState.box_key).with_for_update()
-    return list((await session.scalars(query)).all())
+    boxes = list((await session.scalars(query)).all())
+    if box_key is not None:
+        # What a rule on the whole site makes of its boxes goes on without this one.
+        return LockedStates(boxes, [])
+    whole = select(SiteState.site_id).where(SiteState.site_id == site).with_for_update()
+    return LockedStates(boxes, list((await session.scalars(whole)).all()))
 
 
 async def resolve(
     session: WriteSession, rule_id: UUID | None, box_key: int | None, *, reason: str, now: datetime
 ) -> list[Shown]:
     """Resolve the firing alerts of a rule, a box, or a rule on a box, and return them as they are now."""
+    concerned = (
+        Alert.state == "firing",
+        true() if rule_id is None else Alert.rule_id == rule_id,
+        true() if box_key is None else Alert.box_key == box_key,
+    )
+    await session.execute(select(Alert.id).where(*concerned).order_by(Alert.id).with_for_update())
     changed = (
         update(Alert)
-        .where(
-            Alert.state == "firing",
-            true() if rule_id is None else Alert.rule_id == rule_id,
-            true() if box_key is None else Alert.box_key == box_key,
-        )
+        .where(*concerned)
         .values(
             state="resolved",
             # A box's clock may be ahead: an alert does not end before it began.
             resolved_at=func.greatest(now, Alert.started_at),
             resolution=reason,
+            escalate_at=None,
+            remind_at=None,
             sequence=Alert.sequence + 1,
             updated_at=now,
         )
@@ -138,14 +234,18 @@ async def resolve(
     return [(alert, names[alert.rule_id]) for alert in sorted(alerts, key=lambda alert: alert.id)]
 
 
-async def forget_states(session: WriteSession, box_keys: Sequence[int], rule_id: UUID | None) -> None:
-    """Put a rule, or all rules, to rest on boxes whose states are locked."""
-    chosen = BoxState.box_key == any_(literal(list(box_keys), ARRAY(Integer)))
+async def forget_states(session: WriteSession, locked: LockedStates, rule_id: UUID | None) -> None:
+    """Put a rule, or all rules, to rest on boxes and sites whose states are locked."""
+    held = (
+        (BoxState, BoxState.box_key == any_(literal(locked.boxes, ARRAY(Integer)))),
+        (SiteState, SiteState.site_id == any_(literal(locked.sites, ARRAY(Uuid)))),
+    )
     nothing: dict[str, Any] = {}
-    if rule_id is None:
-        statement = update(BoxState).where(chosen, BoxState.rules != nothing).values(rules=nothing)
-    else:
-        key = str(rule_id)
-        without = BoxState.rules.op("-", return_type=JSONB())(literal(key, Text))
-        statement = update(BoxState).where(chosen, BoxState.rules.has_key(key)).values(rules=without)
-    await session.execute(statement.execution_options(synchronize_session=False))
+    for table, chosen in held:
+        if rule_id is None:
+            statement = update(table).where(chosen, table.rules != nothing).values(rules=nothing)
+        else:
+            key = str(rule_id)
+            without = table.rules.op("-", return_type=JSONB())(literal(key, Text))
+            statement = update(table).where(chosen, table.rules.has_key(key)).values(rules=without)
+        await session.execute(statement.execution_options(synchronize_session=False))

@@ -4,28 +4,42 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query
 
 from app.alerts import repository, service
 from app.alerts.repository import AlertFilter
-from app.alerts.schemas import AlertOut, AlertState
+from app.alerts.schemas import (
+    REMARK,
+    AlertOut,
+    AlertState,
+    Assignment,
+    CommentCreate,
+    ManyAcknowledgedOut,
+    ManyToAcknowledge,
+    Remark,
+    TimelineOut,
+)
+from app.alerts.service import Acted
 from app.core.auth import Principal, requires
 from app.core.database import Database
 from app.core.errors import InvalidError
-from app.core.fields import BoxId, InstantParameter
+from app.core.fields import BoxId, InstantParameter, Name
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, get_database
-from app.rules.schemas import Severity
+from app.rules.severity import Severity
 from app.webhooks.outbox import wake_after
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 
 _KIND = "alerts"
+_TIMELINE = "alert_timeline"
 Reader = Annotated[Principal, Depends(requires("alerts:read"))]
 Writer = Annotated[Principal, Depends(requires("alerts:write"))]
+Opened = Annotated[Database, Depends(get_database)]
+Said = Annotated[Remark | None, Body(examples=[{"comment": REMARK}])]
 
 
 def _filter(
@@ -36,6 +50,15 @@ def _filter(
     box: Annotated[BoxId | None, Query(description="Only of this box")] = None,
     rule: Annotated[str | None, Query(description="Only of this rule")] = None,
     severity: Annotated[Severity | None, Query(description="Only of this severity")] = None,
+    min_severity: Annotated[Severity | None, Query(description="Only of this severity or more")] = None,
+    acknowledged: Annotated[
+        bool | None, Query(description="Only those that somebody sees to, or that nobody does")
+    ] = None,
+    assignee: Annotated[Name | None, Query(description="Only this one's")] = None,
+    suppressed: Annotated[
+        bool | None, Query(description="Only those that are muted, or that are not")
+    ] = None,
+    dry_run: Annotated[bool, Query(description="Those of rules on trial, in place of the others")] = False,
     start: Annotated[
         InstantParameter | None, Query(alias="from", description="Started at this time or later")
     ] = None,
@@ -51,6 +74,11 @@ def _filter(
         box=box,
         rule_id=None if rule is None else parse_id(rule, "rule"),
         severity=severity,
+        min_severity=min_severity,
+        acknowledged=acknowledged,
+        assignee=assignee,
+        suppressed=suppressed,
+        dry_run=dry_run,
         start=start,
         end=end,
         before=None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0],
@@ -83,24 +111,136 @@ async def get_alert(principal: Reader, session: Reads, alert_id: str) -> AlertOu
     return AlertOut.of(*await repository.find(session, parse_id(alert_id, "alert"), principal.visible()))
 
 
+@router.get(
+    "/{alert_id}/timeline",
+    summary="What happened to an alert",
+    operation_id="get_alert_timeline",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_alert_timeline(
+    *,
+    principal: Reader,
+    session: Reads,
+    alert_id: str,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[TimelineOut]:
+    """List what samples, people and time did to an alert, the oldest first."""
+    alert, _ = await repository.find(session, parse_id(alert_id, "alert"), principal.visible())
+    after = None if cursor is None else decode_cursor(_TIMELINE, cursor, _position)[0]
+    rows = await repository.timeline(session, alert.id, after, limit + 1)
+    rows, following = cut(rows, limit, lambda row: encode_cursor(_TIMELINE, row.position))
+    return Page(data=[TimelineOut.of(row) for row in rows], next=following)
+
+
+def _position(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ValueError(value)
+    return value
+
+
+@router.post(
+    "/acknowledge",
+    summary="Acknowledge many alerts",
+    operation_id="acknowledge_alerts",
+    responses=documented(400, 401, 403, 413, 415, 422),
+)
+async def acknowledge_alerts(
+    principal: Writer, database: Opened, body: ManyToAcknowledge
+) -> ManyAcknowledgedOut:
+    """Say that somebody sees to alerts: each that can be acknowledged is, whatever becomes of the others."""
+    async with database.write() as session:
+        done = await service.acknowledge_many(session, principal, body.ids, body.comment, datetime.now(UTC))
+    if done.told:
+        await wake_after(database)
+    return ManyAcknowledgedOut.of(done.new, done.before, done.refused)
+
+
 @router.post(
     "/{alert_id}/acknowledge",
     summary="Acknowledge an alert",
     operation_id="acknowledge_alert",
-    responses=documented(401, 403, 404, 409),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def acknowledge_alert(
-    principal: Writer, database: Annotated[Database, Depends(get_database)], alert_id: str
+    principal: Writer, database: Opened, alert_id: str, body: Said = None
 ) -> AlertOut:
     """Say that somebody sees to a firing alert; endpoints receive `alert.acknowledged`.
 
-    The first acknowledgement stands: the same call again answers with the same. An alert that resolved
-    without one answers 409 `already_resolved`.
+    The first acknowledgement stands: the same call again answers with the same, and only adds its comment. An
+    alert that resolved without one answers 409 `already_resolved`. It ends when samples make the alert more
+    severe: something milder was acknowledged.
     """
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
-        done = await service.acknowledge(session, principal, parse_id(alert_id, "alert"), datetime.now(UTC))
+        done = await service.acknowledge(
+            session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
+        )
         shown = AlertOut.of(done.alert, done.rule_name)
-    if done.new:
+    if done.told:
         await wake_after(database)
     return shown
+
+
+@router.post(
+    "/{alert_id}/unacknowledge",
+    summary="Take back an acknowledgement",
+    operation_id="unacknowledge_alert",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def unacknowledge_alert(
+    principal: Writer, database: Opened, alert_id: str, body: Said = None
+) -> AlertOut:
+    """Say that nobody sees to a firing alert after all.
+
+    Escalations and reminders are counted anew from now on. One that was not acknowledged stays as it is.
+    """
+    async with database.write() as session:
+        done = await service.unacknowledge(
+            session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
+        )
+        return _shown(done)
+
+
+@router.post(
+    "/{alert_id}/assign",
+    summary="Assign an alert",
+    operation_id="assign_alert",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def assign_alert(principal: Writer, database: Opened, alert_id: str, body: Assignment) -> AlertOut:
+    """Say whose an alert is, firing or not. That is no acknowledgement: whoever sees to it says so."""
+    async with database.write() as session:
+        done = await service.assign(
+            session,
+            principal,
+            parse_id(alert_id, "alert"),
+            assignee=body.assignee,
+            comment=body.comment,
+            now=datetime.now(UTC),
+        )
+        return _shown(done)
+
+
+@router.post(
+    "/{alert_id}/comments",
+    status_code=201,
+    summary="Comment on an alert",
+    operation_id="comment_alert",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def comment_alert(principal: Writer, database: Opened, alert_id: str, body: CommentCreate) -> AlertOut:
+    """Keep what somebody says in the alert's timeline, firing or not."""
+    async with database.write() as session:
+        done = await service.add_comment(
+            session, principal, parse_id(alert_id, "alert"), body.comment, datetime.now(UTC)
+        )
+        return _shown(done)
+
+
+def _comment(body: Remark | None) -> str | None:
+    return None if body is None else body.comment
+
+
+def _shown(done: Acted) -> AlertOut:
+    return AlertOut.of(done.alert, done.rule_name)

@@ -1,53 +1,193 @@
-"""The shape of an alert on the wire."""
+"""The shapes of alerts and of what people do with them on the wire. Shapes only."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.alerts.models import Alert
-from app.rules.schemas import Severity
+from app.alerts.models import Alert, TimelineEntry
+from app.alerts.timeline import Kind
+from app.core.fields import Body, Description, Identifier, Name
+from app.core.problems import CodedValueError
+from app.rules.severity import Severity
 
 AlertState = Literal["firing", "resolved"]
+MANY: Final = 200
+"""How many alerts one call takes."""
+
+
+class Suppressed(BaseModel):
+    """What mutes an alert."""
+
+    silences: list[UUID] = Field(description="Silences that it matches")
+    inhibited_by: list[UUID] = Field(description="Alerts that inhibit it; of many the oldest ones")
 
 
 class AlertOut(BaseModel):
-    """One rule firing on one box, until it is resolved. Times of samples are the boxes' own."""
-
-    model_config = ConfigDict(from_attributes=True)
+    """One rule firing on a box, or on its site, until it is resolved. Times of samples are the boxes' own."""
 
     id: UUID
     organisation_id: UUID
     rule_id: UUID
     rule_name: str = Field(description="The rule's name now")
     rule_version: int = Field(description="The rule's version when it fired")
+    description: str | None = Field(description="The rule's when it fired: what to do")
     site_id: UUID
-    box: str
-    metric: str
-    severity: Severity = Field(description="The rule's severity when it fired")
+    box: str | None = Field(description="Null where the rule is on the site as a whole")
+    metric: str | None = Field(description="What the deciding part of the condition looks at, if it does")
+    severity: Severity = Field(
+        description="Of the highest level that fires; more where it was raised because nobody acknowledged it"
+    )
     state: AlertState
-    value: float = Field(description="Of the sample that fired it")
-    threshold: float
-    clear: float
+    value: float | None = Field(
+        description="What fired it, or the level that fires now: of the sample, of a function over a window, "
+        "or an event's confidence"
+    )
+    threshold: float | None
+    clear: float | None
+    function: str | None = Field(description="Such as `mean`; null for a sample's own value")
+    cause: dict[str, Any] | None = Field(
+        description="The part of the condition that decided: its `path` in the rule, `function`, `window`, "
+        "the `event`, and the `boxes` that raise it where the rule is on the site as a whole",
+        examples=[
+            {"path": "levels/0/condition", "function": None, "window": None, "event": None, "boxes": []}
+        ],
+    )
     resolved_value: float | None = Field(description="Of the sample that resolved it; null where none did")
-    pending_since: datetime = Field(description="Time of the first sample above the threshold")
+    pending_since: datetime = Field(description="Since when the condition was raised when it fired")
     started_at: datetime = Field(description="Time of the sample that fired it")
     resolved_at: datetime | None = Field(
         description="Time of the sample that resolved it, or when it was closed without one"
     )
     resolution: str | None = Field(
-        description="`cleared` by a sample; else why it was closed: `rule_changed`, `rule_disabled`, "
-        "`rule_deleted`, `rule_gone`, `box_deleted`, `box_moved`, `superseded`"
+        description="`cleared` by a sample; else why it was closed: `out_of_hours`, `rule_changed`, "
+        "`rule_disabled`, `rule_deleted`, `rule_gone`, `box_deleted`, `box_moved`, `superseded`"
     )
-    acknowledged_at: datetime | None
+    acknowledged_at: datetime | None = Field(description="Ends when samples make the alert more severe")
     acknowledged_by: UUID | None = Field(description="The API key that acknowledged it")
-    sequence: int = Field(description="Counts up with each event of this alert")
+    assignee: str | None = Field(description="Whose it is, if somebody said")
+    dry_run: bool = Field(description="Its rule is on trial: nothing is told of it")
+    notified: bool = Field(description="Endpoints were told of it: they will be told of its end")
+    suppressed: Suppressed | None = Field(
+        description="What mutes it, or did when it resolved; null where nothing does"
+    )
+    escalated_at: datetime | None = Field(
+        description="When its severity was last raised because nobody acknowledged it"
+    )
+    escalate_at: datetime | None = Field(description="When that is due next, unless somebody does before")
+    remind_at: datetime | None = Field(description="When `alert.reminder` is due next, likewise")
+    sequence: int = Field(description="Counts up with each event of this alert; some may be muted")
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Alert, rule_name: str) -> Self:
         """The shape of a row."""
-        columns = {name: getattr(row, name) for name in cls.model_fields if name != "rule_name"}
-        return cls(rule_name=rule_name, **columns)
+        derived = {"rule_name": rule_name, "function": None if row.cause is None else row.cause["function"]}
+        columns = {name: getattr(row, name) for name in cls.model_fields if name not in derived}
+        return cls(**derived, **columns)
+
+
+class TimelineOut(BaseModel):
+    """Something that happened to an alert."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: Kind
+    at: datetime = Field(description="Time of the sample that did it, or when somebody or something else did")
+    recorded_at: datetime
+    severity: Severity | None = Field(description="After it")
+    value: float | None
+    cause: dict[str, Any] | None = Field(
+        description="What decided, as in the alert, with the sample's `time`, `metric` and `value`, and the "
+        "`threshold` and `clear` that it was compared with; null where no sample decided"
+    )
+    actor: str | None = Field(description="The name of the API key that was used; null where none was")
+    actor_key: UUID | None
+    comment: str | None
+    data: dict[str, Any] | None = Field(
+        description="What else belongs to it: `reason` and `previous_severity` of `escalated` and "
+        "`deescalated`, `reason` of `resolved` and `unacknowledged`, `assignee` and `previous`, `silences` "
+        "and `inhibited_by`"
+    )
+
+    @classmethod
+    def of(cls, row: TimelineEntry) -> Self:
+        """The shape of a row."""
+        return cls.model_validate(row)
+
+
+REMARK: Final = "Technician is on the way"
+"""What stands for a comment in examples."""
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise CodedValueError("invalid_text", "The text is blank")
+    return value
+
+
+Comment = Annotated[Description, AfterValidator(_said)]
+"""What a person says: 1 to 2,000 characters."""
+
+
+class Remark(Body):
+    """A comment that goes with what is done."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": REMARK}]})
+
+    comment: Comment | None = None
+
+
+class Assignment(Body):
+    """Whose an alert is to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"assignee": "Équipe de nuit", "comment": REMARK}]}
+    )
+
+    assignee: Name | None = Field(description="Null: nobody's")
+    comment: Comment | None = None
+
+
+class CommentCreate(Body):
+    """A comment to be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": REMARK}]})
+
+    comment: Comment
+
+
+class ManyToAcknowledge(Body):
+    """Alerts to take note of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"], "comment": REMARK}]}
+    )
+
+    ids: Annotated[list[Identifier], Field(min_length=1, max_length=MANY)]
+    comment: Comment | None = None
+
+
+class Refused(BaseModel):
+    """An alert that could not be acknowledged, and why."""
+
+    id: UUID
+    code: Literal["already_resolved", "not_found"]
+
+
+class ManyAcknowledgedOut(BaseModel):
+    """What became of many alerts."""
+
+    acknowledged: list[UUID] = Field(description="Those that are acknowledged by this call")
+    unchanged: list[UUID] = Field(description="Those that were before: a comment was added to each")
+    refused: list[Refused]
+
+    @classmethod
+    def of(cls, new: Sequence[UUID], before: Sequence[UUID], refused: Sequence[tuple[UUID, str]]) -> Self:
+        """The shape of what was done."""
+        rest = [Refused.model_validate({"id": identifier, "code": code}) for identifier, code in refused]
+        return cls(acknowledged=list(new), unchanged=list(before), refused=rest)

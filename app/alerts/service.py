@@ -1,55 +1,216 @@
-"""The life of an alert beyond its samples: acknowledged by a person, or closed because its rule or box goes.
+"""The life of an alert beyond its samples: what people do with it, and its end when its rule or box goes.
 
 Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from app.alerts import repository
 from app.alerts.events import COLUMNS, EventType, event
+from app.alerts.life import dues
 from app.alerts.models import Alert
+from app.alerts.timeline import Entry, Kind, write_in
 from app.core.auth import Principal
 from app.core.database import WriteSession
-from app.core.errors import ConflictError
+from app.core.errors import ConflictError, VigieError
 from app.core.gate import close_gate
 from app.core.observability import ALERT_TRANSITIONS
 from app.webhooks.outbox import OutboxRecord, enqueue_in
 
 
-class Acknowledged(NamedTuple):
-    """An alert after an acknowledgement; `new` is False where it had been acknowledged before."""
+class Acted(NamedTuple):
+    """An alert after what a person did; `told` where something was put into the outbox."""
 
     alert: Alert
     rule_name: str
-    new: bool
+    told: bool
+
+
+class ManyAcknowledged(NamedTuple):
+    """What became of many: `new` now acknowledged, `before` already, `refused` with the error of each."""
+
+    new: list[UUID]
+    before: list[UUID]
+    refused: list[tuple[UUID, str]]
+    told: bool
+
+
+class Act:
+    """What one person does now, with the entries and events that come of it. Made by `begin`."""
+
+    def __init__(self, session: WriteSession, key_id: UUID, actor: str | None, now: datetime) -> None:
+        self.session = session
+        self.now = now
+        self._key_id = key_id
+        self._actor = actor
+        self._entries: list[Entry] = []
+        self._events: list[OutboxRecord] = []
+
+    @classmethod
+    async def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "Act":
+        """Find out who is acting."""
+        name = await repository.key_name(session, principal.key_id)
+        return cls(session, principal.key_id, name, now)
+
+    def acknowledge(self, alert: Alert, rule_name: str, comment: str | None) -> None:
+        """Take note of a firing alert; of one that was taken note of, only the comment is new."""
+        if alert.acknowledged_at is not None:
+            self.comment(alert, comment)
+            return
+        if alert.state != "firing":
+            raise _resolved("The alert has resolved, and was not acknowledged before: nothing is left to do.")
+        alert.acknowledged_at = self.now
+        alert.acknowledged_by = self._key_id
+        alert.sequence += 1
+        alert.updated_at = self.now
+        self.enter(alert, "acknowledged", comment)
+        # What is muted is not told, but for its end.
+        if alert.notified and alert.suppressed is None:
+            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now))
+
+    def comment(self, alert: Alert, comment: str | None) -> None:
+        """Keep what a person says, if anything."""
+        if comment is not None:
+            self.enter(alert, "commented", comment)
+
+    def enter(
+        self, alert: Alert, kind: Kind, comment: str | None, data: dict[str, str | None] | None = None
+    ) -> None:
+        """Put something into the alert's timeline."""
+        self._entries.append(
+            Entry(
+                alert.id,
+                alert.organisation_id,
+                kind,
+                self.now,
+                alert.severity,
+                actor=self._actor,
+                actor_key=self._key_id,
+                comment=comment,
+                data=data,
+            )
+        )
+
+    async def finish(self) -> bool:
+        """Write it all; True where something is told."""
+        await self.session.flush()
+        await write_in(self.session, self._entries, self.now)
+        await enqueue_in(self.session, self._events)
+        return bool(self._events)
+
+
+def _resolved(detail: str) -> ConflictError:
+    return ConflictError(detail, code="already_resolved")
 
 
 async def acknowledge(
-    session: WriteSession, principal: Principal, alert_id: UUID, now: datetime
-) -> Acknowledged:
-    """Take note of a firing alert. The first acknowledgement stands; another changes nothing.
+    session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
+) -> Acted:
+    """Take note of a firing alert. The first acknowledgement stands; another only adds its comment.
 
     Raises:
         NotFoundError: no such alert, or another organisation's.
         ConflictError: `already_resolved`: there is nothing left to see to.
     """
     alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    if alert.acknowledged_at is not None:
-        return Acknowledged(alert, rule_name, new=False)
+    act = await Act.begin(session, principal, now)
+    act.acknowledge(alert, rule_name, comment)
+    return Acted(alert, rule_name, await act.finish())
+
+
+async def acknowledge_many(
+    session: WriteSession,
+    principal: Principal,
+    alert_ids: Iterable[UUID],
+    comment: str | None,
+    now: datetime,
+) -> ManyAcknowledged:
+    """Take note of many alerts: of each that can be, whatever the others are."""
+    wanted = list(dict.fromkeys(alert_ids))
+    found = await repository.lock_many(session, wanted, principal.visible())
+    act = await Act.begin(session, principal, now)
+    new: list[UUID] = []
+    before: list[UUID] = []
+    refused: list[tuple[UUID, str]] = []
+    for identifier in wanted:
+        if identifier not in found:
+            refused.append((identifier, "not_found"))
+            continue
+        alert, rule_name = found[identifier]
+        place = new if alert.acknowledged_at is None else before
+        try:
+            act.acknowledge(alert, rule_name, comment)
+        except VigieError as error:
+            refused.append((identifier, error.code))
+        else:
+            place.append(identifier)
+    return ManyAcknowledged(new, before, refused, await act.finish())
+
+
+async def unacknowledge(
+    session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
+) -> Acted:
+    """Say that nobody sees to an alert after all: what waits for that is counted anew from now on.
+
+    Raises:
+        NotFoundError: no such alert, or another organisation's.
+        ConflictError: `already_resolved`.
+    """
+    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
     if alert.state != "firing":
-        raise ConflictError(
-            "The alert has resolved, and was not acknowledged before: there is nothing left to do.",
-            code="already_resolved",
-        )
-    alert.acknowledged_at = now
-    alert.acknowledged_by = principal.key_id
-    alert.sequence += 1
+        raise _resolved("The alert has resolved: who saw to it is history.")
+    act = await Act.begin(session, principal, now)
+    if alert.acknowledged_at is None:
+        act.comment(alert, comment)
+        return Acted(alert, rule_name, await act.finish())
+    alert.acknowledged_at = alert.acknowledged_by = None
+    clock = await repository.clock(session)
+    alert.escalate_at, alert.remind_at = dues(alert.escalations, alert.remind_us, clock)
     alert.updated_at = now
-    await session.flush()
-    await enqueue_in(session, [_event("alert.acknowledged", alert, rule_name, now)])
-    return Acknowledged(alert, rule_name, new=True)
+    act.enter(alert, "unacknowledged", comment)
+    return Acted(alert, rule_name, await act.finish())
+
+
+async def assign(
+    session: WriteSession,
+    principal: Principal,
+    alert_id: UUID,
+    *,
+    assignee: str | None,
+    comment: str | None,
+    now: datetime,
+) -> Acted:
+    """Say whose an alert is, firing or not; None: nobody's.
+
+    Raises:
+        NotFoundError: no such alert, or another organisation's.
+    """
+    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
+    act = await Act.begin(session, principal, now)
+    if alert.assignee == assignee:
+        act.comment(alert, comment)
+    else:
+        act.enter(alert, "assigned", comment, {"assignee": assignee, "previous": alert.assignee})
+        alert.assignee = assignee
+        alert.updated_at = now
+    return Acted(alert, rule_name, await act.finish())
+
+
+async def add_comment(
+    session: WriteSession, principal: Principal, alert_id: UUID, comment: str, now: datetime
+) -> Acted:
+    """Keep what somebody says of an alert, firing or not.
+
+    Raises:
+        NotFoundError: no such alert, or another organisation's.
+    """
+    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
+    act = await Act.begin(session, principal, now)
+    act.comment(alert, comment)
+    return Acted(alert, rule_name, await act.finish())
 
 
 async def close_alerts(
@@ -69,13 +230,21 @@ async def close_alerts(
         raise ValueError("close_alerts needs a rule or a box")
     # First of all: a batch under way ends, and what it fired is seen below.
     await close_gate(session)
-    boxes = await repository.lock_states(session, rule_id, box_key)
+    locked = await repository.lock_states(session, rule_id, box_key)
     closed = await repository.resolve(session, rule_id, box_key, reason=reason, now=now)
-    await repository.forget_states(session, boxes, rule_id)
-    await enqueue_in(session, [_event("alert.resolved", alert, name, now) for alert, name in closed])
+    await repository.forget_states(session, locked, rule_id)
+    await write_in(session, [_ended(alert, reason) for alert, _ in closed], now)
+    # An end is told exactly when the beginning was.
+    told = [(alert, name) for alert, name in closed if alert.notified]
+    await enqueue_in(session, [_event("alert.resolved", alert, name, now) for alert, name in told])
     for alert, _ in closed:
         ALERT_TRANSITIONS.labels("resolved", alert.severity).inc()
     return len(closed)
+
+
+def _ended(alert: Alert, reason: str) -> Entry:
+    at = alert.resolved_at or alert.updated_at
+    return Entry(alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason})
 
 
 def _event(kind: EventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:

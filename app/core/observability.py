@@ -62,6 +62,7 @@ ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_m
 DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome", ["outcome"])
 DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
+GROUPED_EVENTS = Counter("vigie_grouped_events_total", "Events that were put into a group's notification")
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
 BROKER_WATCHED = Gauge(
     "vigie_broker_watched",

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
 from email.message import Message
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -42,6 +42,9 @@ class StrictRoute(APIRoute):
     valid key is told so (401) before anything of the body is read.
     """
 
+    max_depth: ClassVar[int] = strict_json.MAX_DEPTH
+    """How deep arrays and objects of the body may be nested."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, behind the reading of the body."""
         handler = super().get_route_handler()
@@ -54,7 +57,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if guarded:
                 await identify(request)
-            return await handler(await _Read.of(request, required=required))
+            return await handler(await _Read.of(request, required=required, max_depth=self.max_depth))
 
         return strict
 
@@ -63,13 +66,13 @@ class _Read(Request):
     """A request whose body was read already: FastAPI finds bytes and document where it looks for them."""
 
     @classmethod
-    async def of(cls, request: Request, *, required: bool) -> "_Read":
+    async def of(cls, request: Request, *, required: bool, max_depth: int) -> "_Read":
         body = await read_body(request)
         read = cls(request.scope, request.receive)
         read._body = body
         if body or required:
             check_media_type(request, body)
-            read._json = _document(body)
+            read._json = _document(body, max_depth)
         return read
 
 
@@ -77,9 +80,9 @@ def _asks_for_key(dependant: Dependant) -> bool:
     return dependant.call is current_principal or any(map(_asks_for_key, dependant.dependencies))
 
 
-def _document(body: bytes) -> strict_json.Json:
+def _document(body: bytes, max_depth: int) -> strict_json.Json:
     try:
-        return strict_json.loads(body)
+        return strict_json.loads(body, max_depth=max_depth)
     except RejectedError as error:
         raise UnreadableBodyError(error.code, error.detail) from None
 

@@ -35,6 +35,9 @@ _STANDBY_S = 1.0
 # How long a batch may well take; when the role is told to stop it is given up after this, and comes again.
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
+# How long the broker is left to bring what waited for it, and how often silence and the like are looked for.
+_SETTLE_S = 5.0
+_LOOK_EVERY_S = 1.0
 
 
 class _LostError(Exception):
@@ -49,6 +52,8 @@ class Consumer:
         self._settings = role.settings
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
         self._seen = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
+        self._connected_since: float | None = None
+        self._looked = 0.0
 
     async def run(self) -> None:
         """Work until the role is told to stop; takes up again whatever ends in between."""
@@ -88,13 +93,16 @@ class Consumer:
         pipeline = Pipeline(Registry(), sole=True)
         source = make_source(self._settings)
         self._seen = dict.fromkeys(self._seen, 0)
+        self._connected_since = None
         self._acks.start()
         await source.start()
         _log.info("consuming", source=self._settings.ingest.source)
         try:
-            while (batch := await self._next(source, connection)) is not None:
+            while (batch := await self._next(source, connection, pipeline)) is not None:
                 await self._take(pipeline, connection, batch)
                 source.acknowledge(batch)
+                if len(batch) <= self._settings.ingest.batch_messages // 2:
+                    await self._look_after(pipeline, connection)
             # Not needed, and so not waited for: the next consumer would count it together again.
             with suppress(*TRANSIENT):
                 async with asyncio.timeout(_WRITE_BACK_S):
@@ -104,8 +112,8 @@ class Consumer:
             await self._acks.stop()
             metrics.INGEST_CONNECTED.set(0)
 
-    async def _next(self, source: Source, connection: asyncpg.Connection) -> Batch | None:
-        """The next batch; None when the role is told to stop.
+    async def _next(self, source: Source, connection: asyncpg.Connection, pipeline: Pipeline) -> Batch | None:
+        """The next batch; None when the role is told to stop. While none comes, what is due is done.
 
         Raises:
             _LostError: the connection was closed. Without messages nobody would notice it, and two consumers
@@ -123,9 +131,34 @@ class Consumer:
                     return coming.result()
                 if connection.is_closed():
                     raise _LostError
+                await self._look_after(pipeline, connection)
         finally:
             coming.cancel()
             told.cancel()
+
+    async def _look_after(self, pipeline: Pipeline, connection: asyncpg.Connection) -> None:
+        """Do what is due though nothing comes, once a second, and only where all that came is stored.
+
+        After a time without the broker what boxes sent meanwhile has to come first: nobody is silent whose
+        messages wait.
+        """
+        clock = time.monotonic()
+        since = self._connected_since
+        if since is None or clock - max(since + _SETTLE_S, self._looked + _LOOK_EVERY_S) < 0:
+            return
+        self._looked = clock
+        looking = pipeline.look_after(connection, now=datetime.now(UTC))
+        try:
+            receipt = await self._in_time(connection, looking)
+        except TRANSIENT as error:
+            if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
+                raise _LostError from error
+            if not is_transient(error):
+                raise
+            metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
+            _log.warning("look_tried_again", error=repr(error))
+            return
+        await self._after(connection, receipt)
 
     async def _take(self, pipeline: Pipeline, connection: asyncpg.Connection, batch: Batch) -> None:
         """Commit a batch: at once, but for one that holds too much once it is inflated."""
@@ -218,6 +251,10 @@ class Consumer:
     def _observe(self, source: Source) -> None:
         counters = source.counters
         metrics.INGEST_CONNECTED.set(int(source.connected))
+        if not source.connected:
+            self._connected_since = None
+        elif self._connected_since is None:
+            self._connected_since = time.monotonic()
         self._role.state = "consuming" if source.connected else "waiting for the broker"
         for name, counter in (
             ("reconnects", metrics.INGEST_RECONNECTS),

@@ -7,6 +7,8 @@ sender wrote it. Whether that box exists is the next part's question. No databas
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import le
 from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
@@ -98,6 +100,16 @@ class Intake:
 
     def _parts(self) -> tuple[Sized, ...]:
         return (self.rows, self.events, self.statuses, self.configs, self.turned)
+
+    def put_in_order(self) -> None:
+        """Put the samples into the order of arrival: those in other formats were read before all others."""
+        origins = self.origins
+        if all(map(le, origins, islice(origins, 1, None))):
+            return
+        order = sorted(range(len(origins)), key=origins.__getitem__)
+        self.boxes = list(map(self.boxes.__getitem__, order))
+        self.rows = list(map(self.rows.__getitem__, order))
+        self.origins = list(map(origins.__getitem__, order))
 
     def only(self, picked: range) -> "Intake":
         """Some of the things to store, in their order: to find the one that the database refuses."""
@@ -222,6 +234,7 @@ def sort_messages(
             intake.boxes.append(box)
             intake.rows.append(row)
             intake.origins.append(origin)
+    intake.put_in_order()
     for packet in poison if intake.until == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, Sent(None, packet)]

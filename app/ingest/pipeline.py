@@ -9,10 +9,10 @@
            configs    what boxes say that they are configured to
            recall     the boxes' states, where they are not in memory (app.ingest.samples)
            store      samples into the hypertable; repeats and conflicts are told apart
-           evaluate   the rules of each box's site over what is new (pure)
-           remember   latest values and rule states
-           alerts     what fired and resolved, with its outbox entries
            events     what boxes recognised themselves
+           evaluate   the rules of each box's site over what is new (pure; app.ingest.judging)
+           remember   latest values and rule states
+           alerts     what fired, changed and resolved, with its outbox entries
            quarantine what was refused, with its reason
            totals     how much was stored, repeated, contradicted, refused, late
       └▶ commit
@@ -40,9 +40,12 @@ from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
 from app.core.reasons import Rejection
 from app.ingest.codec import Row
 from app.ingest.intake import Intake
+from app.ingest.judging import evaluate
 from app.ingest.receipt import Receipt
 from app.ingest.registry import BoxEntry, Registry
-from app.ingest.samples import evaluate, recall, remember, store
+from app.ingest.samples import recall, remember, store
+from app.ingest.ticks import look_after
+from app.ingest.walks import trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
 from app.observations.quarantine import Refused, quarantine
@@ -63,9 +66,11 @@ def _resolve_samples(work: Work) -> None:
         boxes = list(map(registry.boxes.get, intake.boxes))
         if None not in boxes:
             work.rows, work.sample_boxes = intake.rows, cast("list[BoxEntry]", boxes)
+            work.origins = intake.origins
             return
     rows: list[Row] = []
     found: list[BoxEntry] = []
+    origins: list[int] = []
     for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
         box = work.find(box_id)
         if box is None:
@@ -78,7 +83,8 @@ def _resolve_samples(work: Work) -> None:
             continue
         rows.append(row)
         found.append(box)
-    work.rows, work.sample_boxes = rows, found
+        origins.append(origin)
+    work.rows, work.sample_boxes, work.origins = rows, found, origins
 
 
 async def _resolve(work: Work) -> None:
@@ -91,7 +97,7 @@ async def _resolve(work: Work) -> None:
         if box is None:
             work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, event.seq))
         else:
-            work.events.append((box, event))
+            work.events.append((box, event, origin))
     for box_id, status, origin in intake.statuses:
         box = find(box_id)
         if box is None:
@@ -109,8 +115,15 @@ async def _resolve(work: Work) -> None:
 
 async def _alerts(work: Work) -> None:
     if work.transitions:
-        names = {} if work.recalled is None else {box.key: box.id for box in work.recalled.boxes}
-        await record(work.connection, work.transitions, boxes=names, now=work.now)
+        await record(work.connection, work.transitions, boxes=_names(work), now=work.now)
+
+
+def _names(work: Work) -> dict[int, str]:
+    """The ids of the boxes that transitions name."""
+    keys = {step.box_key for step in work.transitions}
+    keys |= {key for step in work.transitions if step.cause is not None for key in step.cause.boxes}
+    found = ((key, work.registry.box(key)) for key in keys if key is not None)
+    return {key: box.id for key, box in found if box is not None}
 
 
 async def _events(work: Work) -> None:
@@ -125,7 +138,7 @@ async def _events(work: Work) -> None:
             event.level_db,
             event.clock_error_ms,
         )
-        for box, event in work.events
+        for box, event, _ in work.events
     ]
     work.new_events = await store_events(work.connection, rows, now=work.now)
 
@@ -169,10 +182,10 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("configs", _configs),
     ("recall", recall),
     ("store", store),
+    ("events", _events),
     ("evaluate", evaluate),
     ("remember", remember),
     ("alerts", _alerts),
-    ("events", _events),
     ("quarantine", _quarantine),
     ("totals", _totals),
 )
@@ -198,6 +211,8 @@ class Pipeline:
         self.registry = registry
         self._sole = sole
         self._states = BoxStates()
+        # Boxes whose rules may have changed: they are looked at once, whenever they are due.
+        self._ripe: set[int] = set()
         self._guess: tuple[int, ...] = ()
 
     async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
@@ -215,6 +230,27 @@ class Pipeline:
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
             return await self._bisect(connection, intake, now, error)
+
+    async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
+        """Do what is due although nothing came: silence, active hours, events that leave their window.
+
+        For the consumer alone, and only while no messages wait: what is in the broker's queue has happened.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
+        """
+        states = self._states
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                await self._forget_changed(connection, states)
+                work = Work(connection, self.registry, Intake("mqtt", ()), now, states, sole=self._sole)
+                self._ripe -= await look_after(work, self._ripe)
+                await _alerts(work)
+        except BaseException:
+            states.clear()
+            raise
+        return work.receipt()
 
     async def write_back(self, connection: RawConnection) -> None:
         """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
@@ -279,6 +315,7 @@ class Pipeline:
             raise
         if work.recalled is not None:
             self._guess = work.recalled.block.used
+            trim(states, work.walks)
         return work.receipt()
 
     async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> None:
@@ -286,12 +323,12 @@ class Pipeline:
         changes = await self.registry.refresh(connection)
         if changes.everything:
             states.clear()
+            self._ripe = set(self.registry.waiting()) if self._sole else set()
         elif changes.boxes or changes.sites:
-            sites = changes.sites
-            keys = (
-                {box.key for box in self.registry.boxes.values() if box.site_id in sites} if sites else set()
-            )
-            await states.drop(connection, keys | changes.boxes)
+            keys = changes.boxes.union(*(self.registry.by_site.get(site, ()) for site in changes.sites))
+            await states.drop(connection, keys)
+            if self._sole:
+                self._ripe |= keys
 
     async def _bisect(
         self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception

@@ -6,31 +6,34 @@ has moved, the rows stamped since are. So a rule that was created before a sampl
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import repeat
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from app.core.database import RawConnection
-from app.core.observability import get_logger
-from app.rules.evaluator import CompiledRule, SiteRules, compile_rule, compile_site
-from app.rules.repository import ChangedRule, load_changed
+from app.ingest.rulebook import NO_RULES, Rulebook
+from app.rules.evaluator import SiteRules
+from app.rules.repository import load_changed
+from app.rules.view import BoxFacts
 
-_log = get_logger(__name__)
 _VERSION: Final = "SELECT version FROM registry"
-_SITES: Final = "SELECT id, retention_days FROM sites WHERE revision > $1"
+_SITES: Final = (
+    "SELECT id, retention_days, timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
+)
 _BOXES: Final = (
     "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "
-    "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us "
+    "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us, "
+    "interval_s, kind, tags, attributes::text AS attributes "
     "FROM boxes WHERE revision > $1 ORDER BY key"
 )
-_NO_RULES = compile_site(())
-_site_of = attrgetter("site_id")
+_key_of = attrgetter("key")
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _DAY_US = round(timedelta(days=1).total_seconds() * 1_000_000)
 
 
@@ -45,6 +48,8 @@ class BoxEntry:
         site_id: where it stands.
         ack: whether it wants to be told what is committed.
         shared_until_us: until when other processes too may write to it (µs since the epoch; 0: never did).
+        interval_s: how often it samples, in seconds.
+        kind, tags, attributes: what rules may ask of it.
     """
 
     key: int
@@ -53,6 +58,10 @@ class BoxEntry:
     site_id: UUID
     ack: bool
     shared_until_us: int
+    interval_s: int = 60
+    kind: str | None = None
+    tags: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Changes:
 
     Attributes:
         boxes: keys of boxes that were made, changed or deleted.
-        sites: those whose rules were.
+        sites: those whose rules were, or their time zone, or their attributes.
         everything: the copy was read anew as a whole.
     """
 
@@ -73,6 +82,26 @@ class Changes:
 _NOTHING = Changes()
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What rules may ask of a site."""
+
+    timezone: str
+    attributes: Mapping[str, Any]
+
+
+class _RulesOfBoxes(dict[int, SiteRules]):
+    """Box key → its rules, found out when they are first asked for."""
+
+    def __init__(self, registry: "Registry") -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __missing__(self, key: int) -> SiteRules:
+        found = self[key] = self._registry.find_rules(key)
+        return found
+
+
 class Registry:
     """One process's copy of boxes, sites and rules.
 
@@ -80,16 +109,20 @@ class Registry:
         version: of the database's counter when the copy was made.
         boxes: by id.
         shared: key → `shared_until_us` of those that were ever shared.
+        by_site: site → keys of its boxes.
     """
 
     def __init__(self) -> None:
         self.version = 0
         self.boxes: dict[str, BoxEntry] = {}
         self.shared: dict[int, int] = {}
+        self.by_site: dict[UUID, set[int]] = {}
         self._ids: dict[int, str] = {}
-        self._rules: dict[UUID, CompiledRule] = {}
+        self._site_of: dict[int, UUID] = {}
         self._retention_us: dict[UUID, int] = {}
-        self._site_rules: dict[UUID, SiteRules] = {}
+        self._sites: dict[UUID, _Site] = {}
+        self._rulebook = Rulebook()
+        self._rules_of = _RulesOfBoxes(self)
         self._refreshing = asyncio.Lock()
 
     async def refresh(self, connection: RawConnection) -> Changes:
@@ -109,14 +142,15 @@ class Registry:
             # From here on nothing waits: others never see a half of it.
             if not since:
                 self._forget()
-            self._take_sites(sites)
+            altered = self._take_sites(sites)
             self._take_boxes(boxes)
-            self._take_rules(rules)
+            self._rulebook.take(rules)
+            self._rules_of.clear()
             # Read before the rows: what was committed in between is stamped later, and will be read again.
             self.version = version
             return Changes(
                 frozenset(row["key"] for row in boxes),
-                frozenset(row["site_id"] for row in rules),
+                altered | {row["site_id"] for row in rules},
                 everything=not since,
             )
 
@@ -129,24 +163,63 @@ class Registry:
         """How old a sample may be (µs); None where nothing is too old."""
         return self._retention_us.get(site_id)
 
-    def rules_of(self, site_id: UUID) -> SiteRules:
-        """The enabled rules of a site, ready to evaluate."""
-        return self._site_rules.get(site_id, _NO_RULES)
+    def box(self, key: int) -> BoxEntry | None:
+        """The box of this key, if it is registered."""
+        box_id = self._ids.get(key)
+        return None if box_id is None else self.boxes[box_id]
+
+    def facts(self, box: BoxEntry) -> BoxFacts:
+        """What rules may ask of a box: its attributes have the site's under them."""
+        site = self._sites.get(box.site_id)
+        attributes = box.attributes if site is None else {**site.attributes, **box.attributes}
+        return BoxFacts(box.key, box.id, box.interval_s, box.kind, box.tags, attributes)
+
+    def find_rules(self, key: int) -> SiteRules:
+        """The enabled rules of a box, ready to evaluate."""
+        box = self.box(key)
+        site = None if box is None else self._sites.get(box.site_id)
+        if box is None or site is None:
+            return NO_RULES
+        return self._rulebook.of(box.site_id, site.timezone, site.attributes, self.facts(box))
 
     def rules_of_each(self, boxes: Iterable[BoxEntry]) -> list[SiteRules]:
-        """The same for the site of each box."""
-        return list(map(self._site_rules.get, map(_site_of, boxes), repeat(_NO_RULES)))
+        """The enabled rules of each box."""
+        return list(map(self._rules_of.__getitem__, map(_key_of, boxes)))
+
+    def waiting(self) -> Iterator[int]:
+        """Keys of the boxes on which something may be due though nothing comes."""
+        boxes = self.boxes.values()
+        for box, rules in zip(boxes, self.rules_of_each(boxes), strict=True):
+            if rules.timed or any(rule.timed or rule.hours is not None for rule in rules.across):
+                yield box.key
 
     def _forget(self) -> None:
-        for copy in (self.boxes, self.shared, self._ids, self._rules, self._retention_us, self._site_rules):
+        copies: tuple[dict[Any, Any], ...] = (
+            self.boxes,
+            self.shared,
+            self.by_site,
+            self._ids,
+            self._site_of,
+            self._retention_us,
+            self._sites,
+        )
+        for copy in copies:
             copy.clear()
+        self._rulebook.clear()
 
-    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> None:
-        for site_id, days in rows:
+    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> frozenset[UUID]:
+        """Take sites; returns those whose rules mean something else now."""
+        altered = set()
+        for site_id, days, timezone, attributes in rows:
             if days is None:
                 self._retention_us.pop(site_id, None)
             else:
                 self._retention_us[site_id] = days * _DAY_US
+            site = _Site(timezone, _decode(attributes))
+            if self._sites.get(site_id) != site:
+                self._sites[site_id] = site
+                altered.add(site_id)
+        return frozenset(altered)
 
     def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> None:
         for row in rows:
@@ -154,6 +227,9 @@ class Registry:
             known = self._ids.pop(row["key"], None)
             if known is not None and self.boxes[known].key == row["key"]:
                 del self.boxes[known]
+            stood = self._site_of.pop(row["key"], None)
+            if stood is not None:
+                self.by_site[stood].discard(row["key"])
             self.shared.pop(row["key"], None)
             if row["deleted"]:
                 continue
@@ -165,36 +241,12 @@ class Registry:
                 row["site_id"],
                 row["ack"],
                 row["shared_until_us"],
+                row["interval_s"],
+                row["kind"],
+                frozenset(row["tags"]),
+                _decode(row["attributes"]),
             )
+            self.by_site.setdefault(row["site_id"], set()).add(row["key"])
+            self._site_of[row["key"]] = row["site_id"]
             if row["shared_until_us"]:
                 self.shared[row["key"]] = row["shared_until_us"]
-
-    def _take_rules(self, rows: Sequence[ChangedRule]) -> None:
-        for row in rows:
-            self._rules.pop(row["id"], None)
-            if row["enabled"] and not row["deleted"]:
-                self._take_rule(row)
-        touched = {row["site_id"] for row in rows}
-        if not touched:
-            return
-        by_site: dict[UUID, list[CompiledRule]] = {site_id: [] for site_id in touched}
-        for rule in self._rules.values():
-            if rule.site_id in by_site:
-                by_site[rule.site_id].append(rule)
-        for site_id, rules in by_site.items():
-            self._site_rules[site_id] = compile_site(rules)
-
-    def _take_rule(self, row: ChangedRule) -> None:
-        try:
-            self._rules[row["id"]] = compile_rule(
-                id=row["id"],
-                version=row["version"],
-                organisation_id=row["organisation_id"],
-                site_id=row["site_id"],
-                name=row["name"],
-                severity=row["severity"],
-                condition=row["condition"],
-            )
-        except (LookupError, TypeError, ValueError) as error:
-            # Of a newer version, or written by hand: one rule must not stop every sample.
-            _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))

@@ -1,4 +1,4 @@
-"""The steps that samples take inside a batch's transaction: recall, sift, store, evaluate, remember.
+"""The steps that samples take inside a batch's transaction: recall, sift, store, remember.
 
 A batch is taken column by column. Of most boxes all samples are newer than what is stored, and in order:
 those go into the hypertable as they are, without being compared with anything. The others go by the careful
@@ -7,41 +7,80 @@ path, on which repeats, conflicts and late samples are told apart. Must not know
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from app.core.ids import new_id
+from app.ingest.registry import BoxEntry
+from app.ingest.stillness import rest_of_silence
+from app.ingest.walks import Opener, close
 from app.ingest.work import Recalled, UnsharedBoxesError, Work
 from app.observations.block import make_block
-from app.observations.groups import any_of, group, surely_new
+from app.observations.groups import group, surely_new
 from app.observations.kinds import covers, kinds_of
-from app.observations.states import NO_KIND, BoxStates
+from app.observations.late import late_values
+from app.observations.states import NO_KIND
 from app.observations.writer import SampleRow, append_samples, write_samples
-from app.rules.evaluator import SiteRules, evaluate_box, may_begin
 
 # Clocks of several machines differ: a box counts as shared for less long than its row says.
 _MARGIN_US: Final = 3_600_000_000
 
 
 async def recall(work: Work) -> None:
-    """Put the samples into columns, and have the states of their boxes in memory.
+    """Put the samples into columns, and have the states of all boxes concerned in memory.
 
     Raises:
         UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
     """
-    if not work.rows:
+    shared = await _recall_samples(work) if work.rows else frozenset[int]()
+    known = frozenset() if work.recalled is None else {box.key for box in work.recalled.boxes}
+    others = {box.key: box for box, _, _ in work.events if box.key not in known}
+    if others:
+        rules = work.registry.rules_of_each(others.values())
+        chosen = [(box, its) for box, its in zip(others.values(), rules, strict=True) if its.needs.events]
+        shared |= await have(work, [box for box, _ in chosen])
+    else:
+        chosen = []
+    work.shared = shared
+    # Of most batches the rules of all boxes are the same few, and none of them has to see every sample.
+    recalled = work.recalled
+    if recalled is not None and any(
+        rules.walked or rules.across or rules.timed for rules in set(recalled.rules)
+    ):
+        still = rest_of_silence(recalled, work.states)
+        places = np.flatnonzero(~still).tolist()
+        chosen += [(recalled.boxes[place], recalled.rules[place]) for place in places]
+    if not chosen:
         return
+    opener = Opener(work.connection, work.registry, work.states, work.sole, work.now_us)
+    work.walks = await opener.open(chosen)
+
+
+async def _recall_samples(work: Work) -> frozenset[int]:
     block = make_block([box.key for box in work.sample_boxes], work.rows, work.guess)
     groups = group(block)
     boxes = list(map(work.sample_boxes.__getitem__, groups.first.tolist()))
+    shared = await have(work, boxes)
     keys = block.keys[groups.first].tolist()
+    slots = np.fromiter(map(work.states.slots.__getitem__, keys), np.intp, len(keys))
+    recalled = Recalled(block, groups, boxes, slots, work.registry.rules_of_each(boxes))
+    if not work.careful:
+        recalled.new = surely_new(block, groups, work.states.newest[slots])
+    work.recalled = recalled
+    return shared
+
+
+async def have(work: Work, boxes: Sequence[BoxEntry]) -> frozenset[int]:
+    """Have the states of boxes in memory; returns the keys of those that others may write to, locked.
+
+    Raises:
+        UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
+    """
+    keys = [box.key for box in boxes]
     if work.sole:
-        shared = (
-            [key for key in keys if work.registry.shared.get(key, 0) > work.now_us]
-            if work.registry.shared
-            else []
-        )
+        known = work.registry.shared
+        shared = [key for key in keys if known.get(key, 0) > work.now_us] if known else []
     else:
         unshared = [box.key for box in boxes if box.shared_until_us < work.now_us + _MARGIN_US]
         if unshared:
@@ -51,8 +90,7 @@ async def recall(work: Work) -> None:
         await work.states.drop(work.connection, shared)
         await work.states.recall(work.connection, shared, lock=True)
     await work.states.recall(work.connection, keys)
-    slots = np.fromiter(map(work.states.slots.__getitem__, keys), np.intp, len(keys))
-    work.recalled = Recalled(block, groups, boxes, slots, shared)
+    return frozenset(shared)
 
 
 async def store(work: Work) -> None:
@@ -61,8 +99,6 @@ async def store(work: Work) -> None:
     if recalled is None:
         return
     block, groups = recalled.block, recalled.groups
-    if not work.careful:
-        recalled.new = surely_new(block, groups, work.states.newest[recalled.slots])
     picked = groups.rows_of(recalled.new)
     await append_samples(work.connection, block, picked)
     work.outcome.stored = len(picked)
@@ -70,49 +106,29 @@ async def store(work: Work) -> None:
         return
     others = np.sort(groups.rows_of(~recalled.new)).tolist()
     rows = [SampleRow(work.sample_boxes[index].key, *work.rows[index]) for index in others]
-    found = await write_samples(work.connection, rows)
+    known = {
+        recalled.boxes[place].key: work.states.settle(int(recalled.slots[place]))
+        for place in np.flatnonzero(~recalled.new).tolist()
+    }
+    found = await write_samples(work.connection, rows, lambda old: late_values(rows, old, known))
     work.outcome.stored += found.stored
     work.outcome.duplicates = [others[place] for place in found.duplicates]
     work.outcome.conflicts = [others[place] for place in found.conflicts]
     recalled.old = frozenset((*work.outcome.duplicates, *work.outcome.conflicts))
 
 
-async def evaluate(work: Work) -> None:
-    """Apply each site's rules to what is new; a repeat changes no state."""
-    recalled = work.recalled
-    if recalled is None:
-        return
-    groups, states = recalled.groups, work.states
-    rules = work.registry.rules_of_each(recalled.boxes)
-    outside = np.empty(len(recalled.block), np.bool_)
-    outside[groups.order] = may_begin(
-        recalled.block.matrix[groups.order], recalled.block.used, rules, groups.counts
-    )
-    concerned = any_of(outside, groups) | states.busy[recalled.slots]
-    for place in np.flatnonzero(concerned).tolist():
-        _evaluate_box(work, states, place, rules[place])
-
-
-def _evaluate_box(work: Work, states: BoxStates, place: int, rules: SiteRules) -> None:
-    recalled = work.recalled
-    if recalled is None:
-        raise ValueError("evaluate comes after recall")
-    slot = int(recalled.slots[place])
-    samples = recalled.fresh_of(place)
-    # What is surely new is newer than every watermark.
-    marks = {} if recalled.new[place] else states.settle(slot)
-    key = recalled.boxes[place].key
-    transitions, changed = evaluate_box(rules, states.rules[slot], marks, samples, key, new_id)
-    work.transitions.extend(transitions)
-    if changed:
-        states.rules_changed(slot)
-
-
 async def remember(work: Work) -> None:
     """Take the samples into the boxes' states, and write back those that are due."""
-    recalled = work.recalled
-    if recalled is None:
-        return
+    states = work.states
+    if work.recalled is not None:
+        _advance(work, work.recalled)
+    await close(work.connection, work.walks, states)
+    await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
+    # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
+    await states.drop(work.connection, work.shared)
+
+
+def _advance(work: Work, recalled: Recalled) -> None:
     groups, states, new = recalled.groups, work.states, recalled.new
     states.advance_in_order(
         recalled.slots[new], recalled.block.times[groups.last][new], groups.counts[new], work.now_us
@@ -121,12 +137,8 @@ async def remember(work: Work) -> None:
     for place in np.flatnonzero(~new).tolist():
         slot = int(recalled.slots[place])
         states.settle(slot)
-        work.late += states.advance_slowly(
-            slot, recalled.fresh_of(place), int(groups.counts[place]), work.now_us
-        )
-    await states.save(work.connection, time.monotonic_ns() // 1000, locked=recalled.shared)
-    # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
-    await states.drop(work.connection, recalled.shared)
+        _, fresh = recalled.fresh_of(place)
+        work.late += states.advance_slowly(slot, fresh, int(groups.counts[place]), work.now_us)
 
 
 def _keep_tails(work: Work, recalled: Recalled) -> None:

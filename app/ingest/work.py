@@ -1,7 +1,7 @@
 """A batch while the pipeline works on it: what each step has found for those after it."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,13 @@ from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
 from app.ingest.receipt import BoxAck, Receipt
 from app.ingest.registry import BoxEntry, Registry
+from app.ingest.walks import Walks
 from app.observations.block import SampleBlock, Values
+from app.observations.events import StoredEvent
 from app.observations.groups import Groups
 from app.observations.states import BoxStates, Slots
 from app.observations.writer import WriteOutcome
-from app.rules.evaluator import Transition
+from app.rules.evaluator import SiteRules, Transition
 from app.sites.status import StatusRow
 
 
@@ -42,7 +44,7 @@ class Recalled:
         groups: the same by box.
         boxes: each box once.
         slots: where the state of each is.
-        shared: keys of those whose rows are locked.
+        rules: those of each.
         new: for each box whether all its samples are surely new.
         old: indexes of repeats and conflicts.
     """
@@ -51,19 +53,18 @@ class Recalled:
     groups: Groups
     boxes: list[BoxEntry]
     slots: Slots
-    shared: Collection[int]
+    rules: Sequence[SiteRules]
     new: NDArray[np.bool_] = field(init=False)
     old: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.new = np.zeros(len(self.boxes), np.bool_)
 
-    def fresh_of(self, place: int) -> list[tuple[int, Values]]:
-        """(time in µs, values) of the samples of one box that were stored, in order of arrival."""
+    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, Values]]]:
+        """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
         times, values = self.block.times, self.block.values
-        return [
-            (int(times[index]), values[index]) for index in self.groups.of(place) if index not in self.old
-        ]
+        indexes = [index for index in self.groups.of(place) if index not in self.old]
+        return indexes, [(int(times[index]), values[index]) for index in indexes]
 
 
 @dataclass(slots=True)
@@ -75,8 +76,12 @@ class Work:
         guess: which metrics the batch before had.
         sole: nobody else writes to boxes that are not shared.
         careful: nothing is taken for surely new.
-        rows, sample_boxes: the samples whose box is known; parallel.
+        rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
         recalled: the same in columns.
+        shared: keys of the boxes whose rows are locked.
+        events: those whose box is known, each with its message.
+        walks: the boxes whose rules have to see every sample.
+        new_events: which of the events are new.
     """
 
     connection: RawConnection
@@ -92,14 +97,17 @@ class Work:
     turned: list[Turned] = field(default_factory=list)
     rows: Sequence[Row] = ()
     sample_boxes: Sequence[BoxEntry] = ()
+    origins: Sequence[int] = ()
     recalled: Recalled | None = None
-    events: list[tuple[BoxEntry, Event]] = field(default_factory=list)
+    shared: frozenset[int] = frozenset()
+    walks: Walks = field(default_factory=Walks)
+    events: list[tuple[BoxEntry, Event, int]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
     outcome: WriteOutcome = field(default_factory=WriteOutcome)
     late: int = 0
     transitions: list[Transition] = field(default_factory=list)
-    new_events: list[int] = field(default_factory=list)
+    new_events: list[StoredEvent] = field(default_factory=list)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
@@ -128,19 +136,20 @@ class Work:
 
     def receipt(self) -> Receipt:
         """Sum up, once the transaction is committed."""
-        new = set(self.new_events)
+        new = {event.place for event in self.new_events}
         return Receipt(
             door=self.intake.door,
             stored=self.outcome.stored,
             duplicate=len(self.outcome.duplicates),
             conflict=len(self.outcome.conflicts),
             late=self.late,
-            new_events=[event.type for index, (_, event) in enumerate(self.events) if index in new],
+            new_events=[event.type for index, (_, event, _) in enumerate(self.events) if index in new],
             repeated_events=len(self.events) - len(new),
             turned=self.turned,
             transitions=[
-                (found.kind, "none" if found.rule is None else found.rule.severity)
+                (found.kind, found.severity or "none")
                 for found in self.transitions
+                if found.rule is None or not found.rule.dry_run
             ],
             acks=self._acks(),
         )
@@ -157,7 +166,7 @@ class Work:
                         ack.rejected.append({"seq": row[1], "code": "conflict"})
                     else:
                         ack.seqs.append(row[1])
-        for box, event in self.events:
+        for box, event, _ in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
         for turned in self.turned:

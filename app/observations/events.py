@@ -26,32 +26,48 @@ class EventRow(NamedTuple):
     clock_error_ms: float | None
 
 
-async def store_events(connection: RawConnection, rows: Sequence[EventRow], *, now: datetime) -> list[int]:
+class StoredEvent(NamedTuple):
+    """An event that is new: its place among those given, and whether a newer one of its type was there."""
+
+    place: int
+    late: bool
+
+
+async def store_events(
+    connection: RawConnection, rows: Sequence[EventRow], *, now: datetime
+) -> list[StoredEvent]:
     """Store events in the caller's transaction.
 
     Returns:
-        The indexes of those that are new; the others repeat a stored identity.
+        Those that are new, in their order; the others repeat a stored identity.
     """
     if not rows:
         return []
     stored = await connection.fetch(
         """
         WITH given AS (
-            SELECT *, row_number() OVER (PARTITION BY box_key, time_us, type ORDER BY ord) AS nth
+            SELECT *, row_number() OVER (PARTITION BY box_key, time_us, type ORDER BY ord) AS nth,
+                   coalesce(time_us <= max(time_us) OVER (
+                       PARTITION BY box_key, type ORDER BY ord
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false)
+                   OR EXISTS (
+                       SELECT FROM events e WHERE e.box_key = g.box_key AND e.type = g.type
+                           AND e.time > 'epoch'::timestamptz + g.time_us * interval '1 microsecond'
+                   ) AS late
             FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
                         $8::float8[], $9::float8[]) WITH ORDINALITY
                  AS g (id, box_key, organisation_id, time_us, type, seq, candidates,
                        level_db, clock_error_ms, ord)
         ), added AS (
             INSERT INTO events (id, box_key, organisation_id, time, type, seq, candidates, level_db,
-                                clock_error_ms, received_at)
+                                clock_error_ms, received_at, late)
             SELECT id, box_key, organisation_id, 'epoch'::timestamptz + time_us * interval '1 microsecond',
-                   type, seq, candidates::jsonb, level_db, clock_error_ms, $10
+                   type, seq, candidates::jsonb, level_db, clock_error_ms, $10, late
             FROM given WHERE nth = 1
             ON CONFLICT DO NOTHING
             RETURNING id
         )
-        SELECT ord - 1 AS index FROM given JOIN added USING (id) ORDER BY ord
+        SELECT ord - 1 AS index, given.late FROM given JOIN added USING (id) ORDER BY ord
         """,
         [new_id() for _ in rows],
         [row.box_key for row in rows],
@@ -64,4 +80,4 @@ async def store_events(connection: RawConnection, rows: Sequence[EventRow], *, n
         [row.clock_error_ms for row in rows],
         now,
     )
-    return [index for (index,) in stored]
+    return [StoredEvent(index, late) for index, late in stored]

@@ -37,6 +37,8 @@ SAMPLES = Table(
         Column(metric.name, REAL if metric.storage == "real" else Double, nullable=True)
         for metric in CATALOGUE
     ),
+    # The bits of the metrics, in the order of the catalogue, whose values came late; NULL where none did.
+    Column("late", BigInteger),
     PrimaryKeyConstraint("box_key", "time"),
 )
 
@@ -56,6 +58,8 @@ class BoxState(Base):
         clock_skew_ms: received minus measured, of the newest samples, the least of the last few seconds:
             negative where the box's clock is ahead.
         exact: nothing is newer than `newest_us`; holds as long as the box is shared.
+        due_us: when a rule has to be looked at though nothing comes (µs since the epoch), or earlier than
+            that; None where none has to.
     """
 
     __tablename__ = "box_states"
@@ -69,10 +73,24 @@ class BoxState(Base):
     late: Mapped[int] = mapped_column(BigInteger, server_default="0")
     clock_skew_ms: Mapped[float | None]
     exact: Mapped[bool] = mapped_column(server_default="false")
+    due_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class SiteState(Base):
+    """What the pipeline must know of a site that has rules on it as a whole; see BoxState."""
+
+    __tablename__ = "site_states"
+
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True)
+    rules: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    due_us: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Event(Base):
-    """Something that a box itself recognised. (box, time, type) is its identity."""
+    """Something that a box itself recognised. (box, time, type) is its identity.
+
+    `late` where a newer one of its type was there before it.
+    """
 
     __tablename__ = "events"
 
@@ -86,6 +104,7 @@ class Event(Base):
     level_db: Mapped[float | None]
     clock_error_ms: Mapped[float | None]
     received_at: Mapped[datetime] = mapped_column(_Instant)
+    late: Mapped[bool] = mapped_column(server_default="false")
 
 
 class QuarantineEntry(Base):

@@ -31,6 +31,8 @@ NEVER: Final = -1
 """`newest` of a box without samples."""
 NO_KIND: Final = -1
 """`kinds` of a box without a tail."""
+NOT_DUE: Final = np.iinfo(np.int64).max
+"""`due` of a box that has to be looked at only when something comes."""
 
 # How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
 # bounds what a reader has to look through, and the next consumer when this one is killed.
@@ -43,7 +45,7 @@ _NO_SKEW: Final = np.iinfo(np.int64).max
 _ROOM: Final = 64
 
 _READ: Final = """
-SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact
+SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact, due_us
 FROM box_states WHERE box_key = ANY($1::int[]) ORDER BY box_key
 """
 # What is NULL stays as it is. last_sample_at goes with all that came in, late and repeated samples among it.
@@ -58,10 +60,11 @@ SET latest = coalesce(c.latest::jsonb, b.latest),
     ),
     samples = b.samples + c.samples,
     late = b.late + c.late,
-    clock_skew_ms = coalesce(c.skew_us / 1000.0, b.clock_skew_ms)
+    clock_skew_ms = coalesce(c.skew_us / 1000.0, b.clock_skew_ms),
+    due_us = CASE WHEN c.latest IS NULL THEN b.due_us ELSE c.due_us END
 FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-            $8::bigint[], $9::boolean[])
-    AS c (box_key, heard_us, samples, late, skew_us, latest, rules, newest_us, exact)
+            $8::bigint[], $9::boolean[], $10::bigint[])
+    AS c (box_key, heard_us, samples, late, skew_us, latest, rules, newest_us, exact, due_us)
 WHERE b.box_key = c.box_key
 """
 
@@ -77,6 +80,8 @@ class BoxStates:
         tails: the box's newest sample, as long as it is not in `latest`.
         latest: metric → [value, µs] of the newest sample that has it, the tail left out.
         rules: rule id → state, where a rule is not at rest.
+        due: when the box has to be looked at though nothing comes (µs since the epoch), else NOT_DUE.
+        extras: whatever else is kept of the box as long as it is in memory; made and known by the caller.
     """
 
     def __init__(self) -> None:
@@ -93,6 +98,9 @@ class BoxStates:
         self.newest = np.full(_ROOM, NEVER, np.int64)
         self.busy = np.zeros(_ROOM, np.bool_)
         self.kinds = np.full(_ROOM, NO_KIND, np.int64)
+        self.due = np.full(_ROOM, NOT_DUE, np.int64)
+        self.extras: dict[int, Any] = {}
+        self._row_due = np.full(_ROOM, NOT_DUE, np.int64)
         # Since the row was written last:
         self._heard = np.zeros(_ROOM, np.int64)
         self._samples = np.zeros(_ROOM, np.int64)
@@ -118,6 +126,7 @@ class BoxStates:
         known = {
             row["box_key"]: (_decode(row["latest"]), _decode(row["rules"]), row["newest_us"]) for row in rows
         }
+        dues = {row["box_key"]: row["due_us"] for row in rows if row["due_us"] is not None}
         beyond = {
             row["box_key"]: dict(row)
             for portion in portions(lagging)
@@ -136,9 +145,22 @@ class BoxStates:
         self.newest[chosen] = newest_of
         self.busy[chosen] = [bool(self.rules[slot]) for slot in slots]
         self.kinds[chosen] = NO_KIND
+        self.due[chosen] = self._row_due[chosen] = [dues.get(key, NOT_DUE) for key in missing]
         self._written[chosen] = _LONG_AGO
         self._level(chosen)
         self._must[chosen] = [key in stale for key in missing]
+
+    @staticmethod
+    async def peek(connection: RawConnection, keys: Sequence[int]) -> dict[int, Latest]:
+        """The latest values of boxes that others write to, as they are committed; nothing is kept."""
+        if not keys:
+            return {}
+        rows = await connection.fetch(_READ, list(keys))
+        found: dict[int, Latest] = {row["box_key"]: _decode(row["latest"]) for row in rows}
+        for portion in portions({row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}):
+            for row in await connection.fetch(NEWER, *portion):
+                take_newer(found[row["box_key"]], dict(row))
+        return found
 
     def _take_slots(self, count: int) -> list[int]:
         """Slots that are free, or new; what they begin with is for the caller to say."""
@@ -156,7 +178,19 @@ class BoxStates:
 
     def _grow(self) -> None:
         """Double the columns."""
-        for name in ("newest", "busy", "kinds", "_heard", "_samples", "_late", "_skew", "_written", "_must"):
+        for name in (
+            "newest",
+            "busy",
+            "kinds",
+            "due",
+            "_row_due",
+            "_heard",
+            "_samples",
+            "_late",
+            "_skew",
+            "_written",
+            "_must",
+        ):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
 
@@ -166,6 +200,9 @@ class BoxStates:
         await self._write(connection, [slot for slot in slots if self._samples[slot]], None)
         for slot in slots:
             del self.slots[self._keys[slot]]
+            self.extras.pop(slot, None)
+            # Nobody looks at a box that is not here.
+            self.due[slot] = NOT_DUE
             self._free.append(slot)
 
     # -- what a batch changes
@@ -221,6 +258,25 @@ class BoxStates:
         self.busy[slot] = bool(self.rules[slot])
         self._must[slot] = True
 
+    def set_due(self, slot: int, due_us: int | None) -> None:
+        """Say when the box has to be looked at; its row may say an earlier time, never a later one."""
+        self.due[slot] = NOT_DUE if due_us is None else due_us
+        if self.due[slot] < self._row_due[slot]:
+            self._must[slot] = True
+
+    def set_dues(self, slots: Slots, due_us: NDArray[np.int64]) -> None:
+        """The same for many boxes at once, none of which is not due."""
+        self.due[slots] = due_us
+        self._must[slots] |= due_us < self._row_due[slots]
+
+    def touch(self, slot: int) -> None:
+        """Have the box's row written in this transaction."""
+        self._must[slot] = True
+
+    def ripe(self, at_us: int) -> list[int]:
+        """Keys of the boxes in memory that are due by this time."""
+        return [self._keys[slot] for slot in np.flatnonzero(self.due[: len(self._keys)] <= at_us).tolist()]
+
     async def save(self, connection: RawConnection, clock_us: int, *, locked: Iterable[int] = ()) -> None:
         """Write back what must be written, what has been ahead for long enough, and what is locked.
 
@@ -254,18 +310,20 @@ class BoxStates:
         if not slots:
             return
         nothing = [None] * len(slots)
-        whole: tuple[Sequence[Any], ...] = (nothing, nothing, nothing, nothing)
+        whole: tuple[Sequence[Any], ...] = (nothing, nothing, nothing, nothing, nothing)
         if exact is not None:
             whole = (
                 [_encode(self.settle(slot)).decode() for slot in slots],
                 [_encode(self.rules[slot]).decode() for slot in slots],
                 [None if value == NEVER else value for value in self.newest[slots].tolist()],
                 exact[slots].tolist(),
+                [None if value == NOT_DUE else value for value in self.due[slots].tolist()],
             )
+            self._row_due[slots] = self.due[slots]
         await connection.execute(
             _WRITE,
             [self._keys[slot] for slot in slots],
-            self._heard[slots].tolist(),
+            [heard or None for heard in self._heard[slots].tolist()],
             self._samples[slots].tolist(),
             self._late[slots].tolist(),
             [None if value == _NO_SKEW else value for value in self._skew[slots].tolist()],

@@ -4,7 +4,7 @@ Nothing else writes `samples`. It runs in the caller's transaction, commits noth
 was new, repeated, or contradictory. Callers see to it that no two write samples of the same box at once.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,8 +79,20 @@ async def _whole(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) -> WriteOutcome:
-    """Store a batch in the caller's transaction; in the batch, the first of an identity wins."""
+type LateOf = Callable[[Collection[int]], Mapping[int, int]]
+"""Given the indexes of those that are not new, the bits of the late metrics of others, by index."""
+
+
+async def write_samples(
+    connection: RawConnection, rows: Sequence[SampleRow], late_of: LateOf | None = None
+) -> WriteOutcome:
+    """Store a batch in the caller's transaction; in the batch, the first of an identity wins.
+
+    Args:
+        connection: in a transaction.
+        rows: in their order of arrival.
+        late_of: tells which values are late, once it is known which samples repeat a stored identity.
+    """
     if not rows:
         return WriteOutcome()
     await connection.execute(_CREATE)
@@ -96,13 +108,18 @@ async def write_samples(connection: RawConnection, rows: Sequence[SampleRow]) ->
         columns=["ord", "box_key", "time_us", "seq", *names],
     )
     before = await _stored_before(connection)
+    late = {} if late_of is None else late_of(frozenset(before))
     listed = "".join(f', "{name}"' for name in names)
     picked = "".join(f', i."{name}"' for name in names)
     # Names come from the catalogue alone. The order is that of arrival, because the first of an identity
     # wins: after a rollback the temporary table has room at its beginning, and no longer tells it by itself.
     tag = await connection.execute(
-        f"INSERT INTO samples (box_key, time, seq{listed}) "  # noqa: S608 (catalogue names)
-        f"SELECT i.box_key, {_INSTANT}, i.seq{picked} FROM incoming i ORDER BY i.ord ON CONFLICT DO NOTHING"
+        f"INSERT INTO samples (box_key, time, seq, late{listed}) "  # noqa: S608 (catalogue names)
+        f"SELECT i.box_key, {_INSTANT}, i.seq, l.late{picked} FROM incoming i "
+        "LEFT JOIN unnest($1::int[], $2::bigint[]) AS l (ord, late) ON l.ord = i.ord "
+        "ORDER BY i.ord ON CONFLICT DO NOTHING",
+        list(late),
+        list(late.values()),
     )
     outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
     if outcome.stored != total:

@@ -1,4 +1,4 @@
-"""The table of rules."""
+"""The tables of rules and of their versions."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,11 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Rule(Base):
-    """A threshold on a metric of every box of a site. A deleted rule is kept: its alerts refer to it."""
+    """What is watched at a site. A deleted rule is kept: its alerts refer to it.
+
+    `definition` has the levels, and what else decides when alerts fire and what becomes of them; `severity`
+    is that of its gravest level.
+    """
 
     __tablename__ = "rules"
 
@@ -22,11 +26,30 @@ class Rule(Base):
     organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
     site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)
-    condition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
     enabled: Mapped[bool]
+    dry_run: Mapped[bool]
     version: Mapped[int]
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class RuleVersion(Base):
+    """A rule as it was from one change to the next, and who changed it."""
+
+    __tablename__ = "rule_versions"
+
+    rule_id: Mapped[UUID] = mapped_column(ForeignKey("rules.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    enabled: Mapped[bool]
+    dry_run: Mapped[bool]
+    deleted: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    created_by: Mapped[UUID | None]

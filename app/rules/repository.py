@@ -3,26 +3,28 @@
 A deleted rule is kept for its alerts; no query here but `load_changed` finds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Text, any_, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
 
 from app.core.database import RawConnection, ReadSession, WriteSession
 from app.core.errors import NotFoundError
 from app.rules.models import Rule
-from app.sites.models import Site
+from app.sites.models import Box, Site
 
 _CHANGED = """
-SELECT id, version, organisation_id, site_id, name, severity, condition::text AS condition, enabled,
+SELECT id, version, organisation_id, site_id, name, definition::text AS definition, dry_run, enabled,
        deleted_at IS NOT NULL AS deleted, revision
 FROM rules
 WHERE revision > $1
 ORDER BY id
 """
+_LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
 
 
 class ChangedRule(TypedDict):
@@ -33,8 +35,8 @@ class ChangedRule(TypedDict):
     organisation_id: UUID
     site_id: UUID
     name: str
-    severity: str
-    condition: dict[str, Any]
+    definition: dict[str, Any]
+    dry_run: bool
     enabled: bool
     deleted: bool
     revision: int
@@ -48,12 +50,18 @@ class RuleFilter:
         organisation_id: only this organisation's; None for all.
         site_id: only this site's.
         enabled: only enabled, or only disabled ones.
+        dry_run: only those on trial, or only the others.
+        severity: only those whose gravest level has this severity.
+        metric: only those that look at this metric, anywhere in their conditions.
         after: only those created after this one (the keyset).
     """
 
     organisation_id: UUID | None = None
     site_id: UUID | None = None
     enabled: bool | None = None
+    dry_run: bool | None = None
+    severity: str | None = None
+    metric: str | None = None
     after: UUID | None = None
 
 
@@ -67,9 +75,9 @@ async def load_changed(connection: RawConnection, since_revision: int) -> list[C
             organisation_id=row["organisation_id"],
             site_id=row["site_id"],
             name=row["name"],
-            severity=row["severity"],
             # As text: whatever JSON codec the connection has does not matter.
-            condition=msgspec.json.decode(row["condition"], type=dict[str, Any]),
+            definition=msgspec.json.decode(row["definition"], type=dict[str, Any]),
+            dry_run=row["dry_run"],
             enabled=row["enabled"],
             deleted=row["deleted"],
             revision=row["revision"],
@@ -110,9 +118,24 @@ async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence
         query = query.where(Rule.site_id == wanted.site_id)
     if wanted.enabled is not None:
         query = query.where(Rule.enabled == wanted.enabled)
+    if wanted.dry_run is not None:
+        query = query.where(Rule.dry_run == wanted.dry_run)
+    if wanted.severity is not None:
+        query = query.where(Rule.severity == wanted.severity)
+    if wanted.metric is not None:
+        sought = literal({"metric": wanted.metric}, JSONB())
+        query = query.where(func.jsonb_path_exists(Rule.definition, _LOOKS_AT, sought))
     if wanted.after is not None:
         query = query.where(Rule.id > wanted.after)
     return (await session.scalars(query.order_by(Rule.id).limit(limit))).all()
+
+
+async def boxes_of(session: WriteSession, site_id: UUID, named: Collection[str]) -> frozenset[str]:
+    """Tell which of these ids are those of boxes of a site."""
+    query = select(Box.id).where(
+        Box.site_id == site_id, Box.id == any_(literal(list(named), ARRAY(Text))), Box.deleted_at.is_(None)
+    )
+    return frozenset(await session.scalars(query))
 
 
 async def site_owner(session: WriteSession, site_id: UUID, visible: UUID | None) -> UUID | None:

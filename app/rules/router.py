@@ -1,28 +1,39 @@
 """`/v1/rules`: the HTTP of rules, and nothing else."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
+from pydantic import AfterValidator
 
 from app.core.auth import Principal, requires
 from app.core.database import Database
-from app.core.fields import given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.ports import AlertCloser
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
-from app.rules import repository, service
+from app.rules import repository, service, versions
+from app.rules.condition_fields import check_metric
+from app.rules.examples import EXAMPLES
 from app.rules.repository import RuleFilter
-from app.rules.schemas import RuleChange, RuleCreate, RuleOut
+from app.rules.schemas import RuleChange, RuleCreate, RuleOut, RuleVersionOut
+from app.rules.severity import Severity
 from app.webhooks.outbox import wake_after
 
-router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=StrictRoute)
 
-_KIND = "rules"
+class RuleRoute(StrictRoute):
+    """A route whose body may hold conditions: deeper than others, and refused by their own limits."""
+
+    max_depth = 32
+
+
+router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
+
+_KIND: Final = "rules"
+_VERSIONS: Final = "rule_versions"
 Reader = Annotated[Principal, Depends(requires("rules:read"))]
 Writer = Annotated[Principal, Depends(requires("rules:write"))]
 
@@ -30,6 +41,16 @@ Writer = Annotated[Principal, Depends(requires("rules:write"))]
 def _closer(request: Request) -> AlertCloser:
     closer: AlertCloser = request.app.state.close_alerts
     return closer
+
+
+def _known(metric: str | None) -> str | None:
+    return None if metric is None else check_metric(metric)
+
+
+def _version(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value <= versions.LARGEST:
+        raise ValueError(value)
+    return value
 
 
 Closer = Annotated[AlertCloser, Depends(_closer)]
@@ -43,12 +64,24 @@ Opened = Annotated[Database, Depends(get_database)]
     operation_id="create_rule",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def create_rule(principal: Writer, session: Writes, body: RuleCreate) -> RuleOut:
-    """Watch a metric of every box of a site, from the next sample on.
+async def create_rule(
+    principal: Writer, session: Writes, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
+) -> RuleOut:
+    """Watch the boxes of a site, from the next sample on.
 
-    For each box: the first sample above the threshold begins the wait, a sample not above it ends the wait,
-    and the first sample that is still above it after `for` fires. Then only a sample at or below `clear`
-    resolves. All of it in the samples' own time; late samples change nothing.
+    For each box: the first sample with which the condition holds begins the wait, one with which it does not
+    ends the wait, and the first one with which it still holds after `for` fires. Then only what is at or
+    beyond `clear` resolves. All of it in the samples' own time; late samples change nothing.
+
+    A condition is one of these, told apart by their keys; at most 50 of them, nested at most 6 deep:
+
+    * a comparison of a metric's newest value, or of what a `window` of values comes to, with a threshold
+      (`operator` `>`, `>=`, `<`, `<=`) or a range (`inside`, `outside`);
+    * silence (`no_data`), or an `event` that a box recognised;
+    * `all`, `any` or `not` of others;
+    * `boxes`: how many of the site's boxes do something. Such a rule is on the site as a whole.
+
+    A value older than `max_age` is not known. What is not known neither fires nor resolves.
     """
     return RuleOut.of(await service.create(session, principal, body, datetime.now(UTC)))
 
@@ -65,6 +98,13 @@ async def list_rules(
     session: Reads,
     site: Annotated[str | None, Query(description="Only this site's")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
+    dry_run: Annotated[bool | None, Query(description="Only those on trial, or only the others")] = None,
+    severity: Annotated[
+        Severity | None, Query(description="Only of this severity, of ladders the gravest")
+    ] = None,
+    metric: Annotated[
+        str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[RuleOut]:
@@ -73,6 +113,9 @@ async def list_rules(
         organisation_id=principal.visible(),
         site_id=None if site is None else parse_id(site, "site"),
         enabled=enabled,
+        dry_run=dry_run,
+        severity=severity,
+        metric=metric,
         after=None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0],
     )
     rows = await repository.page(session, wanted, limit + 1)
@@ -100,18 +143,26 @@ async def get_rule(principal: Reader, session: Reads, rule_id: str) -> RuleOut:
 async def update_rule(
     principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, body: RuleChange
 ) -> RuleOut:
-    """Change the fields given; `condition` is replaced as a whole.
+    """Change the fields given; conditions, levels and lists are replaced as a whole.
 
-    A changed condition, or `enabled: false`, closes what the rule has firing (`resolution` `rule_changed` or
-    `rule_disabled`) and begins anew. A new name or severity does not; it shows in the next alert.
+    Another condition, other levels, scope, hours or `max_age`, and `dry_run` either way, close what the rule
+    has firing (`resolution` `rule_changed`; `rule_disabled` for `enabled: false`) and begin anew. Another
+    name, description or severity does not; it shows in the next alert. `severity` and `condition` together
+    take the place of levels, and levels that of both.
     """
+    return await _change(principal, database, close_alerts, rule_id, body)
+
+
+async def _change(
+    principal: Principal, database: Database, close_alerts: AlertCloser, rule_id: str, wanted: RuleChange
+) -> RuleOut:
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
         changed = await service.change(
             session,
             principal,
             parse_id(rule_id, "rule"),
-            given(body),
+            wanted,
             close_alerts=close_alerts,
             now=datetime.now(UTC),
         )
@@ -119,6 +170,58 @@ async def update_rule(
     if changed.closed:
         await wake_after(database)
     return shown
+
+
+@router.post(
+    "/{rule_id}/dry-run",
+    summary="Put a rule on trial",
+    operation_id="dry_run_rule",
+    responses=documented(401, 403, 404),
+)
+async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
+    """Have a rule fire and resolve as ever, and tell nobody of it. What it has firing is closed."""
+    return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=True))
+
+
+@router.post(
+    "/{rule_id}/go-live",
+    summary="End a rule's trial",
+    operation_id="go_live_rule",
+    responses=documented(401, 403, 404),
+)
+async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
+    """Have a rule's alerts told again. It begins anew: the alerts of the trial are closed."""
+    return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=False))
+
+
+@router.get(
+    "/{rule_id}/versions",
+    summary="List a rule's versions",
+    operation_id="list_rule_versions",
+    responses=documented(401, 403, 404, 422),
+)
+async def list_rule_versions(
+    principal: Reader, session: Reads, rule_id: str, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[RuleVersionOut]:
+    """List what a rule was, the newest first, and which key changed it. Deleted rules keep theirs."""
+    before = None if cursor is None else decode_cursor(_VERSIONS, cursor, _version)[0]
+    rows = await versions.page(
+        session, parse_id(rule_id, "rule"), principal.visible(), before=before, limit=limit + 1
+    )
+    rows, following = cut(rows, limit, lambda row: encode_cursor(_VERSIONS, row.version))
+    return Page(data=[RuleVersionOut.of(row) for row in rows], next=following)
+
+
+@router.get(
+    "/{rule_id}/versions/{version}",
+    summary="Read a version of a rule",
+    operation_id="get_rule_version",
+    responses=documented(401, 403, 404),
+)
+async def get_rule_version(principal: Reader, session: Reads, rule_id: str, version: str) -> RuleVersionOut:
+    """Read what a rule was when an alert fired: alerts have its `rule_version`."""
+    found = await versions.find(session, parse_id(rule_id, "rule"), version, principal.visible())
+    return RuleVersionOut.of(found)
 
 
 @router.delete(

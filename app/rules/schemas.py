@@ -1,171 +1,351 @@
-"""The shapes of rules on the wire. Shapes only: what a condition means is the evaluator's business."""
+"""The shapes of rules on the wire. Shapes only: what a rule means is the evaluator's business."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
-from app.core.fields import Body, Identifier, Name, TenantId, absent
-from app.core.instants import parse_iso_duration
+from app.core.fields import Body, Description, Identifier, Name, TenantId, absent
+from app.core.hour_fields import HoursSpans
 from app.core.problems import CodedValueError
-from app.core.reasons import RejectedError, shown
-from app.rules.evaluator import UPWARD
-from app.rules.models import Rule
-from app.sites.catalogue import BY_NAME
+from app.rules.condition_fields import Period, SomeBoxes, missing, refused, seconds, within
+from app.rules.condition_leaves import stored
+from app.rules.condition_schemas import Condition
+from app.rules.condition_trees import Path, on_site, parts
+from app.rules.examples import EXAMPLES
+from app.rules.models import Rule, RuleVersion
+from app.rules.severity import SEVERITIES, Severity, rank
 
-Severity = Literal["info", "warning", "critical"]
-Operator = Literal[">", ">=", "<", "<="]
-
-_CONDITION: Final[JsonDict] = {
-    "metric": "pm2_5",
-    "operator": ">",
-    "threshold": 25,
-    "clear": 20,
-    "for": "PT10M",
-}
-_SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
+ESCALATIONS_LIMIT: Final = 5
+MAX_AGE: Final = "PT1H"
+"""How old a value may be, where a rule does not say."""
 
 
-def _metric(value: str) -> str:
-    if value not in BY_NAME:
-        raise CodedValueError("unknown_metric", f"{shown(value)} is not in the catalogue (GET /v1/metrics)")
-    return value
+class Level(Body):
+    """One step of a ladder."""
+
+    severity: Severity
+    condition: Condition
 
 
-def _duration(value: str) -> str:
-    try:
-        parse_iso_duration(value)
-    except RejectedError as error:
-        raise CodedValueError(error.code, error.detail) from None
-    return value
+class Escalation(Body):
+    """What becomes of an alert that nobody acknowledges."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"after": "PT30M", "severity": "critical"}]})
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Condition(Body):
-    """When a rule fires, and when it resolves. Waiting is in measurement time: the samples' own."""
-
-    model_config = ConfigDict(
-        serialize_by_alias=True,
-        json_schema_extra={
-            "examples": [_CONDITION, {"metric": "temperature", "operator": "<", "threshold": 3, "clear": 5}]
-        },
-    )
-
-    metric: Annotated[
-        str,
-        AfterValidator(_metric),
-        Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(BY_NAME)}),
+    after: Annotated[
+        Period, Field(description="How long after the alert was recorded, by the clock on the wall")
     ]
-    operator: Annotated[
-        Operator, Field(description="A sample is *above* where `value operator threshold` holds")
-    ]
-    threshold: Annotated[Number, Field(description="In the metric's unit")]
-    clear: Annotated[
-        Number | None,
-        Field(
-            description="A firing rule resolves at the first sample at or below this (`>`, `>=`), or at or "
-            "above it (`<`, `<=`). Left out: the threshold, where a value that would fire does not resolve"
-        ),
-    ] = None
-    for_: Annotated[
-        str,
-        AfterValidator(_duration),
-        Field(
-            alias="for",
-            description="How long samples must be above before the rule fires: ISO 8601, at most 366 days",
-            examples=["PT10M"],
-        ),
-    ] = "PT0S"
+    severity: Annotated[Severity, Field(description="What its severity is raised to, where it is less")]
+
+
+def _ladder(levels: list[Level]) -> list[Level]:
+    for place in range(1, len(levels)):
+        if rank(levels[place].severity) <= rank(levels[place - 1].severity):
+            raise refused(
+                (place, "severity"),
+                CodedValueError("levels_not_ascending", "Each level is graver than the one before it"),
+            )
+    return levels
+
+
+def _steps(escalations: list[Escalation]) -> list[Escalation]:
+    for place in range(1, len(escalations)):
+        before, step = escalations[place - 1], escalations[place]
+        if seconds(step.after) <= seconds(before.after) or rank(step.severity) < rank(before.severity):
+            raise refused(
+                (place,),
+                CodedValueError(
+                    "escalations_not_ascending",
+                    "Each escalation is later than the one before it, and as grave",
+                ),
+            )
+    return escalations
+
+
+Levels = Annotated[
+    list[Level],
+    AfterValidator(_ladder),
+    Field(
+        min_length=2,
+        max_length=len(SEVERITIES),
+        description="A ladder, in place of `severity` and `condition`: the least grave first. An alert has "
+        "the severity of the gravest level that fires",
+    ),
+]
+SingleCondition = Annotated[Condition, Field(description="When it fires. Left out: there are `levels`")]
+Scoped = Annotated[
+    SomeBoxes | None, Field(description="The boxes that it is for. Left out: every box of the site")
+]
+Active = Annotated[
+    HoursSpans | None,
+    Field(description="When it is on, in the site's time zone. Left out: always. Outside it is at rest"),
+]
+MaxAge = Annotated[Period, Field(description="How old a value may be: an older one is not known")]
+Escalations = Annotated[
+    list[Escalation],
+    AfterValidator(_steps),
+    Field(max_length=ESCALATIONS_LIMIT, description="The soonest first"),
+]
+Reminding = Annotated[
+    Annotated[str, AfterValidator(within("PT1M", "P31D"))] | None,
+    Field(description="How often to tell of a firing alert that nobody acknowledges: `alert.reminder`"),
+]
+Text = Annotated[Description | None, Field(description="What to do about it; alerts show it")]
+DryRun = Annotated[bool, Field(description="Whether its alerts are recorded, and told to nobody")]
+
+
+def _each_condition(body: "_Conditions") -> Iterator[tuple[Path, dict[str, Any]]]:
+    if "condition" in body.model_fields_set:
+        yield ("condition",), body.condition.stored()
+    for place, level in enumerate(body.levels if "levels" in body.model_fields_set else ()):
+        yield ("levels", place, "condition"), level.condition.stored()
+
+
+class _Conditions(Body):
+    """What a rule asks: one condition, or a ladder of them."""
+
+    severity: Severity = absent()
+    condition: SingleCondition = absent()
+    levels: Levels = absent()
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.clear is None:
-            # A null that was sent means the same as no `clear`.
-            self.clear = self.threshold
-        upward = self.operator in UPWARD
-        if self.clear > self.threshold if upward else self.clear < self.threshold:
-            side = "below" if upward else "above"
-            raise CodedValueError(
-                "invalid_clear",
-                f"With `{self.operator}`, `clear` is the threshold or {side} it: else it would resolve "
-                "at once and fire again",
+    def _one_form(self) -> Self:
+        if "levels" in self.model_fields_set and self.model_fields_set & {"severity", "condition"}:
+            raise refused(
+                ("levels",),
+                CodedValueError(
+                    "condition_or_levels", "Give `severity` and `condition`, or `levels`: one of the two"
+                ),
             )
         return self
 
-    def stored(self) -> dict[str, Any]:
-        """The condition as it is stored: complete."""
-        return self.model_dump(by_alias=True)
+    @model_validator(mode="after")
+    def _whole_site(self) -> Self:
+        conditions = list(_each_condition(self))
+        if not any(on_site(condition) for _, condition in conditions):
+            return self
+        for where, condition in conditions:
+            for part in parts(condition):
+                path = (*where, *part.path)
+                if part.each_box and (part.across or "box" in part.node):
+                    raise refused(
+                        path,
+                        CodedValueError(
+                            "nested_boxes", "What stands under `boxes` is asked of each box itself"
+                        ),
+                    )
+                if part.leaf and not part.each_box and "box" not in part.node:
+                    raise refused(
+                        path,
+                        CodedValueError(
+                            "leaf_without_box",
+                            "The rule is on its site as a whole: put this under `boxes`, or name its `box`",
+                        ),
+                    )
+        return self
 
 
-class RuleCreate(Body):
+class Definition(_Conditions):
+    """What a rule asks, and what becomes of its alerts."""
+
+    scope: Scoped = None
+    active: Active = None
+    max_age: MaxAge = MAX_AGE
+    escalations: Escalations = Field(default_factory=list)
+    remind_every: Reminding = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "levels" not in self.model_fields_set:
+            lacking = [name for name in ("severity", "condition") if name not in self.model_fields_set]
+            if lacking:
+                raise missing(*lacking)
+        return self
+
+    def definition(self) -> dict[str, Any]:
+        """The definition as it is stored: complete."""
+        levels = self.levels if "levels" in self.model_fields_set else [self]
+        return {
+            "levels": [
+                {"severity": level.severity, "condition": level.condition.stored()} for level in levels
+            ],
+            "scope": stored(self.scope),
+            "active": stored(self.active),
+            "max_age": self.max_age,
+            "escalations": stored(self.escalations),
+            "remind_every": self.remind_every,
+        }
+
+
+class _Named(Body):
+    """What a rule is called, and where it holds."""
+
+    organisation_id: TenantId = None
+    site_id: Annotated[Identifier, Field(description="The rule applies to boxes of this site")]
+    name: Name
+    description: Text = None
+
+
+class RuleCreate(Definition, _Named):
     """A rule to be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLES["threshold"]["value"]]})
+
+    enabled: bool = True
+    dry_run: DryRun = False
+
+
+class RuleChange(_Conditions):
+    """What may change of a rule. Conditions, levels and lists are replaced as a whole."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {
-                    "site_id": _SITE,
-                    "name": "Fine particles above the guideline",
-                    "severity": "warning",
-                    "condition": _CONDITION,
-                }
+                {"name": "Fine particles", "severity": "critical"},
+                {"enabled": False},
+                {"scope": {"tags": ["school"]}, "active": None},
             ]
         }
     )
 
-    organisation_id: TenantId = None
-    site_id: Annotated[Identifier, Field(description="The rule applies to every box of this site")]
-    name: Name
-    severity: Severity
-    condition: Condition
-    enabled: bool = True
-
-
-class RuleChange(Body):
-    """What may change of a rule. A condition is replaced as a whole."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "Fine particles", "severity": "critical"}, {"enabled": False}]
-        }
-    )
-
     name: Name = absent()
-    severity: Severity = absent()
-    condition: Condition = absent()
+    description: Text = absent()
+    scope: Scoped = absent()
+    active: Active = absent()
+    max_age: MaxAge = absent()
+    escalations: Escalations = absent()
+    remind_every: Reminding = absent()
     enabled: bool = absent()
+    dry_run: DryRun = absent()
 
 
-class RuleOut(BaseModel):
-    """A threshold on a metric of every box of a site."""
+class PresetOrigin(BaseModel):
+    """The preset that a rule was made of; the rule may have changed since."""
+
+    id: str
+    version: int
+
+
+class _AsStored:
+    """A field of an answer that is given as it is stored, and described by the type that it was checked by.
+
+    What was once taken can be read for ever, whatever the limits for new rules are by then.
+    """
+
+    def __init__(self, described: object) -> None:
+        self.described = described
+
+    def __get_pydantic_core_schema__(self, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, _: value,
+            handler.generate_schema(self.described),
+            serialization=core_schema.wrap_serializer_function_ser_schema(lambda value, _: value),
+        )
+
+
+class _Defined(BaseModel):
+    """What rules and their versions show of a definition."""
+
+    name: str
+    description: str | None
+    severity: Severity = Field(description="Of a ladder: the gravest")
+    condition: Annotated[dict[str, Any] | None, _AsStored(Condition | None)] = Field(
+        description="Null for a ladder"
+    )
+    levels: Annotated[list[Any] | None, _AsStored(list[Level] | None)] = Field(
+        description="Null where there is one condition"
+    )
+    scope: Annotated[dict[str, Any] | None, _AsStored(Scoped)]
+    active: Annotated[list[Any] | None, _AsStored(Active)]
+    max_age: str
+    escalations: Annotated[list[Any], _AsStored(list[Escalation])]
+    remind_every: str | None
+    preset: PresetOrigin | None = Field(description="Null for a rule that was made by hand")
+    enabled: bool
+    dry_run: bool
+
+
+def _shown(definition: dict[str, Any]) -> dict[str, Any]:
+    levels = definition["levels"]
+    single = len(levels) == 1
+    return {
+        "severity": levels[-1]["severity"],
+        "condition": levels[0]["condition"] if single else None,
+        "levels": None if single else levels,
+        "scope": definition["scope"],
+        "active": definition["active"],
+        "max_age": definition["max_age"],
+        "escalations": definition["escalations"],
+        "remind_every": definition["remind_every"],
+        "preset": definition.get("preset"),
+    }
+
+
+class _Identified(BaseModel):
+    """Which rule an answer is about."""
 
     id: UUID
     organisation_id: UUID
     site_id: UUID
-    name: str
-    severity: Severity
-    condition: Condition
-    enabled: bool
     version: int = Field(description="Counts up with each change; alerts name the one they fired under")
+
+
+class RuleOut(_Defined, _Identified):
+    """What is watched at a site, and what follows."""
+
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Rule) -> Self:
         """The shape of a row."""
-        return cls(
-            id=row.id,
-            organisation_id=row.organisation_id,
-            site_id=row.site_id,
-            name=row.name,
-            severity=row.severity,
-            condition=Condition.model_validate(row.condition),
-            enabled=row.enabled,
-            version=row.version,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
+        names = (
+            "id",
+            "organisation_id",
+            "site_id",
+            "name",
+            "description",
+            "enabled",
+            "dry_run",
+            "version",
+            "created_at",
+            "updated_at",
         )
+        return cls(**{name: getattr(row, name) for name in names}, **_shown(row.definition))
+
+
+class _Numbered(BaseModel):
+    """Which version of a rule an answer is about."""
+
+    rule_id: UUID
+    version: int
+
+
+class RuleVersionOut(_Defined, _Numbered):
+    """A rule as it was from one change to the next."""
+
+    deleted: bool = Field(description="Whether the rule was deleted by this change")
+    created_at: datetime = Field(description="When it was changed to this")
+    created_by: UUID | None = Field(
+        description="The API key that changed it; null where nobody wrote it down"
+    )
+
+    @classmethod
+    def of(cls, row: RuleVersion) -> Self:
+        """The shape of a row."""
+        names = (
+            "rule_id",
+            "version",
+            "name",
+            "description",
+            "enabled",
+            "dry_run",
+            "deleted",
+            "created_at",
+            "created_by",
+        )
+        return cls(**{name: getattr(row, name) for name in names}, **_shown(row.definition))

@@ -1,8 +1,9 @@
 """What follows from making, changing and deleting a rule. Must not know HTTP.
 
-A changed condition is another question: what fired under the old one is closed, in the same transaction, and
-the new one begins at rest. A new name or severity leaves running alerts alone; they keep the severity under
-which they fired.
+A rule that asks something else begins anew: what fired before is closed, in the same transaction. A new name,
+description or severity, other escalations and reminders leave running alerts alone. A rule that goes on trial
+or comes back from it begins anew too: who was told that an alert fires is told that it ended, and an alert of
+the trial is not told as it ends.
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,18 @@ from uuid import UUID
 
 from app.core.auth import Principal
 from app.core.database import WriteSession
-from app.core.errors import NotFoundError
+from app.core.errors import InvalidError, NotFoundError
+from app.core.fields import given
 from app.core.gate import close_gate
 from app.core.ids import new_id
 from app.core.ports import AlertCloser
-from app.rules import repository
+from app.rules import repository, versions
+from app.rules.changes import begins_anew, boxes_named, changed
 from app.rules.models import Rule
-from app.rules.schemas import Condition, RuleCreate
+from app.rules.schemas import RuleChange, RuleCreate
+from app.rules.severity import highest
+
+_COLUMNS = ("name", "description", "enabled", "dry_run")
 
 
 class Changed(NamedTuple):
@@ -28,30 +34,43 @@ class Changed(NamedTuple):
     closed: int
 
 
-async def create(session: WriteSession, principal: Principal, wanted: RuleCreate, now: datetime) -> Rule:
-    """Make a rule for the organisation of its site.
+async def create(
+    session: WriteSession,
+    principal: Principal,
+    wanted: RuleCreate,
+    now: datetime,
+    *,
+    preset: Mapping[str, Any] | None = None,
+) -> Rule:
+    """Make a rule for the organisation of its site; `preset`: the id and version of the one that it is of.
 
     Raises:
         NotFoundError: the caller sees no such site, or it is not the named organisation's.
-        InvalidError: `foreign_organisation`.
+        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box that is not of the site.
     """
     named = None if wanted.organisation_id is None else principal.owner(wanted.organisation_id)
     owner = await repository.site_owner(session, wanted.site_id, principal.visible())
     if owner is None or named not in {None, owner}:
         raise NotFoundError("site", wanted.site_id)
+    definition = wanted.definition() | ({} if preset is None else {"preset": dict(preset)})
+    await _check_boxes(session, wanted.site_id, definition)
     rule = Rule(
         id=new_id(),
         organisation_id=owner,
         site_id=wanted.site_id,
         name=wanted.name,
-        severity=wanted.severity,
-        condition=wanted.condition.stored(),
+        description=wanted.description,
+        severity=_severity(definition),
+        definition=definition,
         enabled=wanted.enabled,
+        dry_run=wanted.dry_run,
         version=1,
         created_at=now,
         updated_at=now,
     )
     session.add(rule)
+    await session.flush()
+    versions.note(session, rule, principal.key_id, now)
     await session.flush()
     return rule
 
@@ -60,26 +79,42 @@ async def change(
     session: WriteSession,
     principal: Principal,
     rule_id: UUID,
-    fields: Mapping[str, Any],
+    wanted: RuleChange,
     *,
     close_alerts: AlertCloser,
     now: datetime,
 ) -> Changed:
-    """Change a rule's name, severity, condition or `enabled`; what is given as it was changes nothing."""
+    """Change a rule; what is given as it was changes nothing.
+
+    Raises:
+        NotFoundError: the caller sees no such rule.
+        InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box that is not of the site.
+    """
     await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
-    new = {name: value.stored() if isinstance(value, Condition) else value for name, value in fields.items()}
+    fields = given(wanted)
+    old, definition = rule.definition, changed(rule.definition, wanted)
+    new: dict[str, Any] = {name: fields[name] for name in _COLUMNS if name in fields}
+    new |= {"definition": definition, "severity": _severity(definition)}
     new = {name: value for name, value in new.items() if getattr(rule, name) != value}
     if not new:
         return Changed(rule, 0)
+    if "definition" in new:
+        # Boxes that were named before may have left since: that is no reason to refuse another change.
+        await _check_boxes(session, rule.site_id, definition, known=old)
     for name, value in new.items():
         setattr(rule, name, value)
     rule.version += 1
     rule.updated_at = now
     # Before the alerts: see AlertCloser for the order of the locks.
     await session.flush()
-    reason = "rule_disabled" if new.get("enabled") is False else "rule_changed"
-    if reason == "rule_changed" and "condition" not in new:
+    versions.note(session, rule, principal.key_id, now)
+    await session.flush()
+    if new.get("enabled") is False:
+        reason = "rule_disabled"
+    elif "dry_run" in new or begins_anew(old, definition):
+        reason = "rule_changed"
+    else:
         return Changed(rule, 0)
     return Changed(rule, await close_alerts(session, reason=reason, now=now, rule_id=rule.id))
 
@@ -94,4 +129,29 @@ async def delete(
     rule.updated_at = now
     rule.version += 1
     await session.flush()
+    versions.note(session, rule, principal.key_id, now)
+    await session.flush()
     return await close_alerts(session, reason="rule_deleted", now=now, rule_id=rule.id)
+
+
+def _severity(definition: Mapping[str, Any]) -> str:
+    return highest(level["severity"] for level in definition["levels"])
+
+
+async def _check_boxes(
+    session: WriteSession,
+    site_id: UUID,
+    definition: Mapping[str, Any],
+    known: Mapping[str, Any] | None = None,
+) -> None:
+    before = frozenset() if known is None else frozenset(box for _, box in boxes_named(known))
+    named = {path: box for path, box in boxes_named(definition) if box not in before}
+    if not named:
+        return
+    present = await repository.boxes_of(session, site_id, set(named.values()))
+    for path, box in named.items():
+        if box not in present:
+            where = ".".join(map(str, ("body", *path)))
+            detail = f"{where}: the rule's site has no box {box}."
+            fault = {"field": where, "code": "unknown_box_in_rule", "detail": detail}
+            raise InvalidError(detail, code="unknown_box_in_rule", extra={"errors": [fault]})

@@ -1,5 +1,7 @@
 """Boxes as a CSV table: what `POST /v1/boxes/bulk` takes instead of JSON, and answers with.
 
+An attribute has a column of its own, `attribute:NAME`; tags share one, with bars between them.
+
 Turns a table into the same document that JSON would give, and remembers the line of each row; what the fields
 may hold is not judged here. Knows no HTTP and no database.
 """
@@ -11,20 +13,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from app.core.problems import FAULTS_LIMIT
+from app.core.problems import FAULTS_LIMIT, CodedValueError
 from app.core.reasons import shown
 from app.sites.box_schemas import BULK_MAX, BoxCreated
+from app.sites.labels import check_attribute_name
 
-COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s", "ack")
+COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s", "ack", "kind", "tags")
+ATTRIBUTE: Final = "attribute:"
+"""What the name of an attribute's column begins with."""
+
 ANSWER_COLUMNS: Final = ("id", "site_id", "name", "username", "password")
 EXAMPLE: Final = (
-    "id,site_id,name,longitude,latitude,interval_s,ack\n"
-    "box-0001,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,Corner of rue de Metz,1.4453,43.6009,60,true\n"
-    "box-0002,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,,,,\n"
+    "id,site_id,name,longitude,latitude,interval_s,ack,kind,tags,attribute:night_limit\n"
+    "box-0001,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,Corner of rue de Metz,1.4453,43.6009,60,true,facade,"
+    "metz|lot:2026-11,55\n"
+    "box-0002,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,,,,,,,\n"
 )
 _PLACE: Final = ("longitude", "latitude")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
 # What spreadsheets take for the beginning of a formula.
 _FORMULA: Final = frozenset("=+-@\t\r")
 
@@ -67,7 +75,7 @@ def read_table(body: bytes) -> Table:
 
     Raises:
         TableError: codes `invalid_encoding`, `empty_body`, `invalid_csv`, `unknown_field`, `duplicate_key`,
-            `missing_field`.
+            `missing_field`, `invalid_attribute`.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -118,17 +126,38 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 def _names(line: int, header: Sequence[str]) -> list[str]:
     names = [cell.strip().lower() for cell in header]
     for index, name in enumerate(names):
-        if name not in COLUMNS:
-            detail = f"There is no column {shown(name)}. There are: {', '.join(COLUMNS)}"
+        if name.startswith(ATTRIBUTE):
+            _check_attribute(line, name)
+        elif name not in COLUMNS:
+            there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
+            detail = f"There is no column {shown(name)}. There are: {there}"
             raise TableError(Fault(line, "header", "unknown_field", detail))
         if name in names[:index]:
             raise TableError(Fault(line, "header", "duplicate_key", f"The column {name} occurs twice"))
     return names
 
 
+def _check_attribute(line: int, name: str) -> None:
+    try:
+        check_attribute_name(name.removeprefix(ATTRIBUTE))
+    except CodedValueError as error:
+        raise TableError(Fault(line, "header", error.code, str(error))) from None
+
+
 def _box(cells: dict[str, str]) -> dict[str, Any]:
     """A row's box. What is not of its column's form stays a text, which its field refuses."""
-    box: dict[str, Any] = {name: cell for name, cell in cells.items() if name not in _PLACE}
+    box: dict[str, Any] = {}
+    attributes: dict[str, float | str] = {}
+    for name, cell in cells.items():
+        if name.startswith(ATTRIBUTE):
+            number = _NUMBER.fullmatch(cell) is not None
+            attributes[name.removeprefix(ATTRIBUTE)] = float(cell) if number else cell
+        elif name not in _PLACE:
+            box[name] = cell
+    if attributes:
+        box["attributes"] = attributes
+    if "tags" in cells:
+        box["tags"] = [tag.strip() for tag in cells["tags"].split("|")]
     if _WHOLE.fullmatch(cells.get("interval_s", "")):
         box["interval_s"] = int(cells["interval_s"])
     if cells.get("ack", "").lower() in {"true", "false"}:

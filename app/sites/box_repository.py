@@ -65,6 +65,8 @@ class BoxFilter:
         search: a part of the id or of the name, in any case.
         silent: whether they are silent.
         firmware: exactly this one.
+        kind: of this kind.
+        tags: with all of these.
         battery_below: percent.
         rssi_below: dBm.
         late_share_above: 0 to 1.
@@ -77,6 +79,8 @@ class BoxFilter:
     search: str | None = None
     silent: bool | None = None
     firmware: str | None = None
+    kind: str | None = None
+    tags: Sequence[str] | None = None
     battery_below: float | None = None
     rssi_below: float | None = None
     late_share_above: float | None = None
@@ -166,6 +170,8 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
         (wanted.organisation, lambda value: Box.organisation_id == value),
         (wanted.site, lambda value: Box.site_id == value),
         (wanted.firmware, lambda value: Box.firmware == value),
+        (wanted.kind, lambda value: Box.kind == value),
+        (wanted.tags, Box.tags.contains),
         (wanted.battery_below, lambda value: Box.battery < value),
         (wanted.rssi_below, lambda value: Box.rssi < value),
         (wanted.late_share_above, lambda value: late_share > value),

@@ -10,6 +10,7 @@ from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, abse
 from app.core.instants import to_datetime
 from app.core.problems import CodedValueError
 from app.sites.box_repository import BoxRow
+from app.sites.labels import Attributes, BoxKind, Tags
 from app.sites.models import Box
 
 BULK_MAX: Final = 1000
@@ -21,12 +22,16 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "location": {"type": "Point", "coordinates": [1.4453, 43.6009]},
     "interval_s": 60,
     "ack": False,
+    "kind": "facade",
+    "tags": ["metz", "lot:2026-11"],
+    "attributes": {"night_limit": 55},
 }
 
 Interval = Annotated[
     int,
     Field(ge=1, le=INTERVAL_MAX_S, description="Seconds between two samples as a rule: says what is missing"),
 ]
+_KIND: Final = Field(description="A word of yours: facade, lamp-post, indoor, …")
 _ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
 
 
@@ -44,6 +49,9 @@ class BoxCreate(Body):
     location: Point | None = Field(None, description="Where it hangs; null: at its site's place")
     interval_s: Interval = 60
     ack: Annotated[bool, _ACK] = False
+    kind: Annotated[BoxKind, _KIND] | None = None
+    tags: Tags = Field(default_factory=list)
+    attributes: Attributes = Field(default_factory=dict)
 
 
 def _not_too_many(boxes: list[Any]) -> list[Any]:
@@ -82,6 +90,9 @@ class BoxChange(Body):
     location: Point | None = absent()
     interval_s: Interval = absent()
     ack: Annotated[bool, _ACK] = absent()
+    kind: Annotated[BoxKind, _KIND] | None = absent()
+    tags: Tags = absent()
+    attributes: Attributes = absent()
 
 
 class BoxOut(BaseModel):
@@ -94,6 +105,9 @@ class BoxOut(BaseModel):
     location: Point | None
     interval_s: int
     ack: bool
+    kind: str | None
+    tags: list[str]
+    attributes: Attributes
     state: str | None = Field(description="`online` or `offline`, as it last said; null: it never did")
     state_at: datetime | None
     firmware: str | None
@@ -170,7 +184,17 @@ class CredentialsOut(BaseModel):
 
 def _plain(row: Box) -> dict[str, Any]:
     names = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "state", "state_at")
-    more = ("firmware", "battery", "rssi", "revoked_at", "created_at", "updated_at")
+    more = (
+        "kind",
+        "tags",
+        "attributes",
+        "firmware",
+        "battery",
+        "rssi",
+        "revoked_at",
+        "created_at",
+        "updated_at",
+    )
     return {
         **{name: getattr(row, name) for name in (*names, *more)},
         "location": Point.at(row.longitude, row.latitude),

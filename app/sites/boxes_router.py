@@ -26,6 +26,7 @@ from app.sites.box_schemas import (
     CredentialsOut,
 )
 from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter, sync_accounts
+from app.sites.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
 Connected = Annotated[Database, Depends(get_database)]
@@ -51,6 +52,10 @@ def _filter(
         bool | None, Query(description="Only those that are silent, or only the others")
     ] = None,
     firmware: Annotated[Name | None, Query(description="Exactly this firmware")] = None,
+    kind: Annotated[BoxKind | None, Query(description="Only of this kind")] = None,
+    tag: Annotated[
+        list[Tag] | None, Query(max_length=TAGS_MAX, description="Only with this tag; several: with all")
+    ] = None,
     battery_below: Annotated[float | None, Query(ge=0, le=100, description="Percent")] = None,
     rssi_below: Annotated[float | None, Query(ge=-200, le=20, description="dBm")] = None,
     late_share_above: Annotated[float | None, Query(ge=0, le=1, description="0 to 1")] = None,
@@ -66,6 +71,8 @@ def _filter(
         search=q,
         silent=silent,
         firmware=firmware,
+        kind=kind,
+        tags=tag,
         battery_below=battery_below,
         rssi_below=rssi_below,
         late_share_above=late_share_above,

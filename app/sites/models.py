@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
@@ -26,7 +26,10 @@ class Organisation(Base):
 
 
 class Site(Base):
-    """A street, an office, … where boxes stand. Its time zone says what a day is."""
+    """A street, an office, … where boxes stand. Its time zone says what a day is.
+
+    `attributes` are numbers and texts by name; rules take numbers for thresholds.
+    """
 
     __tablename__ = "sites"
 
@@ -38,6 +41,7 @@ class Site(Base):
     longitude: Mapped[float]
     latitude: Mapped[float]
     retention_days: Mapped[int | None]
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
@@ -48,6 +52,7 @@ class Box(Base):
 
     A deleted box is kept under its key, without credentials, until its samples are purged; its `id` is free
     again at once. One whose credentials are revoked (`revoked_at`) is kept without a password.
+    Its kind, tags and attributes are the client's own; rules go by them where they say so.
     One that sends by HTTP is shared between processes until `shared_until`: see app.observations.states.
     """
 
@@ -62,6 +67,9 @@ class Box(Base):
     latitude: Mapped[float | None]
     interval_s: Mapped[int]
     ack: Mapped[bool]
+    kind: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     password_hash: Mapped[str] = mapped_column(Text)
     state: Mapped[str | None] = mapped_column(Text)
     state_at: Mapped[datetime | None] = mapped_column(_Instant)

@@ -14,6 +14,7 @@ from app.core.auth import ALL, SCOPES, ApiKey
 from app.core.fields import Body, Instant, Kind, Name, Point, TenantId, Timezone, absent
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
+from app.sites.labels import Attributes
 from app.sites.models import Organisation, Site
 
 _TOULOUSE: Final[JsonDict] = {"type": "Point", "coordinates": [1.4442, 43.6047]}
@@ -142,6 +143,7 @@ class SiteCreate(Body):
                     "timezone": "Europe/Paris",
                     "location": _TOULOUSE,
                     "retention_days": 730,
+                    "attributes": {"night_limit": 55},
                 }
             ]
         }
@@ -153,6 +155,7 @@ class SiteCreate(Body):
     timezone: Annotated[Timezone, Field(description="Says what a day is in this site's figures")]
     location: Point
     retention_days: Annotated[int, _RETENTION] | None = None
+    attributes: Attributes = Field(default_factory=dict)
 
 
 class SiteChange(Body):
@@ -167,6 +170,7 @@ class SiteChange(Body):
     timezone: Timezone = absent()
     location: Point = absent()
     retention_days: Annotated[int, _RETENTION] | None = absent()
+    attributes: Attributes = absent()
 
 
 class SiteOut(BaseModel):
@@ -179,6 +183,7 @@ class SiteOut(BaseModel):
     timezone: str
     location: Point
     retention_days: int | None
+    attributes: Attributes
     created_at: datetime
     updated_at: datetime
 
@@ -193,6 +198,7 @@ class SiteOut(BaseModel):
             timezone=row.timezone,
             location=Point(type="Point", coordinates=[row.longitude, row.latitude]),
             retention_days=row.retention_days,
+            attributes=row.attributes,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )

@@ -41,6 +41,7 @@ async def create_site(body: SiteCreate, principal: SitesWriter, session: Writes)
         longitude=body.location.longitude,
         latitude=body.location.latitude,
         retention_days=body.retention_days,
+        attributes=body.attributes,
         created_at=now,
         updated_at=now,
     )

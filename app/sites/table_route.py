@@ -18,7 +18,7 @@ from app.core.errors import VigieError
 from app.core.problems import FAULTS_LIMIT, field_code
 from app.core.reasons import REASONS
 from app.core.strict_body import StrictRoute, UnreadableBodyError, read_body
-from app.sites.box_csv import Fault, Table, TableError, read_table
+from app.sites.box_csv import ATTRIBUTE, Fault, Table, TableError, read_table
 
 MEDIA_TYPE: Final = "text/csv"
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
@@ -99,7 +99,11 @@ def _fault(entry: dict[str, Any], table: Table) -> Fault:
     detail = str(entry["msg"]).removeprefix("Value error, ")
     if not location:
         return Fault(1, "table", field_code(entry), detail)
-    field = _PLACE.get(location[1:]) or ".".join(map(str, location[1:]))
+    match location[1:]:
+        case ("attributes", name, *_):
+            field = f"{ATTRIBUTE}{name}"
+        case path:
+            field = _PLACE.get(path) or ".".join(map(str, path))
     return Fault(table.lines[location[0]], field, field_code(entry), detail)
 
 

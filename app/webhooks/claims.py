@@ -46,8 +46,10 @@ RETURNING delivery.id, delivery.endpoint_id, delivery.event_id, delivery.body, d
     delivery.created_at, delivery.leased_until, endpoint.url, endpoint.secret, now() AS now
 """
 _NEXT = """
-SELECT extract(epoch FROM min(due_at) - now())::float8 FROM deliveries
-WHERE state = 'pending' AND due_at > now()
+SELECT extract(epoch FROM least(
+    (SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND due_at > now()),
+    (SELECT min(due_at) FROM delivery_groups WHERE due_at > now())
+) - now())::float8
 """
 # A delivered message is delivered, whoever holds the lease by now. A failure counts only for the lease under
 # which it was attempted: a replay, or another process that took over, has its own.
@@ -136,7 +138,10 @@ async def claim(
 
 
 async def next_due_in(connection: RawConnection) -> float | None:
-    """Return in how many seconds the next delivery falls due; None when none waits for a time to come."""
+    """Return in how many seconds the next delivery falls due, or is made of a group that waits.
+
+    None when nothing waits for a time to come.
+    """
     seconds: float | None = await connection.fetchval(_NEXT)
     return seconds
 

@@ -1,9 +1,9 @@
-"""The role that delivers: wakes, fans out, claims, attempts, records.
+"""The role that delivers: wakes, fans out, sends groups on their way, claims, attempts, records.
 
 Owns the loop and what is under way in this process. Several may run at once: leases in the database keep
 them apart. A process that dies after a POST and before its record leaves a lease that runs out: the same
-message goes out again under the same `webhook-id`. Must not know SQL (`claims`, `fanout`) nor HTTP
-(`attempt`).
+message goes out again under the same `webhook-id`. Must not know SQL (`claims`, `fanout`,
+`groups`) nor HTTP (`attempt`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from app.core.observability import (
     get_logger,
 )
 from app.core.settings import Settings, WebhookSettings
-from app.webhooks import claims, fanout
+from app.webhooks import claims, fanout, groups
 from app.webhooks.attempt import Outcome, Sender
 from app.webhooks.claims import Claim
 from app.webhooks.listener import DATABASE_ERRORS, listen
@@ -153,12 +153,13 @@ class Dispatcher:
                 self._news = False
                 # One batch, then what is due: a flood of events does not hold up what is ready.
                 self._news = await fanout.fan_out(connection, self._settings) == fanout.BATCH
+            more = await groups.send_due(connection, self._settings)
             free = self._settings.concurrency - len(self._running)
             claimed = 0
             if free > 0:
                 claimed = await self._claim(connection, free)
             await self._count(connection)
-            if self._news:
+            if self._news or more:
                 return 0.0
             if claimed == free:
                 # No place is left: the next one that ends wakes us.

@@ -16,7 +16,8 @@ _Instant = TIMESTAMP(timezone=True)
 class Endpoint(Base):
     """Where a client wants its alerts sent.
 
-    `site_ids` of None means every site. `secret` is kept in clear: whoever reads this table can sign.
+    `site_ids` of None means every site, `grouping` of None that each event goes on its own. `secret` is kept
+    in clear: whoever reads this table can sign.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -27,6 +28,7 @@ class Endpoint(Base):
     description: Mapped[str | None] = mapped_column(Text)
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     site_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    grouping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     secret: Mapped[str] = mapped_column(Text)
     enabled: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(_Instant)
@@ -52,7 +54,7 @@ class OutboxEntry(Base):
 
 
 class Delivery(Base):
-    """One event for one endpoint, until it is delivered or given up.
+    """One event, or a group of them, for one endpoint, until it is delivered or given up.
 
     `body` is what is signed and sent, the same on every attempt. `due_at` is when the next attempt is due,
     None when there is none. `leased_until` is when one that is under way no longer counts. `attempt_count` is

@@ -115,7 +115,10 @@ async def get_webhook(webhook: str, principal: _Reader, session: Reads) -> Endpo
 async def update_webhook(
     webhook: str, body: EndpointChange, principal: _Writer, session: Writes, settings: _Settings
 ) -> EndpointOut:
-    """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again."""
+    """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
+
+    With another `grouping` what waits is sent at once, as it was put together so far.
+    """
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     await service.change_endpoint(
         session, endpoint, body, allow_private=settings.allow_private, now=datetime.now(UTC)
@@ -131,7 +134,7 @@ async def update_webhook(
     responses=documented(401, 403, 404),
 )
 async def delete_webhook(webhook: str, principal: _Writer, session: Writes) -> Response:
-    """Its deliveries go with it, also those that are pending."""
+    """Its deliveries go with it, also those that are pending, and what waits to be put together."""
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     await session.delete(endpoint)
     await session.flush()

@@ -7,22 +7,35 @@ from uuid import UUID
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from app.core.fields import Body, Description, Identifier, TenantId, absent
+from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
-from app.core.reasons import shown
+from app.core.reasons import RejectedError, shown
 from app.webhooks.attempt import REASONS
 from app.webhooks.claims import message_id
 from app.webhooks.fanout import ALL_EVENTS
+from app.webhooks.grouping import GROUP_EVENT, LABELS
 from app.webhooks.guard import MAX_LENGTH
 from app.webhooks.models import Attempt, Delivery, Endpoint
 from app.webhooks.platform import MESSAGES_DROPPED
 
-EVENTS: Final = ("alert.firing", "alert.resolved", "alert.acknowledged", MESSAGES_DROPPED)
+EVENTS: Final = (
+    "alert.firing",
+    "alert.escalated",
+    "alert.deescalated",
+    "alert.resolved",
+    "alert.acknowledged",
+    "alert.reminder",
+    MESSAGES_DROPPED,
+)
 """What an endpoint can subscribe to; those of the platform go to its own organisation's endpoints only."""
 
 _DEFAULT_EVENTS: Final = ("alert.firing", "alert.resolved")
 _SITES_LIMIT: Final = 1000
+_LONGEST_WAIT_S: Final = 15 * 60
+_LONGEST_INTERVAL_S: Final = 24 * 3600
 
 type State = Literal["pending", "delivered", "failed"]
 
@@ -57,19 +70,70 @@ Url = Annotated[
     Field(description="Where events are posted: https, a public host, no user info, no fragment"),
 ]
 _URL_EXAMPLE: Final = "https://example.com/hooks/vigie"
+_GROUPING_EXAMPLE: Final[JsonDict] = {"by": ["site", "rule"], "wait": "PT10S", "interval": "PT5M"}
+
+
+def _span(longest_s: float, called: str) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            seconds = parse_iso_duration(value)
+        except RejectedError as error:
+            raise CodedValueError(error.code, error.detail) from None
+        if seconds > longest_s:
+            raise CodedValueError("invalid_duration", f"{shown(value)} is longer than {called}")
+        return value
+
+    return AfterValidator(check)
+
+
+class Grouping(Body):
+    """How the events of alerts are put together in one notification."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_GROUPING_EXAMPLE]})
+
+    by: Annotated[
+        list[Literal["site", "rule", "severity", "box"]],
+        Field(
+            min_length=1,
+            max_length=len(LABELS),
+            description="Events for which all of these are the same go together",
+        ),
+        AfterValidator(lambda names: list(dict.fromkeys(names))),
+    ]
+    wait: Annotated[
+        str,
+        _span(_LONGEST_WAIT_S, "15 minutes"),
+        Field(description="From the first event to the notification: ISO 8601, up to PT15M"),
+    ] = "PT10S"
+    interval: Annotated[
+        str,
+        _span(_LONGEST_INTERVAL_S, "a day"),
+        Field(description="From one notification of a group to its next, at least: ISO 8601, up to P1D"),
+    ] = "PT5M"
+
+
+_GROUPING: Final = Field(
+    description=f"Null: each event on its own. Else those of alerts are sent together, as `{GROUP_EVENT}`"
+)
 
 
 class EndpointCreate(Body):
     """An endpoint to be."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"url": _URL_EXAMPLE, "events": list(_DEFAULT_EVENTS)}]}
+        json_schema_extra={
+            "examples": [
+                {"url": _URL_EXAMPLE, "events": list(_DEFAULT_EVENTS)},
+                {"url": _URL_EXAMPLE, "events": list(_DEFAULT_EVENTS), "grouping": _GROUPING_EXAMPLE},
+            ]
+        }
     )
 
     organisation_id: TenantId = None
     url: Url
     events: Events = Field(default_factory=lambda: list(_DEFAULT_EVENTS))
     site_ids: Sites | None = None
+    grouping: Annotated[Grouping | None, _GROUPING] = None
     description: Description | None = None
     enabled: bool = True
 
@@ -82,6 +146,7 @@ class EndpointChange(Body):
     url: Url = absent()
     events: Events = absent()
     site_ids: Sites | None = absent()
+    grouping: Annotated[Grouping | None, _GROUPING] = absent()
     description: Description | None = absent()
     enabled: bool = absent()
 
@@ -94,6 +159,7 @@ class EndpointOut(BaseModel):
     url: str = Field(examples=[_URL_EXAMPLE])
     events: list[str] = Field(examples=[list(_DEFAULT_EVENTS)])
     site_ids: list[UUID] | None = Field(description="Null: events of every site")
+    grouping: Annotated[Grouping | None, _GROUPING]
     description: str | None
     enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
     created_at: datetime
@@ -151,17 +217,17 @@ class AttemptOut(BaseModel):
 
 
 class DeliveryOut(BaseModel):
-    """One event for one endpoint."""
+    """One event, or a group of them, for one endpoint."""
 
     id: UUID
     organisation_id: UUID
     endpoint_id: UUID
     event_id: UUID
     webhook_id: str = Field(description="The `webhook-id` of each attempt", examples=["msg_0199…"])
-    type: str = Field(examples=["alert.firing"])
+    type: str = Field(examples=["alert.firing", GROUP_EVENT])
     state: State = Field(description="`failed`: given up after the last attempt of the schedule")
     due_at: datetime | None = Field(description="When the next attempt is due; null when there is none")
-    created_at: datetime = Field(description="When the event happened")
+    created_at: datetime = Field(description="When the event happened, or the group was put together")
     delivered_at: datetime | None
     attempts: list[AttemptOut] = Field(description="The first first")
 
@@ -172,7 +238,7 @@ class DeliveryOut(BaseModel):
 
 
 class DeliveryDetail(DeliveryOut):
-    """One event for one endpoint, with what is sent."""
+    """One event, or a group of them, for one endpoint, with what is sent."""
 
     body: dict[str, Any] = Field(description="The webhook's body")
 

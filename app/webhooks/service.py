@@ -11,7 +11,7 @@ from app.core.fields import given
 from app.core.ids import new_id
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
-from app.webhooks import repository
+from app.webhooks import groups, repository
 from app.webhooks.fanout import TEST_EVENT
 from app.webhooks.guard import check_url
 from app.webhooks.models import Endpoint
@@ -44,6 +44,7 @@ async def add_endpoint(
         description=wanted.description,
         events=wanted.events,
         site_ids=wanted.site_ids,
+        grouping=wanted.grouping.model_dump() if wanted.grouping else None,
         secret=generate_secret(),
         enabled=wanted.enabled,
         created_at=now,
@@ -62,12 +63,26 @@ async def change_endpoint(
     allow_private: bool,
     now: datetime,
 ) -> None:
-    """Change what is given of an endpoint (errors as for a new one)."""
+    """Change what is given of an endpoint (errors as for a new one).
+
+    Where its grouping becomes another one, what waits is due at once, as it was put together.
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        change: What is given.
+        allow_private: Whether http and private addresses are taken.
+        now: The time of the change.
+    """
     fields = given(change)
     if "url" in fields:
         check_url(change.url, allow_private=allow_private)
     if "site_ids" in fields:
         await _check_sites(session, change.site_ids, endpoint.organisation_id)
+    if "grouping" in fields:
+        fields["grouping"] = change.grouping.model_dump() if change.grouping else None
+        if fields["grouping"] != endpoint.grouping:
+            await groups.flush(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
     if fields:

@@ -57,6 +57,8 @@ _LISTS = {
     "/v1/boxes?": "boxes",
     "/v1/rules?": "rules",
     "/v1/alerts?": "alerts",
+    "/v1/silences?": "silences",
+    "/v1/inhibitions?": "inhibitions",
     "/v1/events?": "events",
     "/v1/webhooks?": "webhooks",
     "/v1/quarantine?": "quarantine",
@@ -135,7 +137,17 @@ def _places_and_ids() -> list[Call]:
         ),
         *(
             Call("such an id in a path", "GET", f"/v1/{room}/{name}", 404, "not_found")
-            for room in ("sites", "rules", "alerts", "webhooks", "deliveries", "organisations", "quarantine")
+            for room in (
+                "sites",
+                "rules",
+                "alerts",
+                "silences",
+                "inhibitions",
+                "webhooks",
+                "deliveries",
+                "organisations",
+                "quarantine",
+            )
             for name in ("%00", "x", "1'%20OR%20'1'='1", "a%2Fb", "%FF", "9" * 3_000)
         ),
     ]

@@ -1,14 +1,19 @@
 """The migrations on a real server: up, down, up again, and what they leave is what the models say."""
 
 import asyncio
+import json
 import sys
 import uuid
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
+from structlog.testing import capture_logs
 
 from app.core.database import Base
 from app.core.migrate import downgrade, head, upgrade
@@ -91,5 +96,282 @@ async def test_a_migration_that_cannot_get_its_lock_fails_soon(postgres: Private
         except Exception as error:  # noqa: BLE001 (SQLAlchemy's and asyncpg's names for it differ)
             failed = error
         assert "lock timeout" in str(failed)
-    assert await connection.fetchval("SELECT version_num FROM alembic_version") == head()
+    # The newest one that changes this table; those after it are gone, each in a transaction of its own.
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0006"
+    await connection.close()
+
+
+async def test_what_waits_in_a_group_is_not_lost_on_the_way_back(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0007")
+    connection = await asyncpg.connect(settings.url)
+    organisation, endpoint, group, event = (uuid.uuid4() for _ in range(4))
+    await connection.execute("INSERT INTO organisations VALUES ($1, 'o', false, now(), now())", organisation)
+    await connection.execute(
+        "INSERT INTO webhook_endpoints"
+        " (id, organisation_id, url, events, secret, enabled, created_at, updated_at)"
+        " VALUES ($1, $2, 'https://example.com/', '{*}', 'whsec_', true, now(), now())",
+        *(endpoint, organisation),
+    )
+    await asyncio.to_thread(upgrade, settings, "0008")
+    assert await connection.fetchval("SELECT grouping IS NULL AND enabled FROM webhook_endpoints")
+    await connection.execute(
+        "INSERT INTO delivery_groups (id, organisation_id, endpoint_id, key, due_at, created_at)"
+        " VALUES ($1, $2, $3, '{}', now() + interval '1 hour', now())",
+        *(group, organisation, endpoint),
+    )
+    await connection.execute(
+        "INSERT INTO group_events VALUES ($1, $2, 1, 3, 3, true, $3, 'alert.firing', '{}', now())",
+        *(group, uuid.uuid4(), event),
+    )
+    await asyncio.to_thread(downgrade, settings, "0007")
+    row = await connection.fetchrow("SELECT *, due_at <= now() AS due FROM deliveries")
+    assert row is not None
+    assert (row["endpoint_id"], row["event_id"], row["organisation_id"]) == (endpoint, event, organisation)
+    assert (row["type"], row["body"], row["state"], row["due"]) == ("alert.firing", b"{}", "pending", True)
+    await asyncio.to_thread(upgrade, settings)
+    await connection.close()
+
+
+async def a_rule(connection: asyncpg.Connection, condition: dict[str, Any], **columns: Any) -> uuid.UUID:  # noqa: ANN401 (values of columns)
+    """A rule as the schema before typed conditions has it."""
+    row = {"severity": "warning", "enabled": True, "version": 3, "deleted_at": None, **columns}
+    identifier = uuid.uuid4()
+    await connection.execute(
+        "INSERT INTO rules (id, organisation_id, site_id, name, severity, condition, enabled, version,"
+        " created_at, updated_at, deleted_at)"
+        " SELECT $1, organisation_id, id, 'Dust', $2, $3, $4, $5, $6, $6, $7 FROM sites",
+        identifier,
+        row["severity"],
+        json.dumps(condition),
+        row["enabled"],
+        row["version"],
+        datetime(2026, 3, 1, tzinfo=UTC),
+        row["deleted_at"],
+    )
+    return identifier
+
+
+async def a_site(connection: asyncpg.Connection) -> None:
+    organisation = uuid.uuid4()
+    await connection.execute(
+        "INSERT INTO organisations (id, name, created_at, updated_at) VALUES ($1, 'Ville', now(), now())",
+        organisation,
+    )
+    await connection.execute(
+        "INSERT INTO sites (id, organisation_id, name, kind, timezone, longitude, latitude, created_at,"
+        " updated_at) VALUES ($1, $2, 'Rue', 'street', 'Europe/Paris', 1.4, 43.6, now(), now())",
+        uuid.uuid4(),
+        organisation,
+    )
+
+
+async def the_row(
+    connection: asyncpg.Connection, table: str, column: str, identifier: uuid.UUID
+) -> asyncpg.Record:
+    (row,) = await connection.fetch(f"SELECT * FROM {table} WHERE {column} = $1", identifier)  # noqa: S608 (names of ours)
+    return row
+
+
+async def test_rules_keep_their_conditions_when_these_get_types(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0004")
+    connection = await asyncpg.connect(settings.url)
+    await a_site(connection)
+    condition = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}
+    bare = {"metric": "no2", "operator": "<", "threshold": 5}
+    kept = await a_rule(connection, condition)
+    deleted = await a_rule(connection, bare, deleted_at=datetime(2026, 3, 2, tzinfo=UTC), enabled=False)
+    await asyncio.to_thread(upgrade, settings, "0005")
+    around: dict[str, Any] = {
+        "scope": None,
+        "active": None,
+        "max_age": "PT1H",
+        "escalations": [],
+        "remind_every": None,
+    }
+    once = {"repeat": 1, "keep_firing_for": "PT0S"}
+    for identifier, stored, gone in (
+        (kept, {**condition, **once}, False),
+        (deleted, {**bare, "clear": 5, "for": "PT0S", **once}, True),
+    ):
+        definition = {"levels": [{"severity": "warning", "condition": stored}], **around}
+        row = await the_row(connection, "rules", "id", identifier)
+        assert json.loads(row["definition"]) == definition
+        assert (row["description"], row["dry_run"], row["version"]) == (None, False, 3)
+        version = await the_row(connection, "rule_versions", "rule_id", identifier)
+        assert json.loads(version["definition"]) == definition
+        assert (version["version"], version["name"], version["deleted"]) == (3, "Dust", gone)
+        assert (version["created_at"], version["created_by"]) == (datetime(2026, 3, 1, tzinfo=UTC), None)
+    # A change of what the pipeline keeps in memory is stamped; nothing else is.
+    before = await connection.fetchval("SELECT version FROM registry")
+    await connection.execute(
+        "UPDATE rules SET definition = definition, dry_run = dry_run WHERE id = $1", kept
+    )
+    await connection.execute("UPDATE rules SET description = 'What to do' WHERE id = $1", kept)
+    assert await connection.fetchval("SELECT version FROM registry") == before + 1
+    assert await connection.fetchval("SELECT revision FROM rules WHERE id = $1", kept) == before + 1
+    await asyncio.to_thread(downgrade, settings, "0004")
+    back = await the_row(connection, "rules", "id", kept)
+    assert json.loads(back["condition"]) == condition
+    assert (back["severity"], back["enabled"], back["deleted_at"]) == ("warning", True, None)
+    await connection.execute("UPDATE rules SET condition = condition WHERE id = $1", kept)
+    assert await connection.fetchval("SELECT version FROM registry") == before + 2
+    await connection.close()
+
+
+async def test_what_an_older_program_cannot_read_does_not_fire_there(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0004")
+    connection = await asyncpg.connect(settings.url)
+    await a_site(connection)
+    plain = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT0S"}
+    rules = [await a_rule(connection, plain) for _ in range(6)]
+    await asyncio.to_thread(upgrade, settings, "0005")
+    high = {"severity": "critical", "condition": {**plain, "threshold": 50}}
+    silent = {"no_data": "PT15M", "for": "PT0S", "repeat": 1, "keep_firing_for": "PT0S"}
+    changes: list[tuple[list[str], Any]] = [
+        (["levels"], [{"severity": "info", "condition": plain}, high]),
+        (["levels", "0", "condition"], silent),
+        (["levels", "0", "condition"], {**plain, "function": "mean", "window": "PT1H"}),
+        (["scope"], {"tags": ["school"]}),
+        (["active"], [{"from": "22:00", "to": "06:00"}]),
+    ]
+    for identifier, (path, value) in zip(rules, changes, strict=False):
+        await connection.execute(
+            "UPDATE rules SET definition = jsonb_set(definition, $2, $3) WHERE id = $1",
+            identifier,
+            path,
+            json.dumps(value),
+        )
+    await connection.execute("UPDATE rules SET dry_run = true WHERE id = $1", rules[5])
+    await asyncio.to_thread(downgrade, settings, "0004")
+    rows = [await the_row(connection, "rules", "id", identifier) for identifier in rules]
+    assert [(row["severity"], row["enabled"], row["deleted_at"] is not None) for row in rows] == [
+        ("info", True, False),
+        ("warning", True, True),
+        ("warning", True, True),
+        ("warning", False, False),
+        ("warning", False, False),
+        ("warning", False, False),
+    ]
+    assert [json.loads(row["condition"]) for row in rows[::3]] == [plain, plain]
+    # What was put aside is there again once the program can read it.
+    assert json.loads(rows[1]["condition"]) == silent
+    await asyncio.to_thread(upgrade, settings, "0005")
+    read = "SELECT definition -> 'levels' -> 0 -> 'condition' FROM rules WHERE id = $1"
+    assert json.loads(await connection.fetchval(read, rules[1])) == silent
+    await connection.close()
+
+
+async def an_alert(connection: asyncpg.Connection, **columns: Any) -> uuid.UUID:  # noqa: ANN401 (values of columns)
+    """An alert of the only rule on the only box; other columns as given."""
+    row = {
+        "id": uuid.uuid4(),
+        "metric": "pm2_5",
+        "severity": "warning",
+        "state": "firing",
+        "value": 31.0,
+        "threshold": 25.0,
+        "clear": 20.0,
+        "pending_since": datetime(2026, 3, 1, 10, tzinfo=UTC),
+        "started_at": datetime(2026, 3, 1, 10, 5, tzinfo=UTC),
+        "sequence": 1,
+        "created_at": datetime(2026, 3, 1, 10, 6, tzinfo=UTC),
+        "updated_at": datetime(2026, 3, 1, 10, 6, tzinfo=UTC),
+        **columns,
+    }
+    box = () if "box" in columns else ("box", "box_key")
+    await connection.execute(
+        f"INSERT INTO alerts (organisation_id, site_id, rule_id, rule_version, {', '.join((*box, *row))})"  # noqa: S608 (names of ours)
+        f" SELECT r.organisation_id, r.site_id, r.id, 1, {'b.id, b.key, ' if box else ''}"
+        f"{', '.join(f'${place}' for place in range(1, len(row) + 1))} FROM rules r, boxes b",
+        *row.values(),
+    )
+    identifier: uuid.UUID = row["id"]
+    return identifier
+
+
+async def a_watched_box(connection: asyncpg.Connection) -> None:
+    await a_site(connection)
+    await connection.execute(
+        "INSERT INTO boxes (id, organisation_id, site_id, interval_s, ack, password_hash, created_at,"
+        " updated_at) SELECT 'box-0001', organisation_id, id, 60, false, '', now(), now() FROM sites"
+    )
+    await connection.execute(
+        "INSERT INTO rules (id, organisation_id, site_id, name, severity, definition, enabled, dry_run,"
+        " version, created_at, updated_at) SELECT gen_random_uuid(), organisation_id, id, 'Dust', 'warning',"
+        " '{}', true, false, 1, now(), now() FROM sites"
+    )
+
+
+async def test_alerts_get_a_timeline_of_what_is_known(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0006")
+    connection = await asyncpg.connect(settings.url)
+    await a_watched_box(connection)
+    key = uuid.uuid4()
+    await connection.execute(
+        "INSERT INTO api_keys (id, organisation_id, name, hint, hash, scopes, platform, created_at)"
+        " SELECT $1, id, 'night shift', 'vg_', '', '{*}', false, now() FROM organisations",
+        key,
+    )
+    noticed = datetime(2026, 3, 1, 10, 20, tzinfo=UTC)
+    ended = datetime(2026, 3, 1, 11, tzinfo=UTC)
+    resolved = await an_alert(
+        connection,
+        state="resolved",
+        acknowledged_at=noticed,
+        acknowledged_by=key,
+        resolved_at=ended,
+        resolved_value=19.0,
+        resolution="cleared",
+        sequence=3,
+    )
+    firing = await an_alert(connection)
+    await asyncio.to_thread(upgrade, settings, "0007")
+    for identifier in (resolved, firing):
+        row = await the_row(connection, "alerts", "id", identifier)
+        assert (row["told_severity"], row["notified"], row["dry_run"]) == ("warning", True, False)
+        assert (row["suppressed"], row["escalate_at"], row["remind_at"]) == (None, None, None)
+        assert json.loads(row["cause"])["path"] == "levels/0/condition"
+    lines = await connection.fetch(
+        "SELECT * FROM alert_timeline WHERE alert_id = $1 ORDER BY position", resolved
+    )
+    assert [(line["kind"], line["at"], line["value"], line["actor"]) for line in lines] == [
+        ("fired", datetime(2026, 3, 1, 10, 5, tzinfo=UTC), 31, None),
+        ("acknowledged", noticed, None, "night shift"),
+        ("resolved", ended, 19, None),
+    ]
+    cause = json.loads(lines[0]["cause"])
+    assert (cause["time"], cause["value"], cause["threshold"]) == ("2026-03-01T10:05:00.000000Z", 31, 25)
+    assert json.loads(lines[2]["data"]) == {"reason": "cleared"}
+    assert (await the_row(connection, "alert_timeline", "alert_id", firing))["kind"] == "fired"
+    await asyncio.to_thread(upgrade, settings)
+    await connection.close()
+
+
+async def test_alerts_that_an_older_program_cannot_read_go_and_the_others_stay(
+    postgres: PrivatePostgres,
+) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0006")
+    connection = await asyncpg.connect(settings.url)
+    await a_watched_box(connection)
+    await asyncio.to_thread(upgrade, settings, "0007")
+    kept = await an_alert(connection, told_severity="warning", assignee="Lab", suppressed="{}")
+    muted = await an_alert(connection, state="resolved", resolved_at=datetime.now(UTC), resolution="cleared")
+    await an_alert(connection, box=None, box_key=None)
+    await an_alert(connection, state="resolved", metric=None, value=None)
+    await an_alert(connection, state="resolved", dry_run=True)
+    with pytest.raises(asyncpg.UniqueViolationError, match="uq_alerts_firing"):
+        await an_alert(connection, box=None, box_key=None)
+    with capture_logs() as logs:
+        await asyncio.to_thread(downgrade, settings, "0006")
+    assert [entry["alerts"] for entry in logs if entry["event"] == "alerts_removed"] == [3]
+    rows = await connection.fetch("SELECT * FROM alerts")
+    assert {row["id"] for row in rows} == {kept, muted}
+    assert "suppressed" not in rows[0]
+    await asyncio.to_thread(upgrade, settings)
+    assert await connection.fetchval("SELECT count(*) FROM alert_timeline") == 3
     await connection.close()

@@ -25,6 +25,8 @@ from app.core.settings import Settings
 from app.embedded import mosquitto_config
 from app.ingest.adapters.sensor_community import METRICS
 from app.main import create_app
+from app.rules.preset_data import PRESETS
+from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
 from app.webhooks import attempt
 from app.webhooks.schemas import EVENTS
@@ -148,6 +150,28 @@ def catalogue_table() -> str:
     return rows("metric", "unit", "bounds", "what", "en français", body=body)
 
 
+def cited(citation: Citation | None) -> str:
+    if citation is None:
+        return ""
+    place = citation.document if citation.article is None else f"{citation.document}: {citation.article}"
+    where = place if citation.url is None else f"[{place}]({citation.url})"
+    return f"`unverified` {where}" if citation.unverified else where
+
+
+def presets_table() -> str:
+    body = [
+        (
+            f"`{preset.id}`",
+            preset.title.en,
+            preset.title.fr,
+            preset.description.en,
+            cited(preset.citation),
+        )
+        for preset in PRESETS.values()
+    ]
+    return rows("preset", "title", "en français", "what it says", "source", body=body)
+
+
 def routes_table() -> str:
     paths = create_app(defaults()).openapi()["paths"]
     body = [
@@ -227,6 +251,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "attempt-reasons": attempts_table,
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
+    "presets": presets_table,
     "routes": routes_table,
     "scopes": scopes_list,
     "access-rules": access_rules,

@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import aiomqtt
 import asyncpg
@@ -76,6 +78,29 @@ async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
                 await asyncio.sleep(0.05)
     assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
     await connection.close()
+
+
+async def test_a_box_that_falls_silent_is_noticed_though_nothing_comes(
+    consumer: Role,
+    settings: Settings,
+    tenant: Tenant,
+    site_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.ingest.consumer._SETTLE_S", 0.0)
+    (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
+    rule = {"site_id": site_id, "name": "Silent", "severity": "warning", "condition": {"no_data": "PT60S"}}
+    (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
+    heard = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=58)
+    async with asyncio.timeout(20):
+        while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
+            await asyncio.sleep(0.05)
+        sample = {"time": heard.isoformat(), "values": {"pm2_5": 1}}
+        await publish(settings, "vigie/v1/box-1/telemetry", json.dumps(sample).encode())
+        while not (alerts := (await tenant.client.get("/v1/alerts")).json()["data"]):  # noqa: ASYNC110 (the role's)
+            await asyncio.sleep(0.1)
+    assert datetime.fromisoformat(alerts[0]["started_at"]) == heard + timedelta(seconds=60)
+    assert (alerts[0]["box"], alerts[0]["metric"], alerts[0]["threshold"]) == ("box-1", None, 60)
 
 
 async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(

@@ -124,7 +124,7 @@ async def add_rule(tenant: Tenant, site_id: str, metric: str, threshold: float, 
 
 
 async def site_rules(connection: asyncpg.Connection) -> SiteRules:
-    names = ("id", "version", "organisation_id", "site_id", "name", "severity", "condition")
+    names = ("id", "version", "organisation_id", "site_id", "name", "definition")
     rows = await load_changed(connection, 0)
     return compile_site([compile_rule(**{name: row[name] for name in names}) for row in rows])  # type: ignore[literal-required] # (names of its columns)
 

@@ -129,8 +129,11 @@ async def test_a_rule_that_cannot_be_understood_stops_nothing_else(
     """Made by a newer version, say, with a metric that this one does not know."""
     broken = await add_rule(tenant, site_id)
     await add_rule(tenant, site_id)
-    changed = """jsonb_set(condition, '{metric}', '"xenon"')"""
-    await door.connection.execute(f"UPDATE rules SET condition = {changed} WHERE id = $1::text::uuid", broken)  # noqa: S608 (ours)
+    changed = """jsonb_set(definition, '{levels,0,condition,metric}', '"xenon"')"""
+    await door.connection.execute(
+        f"UPDATE rules SET definition = {changed} WHERE id = $1::text::uuid",  # noqa: S608 (ours)
+        broken,
+    )
     receipt = await door.take(telemetry(box, sample(0, pm2_5=30)))
     assert (receipt.stored, receipt.transitions) == (1, [("firing", "warning")])
 

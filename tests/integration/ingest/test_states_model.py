@@ -224,7 +224,7 @@ class World:
         }
 
     async def _read_rules(self) -> None:
-        names = ("id", "version", "organisation_id", "site_id", "name", "severity", "condition")
+        names = ("id", "version", "organisation_id", "site_id", "name", "definition")
         rows = [
             row for row in await load_changed(self.connection, 0) if row["enabled"] and not row["deleted"]
         ]
@@ -285,12 +285,12 @@ class World:
         )
         for row in rows:
             box = self.model.boxes[row["id"]]
-            held = {rule: state[:2] for rule, state in json.loads(row["rules"]).items()}
-            assert held == {rule: state[:2] for rule, state in box.states.items()}
+            held = {rule: state[2] for rule, state in json.loads(row["rules"]).items()}
+            assert held == {rule: state[2] for rule, state in box.states.items()}
             firing = await self.connection.fetch(
                 "SELECT rule_id FROM alerts WHERE box_key = $1 AND state = 'firing'", row["key"]
             )
-            expected = {rule for rule, state in box.states.items() if state[0] == "firing"}
+            expected = {rule for rule, state in box.states.items() if state[1] is not None}
             assert {str(rule) for (rule,) in firing} == expected
         for site in self.sites:
             answer = (await self.client.get(f"/v1/sites/{site}/latest")).raise_for_status().json()["data"]

@@ -12,6 +12,26 @@ from app.rules.repository import load_changed
 from tests.conftest import Tenant
 
 CONDITION = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}
+TIMING = {"for": "PT0S", "repeat": 1, "keep_firing_for": "PT0S"}
+COMPLETE = {**TIMING, **CONDITION}
+DEFAULTS: dict[str, Any] = {
+    "description": None,
+    "levels": None,
+    "scope": None,
+    "active": None,
+    "max_age": "PT1H",
+    "escalations": [],
+    "remind_every": None,
+    "dry_run": False,
+}
+DEFINITION = {
+    "levels": [{"severity": "warning", "condition": COMPLETE}],
+    "scope": None,
+    "active": None,
+    "max_age": "PT1H",
+    "escalations": [],
+    "remind_every": None,
+}
 
 
 def body(site_id: str, **other: Any) -> dict[str, Any]:  # noqa: ANN401 (as JSON)
@@ -36,7 +56,7 @@ async def test_a_rule_is_made_read_changed_and_deleted(tenant: Tenant, site_id: 
         "severity": "warning",
         "enabled": True,
     }
-    assert made["condition"] == CONDITION
+    assert made["condition"] == COMPLETE
     assert made["version"] == 1
     assert made["created_at"].endswith("Z")
     path = f"/v1/rules/{made['id']}"
@@ -64,7 +84,8 @@ async def test_what_may_be_left_out_is_filled_in(
 ) -> None:
     short = {"metric": "pm2_5", "operator": operator, "threshold": 25}
     made = await make(tenant.client, site_id, condition=short)
-    assert made["condition"] == {**short, "clear": clear, "for": "PT0S"}
+    assert made["condition"] == {**TIMING, **short, "clear": clear}
+    assert {name: made[name] for name in DEFAULTS} == DEFAULTS
 
 
 async def test_what_is_given_as_it_was_is_no_change(tenant: Tenant, site_id: str) -> None:
@@ -227,9 +248,9 @@ async def test_the_pipeline_reads_what_changed_and_nothing_else(
     connection = await database.connect()
     try:
         rows = await load_changed(connection, 0)
-        assert [(str(row["id"]), row["condition"], row["enabled"], row["deleted"]) for row in rows] == [
-            (first["id"], CONDITION, True, False),
-            (second["id"], CONDITION, True, False),
+        assert [(str(row["id"]), row["definition"], row["enabled"], row["deleted"]) for row in rows] == [
+            (first["id"], DEFINITION, True, False),
+            (second["id"], DEFINITION, True, False),
         ]
         newest = max(row["revision"] for row in rows)
         assert await load_changed(connection, newest) == []

@@ -1,6 +1,7 @@
 """Endpoints and events straight in the database, and a dispatcher beside the test."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from app.core.settings import Settings
 from app.webhooks import dispatcher
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
 from app.webhooks.signing import generate_secret
+
+SITE, RULE = uuid4(), uuid4()
+"""Where `alert_event` says that its alerts are, and of which rule."""
 
 
 def with_webhooks(settings: Settings, **changes: Any) -> Settings:  # noqa: ANN401 (whatever a setting holds)
@@ -49,13 +53,16 @@ async def add_endpoint(
     events: Sequence[str] = ("*",),
     site_ids: Sequence[UUID] | None = None,
     enabled: bool = True,
+    grouping: dict[str, Any] | None = None,
 ) -> tuple[UUID, str]:
     """Make an endpoint; gives its id and its secret."""
     endpoint, secret = new_id(), generate_secret()
     await connection.execute(
         "INSERT INTO webhook_endpoints (id, organisation_id, url, events, site_ids, secret, enabled, "
-        "created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now())",
+        "grouping, created_at, updated_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, now(), now())",
         *(endpoint, organisation, url, list(events), site_ids, secret, enabled),
+        None if grouping is None else json.dumps(grouping),
     )
     return endpoint, secret
 
@@ -63,6 +70,29 @@ async def add_endpoint(
 def event(organisation: UUID, *, type_: str = "alert.firing", site_id: UUID | None = None) -> OutboxRecord:
     payload = {"alert_id": uuid4(), "box": "box-0001", "value": 31.2, "started_at": datetime.now(UTC)}
     return OutboxRecord(new_id(), organisation, site_id, type_, payload, datetime.now(UTC))
+
+
+def alert_event(
+    organisation: UUID,
+    *,
+    type_: str = "alert.firing",
+    alert_id: UUID | None = None,
+    sequence: int = 1,
+    **data: Any,  # noqa: ANN401 (whatever an alert's data holds)
+) -> OutboxRecord:
+    """An event with the fields of an alert's data that grouping goes by; the others stay as they are."""
+    usual = {
+        "alert_id": alert_id or uuid4(),
+        "rule_id": RULE,
+        "site_id": SITE,
+        "box": "box-0001",
+        "severity": "warning",
+        "state": "resolved" if type_ == "alert.resolved" else "firing",
+        "sequence": sequence,
+        "started_at": datetime.now(UTC),
+    }
+    payload = {**usual, **data}
+    return OutboxRecord(new_id(), organisation, payload["site_id"], type_, payload, datetime.now(UTC))
 
 
 async def emit(connection: asyncpg.Connection, *records: OutboxRecord) -> None:

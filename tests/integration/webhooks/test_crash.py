@@ -16,13 +16,14 @@ from app.core.settings import Settings
 from tests.integration.webhooks.helpers import (
     add_endpoint,
     add_organisation,
+    alert_event,
     attempts,
     emit,
     event,
     states,
     until,
 )
-from tests.integration.webhooks.receivers import Receiver, receiving
+from tests.integration.webhooks.receivers import Receiver, receiving, status
 
 
 @pytest.fixture
@@ -121,3 +122,48 @@ async def test_killed_between_the_answer_and_the_record(
             await lock.rollback()
             await locker.close()
         await _check_second_process(connection, receiver, secret)
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("short_leases")
+async def test_killed_between_a_groups_delivery_and_its_end(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    organisation = await add_organisation(connection)
+    counts = "SELECT (SELECT count(*) FROM group_events), (SELECT count(*) FROM deliveries)"
+    async with receiving(status(204)) as receiver:
+        grouping = {"by": ["rule"], "wait": "PT15M", "interval": "PT0S"}
+        _, secret = await add_endpoint(connection, organisation, receiver.url, grouping=grouping)
+        async with _process() as process:
+            await emit(connection, *(alert_event(organisation) for _ in range(3)))
+            await until(lambda: connection.fetchval("SELECT count(*) = 3 FROM group_events"), 20)
+            # The delivery is written, and cannot be checked: the group is not closed yet.
+            locker = await database.connect()
+            lock = locker.transaction()
+            await lock.start()
+            await locker.execute("SELECT FROM organisations FOR UPDATE")
+            await connection.execute("UPDATE delivery_groups SET due_at = now()")
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO deliveries%'"
+            )
+            await until(lambda: connection.fetchval(waiting), 20)
+            process.kill()
+            assert await process.wait() == -signal.SIGKILL
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'vigie-deliver'"
+            )
+            await lock.rollback()
+            await locker.close()
+        assert tuple(await connection.fetchrow(counts) or ()) == (3, 0)
+        async with _process():
+            (got,) = await receiver.wait(1, 20)
+
+            async def delivered() -> bool:
+                return await states(connection) == {"delivered": 1}
+
+            await until(delivered)
+    assert len(receiver.got) == 1
+    assert Webhook(secret).verify(got.body, got.headers)["data"]["firing"] == 3
+    assert tuple(await connection.fetchrow(counts) or ()) == (0, 1)

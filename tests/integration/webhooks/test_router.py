@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from app.core.database import Database
 from app.core.settings import Settings
 from tests.conftest import Tenant
-from tests.integration.webhooks.helpers import dispatching, emit, event, until, with_webhooks
+from tests.integration.webhooks.helpers import alert_event, dispatching, emit, event, until, with_webhooks
 from tests.integration.webhooks.receivers import receiving, status
 
 URL = "https://example.com/hooks/vigie"
@@ -96,6 +96,18 @@ async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> No
         ({"url": URL, "description": "a\0b"}, "nul_in_text"),
         ({"url": URL, "secret": "whsec_mine"}, "unknown_field"),
         ({"url": URL, "organisation_id": UNKNOWN}, "foreign_organisation"),
+        ({"url": URL, "events": ["alert.group"]}, "unknown_event_type"),
+        ({"url": URL, "grouping": {}}, "missing_field"),
+        ({"url": URL, "grouping": []}, "wrong_type"),
+        ({"url": URL, "grouping": {"by": []}}, "invalid_value"),
+        ({"url": URL, "grouping": {"by": ["metric"]}}, "invalid_value"),
+        ({"url": URL, "grouping": {"by": "site"}}, "wrong_type"),
+        ({"url": URL, "grouping": {"by": ["site"], "wait": "10s"}}, "invalid_duration"),
+        ({"url": URL, "grouping": {"by": ["site"], "wait": "PT15M1S"}}, "invalid_duration"),
+        ({"url": URL, "grouping": {"by": ["site"], "wait": None}}, "wrong_type"),
+        ({"url": URL, "grouping": {"by": ["site"], "interval": "P1DT1S"}}, "invalid_duration"),
+        ({"url": URL, "grouping": {"by": ["site"], "interval": 5}}, "wrong_type"),
+        ({"url": URL, "grouping": {"by": ["site"], "window": "PT1S"}}, "unknown_field"),
     ],
 )
 async def test_what_cannot_be_an_endpoint(tenant: Tenant, body: dict[str, Any], code: str) -> None:
@@ -259,3 +271,63 @@ async def test_a_test_event_reaches_one_endpoint_alone(
     await tenant.client.patch(f"/v1/webhooks/{made['id']}", json={"enabled": False})
     refused = await tenant.client.post(f"/v1/webhooks/{made['id']}/test")
     assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
+
+
+async def test_the_life_of_a_grouping(tenant: Tenant) -> None:
+    assert (await _create(tenant))["grouping"] is None
+    made = await _create(tenant, grouping={"by": ["rule", "site", "rule"]})
+    usual = {"by": ["rule", "site"], "wait": "PT10S", "interval": "PT5M"}
+    assert made["grouping"] == usual
+    path = f"/v1/webhooks/{made['id']}"
+    assert (await tenant.client.get(path)).json()["grouping"] == usual
+    other = {"by": ["site", "rule", "severity", "box"], "wait": "PT15M", "interval": "P1D"}
+    for grouping in (other, {"by": ["box"], "wait": "PT0S", "interval": "PT0S"}, None):
+        changed = await tenant.client.patch(path, json={"grouping": grouping})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["grouping"] == (await tenant.client.get(path)).json()["grouping"] == grouping
+    assert (await tenant.client.patch(path, json={"enabled": True})).json()["grouping"] is None
+
+
+async def test_another_grouping_sends_at_once_what_waits(
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    grouping = {"by": ["site"], "wait": "PT15M", "interval": "P1D"}
+    async with receiving(status(204)) as receiver:
+        made = await _create(tenant, url=receiver.url, events=["*"], grouping=grouping)
+        path = f"/v1/webhooks/{made['id']}"
+        async with dispatching(with_webhooks(settings, poll_s=0.2), database):
+
+            async def waiting() -> int:
+                return int(await connection.fetchval("SELECT count(*) FROM group_events"))
+
+            await emit(connection, alert_event(UUID(tenant.id)), alert_event(UUID(tenant.id)))
+            await until(waiting)
+            # The same once more, and other changes, change nothing of what waits.
+            for change in ({"grouping": grouping}, {"events": ["*"]}, {"enabled": False}, {"enabled": True}):
+                (await tenant.client.patch(path, json=change)).raise_for_status()
+            assert await waiting() == 2
+            by_box = {**grouping, "by": ["box"]}
+            (await tenant.client.patch(path, json={"grouping": by_box})).raise_for_status()
+            (first,) = await receiver.wait(1)
+            await emit(connection, alert_event(UUID(tenant.id)))
+            await until(waiting)
+            (await tenant.client.patch(path, json={"grouping": None})).raise_for_status()
+            second = (await receiver.wait(2))[1]
+            await emit(connection, alert_event(UUID(tenant.id)))
+            third = (await receiver.wait(3))[2]
+
+            async def all_done() -> list[dict[str, Any]]:
+                log = await _data(tenant.client, f"{path}/deliveries?state=delivered")
+                return log if len(log) == 3 else []
+
+            log = await until(all_done)
+            assert [one["type"] for one in log] == ["alert.firing", "alert.group", "alert.group"]
+            replayed = await tenant.client.post(f"/v1/deliveries/{log[-1]['id']}/replay")
+            assert replayed.status_code == 202
+            again = (await receiver.wait(4))[3]
+    groups = [Webhook(made["secret"]).verify(got.body, got.headers)["data"] for got in (first, second)]
+    assert [(list(data["group"]), data["firing"]) for data in groups] == [(["site_id"], 2), (["box"], 1)]
+    assert Webhook(made["secret"]).verify(third.body, third.headers)["type"] == "alert.firing"
+    assert (again.body, again.headers["webhook-id"]) == (first.body, first.headers["webhook-id"])
+    detail = (await tenant.client.get(f"/v1/deliveries/{log[-1]['id']}")).json()
+    assert detail["body"]["data"] == groups[0]

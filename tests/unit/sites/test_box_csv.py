@@ -24,7 +24,13 @@ def test_the_example_is_one() -> None:
     assert (first.name, first.interval_s, first.ack) == ("Corner of rue de Metz", 60, True)
     assert first.location is not None
     assert first.location.coordinates == [1.4453, 43.6009]
+    assert (first.kind, first.tags, first.attributes) == (
+        "facade",
+        ["metz", "lot:2026-11"],
+        {"night_limit": 55.0},
+    )
     assert (second.name, second.location, second.interval_s, second.ack) == (None, None, 60, False)
+    assert (second.kind, second.tags, second.attributes) == (None, [], {})
 
 
 def test_what_spreadsheets_write_is_read() -> None:
@@ -40,7 +46,7 @@ def test_what_spreadsheets_write_is_read() -> None:
 
 
 def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
-    row = "a,s,,1,,x,,"
+    row = "a,s,,1,,x,,,,"
     text = f"{','.join(COLUMNS)}\n{row}".removesuffix(",")
     with pytest.raises(TableError) as refusal:
         read_table(text.encode())
@@ -57,6 +63,27 @@ def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("55", 55.0),
+        ("-0.5", -0.5),
+        ("1e3", 1000.0),
+        ("1e999", "1e999"),
+        ("1234567890123456", "1234567890123456"),
+        ("rue de Metz", "rue de Metz"),
+        ("0x10", "0x10"),
+        ("nan", "nan"),
+        ("\N{ARABIC-INDIC DIGIT ONE}", "\N{ARABIC-INDIC DIGIT ONE}"),
+    ],
+)
+def test_what_looks_like_a_number_is_one_among_attributes(cell: str, value: float | str) -> None:
+    text = f"id,attribute:first,ATTRIBUTE:second,tags\na,{cell},,x| y\nb,,,\n"
+    first, second = read_table(text.encode()).document["boxes"]
+    assert first == {"id": "a", "attributes": {"first": value}, "tags": ["x", "y"]}
+    assert second == {"id": "b"}
+
+
+@pytest.mark.parametrize(
     ("text", "line", "code"),
     [
         (b"", 1, "empty_body"),
@@ -64,6 +91,9 @@ def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
         (b"id\nn\xe9\n", 1, "invalid_encoding"),
         (b"id,colour\na,red\n", 1, "unknown_field"),
         (b"id,id\na,b\n", 1, "duplicate_key"),
+        (b"id,attribute:a,Attribute:A\na,1,2\n", 1, "duplicate_key"),
+        (b"id,attribute:\na,1\n", 1, "invalid_attribute"),
+        (b"id,attribute:9\na,1\n", 1, "invalid_attribute"),
         (b"id,name\na\n", 2, "invalid_csv"),
         (b"id,name\na,b\nc,d,e\n", 3, "invalid_csv"),
         (b'id\n"a"b\n', 2, "invalid_csv"),
@@ -105,6 +135,8 @@ def test_no_cell_of_the_answer_is_a_formula(name: str) -> None:
         name=name,
         interval_s=60,
         ack=False,
+        tags=[],
+        attributes={},
         created_at=now,
         updated_at=now,
     )

@@ -1,0 +1,96 @@
+"""`/v1/inhibitions`: the HTTP of inhibitions, and nothing else."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from app.alerts import muting_repository, muting_service
+from app.alerts.muting_repository import INHIBITIONS
+from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
+from app.core.auth import Principal, requires
+from app.core.fields import given
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+
+router = APIRouter(prefix="/v1/inhibitions", tags=["Alerts"], route_class=StrictRoute)
+
+_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
+_Writer = Annotated[Principal, Depends(requires("alerts:write"))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create an inhibition",
+    operation_id="create_inhibition",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_inhibition(principal: _Writer, session: Writes, body: InhibitionCreate) -> InhibitionOut:
+    """Have alerts not told while another one fires that says it all.
+
+    An alert of a rule on trial mutes none. One that matches both sides is not muted by another that does.
+    """
+    return InhibitionOut.of(await muting_service.add_inhibition(session, principal, body, datetime.now(UTC)))
+
+
+@router.get(
+    "",
+    summary="List inhibitions",
+    operation_id="list_inhibitions",
+    responses=documented(401, 403, 422),
+)
+async def list_inhibitions(
+    *, principal: _Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[InhibitionOut]:
+    """List inhibitions, the oldest first."""
+    rows = await muting_repository.list_inhibitions(session, principal.visible(), cursor, limit)
+    kept, following = cut(rows, limit, lambda row: encode_cursor(INHIBITIONS, str(row.id)))
+    return Page(data=[InhibitionOut.of(row) for row in kept], next=following)
+
+
+@router.get(
+    "/{inhibition_id}",
+    summary="Read an inhibition",
+    operation_id="get_inhibition",
+    responses=documented(401, 403, 404),
+)
+async def get_inhibition(principal: _Reader, session: Reads, inhibition_id: str) -> InhibitionOut:
+    """Read one inhibition."""
+    identifier = parse_id(inhibition_id, "inhibition")
+    return InhibitionOut.of(await muting_repository.find_inhibition(session, identifier, principal.visible()))
+
+
+@router.patch(
+    "/{inhibition_id}",
+    summary="Change an inhibition",
+    operation_id="update_inhibition",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_inhibition(
+    principal: _Writer, session: Writes, inhibition_id: str, body: InhibitionChange
+) -> InhibitionOut:
+    """Change the fields given; `source` and `target` are replaced as a whole."""
+    return InhibitionOut.of(
+        await muting_service.change_inhibition(
+            session, principal, parse_id(inhibition_id, "inhibition"), given(body), datetime.now(UTC)
+        )
+    )
+
+
+@router.delete(
+    "/{inhibition_id}",
+    status_code=204,
+    summary="Delete an inhibition",
+    operation_id="delete_inhibition",
+    responses=documented(401, 403, 404),
+)
+async def delete_inhibition(principal: _Writer, session: Writes, inhibition_id: str) -> None:
+    """Delete an inhibition; what it muted and still fires is told within some seconds."""
+    identifier = parse_id(inhibition_id, "inhibition")
+    found = await muting_repository.find_inhibition(session, identifier, principal.visible(), lock=True)
+    await session.delete(found)
+    await session.flush()

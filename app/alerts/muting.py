@@ -1,0 +1,162 @@
+"""Which alerts are not told now, and why: the silences and the inhibitions that hold for them.
+
+Owns what a matcher means, once, as SQL that the recorder, the sweep and the API share. Must not change
+anything.
+
+Matchers are `{"site_ids", "boxes", "rule_ids", "metrics", "severities", "tags"}`, each a list of which any
+will do; an alert matches when it fits every list that is given. What an alert does not have (a box, where
+its rule is on a whole site) fits no list.
+
+An alert that matches both sides of an inhibition is not muted by another one that does, nor by itself: else
+the two would keep each other quiet.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from app.core.database import RawConnection
+
+# List → what it holds, and what of an alert is compared with its entries; tags are several.
+_LISTS: Final = {
+    "site_ids": ("uuid", "site_id"),
+    "boxes": ("text", "box"),
+    "rule_ids": ("uuid", "rule_id"),
+    "metrics": ("text", "metric"),
+    "severities": ("text", "severity"),
+    "tags": ("text", "tags"),
+}
+# Enough to see why. A storm has thousands of causes, and each would be written beside each of its effects.
+_SHOWN: Final = 10
+
+
+def lists(matchers: str, prefix: str = "") -> str:
+    """Write the columns that matchers (an SQL expression of type jsonb) become, to be compared quickly."""
+    return ", ".join(
+        f"CASE WHEN {matchers} ? '{name}' THEN "
+        f"ARRAY(SELECT jsonb_array_elements_text({matchers} -> '{name}'))::{kind}[] END AS {prefix}{name}"
+        for name, (kind, _) in _LISTS.items()
+    )
+
+
+def matches(matchers: str, alert: str) -> str:
+    """Write the condition that an alert fits matchers.
+
+    Args:
+        matchers: what stands before the names of the columns of `lists`, such as `s.` or `i.source_`.
+        alert: the alias of a row of ALERTS.
+    """
+    each = []
+    for name, (_, column) in _LISTS.items():
+        fits = "&&" if name == "tags" else "= ANY"
+        each.append(f"({matchers}{name} IS NULL OR {alert}.{column} {fits} ({matchers}{name}))")
+    return f"coalesce({' AND '.join(each)}, false)"
+
+
+ALERTS: Final = """
+SELECT a.id, a.organisation_id, a.site_id, a.box_key, a.box, a.rule_id, a.metric, a.severity, a.state, b.tags
+FROM alerts a LEFT JOIN boxes b ON b.key = a.box_key
+WHERE NOT a.dry_run
+"""
+"""Alerts that may be told, with what matchers look at; further conditions may be put behind it."""
+
+IN_FORCE: Final = """
+s.starts_at <= now() AND coalesce(s.ends_at, 'infinity') > now()
+AND (s.schedule IS NULL OR (s.window_start <= now() AND coalesce(s.window_end, 'infinity') > now()))
+"""
+"""The condition that a row `s` of `silences` mutes at this moment."""
+
+# What both alerts must have in common, as one text.
+_KEY: Final = """
+jsonb_build_array(
+    CASE WHEN 'site' = ANY (i.equal) THEN {0}.site_id::text END,
+    CASE WHEN 'box' = ANY (i.equal) THEN {0}.box_key END,
+    CASE WHEN 'metric' = ANY (i.equal) THEN {0}.metric END
+)
+"""
+# `targets` (rows of ALERTS) comes first. Sources are looked for where there is a target, and put together
+# before they meet: of a thousand that fire, each target must not meet each.
+_MUTED: Final = f"""
+in_force AS MATERIALIZED (
+    SELECT s.id, s.organisation_id, {lists("s.matchers")} FROM silences s
+    WHERE s.organisation_id IN (SELECT organisation_id FROM targets) AND {IN_FORCE}
+),
+silenced AS (
+    SELECT t.id, jsonb_agg(s.id ORDER BY s.id) AS silences
+    FROM targets t JOIN in_force s ON s.organisation_id = t.organisation_id
+    WHERE {matches("s.", "t")}
+    GROUP BY t.id
+),
+sides AS MATERIALIZED (
+    SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
+    FROM inhibitions i WHERE i.organisation_id IN (SELECT organisation_id FROM targets)
+),
+aimed AS MATERIALIZED (
+    SELECT t.id, i.id AS inhibition, {_KEY.format("t")} AS key, {matches("i.source_", "t")} AS also_source
+    FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id AND {matches("i.target_", "t")}
+),
+sources AS MATERIALIZED (
+    SELECT i.id AS inhibition, {_KEY.format("o")} AS key, {matches("i.target_", "o")} AS also_target,
+           (array_agg(o.id ORDER BY o.id))[1:{_SHOWN}] AS ids
+    FROM sides i JOIN ({ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
+    WHERE i.id IN (SELECT inhibition FROM aimed) AND {matches("i.source_", "o")}
+    GROUP BY 1, 2, 3
+),
+inhibited AS (
+    SELECT t.id, jsonb_agg(DISTINCT one ORDER BY one) AS inhibited_by
+    FROM aimed t
+    JOIN sources o ON o.inhibition = t.inhibition AND o.key = t.key AND NOT (o.also_target AND t.also_source)
+    CROSS JOIN LATERAL unnest(o.ids) AS one
+    GROUP BY t.id
+),
+muted AS (
+    SELECT id, jsonb_build_object(
+        'silences', coalesce(silences, '[]'), 'inhibited_by', coalesce(inhibited_by, '[]')
+    ) AS suppressed
+    FROM silenced FULL JOIN inhibited USING (id)
+)
+"""  # noqa: S608 (texts of ours)
+_OF_THESE: Final = f"""
+WITH targets AS MATERIALIZED ({ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}
+SELECT id, suppressed::text FROM muted
+"""  # noqa: S608 (texts of ours)
+# What is due is told to nobody while it is muted, and the partial index says so.
+CANDIDATES: Final = f"""
+WITH targets AS MATERIALIZED (
+    {ALERTS} AND a.state = 'firing' AND a.organisation_id IN (
+        SELECT s.organisation_id FROM silences s WHERE {IN_FORCE}
+        UNION SELECT organisation_id FROM inhibitions
+    )
+), {_MUTED}
+SELECT id FROM (
+    SELECT id FROM alerts
+    WHERE state = 'firing' AND acknowledged_at IS NULL AND suppressed IS NULL
+        AND (escalate_at IS NOT NULL OR remind_at IS NOT NULL) AND least(escalate_at, remind_at) <= now()
+    UNION
+    SELECT id
+    FROM (SELECT id, suppressed FROM alerts WHERE state = 'firing' AND suppressed IS NOT NULL) held
+    FULL JOIN muted USING (id)
+    WHERE held.suppressed IS DISTINCT FROM muted.suppressed
+) AS found
+ORDER BY id LIMIT $1
+"""  # noqa: S608 (texts of ours)
+"""The alerts, at most $1, for which it is time to do something, or that are muted and should not be, or
+should be and are not."""
+
+SILENCED_BY: Final = f"""
+alerts.id IN (
+    SELECT t.id FROM ({ALERTS} AND a.state = 'firing') t
+    JOIN (
+        SELECT s.organisation_id, {lists("s.matchers")} FROM silences s WHERE s.id = :silence AND {IN_FORCE}
+    ) m ON m.organisation_id = t.organisation_id AND {matches("m.", "t")}
+)
+"""  # noqa: S608 (texts of ours)
+"""The condition, in SQLAlchemy's form, that a silence mutes an alert now."""
+
+
+async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Give what mutes each of these alerts, firing or not, as `suppressed` has it; nothing: not muted."""
+    rows = await connection.fetch(_OF_THESE, alert_ids)
+    return {row["id"]: msgspec.json.decode(row["suppressed"]) for row in rows}

@@ -1,0 +1,107 @@
+"""Queries on silences and inhibitions made by the API; what they mute is `app.alerts.muting`'s.
+
+Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
+outside of it is not found.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.models import Inhibition, Silence
+from app.alerts.muting_schemas import SilenceState
+from app.core.errors import NotFoundError
+from app.rules.models import Rule
+from app.sites.repository import after
+
+SILENCES: Final = "silences"
+INHIBITIONS: Final = "inhibitions"
+
+_STATE: Final[ColumnElement[str]] = case(
+    (Silence.ends_at <= func.now(), literal("expired")),
+    (
+        and_(
+            Silence.starts_at <= func.now(),
+            or_(
+                Silence.schedule.is_(None),
+                and_(
+                    Silence.window_start <= func.now(),
+                    or_(Silence.window_end.is_(None), Silence.window_end > func.now()),
+                ),
+            ),
+        ),
+        literal("active"),
+    ),
+    else_=literal("pending"),
+)
+
+
+class Known(NamedTuple):
+    """A silence, and its state now."""
+
+    silence: Silence
+    state: SilenceState
+
+
+def _silences(visible: UUID | None) -> Select[Silence, str]:
+    query = select(Silence, _STATE)
+    return query if visible is None else query.where(Silence.organisation_id == visible)
+
+
+async def list_silences(
+    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int, *, state: SilenceState | None
+) -> list[Known]:
+    """Silences, the oldest first, and one more than `limit` where there are more."""
+    query = _silences(visible)
+    if state is not None:
+        query = query.where(_STATE.in_([state]))
+    rows = await session.execute(after(query, Silence.id.expression, SILENCES, cursor, limit))
+    return [Known(silence, cast("SilenceState", found)) for silence, found in rows]
+
+
+async def find_silence(
+    session: AsyncSession, silence_id: UUID, visible: UUID | None, *, lock: bool = False
+) -> Known:
+    """One silence. NotFoundError for another organisation's."""
+    query = _silences(visible).where(Silence.id == silence_id)
+    if lock:
+        query = query.with_for_update()
+    query = query.execution_options(populate_existing=True)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise NotFoundError("silence", silence_id)
+    return Known(row[0], cast("SilenceState", row[1]))
+
+
+async def list_inhibitions(
+    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int
+) -> Sequence[Inhibition]:
+    """Inhibitions, the oldest first, and one more than `limit` where there are more."""
+    query = select(Inhibition)
+    if visible is not None:
+        query = query.where(Inhibition.organisation_id == visible)
+    return (await session.scalars(after(query, Inhibition.id.expression, INHIBITIONS, cursor, limit))).all()
+
+
+async def find_inhibition(
+    session: AsyncSession, inhibition_id: UUID, visible: UUID | None, *, lock: bool = False
+) -> Inhibition:
+    """One inhibition. NotFoundError for another organisation's."""
+    query = select(Inhibition).where(Inhibition.id == inhibition_id)
+    if visible is not None:
+        query = query.where(Inhibition.organisation_id == visible)
+    found = await session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFoundError("inhibition", inhibition_id)
+    return found
+
+
+async def rules_of(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID) -> set[UUID]:
+    """Those of the rules that are an organisation's."""
+    query = select(Rule.id).where(
+        Rule.id.in_(rule_ids), Rule.organisation_id == owner, Rule.deleted_at.is_(None)
+    )
+    return set((await session.scalars(query)).all())

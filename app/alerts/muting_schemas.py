@@ -1,0 +1,214 @@
+"""The shapes of silences and inhibitions on the wire. Shapes only: `app.alerts.muting` has the meaning."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.alerts.models import Inhibition, Silence
+from app.alerts.schemas import Comment
+from app.core.fields import Body, BoxId, Identifier, Instant, Name, TenantId, Timezone, absent
+from app.core.hour_fields import HoursSpan, HoursSpans
+from app.core.problems import CodedValueError
+from app.rules.condition_fields import MetricName
+from app.rules.severity import Severity
+from app.sites.labels import Tag
+
+MATCHED: Final = 200
+"""How many entries a list of a matcher takes."""
+
+SilenceState = Literal["pending", "active", "expired"]
+Common = Literal["site", "box", "metric"]
+_SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
+
+
+def _list(description: str) -> Any:  # noqa: ANN401 (it stands in for a value of the field's own type)
+    return Field(default=None, min_length=1, max_length=MATCHED, description=description)
+
+
+class Matchers(Body):
+    """Which alerts are meant: those that fit each list that is given, by one of its entries."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"site_ids": [_SITE], "severities": ["info", "warning"]}]}
+    )
+
+    site_ids: list[Identifier] | None = _list("Of one of these sites")
+    boxes: list[BoxId] | None = _list("Of one of these boxes")
+    rule_ids: list[Identifier] | None = _list("Of one of these rules")
+    metrics: list[MetricName] | None = _list("Of one of these metrics")
+    severities: list[Severity] | None = _list("Of one of these severities")
+    tags: list[Tag] | None = _list("Of a box with one of these tags")
+
+    def stored(self) -> dict[str, Any]:
+        """The matchers as they are stored: the lists that were given, each entry once."""
+        found = self.model_dump(exclude_none=True)
+        return {name: list(dict.fromkeys(map(str, values))) for name, values in found.items()}
+
+
+def _some(value: Matchers) -> Matchers:
+    if not value.stored():
+        raise CodedValueError("empty_matchers", "Give at least one list: else every alert would be meant")
+    return value
+
+
+Matched = Annotated[Matchers, AfterValidator(_some)]
+
+
+class SilenceCreate(Body):
+    """A silence to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "matchers": {"site_ids": [_SITE], "severities": ["info", "warning"]},
+                    "ends_at": "2026-11-24T18:00:00Z",
+                    "comment": "Roadworks until this evening",
+                },
+                {
+                    "matchers": {"boxes": ["pont-neuf-1"]},
+                    "schedule": [{"days": ["sun"], "from": "02:00", "to": "04:00"}],
+                    "timezone": "Europe/Paris",
+                    "comment": "Weekly maintenance",
+                },
+            ]
+        }
+    )
+
+    organisation_id: TenantId = None
+    matchers: Matched
+    starts_at: Instant | None = Field(None, description="From when on. Left out: now")
+    ends_at: Instant | None = Field(None, description="Until when; may be left out where there is a schedule")
+    schedule: HoursSpans | None = Field(
+        None, description="A maintenance window: between start and end it mutes in these hours alone"
+    )
+    timezone: Timezone | None = Field(
+        None, description="Of the schedule. Left out: that of the sites in `matchers`, where they share one"
+    )
+    author: Name | None = Field(None, description="Left out: the API key's name")
+    comment: Annotated[Comment, Field(description="Why")]
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.ends_at is None and self.schedule is None:
+            raise CodedValueError("end_required", "Say when it ends (`ends_at`), or give a `schedule`")
+        if self.timezone is not None and self.schedule is None:
+            raise CodedValueError("invalid_value", "`timezone` is that of a `schedule`, and there is none")
+        return self
+
+
+class SilenceChange(Body):
+    """What may change of a silence. Matchers are replaced as a whole."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"ends_at": "2026-11-24T20:00:00Z", "comment": "The works take longer"}]
+        }
+    )
+
+    matchers: Matched = absent()
+    ends_at: Instant = absent()
+    comment: Comment = absent()
+
+
+class SilenceOut(BaseModel):
+    """For a time, or in the hours of a schedule, alerts that match are not told."""
+
+    id: UUID
+    organisation_id: UUID
+    matchers: Matchers
+    starts_at: datetime
+    ends_at: datetime | None
+    schedule: list[HoursSpan] | None
+    timezone: str | None
+    state: SilenceState = Field(
+        description="`active`: it mutes now; `pending`: later, also between the hours of its schedule; "
+        "`expired`: never again"
+    )
+    author: str
+    comment: str
+    created_by: UUID | None = Field(description="The API key that made it")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Silence, state: SilenceState) -> Self:
+        """The shape of a row, and its state by the database's clock."""
+        spans = None if row.schedule is None else [HoursSpan.model_validate(each) for each in row.schedule]
+        given = {"matchers", "schedule", "state"}
+        columns = {name: getattr(row, name) for name in cls.model_fields if name not in given}
+        return cls(
+            matchers=Matchers.model_validate(row.matchers, strict=False),
+            schedule=spans,
+            state=state,
+            **columns,
+        )
+
+
+class InhibitionCreate(Body):
+    """An inhibition to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Critical mutes the rest of its box",
+                    "source": {"severities": ["critical"]},
+                    "target": {"severities": ["info", "warning"]},
+                    "equal": ["box"],
+                }
+            ]
+        }
+    )
+
+    organisation_id: TenantId = None
+    name: Name
+    source: Annotated[Matched, Field(description="While one of these alerts fires …")]
+    target: Annotated[Matched, Field(description="… these are not told")]
+    equal: Annotated[
+        list[Common],
+        Field(
+            default_factory=list,
+            max_length=3,
+            description="What both have in common; of what neither has, that is so too",
+        ),
+        AfterValidator(lambda names: list(dict.fromkeys(names))),
+    ]
+
+
+class InhibitionChange(Body):
+    """What may change of an inhibition. Matchers are replaced as a whole."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"equal": ["site", "metric"]}]})
+
+    name: Name = absent()
+    source: Matched = absent()
+    target: Matched = absent()
+    equal: Annotated[
+        list[Common], Field(max_length=3), AfterValidator(lambda names: list(dict.fromkeys(names)))
+    ] = absent()
+
+
+class InhibitionOut(BaseModel):
+    """While an alert fires that matches `source`, those that match `target` are not told."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    source: Matchers
+    target: Matchers
+    equal: list[Common]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Inhibition) -> Self:
+        """The shape of a row."""
+        columns = {name: getattr(row, name) for name in cls.model_fields if name not in {"source", "target"}}
+        return cls(
+            source=Matchers.model_validate(row.source, strict=False),
+            target=Matchers.model_validate(row.target, strict=False),
+            **columns,
+        )

@@ -1,0 +1,197 @@
+"""What follows from making, changing and ending silences and inhibitions. Must not know HTTP.
+
+Nothing is decided about alerts here: what fires from the commit on is judged by the recorder, what fires
+already by the sweep.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.alerts import muting_repository, repository
+from app.alerts.models import Inhibition, Silence
+from app.alerts.muting_repository import Known
+from app.alerts.muting_schemas import InhibitionCreate, Matchers, SilenceCreate
+from app.alerts.windows import Window, next_window
+from app.core.auth import Principal
+from app.core.database import WriteSession
+from app.core.errors import ConflictError, InvalidError, NotFoundError
+from app.core.ids import new_id
+from app.sites.models import Site
+from app.sites.repository import hold_sites
+from app.sites.service import named_organisation
+
+
+async def add_silence(
+    session: WriteSession, principal: Principal, wanted: SilenceCreate, now: datetime
+) -> Known:
+    """Make a silence.
+
+    Raises:
+        NotFoundError: the organisation, a site or a rule of the matchers is not there.
+        InvalidError: `foreign_organisation`, `invalid_end`, `timezone_required`.
+    """
+    owner = await named_organisation(session, principal, wanted.organisation_id)
+    sites = await _check(session, wanted.matchers, owner.id)
+    clock = await repository.clock(session)
+    starts_at = clock if wanted.starts_at is None else wanted.starts_at
+    if wanted.ends_at is not None:
+        _check_end(wanted.ends_at, starts_at, clock)
+    schedule, timezone, window = None, None, Window(None, None)
+    if wanted.schedule is not None:
+        schedule = [span.stored() for span in wanted.schedule]
+        timezone = wanted.timezone or _timezone(sites)
+        window = next_window(schedule, timezone, max(starts_at, clock))
+    silence = Silence(
+        id=new_id(),
+        organisation_id=owner.id,
+        matchers=wanted.matchers.stored(),
+        starts_at=starts_at,
+        ends_at=wanted.ends_at,
+        schedule=schedule,
+        timezone=timezone,
+        window_start=window.start,
+        window_end=window.end,
+        author=wanted.author or await repository.key_name(session, principal.key_id) or "",
+        comment=wanted.comment,
+        created_by=principal.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(silence)
+    await session.flush()
+    return await muting_repository.find_silence(session, silence.id, None)
+
+
+async def change_silence(
+    session: WriteSession,
+    principal: Principal,
+    silence_id: UUID,
+    fields: Mapping[str, Any],
+    now: datetime,
+) -> Known:
+    """Change a silence that has not expired: its matchers, its end, its comment.
+
+    Raises:
+        NotFoundError: no such silence, or a site or a rule of the matchers is not there.
+        ConflictError: `silence_expired`.
+        InvalidError: `invalid_end`.
+    """
+    silence = await _not_expired(session, principal, silence_id)
+    for name, value in fields.items():
+        if isinstance(value, Matchers):
+            await _check(session, value, silence.organisation_id)
+            silence.matchers = value.stored()
+            continue
+        if name == "ends_at":
+            _check_end(value, silence.starts_at, await repository.clock(session))
+        setattr(silence, name, value)
+    if fields:
+        silence.updated_at = now
+    await session.flush()
+    return await muting_repository.find_silence(session, silence.id, None)
+
+
+async def expire_silence(
+    session: WriteSession, principal: Principal, silence_id: UUID, now: datetime
+) -> Known:
+    """End a silence now, also one that has not begun. One that has expired stays as it is.
+
+    Raises:
+        NotFoundError: no such silence.
+    """
+    silence, state = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    if state == "expired":
+        return Known(silence, state)
+    silence.ends_at = await repository.clock(session)
+    silence.updated_at = now
+    await session.flush()
+    return await muting_repository.find_silence(session, silence.id, None)
+
+
+async def add_inhibition(
+    session: WriteSession, principal: Principal, wanted: InhibitionCreate, now: datetime
+) -> Inhibition:
+    """Make an inhibition.
+
+    Raises:
+        NotFoundError: the organisation, a site or a rule of the matchers is not there.
+        InvalidError: `foreign_organisation`.
+    """
+    owner = await named_organisation(session, principal, wanted.organisation_id)
+    for matchers in (wanted.source, wanted.target):
+        await _check(session, matchers, owner.id)
+    inhibition = Inhibition(
+        id=new_id(),
+        organisation_id=owner.id,
+        name=wanted.name,
+        source=wanted.source.stored(),
+        target=wanted.target.stored(),
+        equal=list(wanted.equal),
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(inhibition)
+    await session.flush()
+    return inhibition
+
+
+async def change_inhibition(
+    session: WriteSession,
+    principal: Principal,
+    inhibition_id: UUID,
+    fields: Mapping[str, Any],
+    now: datetime,
+) -> Inhibition:
+    """Change what is given of an inhibition (errors as for a new one)."""
+    found = await muting_repository.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
+    for name, value in fields.items():
+        if isinstance(value, Matchers):
+            await _check(session, value, found.organisation_id)
+            setattr(found, name, value.stored())
+        else:
+            setattr(found, name, value)
+    if fields:
+        found.updated_at = now
+    await session.flush()
+    return found
+
+
+async def _not_expired(session: WriteSession, principal: Principal, silence_id: UUID) -> Silence:
+    silence, state = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    if state == "expired":
+        raise ConflictError("The silence has expired: make a new one.", code="silence_expired")
+    return silence
+
+
+async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:
+    """Refuse sites and rules that are not the organisation's (NotFoundError); give the sites."""
+    site_ids, rule_ids = matchers.site_ids or [], matchers.rule_ids or []
+    sites = await hold_sites(session, site_ids, owner) if site_ids else {}
+    for site_id in site_ids:
+        if site_id not in sites:
+            raise NotFoundError("site", site_id)
+    rules = await muting_repository.rules_of(session, rule_ids, owner) if rule_ids else set()
+    for rule_id in rule_ids:
+        if rule_id not in rules:
+            raise NotFoundError("rule", rule_id)
+    return sites
+
+
+def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
+    if ends_at <= max(starts_at, clock):
+        raise InvalidError(
+            "`ends_at` has passed, or is not after `starts_at`. To end a silence now: POST …/expire.",
+            code="invalid_end",
+        )
+
+
+def _timezone(sites: Mapping[UUID, Site]) -> str:
+    zones = {site.timezone for site in sites.values()}
+    if len(zones) != 1:
+        raise InvalidError(
+            "Say in which `timezone` the schedule is meant: `matchers` names no site, or sites of several.",
+            code="timezone_required",
+        )
+    return zones.pop()

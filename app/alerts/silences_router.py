@@ -1,0 +1,149 @@
+"""`/v1/silences`: the HTTP of silences, and nothing else."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from app.alerts import muting_repository, muting_service, repository
+from app.alerts.muting_repository import SILENCES
+from app.alerts.muting_schemas import SilenceChange, SilenceCreate, SilenceOut, SilenceState
+from app.alerts.repository import AlertFilter
+from app.alerts.schemas import AlertOut
+from app.core.auth import Principal, requires
+from app.core.fields import given
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+
+router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRoute)
+
+_SILENCED = "silence_alerts"
+_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
+_Writer = Annotated[Principal, Depends(requires("alerts:write"))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a silence",
+    operation_id="create_silence",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_silence(principal: _Writer, session: Writes, body: SilenceCreate) -> SilenceOut:
+    """Have alerts that match not told for a time, or in the hours of a schedule.
+
+    They fire and resolve all the same. An alert that still fires when nothing mutes it any more is told then;
+    one that was told before is told to have resolved even while it is silenced. What fires already is muted
+    within some seconds.
+    """
+    return SilenceOut.of(*await muting_service.add_silence(session, principal, body, datetime.now(UTC)))
+
+
+@router.get(
+    "",
+    summary="List silences",
+    operation_id="list_silences",
+    responses=documented(401, 403, 422),
+)
+async def list_silences(
+    *,
+    principal: _Reader,
+    session: Reads,
+    state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[SilenceOut]:
+    """List silences, the oldest first; expired ones are kept."""
+    rows = await muting_repository.list_silences(session, principal.visible(), cursor, limit, state=state)
+    kept, following = cut(rows, limit, lambda row: encode_cursor(SILENCES, str(row.silence.id)))
+    return Page(data=[SilenceOut.of(*row) for row in kept], next=following)
+
+
+@router.get(
+    "/{silence_id}",
+    summary="Read a silence",
+    operation_id="get_silence",
+    responses=documented(401, 403, 404),
+)
+async def get_silence(principal: _Reader, session: Reads, silence_id: str) -> SilenceOut:
+    """Read one silence."""
+    identifier = parse_id(silence_id, "silence")
+    return SilenceOut.of(*await muting_repository.find_silence(session, identifier, principal.visible()))
+
+
+@router.get(
+    "/{silence_id}/alerts",
+    summary="What a silence mutes",
+    operation_id="list_silenced_alerts",
+    responses=documented(401, 403, 404, 422),
+)
+async def list_silenced_alerts(
+    *,
+    principal: _Reader,
+    session: Reads,
+    silence_id: str,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[AlertOut]:
+    """List the firing alerts that a silence matches now, the newest first; none while it is not active."""
+    identifier = parse_id(silence_id, "silence")
+    silence, _ = await muting_repository.find_silence(session, identifier, principal.visible())
+    wanted = AlertFilter(
+        organisation_id=silence.organisation_id,
+        silence_id=silence.id,
+        before=None if cursor is None else decode_cursor(_SILENCED, cursor, UUID)[0],
+    )
+    rows = await repository.page(session, wanted, limit + 1)
+    rows, following = cut(rows, limit, lambda row: encode_cursor(_SILENCED, str(row[0].id)))
+    return Page(data=[AlertOut.of(*row) for row in rows], next=following)
+
+
+@router.patch(
+    "/{silence_id}",
+    summary="Change a silence",
+    operation_id="update_silence",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def update_silence(
+    principal: _Writer, session: Writes, silence_id: str, body: SilenceChange
+) -> SilenceOut:
+    """Change the fields given of a silence that has not expired; `matchers` are replaced as a whole."""
+    return SilenceOut.of(
+        *await muting_service.change_silence(
+            session, principal, parse_id(silence_id, "silence"), given(body), datetime.now(UTC)
+        )
+    )
+
+
+@router.post(
+    "/{silence_id}/expire",
+    summary="End a silence",
+    operation_id="expire_silence",
+    responses=documented(401, 403, 404),
+)
+async def expire_silence(principal: _Writer, session: Writes, silence_id: str) -> SilenceOut:
+    """End a silence now; what it muted and still fires is told within some seconds."""
+    return SilenceOut.of(
+        *await muting_service.expire_silence(
+            session, principal, parse_id(silence_id, "silence"), datetime.now(UTC)
+        )
+    )
+
+
+@router.delete(
+    "/{silence_id}",
+    status_code=204,
+    summary="Delete a silence",
+    operation_id="delete_silence",
+    responses=documented(401, 403, 404),
+)
+async def delete_silence(principal: _Writer, session: Writes, silence_id: str) -> None:
+    """Remove a silence as if it had expired, and its record with it."""
+    identifier = parse_id(silence_id, "silence")
+    silence, _ = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
+    await session.delete(silence)
+    await session.flush()

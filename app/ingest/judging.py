@@ -1,0 +1,102 @@
+"""Applies rules to a batch: the gated ones in arithmetic, the others on a walk, in the order of arrival.
+
+What a rule means is the evaluator's (`app.rules`). A repeat changes no state, nor does what is late.
+"""
+
+from bisect import bisect_left
+from operator import itemgetter
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from app.core.ids import new_id
+from app.ingest.walks import Walks
+from app.ingest.work import Work
+from app.observations.groups import any_of
+from app.rules.evaluator import gated, may_begin
+from app.rules.walk import Found, Seen, Walk
+from app.rules.windows import SeenEvent
+
+_FIRST: Final = -1.0
+
+
+async def evaluate(work: Work) -> None:
+    """Apply each box's rules to what is new, and those on its site as a whole."""
+    found = _pass_gates(work)
+    if work.walks.tracks:
+        found += lead(work.walks, _coming(work))
+    # Of one sample first what its gates let through. Stable: otherwise as it was found.
+    found.sort(key=itemgetter(0))
+    work.transitions.extend(transition for _, transition in found)
+
+
+def _pass_gates(work: Work) -> Found:
+    recalled = work.recalled
+    if recalled is None:
+        return []
+    groups, states, rules = recalled.groups, work.states, recalled.rules
+    outside = np.empty(len(recalled.block), np.bool_)
+    outside[groups.order] = may_begin(
+        recalled.block.matrix[groups.order], recalled.block.used, rules, groups.counts
+    )
+    concerned = any_of(outside, groups) | states.busy[recalled.slots]
+    found: Found = []
+    for place in np.flatnonzero(concerned).tolist():
+        slot = int(recalled.slots[place])
+        indexes, samples = recalled.fresh_of(place)
+        # What is surely new is newer than every watermark.
+        marks = {} if recalled.new[place] else states.settle(slot)
+        key = recalled.boxes[place].key
+        told, changed = gated(rules[place], states.rules[slot], marks, samples, key, new_id)
+        found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in told]
+        if changed:
+            states.rules_changed(slot)
+    return found
+
+
+def _coming(work: Work) -> dict[int, list[Seen]]:
+    """What came of the boxes that walk, each in the order of arrival."""
+    tracks = work.walks.tracks
+    coming: dict[int, list[Seen]] = {key: [] for key in tracks}
+    recalled = work.recalled
+    if recalled is not None:
+        for place, box in enumerate(recalled.boxes):
+            if box.key in tracks:
+                indexes, samples = recalled.fresh_of(place)
+                coming[box.key] = [
+                    Seen(index, box.key, time_us, values)
+                    for index, (time_us, values) in zip(indexes, samples, strict=True)
+                ]
+    for place, late in work.new_events:
+        box, event, origin = work.events[place]
+        if not late and box.key in tracks:
+            # Before the first sample of any message after it.
+            order = bisect_left(work.origins, origin) - 0.5
+            candidates = msgspec.to_builtins(event.candidates)
+            seen = SeenEvent(event.time_us, candidates)
+            coming[box.key].append(Seen(order, box.key, event.time_us, None, (event.type, seen)))
+    return coming
+
+
+def lead(walks: Walks, coming: dict[int, list[Seen]], until_us: int | None = None) -> Found:
+    """Lead what came through the rules that have to see each of it; then, if asked, on to a time."""
+    found: Found = []
+    alone = dict(walks.tracks)
+    ways = []
+    for site in walks.sites.values():
+        boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
+        ways.append((boxes, Walk(boxes, site, new_id)))
+    ways += [({key: track}, Walk({key: track}, None, new_id)) for key, track in alone.items()]
+    for boxes, walk in ways:
+        seen = [each for key in boxes for each in coming.get(key, ())]
+        seen.sort(key=itemgetter(0))
+        times = [each.time_us for each in seen] + ([] if until_us is None else [until_us])
+        if times:
+            walk.drop_gone(times[0])
+        for each in seen:
+            walk.take(each)
+        if until_us is not None:
+            walk.catch_up(until_us)
+        found += walk.found
+    return found

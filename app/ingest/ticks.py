@@ -1,0 +1,59 @@
+"""What is due to boxes and sites of which nothing comes: in a transaction of its own, a slice at a time."""
+
+import time
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+from app.ingest.judging import lead
+from app.ingest.registry import BoxEntry
+from app.ingest.samples import have
+from app.ingest.walks import Opener, close
+from app.ingest.work import Work
+from app.observations.site_states import due_sites
+
+_SLICE: Final = 500
+_DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
+_NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::int[])"
+
+
+async def look_after(work: Work, ripe: Collection[int]) -> set[int]:
+    """Let what is due happen up to now.
+
+    Args:
+        work: an empty batch.
+        ripe: keys of boxes to be looked at whether they are due or not, as many as there is room for.
+
+    Returns:
+        Those of `ripe` that need not be looked at again.
+    """
+    registry, states = work.registry, work.states
+    looked = set(sorted(ripe)[:_SLICE])
+    # A row may say an earlier time than memory: then it is written anew.
+    due = {key for (key,) in await work.connection.fetch(_DUE, work.now_us, _SLICE)}
+    keys = looked | due | set(states.ripe(work.now_us)[:_SLICE])
+    boxes = {key: box for key in sorted(keys) if (box := registry.box(key)) is not None}
+    gone = due - boxes.keys()
+    if gone:
+        await work.connection.execute(_NOT_DUE, sorted(gone))
+    work.shared = await have(work, list(boxes.values()))
+    opener = Opener(work.connection, registry, states, work.sole, work.now_us)
+    chosen = zip(boxes.values(), registry.rules_of_each(boxes.values()), strict=True)
+    work.walks = await opener.open(chosen, every=True)
+    sites = await due_sites(work.connection, work.now_us, _SLICE)
+    members = {site_id: box for site_id in sites if (box := _any_of(work, site_id)) is not None}
+    await opener.open_sites(work.walks, members)
+    found = lead(work.walks, {}, work.now_us)
+    work.transitions.extend(transition for _, transition in found)
+    await close(work.connection, work.walks, states)
+    for key in due & work.walks.slots.keys():
+        states.touch(work.walks.slots[key])
+    await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
+    await states.drop(work.connection, work.shared)
+    return looked
+
+
+def _any_of(work: Work, site_id: UUID) -> BoxEntry | None:
+    """A box of a site, by which its rules are found."""
+    keys = sorted(work.registry.by_site.get(site_id, ()))
+    return work.registry.box(keys[0]) if keys else None

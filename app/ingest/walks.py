@@ -1,0 +1,166 @@
+"""What rules that have to see every sample need: the views of boxes and sites, made before a batch is stored.
+
+Owns what is read of the past for them, and what is kept of it in memory. A walk begins with what was known
+before the batch; therefore everything here comes before the batch's samples and events are written.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from app.core.database import RawConnection
+from app.ingest.registry import BoxEntry, Registry
+from app.observations.history import Wanted, past_events, past_values
+from app.observations.site_states import SiteRow, lock_sites, write_sites
+from app.observations.states import BoxStates
+from app.rules.evaluator import SiteRules
+from app.rules.view import NEVER, BoxView, SiteView
+from app.rules.walk import BoxTrack, SiteTrack, next_due
+from app.rules.windows import History, SeenEvent
+
+# How many values and events rules may keep to look back at, 16 bytes each; what is beyond is read again.
+_KEPT: Final = 4_000_000
+
+
+@dataclass(slots=True, eq=False)
+class Walks:
+    """The boxes and sites of a batch whose rules have to see every sample.
+
+    Attributes:
+        tracks: by box key.
+        slots: box key → slot in the states.
+        sites: by site, those with rules on them as a whole.
+    """
+
+    tracks: dict[int, BoxTrack] = field(default_factory=dict)
+    slots: dict[int, int] = field(default_factory=dict)
+    sites: dict[UUID, SiteTrack] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens walks in a transaction.
+
+    Attributes:
+        connection: in that transaction.
+        registry: boxes, sites and rules.
+        states: where the states of the boxes are in memory.
+        sole: nobody else writes to boxes that are not shared.
+        now_us: the time of arrival.
+    """
+
+    connection: RawConnection
+    registry: Registry
+    states: BoxStates
+    sole: bool
+    now_us: int
+
+    async def open(self, boxes: Iterable[tuple[BoxEntry, SiteRules]], *, every: bool = False) -> Walks:
+        """Open the walks of those boxes that need one; with `every`, of all of them.
+
+        Args:
+            boxes: each once, with its rules; their states are in memory, locked where others write to them.
+            every: also where nothing but a sample of a certain metric could change anything.
+        """
+        states, walks = self.states, Walks()
+        sites: dict[UUID, BoxEntry] = {}
+        missing: dict[int, tuple[History, Wanted]] = {}
+        for box, rules in boxes:
+            slot = states.slots[box.key]
+            if not (every or rules.walked or rules.across or (rules.timed and states.busy[slot])):
+                continue
+            walks.slots[box.key] = slot
+            latest, history = states.settle(slot), states.extras.get(slot)
+            if history is None:
+                history = states.extras[slot] = History(rules.needs)
+                missing[box.key] = history, _wanted(rules, int(states.newest[slot]))
+            view = BoxView(self.registry.facts(box), latest, history, rules.needs)
+            walks.tracks[box.key] = BoxTrack(view, rules, states.rules[slot])
+            if rules.across:
+                sites.setdefault(box.site_id, box)
+        await self._fill(missing, {key: walks.tracks[key].view for key in missing})
+        await self.open_sites(walks, sites)
+        return walks
+
+    async def open_sites(self, walks: Walks, sites: Mapping[UUID, BoxEntry]) -> None:
+        """Lock the states of sites (given with any of their boxes), and have a look at all their boxes."""
+        locked = await lock_sites(self.connection, sorted(site for site in sites if site not in walks.sites))
+        registry = self.registry
+        keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
+        views = await self._look_at(
+            {
+                key: box
+                for members in keys.values()
+                for key in members
+                if key not in walks.tracks and (box := registry.box(key)) is not None
+            }
+        )
+        views |= {key: track.view for key, track in walks.tracks.items()}
+        for site_id, states in locked.items():
+            members = {key: views[key] for key in keys[site_id] if key in views}
+            (rules,) = registry.rules_of_each([sites[site_id]])
+            walks.sites[site_id] = SiteTrack(SiteView(members), rules.across, states)
+
+    async def _look_at(self, boxes: Mapping[int, BoxEntry]) -> dict[int, BoxView]:
+        """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
+        states, registry = self.states, self.registry
+        own = [key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us]
+        await states.recall(self.connection, own)
+        latest = {key: states.settle(states.slots[key]) for key in own}
+        latest |= await states.peek(self.connection, [key for key in boxes if key not in latest])
+        views: dict[int, BoxView] = {}
+        missing: dict[int, tuple[History, Wanted]] = {}
+        for (key, box), rules in zip(boxes.items(), registry.rules_of_each(boxes.values()), strict=True):
+            slot = states.slots[key] if key in own else None
+            history = None if slot is None else states.extras.get(slot)
+            known = latest.get(key, {})
+            if history is None:
+                history = History(rules.needs)
+                newest = max((time_us for _, time_us in known.values()), default=NEVER)
+                missing[key] = history, _wanted(rules, newest)
+                if slot is not None:
+                    states.extras[slot] = history
+            views[key] = BoxView(registry.facts(box), known, history, rules.needs)
+        await self._fill(missing, views)
+        return views
+
+    async def _fill(
+        self, missing: Mapping[int, tuple[History, Wanted]], views: Mapping[int, BoxView]
+    ) -> None:
+        """Read what histories begin with."""
+        wanted = {key: want for key, (_, want) in missing.items()}
+        for past in await past_values(self.connection, wanted):
+            missing[past.box_key][0].add(past.column, past.time_us, past.value)
+        for event in await past_events(self.connection, wanted):
+            history, want = missing[event.box_key]
+            seen = SeenEvent(event.time_us, event.candidates)
+            history.add_event(event.type, seen, want.events[event.type])
+            views[event.box_key].events_us[event.type] = event.time_us
+
+
+def _wanted(rules: SiteRules, newest_us: int) -> Wanted:
+    longest = max((span.window_us for span in rules.needs.spans), default=0)
+    return Wanted(
+        frozenset(span.column for span in rules.needs.spans), newest_us - longest, rules.needs.events
+    )
+
+
+async def close(connection: RawConnection, walks: Walks, states: BoxStates) -> None:
+    """Take what came of walks into the states, and write those of sites."""
+    for key, track in walks.tracks.items():
+        slot = walks.slots[key]
+        states.set_due(slot, next_due(track))
+        if track.changed:
+            states.rules_changed(slot)
+    await write_sites(
+        connection, {site_id: SiteRow(site.state, next_due(site)) for site_id, site in walks.sites.items()}
+    )
+
+
+def trim(states: BoxStates, used: Walks) -> None:
+    """Forget what is kept to look back at, once it is too much, but for the boxes in use."""
+    if states.extras and sum(map(len, states.extras.values())) > _KEPT:
+        keep = frozenset(used.slots.values())
+        for slot in [slot for slot in states.extras if slot not in keep]:
+            del states.extras[slot]

@@ -1,0 +1,179 @@
+"""How the parts of a condition are combined: `all`, `any`, `not`, and over the boxes of a site.
+
+By Kleene's rules for three answers. A `not` raises when what is in it has cleared, and holds until that
+raises: a band of hysteresis stays one. Pure.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.rules.conditions import Cause, Node, View
+from app.rules.limits import UNKNOWN, Verdict
+from app.rules.view import BoxFacts, BoxView, Scope, SiteView
+from app.rules.windows import Needs
+
+
+def _earliest(nodes: Sequence[Node], view: View, after_us: int) -> int | None:
+    found = [due for node in nodes if (due := node.due(view, after_us)) is not None]
+    return min(found, default=None)
+
+
+def _all(answers: Sequence[bool | None]) -> bool | None:
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _not(answer: bool | None) -> bool | None:  # noqa: FBT001 (an answer, not a switch)
+    return None if answer is None else not answer
+
+
+class _Branch:
+    """What parts with parts have in common."""
+
+    __slots__ = ()
+    nodes: tuple[Node, ...]
+
+    def parts(self) -> Iterator[Any]:
+        yield self
+        for node in self.nodes:
+            yield from node.parts()
+
+    def needs(self) -> Needs:
+        return Needs()
+
+    def due(self, view: View, after_us: int) -> int | None:
+        return _earliest(self.nodes, view, after_us)
+
+    def cause(self, view: View, at_us: int) -> Cause:
+        for node in self.nodes:
+            if node.judge(view, at_us)[0]:
+                return node.cause(view, at_us)
+        return self.nodes[0].cause(view, at_us)
+
+
+@dataclass(frozen=True, slots=True)
+class All(_Branch):
+    """Each of them."""
+
+    path: str
+    nodes: tuple[Node, ...]
+
+    def judge(self, view: View, at_us: int) -> Verdict:
+        """Kleene's and."""
+        verdicts = [node.judge(view, at_us) for node in self.nodes]
+        return _all([raises for raises, _ in verdicts]), _all([holds for _, holds in verdicts])
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(_Branch):
+    """One of them at least."""
+
+    path: str
+    nodes: tuple[Node, ...]
+
+    def judge(self, view: View, at_us: int) -> Verdict:
+        """Kleene's or."""
+        verdicts = [node.judge(view, at_us) for node in self.nodes]
+        return (
+            _not(_all([_not(raises) for raises, _ in verdicts])),
+            _not(_all([_not(holds) for _, holds in verdicts])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Not(_Branch):
+    """The contrary: raises when what is in it has cleared."""
+
+    path: str
+    nodes: tuple[Node, ...]
+
+    def judge(self, view: View, at_us: int) -> Verdict:
+        """Both sides turned round, and exchanged."""
+        raises, holds = self.nodes[0].judge(view, at_us)
+        return _not(holds), _not(raises)
+
+
+@dataclass(frozen=True, slots=True)
+class OfBox(_Branch):
+    """A leaf that names its box, in a rule on the site as a whole."""
+
+    path: str
+    box: str
+    nodes: tuple[Node, ...]
+
+    def takes(self, box: BoxFacts) -> bool:
+        """Tell whether it looks at a box."""
+        return box.id == self.box
+
+    def judge(self, view: SiteView, at_us: int) -> Verdict:
+        """As the box gives it; not known of a box that is not there."""
+        member = view.named(self.box)
+        return UNKNOWN if member is None else self.nodes[0].judge(member, at_us)
+
+    def due(self, view: SiteView, after_us: int) -> int | None:
+        """As the box gives it."""
+        member = view.named(self.box)
+        return None if member is None else self.nodes[0].due(member, after_us)
+
+    def cause(self, view: SiteView, at_us: int) -> Cause:
+        """As the box gives it."""
+        member = view.named(self.box)
+        if member is None:
+            return Cause(None, None, None, None, None, None, self.path, None, ())
+        return self.nodes[0].cause(member, at_us)._replace(boxes=(member.facts.key,))
+
+
+@dataclass(frozen=True, slots=True)
+class Across(_Branch):
+    """At least so many boxes of a site, or such a share of them."""
+
+    path: str
+    nodes: tuple[Node, ...]
+    at_least: int | None = None
+    share: float | None = None
+    scope: Scope | None = None
+
+    def takes(self, box: BoxFacts) -> bool:
+        """Tell whether it looks at a box."""
+        return self.scope is None or self.scope.takes(box)
+
+    def _members(self, view: SiteView) -> list[BoxView]:
+        return [member for member in view.members.values() if self.takes(member.facts)]
+
+    def judge(self, view: SiteView, at_us: int) -> Verdict:
+        """Counted: not known as long as those that are not known could decide it."""
+        verdicts = [self.nodes[0].judge(member, at_us) for member in self._members(view)]
+        return (
+            self._enough([raises for raises, _ in verdicts]),
+            self._enough([holds for _, holds in verdicts]),
+        )
+
+    def _enough(self, answers: Sequence[bool | None]) -> bool | None:
+        sure = answers.count(True)
+        possible = sure + answers.count(None)
+        if self._reached(sure, len(answers)):
+            return True
+        return None if self._reached(possible, len(answers)) else False
+
+    def _reached(self, count: int, total: int) -> bool:
+        if self.share is not None:
+            return count > 0 and 100 * count >= self.share * total
+        return count >= (self.at_least or 1)
+
+    def due(self, view: SiteView, after_us: int) -> int | None:
+        """The first of any box."""
+        node = self.nodes[0]
+        found = [due for member in self._members(view) if (due := node.due(member, after_us)) is not None]
+        return min(found, default=None)
+
+    def cause(self, view: SiteView, at_us: int) -> Cause:
+        """Of the first box that raises it, and which ones do."""
+        members = self._members(view)
+        raising = [member for member in members if self.nodes[0].judge(member, at_us)[0]]
+        chosen = next(iter(raising or members), None)
+        if chosen is None:
+            return Cause(None, None, None, None, None, None, self.path, None, ())
+        keys = tuple(member.facts.key for member in raising)
+        return self.nodes[0].cause(chosen, at_us)._replace(boxes=keys)

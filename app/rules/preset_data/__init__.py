@@ -1,0 +1,13 @@
+"""The presets, as data: by topic, one file each. A change of a preset's rules counts up its version."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from app.rules.preset_data import air, boxes, indoors, sound
+from app.rules.preset_data.shape import Preset
+
+PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
+    {preset.id: preset for preset in (*air.PRESETS, *indoors.PRESETS, *sound.PRESETS, *boxes.PRESETS)}
+)
+"""All presets by their id, in the order in which lists show them."""

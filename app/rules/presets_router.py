@@ -1,0 +1,87 @@
+"""`/v1/rule-presets`: the HTTP of presets, and nothing else."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel
+
+from app.core.fields import Kind
+from app.core.problems import documented
+from app.core.web import Writes
+from app.rules import presets
+from app.rules.condition_fields import check_metric
+from app.rules.preset_data.shape import Language
+from app.rules.preset_schemas import PresetApplied, PresetApply, PresetOut
+from app.rules.router import Reader, RuleRoute, Writer
+from app.rules.schemas import RuleOut
+
+router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)
+
+Spoken = Annotated[Language, Query(description="The language of titles, names and texts")]
+_ENGLISH: Final = "en"
+
+
+class PresetList(BaseModel):
+    """All presets that fit: they are few, and come in one page."""
+
+    data: list[PresetOut]
+    next: None = None
+
+
+def _known(metric: str | None) -> str | None:
+    return None if metric is None else check_metric(metric)
+
+
+@router.get(
+    "",
+    summary="List presets of rules",
+    operation_id="list_rule_presets",
+    responses=documented(401, 403, 422),
+)
+async def list_rule_presets(
+    _: Reader,
+    kind: Annotated[Kind | None, Query(description="Only those for this kind of site")] = None,
+    metric: Annotated[
+        str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
+    ] = None,
+    language: Spoken = _ENGLISH,
+) -> PresetList:
+    """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.
+
+    Each names where its numbers are from. They are rules like any other once they are applied.
+    """
+    found = presets.fitting(kind=kind, metric=metric)
+    return PresetList(data=[PresetOut.of(preset, language) for preset in found])
+
+
+@router.get(
+    "/{preset_id}",
+    summary="Read a preset",
+    operation_id="get_rule_preset",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH) -> PresetOut:
+    """Read one preset, with the rules that it makes."""
+    return PresetOut.of(presets.find(preset_id), language)
+
+
+@router.post(
+    "/{preset_id}/apply",
+    status_code=201,
+    summary="Use a preset at a site",
+    operation_id="apply_rule_preset",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def apply_rule_preset(
+    principal: Writer, session: Writes, preset_id: str, body: PresetApply, language: Spoken = _ENGLISH
+) -> PresetApplied:
+    """Make a preset's rules at a site: all of them, or none.
+
+    Each names its `preset`, whatever is changed of it later. Where the site has rules of this preset already
+    it is 409 `preset_applied`, unless `again` is true.
+    """
+    made = await presets.apply(
+        session, principal, presets.find(preset_id), body, language=language, now=datetime.now(UTC)
+    )
+    return PresetApplied(rules=[RuleOut.of(rule) for rule in made])

@@ -1,0 +1,165 @@
+"""What a condition looks at: a box as its samples left it, or all boxes of a site. Pure.
+
+A view is made from what is known of a box before a batch, and moves forward with each on-time value. Late
+values never get into one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from app.observations.precision import as_stored
+from app.rules.windows import History, Needs, SeenEvent
+from app.sites.catalogue import INDEX
+
+NEVER: Final = -1
+"""The time of what never was."""
+
+type Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFacts:
+    """What a rule may ask of a box beside its samples.
+
+    Attributes:
+        key: what the hypertable refers to.
+        id: its name on every topic.
+        interval_s: how often it samples, in seconds.
+        kind: what sort of box it is, if anybody said.
+        tags: what it is marked with.
+        attributes: name → number or text; the site's are already under them.
+    """
+
+    key: int
+    id: str = ""
+    interval_s: int = 60
+    kind: str | None = None
+    tags: frozenset[str] = frozenset()
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which boxes of a site are meant: those that fit each of the lists that are given."""
+
+    boxes: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+
+    def takes(self, box: BoxFacts) -> bool:
+        """Tell whether a box is meant."""
+        return (
+            (self.boxes is None or box.id in self.boxes)
+            and (self.kinds is None or box.kind in self.kinds)
+            and (self.tags is None or not self.tags.isdisjoint(box.tags))
+        )
+
+
+def make_scope(definition: Mapping[str, Sequence[str]] | None) -> Scope | None:
+    """Compile a stored scope; None means every box."""
+    if not definition:
+        return None
+    given = {name: frozenset(definition[name]) for name in ("boxes", "kinds", "tags") if definition.get(name)}
+    return Scope(**given) if given else None
+
+
+class BoxView:
+    """A box at one moment of its measurement time.
+
+    Attributes:
+        facts: the box.
+        values: column → (value as stored, time in µs) of the newest on-time value.
+        newest_us: time of the newest on-time value, NEVER where there was none.
+        history: as far back as its rules look.
+        needs: how far that is.
+    """
+
+    __slots__ = ("events_us", "facts", "history", "needs", "newest_us", "values")
+
+    def __init__(
+        self,
+        facts: BoxFacts,
+        latest: Mapping[str, Sequence[Any]],
+        history: History,
+        needs: Needs,
+    ) -> None:
+        self.facts = facts
+        self.needs = needs
+        self.history = history
+        self.values: dict[int, tuple[float, int]] = {
+            INDEX[name]: (value, time_us) for name, (value, time_us) in latest.items()
+        }
+        self.newest_us = max((time_us for _, time_us in self.values.values()), default=NEVER)
+        self.events_us: dict[str, int] = {
+            kind: events[-1].time_us for kind, events in history.events.items() if events
+        }
+
+    def value(self, column: int) -> tuple[float, int] | None:
+        """The newest value of a column, as stored, and its time; None where there was none."""
+        known = self.values.get(column)
+        return None if known is None else (as_stored(column, known[0]), known[1])
+
+    def time(self, column: int | None) -> int:
+        """The time of the newest value of a column, or of any; NEVER where there was none."""
+        if column is None:
+            return self.newest_us
+        known = self.values.get(column)
+        return NEVER if known is None else known[1]
+
+    def on_time(self, time_us: int, values: Sequence[float | None] | None, kind: str | None) -> bool:
+        """Tell whether a sample with these values, or an event of this type, is newer than what is known."""
+        if values is None:
+            return (
+                kind is not None and kind in self.needs.events and time_us > self.events_us.get(kind, NEVER)
+            )
+        known = self.values
+        return any(
+            value is not None and (column not in known or known[column][1] < time_us)
+            for column, value in enumerate(values)
+        )
+
+    def take(self, time_us: int, values: Sequence[float | None]) -> list[int]:
+        """Move forward with a sample; returns the columns of which it was on time, none if it was late."""
+        fresh: list[int] = []
+        known = self.values
+        for column, value in enumerate(values):
+            if value is None:
+                continue
+            before = known.get(column)
+            if before is not None and time_us <= before[1]:
+                continue
+            known[column] = (value, time_us)
+            fresh.append(column)
+            if column in self.history.columns:
+                self.history.add(column, time_us, as_stored(column, value))
+        if fresh and time_us > self.newest_us:
+            self.newest_us = time_us
+        return fresh
+
+    def take_event(self, kind: str, event: SeenEvent) -> bool:
+        """Move forward with an event; False where no rule looks at its type, or it was late."""
+        keep_us = self.needs.events.get(kind)
+        if keep_us is None or event.time_us <= self.events_us.get(kind, NEVER):
+            return False
+        self.history.add_event(kind, event, keep_us)
+        self.events_us[kind] = event.time_us
+        return True
+
+
+class SiteView:
+    """All boxes of a site, for the rules on it as a whole.
+
+    Attributes:
+        members: box key → its view.
+    """
+
+    __slots__ = ("_by_id", "members")
+
+    def __init__(self, members: Mapping[int, BoxView]) -> None:
+        self.members = members
+        self._by_id = {view.facts.id: view for view in members.values()}
+
+    def named(self, box_id: str) -> BoxView | None:
+        """The box of this id, if it is of the site."""
+        return self._by_id.get(box_id)

@@ -1,0 +1,252 @@
+"""The way of samples and events, one after the other, through the rules that have to see each of them.
+
+Windows, silence, events, several metrics, several boxes: what such a rule says depends on more than the value
+at hand. Before each sample comes what was due before it: a silence that had lasted long enough, an event that
+left its window, active hours that ended. Each of these acts at the very time at which it was due, whoever
+brings the clock there, a later sample or a tick. Pure: no clock, no database.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from app.rules.compile import CompiledRule, SiteRules
+from app.rules.conditions import Cause
+from app.rules.machine import (
+    State,
+    Transition,
+    advance,
+    end_hours,
+    leave,
+    own_due,
+    put_together,
+    take_apart,
+)
+from app.rules.view import NEVER, BoxView, SiteView
+from app.rules.windows import SeenEvent
+from app.sites.catalogue import COLUMNS
+
+LAST: Final = math.inf
+"""The order of what comes after all that came."""
+
+
+class Seen(NamedTuple):
+    """Something that came: a sample, or an event.
+
+    Attributes:
+        order: its place among all that came; goes with its transitions.
+        box_key: whose it is.
+        time_us: when it was measured.
+        values: of a sample, in the order of COLUMNS.
+        event: of an event, its type and what is known of it.
+    """
+
+    order: float
+    box_key: int
+    time_us: int
+    values: Sequence[float | None] | None = None
+    event: tuple[str, SeenEvent] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class BoxTrack:
+    """A box on its way: what is known of it, its rules and their states."""
+
+    view: BoxView
+    rules: SiteRules
+    state: State
+    changed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class SiteTrack:
+    """A site on its way: its boxes, the rules on it as a whole, and their states."""
+
+    view: SiteView
+    rules: Sequence[CompiledRule]
+    state: State
+    changed: bool = False
+
+
+type Track = BoxTrack | SiteTrack
+
+type Found = list[tuple[float, Transition]]
+"""Transitions, each with the order of what brought it about."""
+
+
+class Walk:
+    """One way, of one box or of all boxes of a site.
+
+    Args:
+        boxes: the boxes of which something came, or whose time has come.
+        site: the site, where it has rules on it as a whole.
+        new_alert_id: called once for each alert that fires.
+    """
+
+    def __init__(
+        self, boxes: Mapping[int, BoxTrack], site: SiteTrack | None, new_alert_id: Callable[[], UUID]
+    ) -> None:
+        self.boxes = boxes
+        self.site = site
+        self.found: Found = []
+        self._new_alert_id = new_alert_id
+
+    def take(self, seen: Seen) -> None:
+        """Go on with one thing that came. What is late changes nothing."""
+        track = self.boxes[seen.box_key]
+        view = track.view
+        if not view.on_time(seen.time_us, seen.values, None if seen.event is None else seen.event[0]):
+            return
+        self._catch_up_box(track, seen.time_us - 1, seen.order)
+        if self.site is not None:
+            self._catch_up_site(self.site, seen.time_us - 1, seen.order)
+        fresh: frozenset[int] = frozenset()
+        kind: str | None = None
+        if seen.values is not None:
+            fresh = frozenset(view.take(seen.time_us, seen.values))
+        elif seen.event is not None:
+            kind = seen.event[0]
+            view.take_event(*seen.event)
+        for rule in track.rules.walked:
+            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
+                self._judge(rule, track, _clock(rule, track), seen.order)
+        if self.site is not None:
+            for rule in self.site.rules:
+                if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
+                    self._judge(rule, self.site, _clock(rule, self.site), seen.order)
+
+    def catch_up(self, until_us: int) -> None:
+        """Let all happen that is due up to a time, that time included."""
+        for track in self.boxes.values():
+            self._catch_up_box(track, until_us, LAST)
+        if self.site is not None:
+            self._catch_up_site(self.site, until_us, LAST)
+
+    def drop_gone(self, time_us: int) -> None:
+        """End the states of rules that are gone; of the boxes' gated rules too."""
+        for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
+            known: Any = (
+                {rule.key for rule in track.rules} if isinstance(track, SiteTrack) else track.rules.by_key
+            )
+            for key in [key for key in track.state if key not in known]:
+                told = leave(key, track.state.pop(key), time_us, _key_of(track))
+                track.changed = True
+                if told is not None:
+                    self.found.append((NEVER, told))
+
+    def _catch_up_box(self, track: BoxTrack, until_us: int, order: float) -> None:
+        for rule in track.rules.timed:
+            self._catch_up(rule, track, until_us, order)
+
+    def _catch_up_site(self, track: SiteTrack, until_us: int, order: float) -> None:
+        for rule in track.rules:
+            if rule.timed or rule.hours is not None:
+                self._catch_up(rule, track, until_us, order)
+
+    def _catch_up(self, rule: CompiledRule, track: Track, until_us: int, order: float) -> None:
+        after_us = _looked(rule, track)
+        while (due := due_of(rule, track, after_us)) is not None and due <= until_us:
+            self._judge(rule, track, due, order, counts=False)
+            after_us = due
+
+    def _judge(
+        self, rule: CompiledRule, track: Track, at_us: int, order: float, *, counts: bool = True
+    ) -> None:
+        held, looked_us = take_apart(track.state.get(rule.key))
+        # Its time does not go back, not even for a sample that a tick was ahead of.
+        at_us = max(at_us, looked_us)
+        after, told = self._step(rule, track, held, at_us, counts=counts)
+        ahead_us = at_us if rule.timed and at_us > _clock(rule, track) else NEVER
+        self.found += [(order, transition) for transition in told]
+        if after is held and ahead_us == looked_us:
+            return
+        track.changed = True
+        kept = put_together(rule, after, ahead_us)
+        if kept is None:
+            track.state.pop(rule.key, None)
+        else:
+            track.state[rule.key] = kept
+
+    def _step(
+        self,
+        rule: CompiledRule,
+        track: Track,
+        held: list[Any] | None,
+        at_us: int,
+        *,
+        counts: bool,
+    ) -> tuple[list[Any] | None, list[Transition]]:
+        """The state after a moment, the same object where nothing changed, and what is told of it."""
+        key = _key_of(track)
+        found: list[Transition] = []
+        if rule.hours is not None:
+            if held is not None:
+                held, told = end_hours(rule, held, at_us, key)
+                found += [] if told is None else [told]
+            if not rule.hours.active(at_us):
+                return held, found
+        # Of a gated rule nothing but its hours is due here.
+        if rule.column is not None:
+            return held, found
+        view = track.view
+        verdicts = [level.node.judge(view, at_us) for level in rule.levels]
+        if held is None and not any(raises for raises, _ in verdicts):
+            return None, found
+
+        def cause(level: int) -> Cause:
+            return rule.levels[level].node.cause(view, at_us)
+
+        after, told = advance(rule, held, at_us, verdicts, cause, self._new_alert_id, key, counts=counts)
+        return after, found + ([] if told is None else [told])
+
+
+def _clock(rule: CompiledRule, track: Track) -> int:
+    """The newest time of anything that the rule looks at."""
+    if isinstance(track, BoxTrack):
+        return _newest(rule, track.view)
+    members = (member for member in track.view.members.values() if rule.looks_at(member.facts))
+    return max((_newest(rule, member) for member in members), default=NEVER)
+
+
+def _newest(rule: CompiledRule, view: BoxView) -> int:
+    if len(rule.columns) == len(COLUMNS):
+        newest = view.newest_us
+    else:
+        newest = max((view.time(column) for column in rule.columns), default=NEVER)
+    return max((newest, *(view.events_us.get(kind, NEVER) for kind in rule.events)))
+
+
+def _looked(rule: CompiledRule, track: Track) -> int:
+    """Up to when what was due to a rule is done."""
+    return max(_clock(rule, track), take_apart(track.state.get(rule.key))[1])
+
+
+def due_of(rule: CompiledRule, track: Track, after_us: int) -> int | None:
+    """The first time after this one at which a rule has to be looked at though nothing comes."""
+    if after_us == NEVER:
+        # Nothing ever came that it looks at.
+        return None
+    held, _ = take_apart(track.state.get(rule.key))
+    found = own_due(rule, held, after_us)
+    if rule.ripens or (held is not None and rule.timed):
+        for level in rule.levels:
+            due = level.node.due(track.view, after_us)
+            if due is not None and (found is None or due < found):
+                found = due
+    return found
+
+
+def next_due(track: Track) -> int | None:
+    """The next time at which a box, or a site, has to be looked at though nothing comes."""
+    if isinstance(track, SiteTrack):
+        rules = [rule for rule in track.rules if rule.timed or rule.hours is not None]
+    else:
+        rules = list(track.rules.timed)
+    dues = [due_of(rule, track, _looked(rule, track)) for rule in rules]
+    return min((due for due in dues if due is not None), default=None)
+
+
+def _key_of(track: Track) -> int | None:
+    return track.view.facts.key if isinstance(track, BoxTrack) else None

@@ -1,0 +1,266 @@
+"""The last values of a metric, and what they come to: mean, extremes, percentile, rate.
+
+Owns a box's history as far as rules look back. What a window comes to depends on the values in it alone, not
+on how they got there: sums are kept in whole numbers, from which a value that leaves can be taken away
+without a trace. So a history that was read from the database gives the same answers as one that grew live.
+Pure: no clock, no database.
+"""
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+FUNCTIONS: Final = ("mean", "min", "max", "sum", "percentile", "energy_mean", "rate", "spread", "count")
+_STEPS: Final = 1_000_000
+_ENERGY_STEPS: Final = 1_000_000_000
+_HOUR_US: Final = 3_600_000_000
+# A window says something once its values span three quarters of it.
+_SPAN: Final = 0.75
+_COMPACT: Final = 64
+
+
+class Span(NamedTuple):
+    """Which values: of which column, and for how long back (µs)."""
+
+    column: int
+    window_us: int
+
+
+class Window:
+    """The values of one metric of one box that are younger than the window, in the order of their times."""
+
+    __slots__ = ("_begin", "_energy", "_high", "_low", "_sorted", "_sum", "_times", "_values", "window_us")
+
+    def __init__(self, window_us: int) -> None:
+        self.window_us = window_us
+        self._times = array("q")
+        self._values = array("d")
+        self._begin = 0
+        self._sum = 0
+        self._energy: int | None = None
+        self._sorted: list[float] | None = None
+        self._low: deque[tuple[float, int]] | None = None
+        self._high: deque[tuple[float, int]] | None = None
+
+    def __len__(self) -> int:
+        """How many values are in it."""
+        return len(self._times) - self._begin
+
+    def add(self, time_us: int, value: float) -> None:
+        """Take a value that is newer than all before."""
+        self._times.append(time_us)
+        self._values.append(value)
+        self._sum += round(value * _STEPS)
+        if self._energy is not None:
+            self._energy += _energy(value)
+        if self._sorted is not None:
+            insort(self._sorted, value)
+        if self._low is not None and self._high is not None:
+            _push(self._low, value, time_us)
+            _push(self._high, -value, time_us)
+
+    def move(self, at_us: int) -> None:
+        """Leave out what is `window_us` old at this time, or older; no value may be newer than that time.
+
+        Rules that share a window have clocks of their own, and one may ask for an earlier time than another
+        before it. So a value is forgotten only once it is too old beside the newest one.
+        """
+        edge = at_us - self.window_us
+        times, begin = self._times, self._begin
+        while begin < len(times) and times[begin] <= edge:
+            self._leave_out(self._values[begin])
+            begin += 1
+        for extremes in (self._low, self._high):
+            while extremes and extremes[0][1] <= edge:
+                extremes.popleft()
+        while begin and times[begin - 1] > edge:
+            begin -= 1
+            self._take_back(times[begin], self._values[begin])
+        if begin > _COMPACT and 2 * begin > len(times) and times[begin - 1] <= times[-1] - self.window_us:
+            del times[:begin], self._values[:begin]
+            begin = 0
+        self._begin = begin
+
+    def _leave_out(self, value: float) -> None:
+        self._sum -= round(value * _STEPS)
+        if self._energy is not None:
+            self._energy -= _energy(value)
+        if self._sorted is not None:
+            del self._sorted[bisect_left(self._sorted, value)]
+
+    def _take_back(self, time_us: int, value: float) -> None:
+        """Take the value again that is just older than those in the window."""
+        self._sum += round(value * _STEPS)
+        if self._energy is not None:
+            self._energy += _energy(value)
+        if self._sorted is not None:
+            insort(self._sorted, value)
+        for extremes, low in ((self._low, value), (self._high, -value)):
+            if extremes is not None and (not extremes or low < extremes[0][0]):
+                extremes.appendleft((low, time_us))
+
+    def spans(self) -> bool:
+        """Tell whether the values reach over enough of the window to speak for it."""
+        if not len(self):
+            return False
+        return self._times[-1] - self._times[self._begin] >= self.window_us * _SPAN - self._step()
+
+    def _step(self) -> float:
+        """The mean distance of the values: n values at equal distances span n - 1 of them."""
+        count = len(self)
+        return (self._times[-1] - self._times[self._begin]) / (count - 1) if count > 1 else 0.0
+
+    def covers(self, percent: float, interval_us: int) -> bool:
+        """Tell whether at least this share of the values that were due in the window came."""
+        return 100 * len(self) * interval_us >= percent * self.window_us
+
+    # -- what they come to; None where there is nothing to say
+
+    def come_to(self, function: str, percentile: float | None = None) -> float | None:
+        """What the values in the window come to.
+
+        Args:
+            function: one of FUNCTIONS. `energy_mean` is 10·log10 of the mean of 10^(L/10); `rate` is newest
+                minus oldest, per hour; `percentile` takes the nearest rank; `spread` is max minus min.
+            percentile: above 0, below 100; for that function only.
+        """
+        count = len(self)
+        if function == "count":
+            return float(count)
+        if not count:
+            return None
+        if function == "percentile":
+            return self._percentile(50.0 if percentile is None else percentile)
+        found: float | None = _COME_TO[function](self)
+        return found
+
+    def _mean(self) -> float:
+        return self._sum / (_STEPS * len(self))
+
+    def _total(self) -> float:
+        return self._sum / _STEPS
+
+    def _energy_mean(self) -> float:
+        if self._energy is None:
+            self._energy = sum(map(_energy, self._values[self._begin :]))
+        # Rounded, for a level that does not change has itself as its mean, and not a hair more.
+        return round(10 * math.log10(self._energy / (_ENERGY_STEPS * len(self))), 6)
+
+    def _extremes(self) -> tuple[float, float]:
+        if self._low is None or self._high is None:
+            self._low, self._high = deque(), deque()
+            for time_us, value in zip(self._times[self._begin :], self._values[self._begin :], strict=True):
+                _push(self._low, value, time_us)
+                _push(self._high, -value, time_us)
+        return self._low[0][0], -self._high[0][0]
+
+    def _minimum(self) -> float:
+        return self._extremes()[0]
+
+    def _maximum(self) -> float:
+        return self._extremes()[1]
+
+    def _spread(self) -> float:
+        low, high = self._extremes()
+        return high - low
+
+    def _percentile(self, percentile: float) -> float:
+        if self._sorted is None:
+            self._sorted = sorted(self._values[self._begin :])
+        # Rounded: 7 % of 100 values are 7 of them, not 7.000000000000001, which would be 8.
+        rank = math.ceil(round(percentile * len(self._sorted) / 100, 9))
+        return self._sorted[max(rank, 1) - 1]
+
+    def _rate(self) -> float | None:
+        first, last = self._begin, len(self._times) - 1
+        elapsed = self._times[last] - self._times[first]
+        return (self._values[last] - self._values[first]) * _HOUR_US / elapsed if elapsed else None
+
+
+_COME_TO: Final[Mapping[str, Any]] = {
+    "mean": Window._mean,  # noqa: SLF001 (of the class above)
+    "sum": Window._total,  # noqa: SLF001
+    "energy_mean": Window._energy_mean,  # noqa: SLF001
+    "min": Window._minimum,  # noqa: SLF001
+    "max": Window._maximum,  # noqa: SLF001
+    "spread": Window._spread,  # noqa: SLF001
+    "rate": Window._rate,  # noqa: SLF001
+}
+
+
+def _energy(level: float) -> int:
+    return round(10 ** (level / 10) * _ENERGY_STEPS)
+
+
+def _push(extremes: deque[tuple[float, int]], value: float, time_us: int) -> None:
+    """Keep what may still become the lowest: each is above all before it."""
+    while extremes and extremes[-1][0] >= value:
+        extremes.pop()
+    extremes.append((value, time_us))
+
+
+class SeenEvent(NamedTuple):
+    """An event, as far as rules look at it: its time, and what it is held for with which confidence."""
+
+    time_us: int
+    candidates: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """How far back the rules of a box look.
+
+    Attributes:
+        spans: the windows that are kept.
+        events: type → how long its events are kept (µs).
+    """
+
+    spans: frozenset[Span] = frozenset()
+    events: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.events)
+
+
+class History:
+    """What a box sent, as far back as its rules look.
+
+    Attributes:
+        windows: by span.
+        events: by type, in the order of their times.
+        columns: those that a window is kept of.
+    """
+
+    __slots__ = ("_by_column", "columns", "events", "windows")
+
+    def __init__(self, needs: Needs) -> None:
+        self.windows = {span: Window(span.window_us) for span in sorted(needs.spans)}
+        self.events: dict[str, list[SeenEvent]] = {kind: [] for kind in needs.events}
+        self._by_column: dict[int, list[Window]] = {}
+        for span, window in self.windows.items():
+            self._by_column.setdefault(span.column, []).append(window)
+        self.columns = frozenset(self._by_column)
+
+    def __len__(self) -> int:
+        """How many values and events are kept."""
+        return sum(map(len, self.windows.values())) + sum(map(len, self.events.values()))
+
+    def add(self, column: int, time_us: int, value: float) -> None:
+        """Take an on-time value; what is too old by then is let go."""
+        for window in self._by_column.get(column, ()):
+            window.add(time_us, value)
+            window.move(time_us)
+
+    def add_event(self, kind: str, event: SeenEvent, keep_us: int) -> None:
+        """Take an event that is newer than all of its type; what is too old by then is let go."""
+        events = self.events[kind]
+        events.append(event)
+        del events[: bisect_right(events, event.time_us - keep_us, key=_time_of)]
+
+
+def _time_of(event: SeenEvent) -> int:
+    return event.time_us

@@ -1,0 +1,72 @@
+"""How deliveries begin: the one statement that makes them.
+
+Owns the first due time. What is delivered, and to whom, is the callers' matter.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from app.core.database import RawConnection
+from app.core.ids import new_id
+from app.core.settings import WebhookSettings
+from app.webhooks.schedule import next_due
+
+_ADD: Final = """
+INSERT INTO deliveries
+    (id, organisation_id, endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at)
+SELECT id, organisation_id, endpoint_id, event_id, type, body, 'pending', 0, due_at, created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::timestamptz[],
+            $8::timestamptz[])
+    AS given (id, organisation_id, endpoint_id, event_id, type, body, due_at, created_at)
+ON CONFLICT (endpoint_id, event_id) DO NOTHING
+"""
+
+
+class NewDelivery(NamedTuple):
+    """A delivery to be; the fields are columns of `deliveries`, in the order in which they are written."""
+
+    id: UUID
+    organisation_id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    type: str
+    body: bytes
+    due_at: datetime
+    created_at: datetime
+
+    @classmethod
+    def to(
+        cls,
+        endpoint_id: UUID,
+        organisation_id: UUID,
+        *,
+        event_id: UUID,
+        type_: str,
+        body: bytes,
+        created_at: datetime,
+        now: datetime,
+        settings: WebhookSettings,
+    ) -> "NewDelivery":
+        """A delivery at the beginning of its schedule.
+
+        Args:
+            endpoint_id: Where it goes.
+            organisation_id: Whose that is.
+            event_id: What it tells of: the `webhook-id` is made of it.
+            type_: The `type` of the body.
+            body: What is signed and sent.
+            created_at: When that happened.
+            now: The database's time.
+            settings: The schedule.
+        """
+        due = next_due(settings.schedule_s, 0, now, settings.jitter, random.random)
+        return cls(new_id(), organisation_id, endpoint_id, event_id, type_, body, due or now, created_at)
+
+
+async def add_deliveries(connection: RawConnection, made: Sequence[NewDelivery]) -> None:
+    """Write deliveries in the caller's transaction; of an endpoint and an event there is one at most."""
+    if made:
+        await connection.execute(_ADD, *map(list, zip(*made, strict=True)))

@@ -1,0 +1,233 @@
+"""What waits to be sent together, in SQL: gathered by the fan-out, sent when it is due.
+
+Owns `delivery_groups` and `group_events`. The database's clock says when a group is due. A group is closed in
+the transaction that makes its delivery: whoever is killed in between leaves either both or none. Must not
+send anything: its deliveries are like all others.
+
+Locks: an endpoint's row comes before its groups, and groups are taken in the order of their keys; whoever
+sends waits for nobody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.core.database import RawConnection, WriteSession
+from app.core.ids import new_id
+from app.core.settings import WebhookSettings
+from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body
+
+AT_ONCE: Final = 10
+"""Groups that one transaction sends: each may have five hundred events."""
+
+_FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
+# The first event opens a group. One that was sent waits until its interval has passed, if that is later.
+_OPEN: Final = """
+INSERT INTO delivery_groups AS known (id, organisation_id, endpoint_id, key, due_at, created_at)
+SELECT id, organisation_id, endpoint_id, key, now() + make_interval(secs => wait_s), now()
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::float8[])
+    AS given (id, organisation_id, endpoint_id, key, wait_s)
+ORDER BY endpoint_id, key
+ON CONFLICT (endpoint_id, key) DO UPDATE
+    SET due_at = coalesce(known.due_at, greatest(excluded.due_at, known.idle_until))
+RETURNING id, endpoint_id, key
+"""
+# Several dispatchers fan out: an event may be written after a later one of its alert.
+_GATHER: Final = """
+INSERT INTO group_events AS known
+    (group_id, alert_id, position, events_count, sequence, firing, event_id, type, body, created_at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::boolean[],
+                     $7::uuid[], $8::text[], $9::bytea[], $10::timestamptz[])
+ON CONFLICT (group_id, alert_id) DO UPDATE SET
+    position = least(known.position, excluded.position),
+    events_count = known.events_count + excluded.events_count,
+    (sequence, firing, event_id, type, body, created_at) = (
+        SELECT newest.sequence, newest.firing, newest.event_id, newest.type, newest.body, newest.created_at
+        FROM (VALUES
+            (excluded.sequence, 1, excluded.firing, excluded.event_id, excluded.type, excluded.body,
+             excluded.created_at),
+            (known.sequence, 0, known.firing, known.event_id, known.type, known.body, known.created_at)
+        ) AS newest (sequence, later, firing, event_id, type, body, created_at)
+        ORDER BY newest.sequence DESC, newest.later DESC LIMIT 1
+    )
+"""
+_IS_DUE: Final = """
+SELECT EXISTS (
+    SELECT FROM delivery_groups AS waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = endpoint_id
+    WHERE waiting.due_at <= now() AND endpoint.enabled
+)
+"""
+_TAKE: Final = """
+SELECT waiting.id, waiting.organisation_id, waiting.endpoint_id, waiting.key,
+    endpoint.grouping::text AS grouping, now() AS now
+FROM delivery_groups AS waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
+WHERE waiting.due_at <= now() AND endpoint.enabled
+ORDER BY waiting.due_at LIMIT $1
+FOR UPDATE OF waiting SKIP LOCKED
+FOR KEY SHARE OF endpoint SKIP LOCKED
+"""
+_EVENTS: Final = """
+SELECT body, events_count FROM group_events WHERE group_id = $1 ORDER BY firing DESC, position LIMIT $2
+"""
+_COUNTS: Final = """
+SELECT count(*) FILTER (WHERE firing) AS firing, count(*) FILTER (WHERE NOT firing) AS resolved
+FROM group_events WHERE group_id = $1
+"""
+_EMPTY: Final = "DELETE FROM group_events WHERE group_id = ANY ($1::uuid[])"
+_CLOSE: Final = """
+UPDATE delivery_groups AS sent SET due_at = NULL, idle_until = given.idle_until
+FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, idle_until) WHERE sent.id = given.id
+"""
+_FORGET: Final = """
+DELETE FROM delivery_groups WHERE id IN (
+    SELECT id FROM delivery_groups WHERE due_at IS NULL AND idle_until <= now()
+    ORDER BY idle_until LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+"""
+_FLUSH: Final = text(
+    "UPDATE delivery_groups SET due_at = CASE WHEN due_at IS NOT NULL THEN now() END, idle_until = now() "
+    "WHERE endpoint_id = :endpoint"
+)
+
+
+@dataclass(slots=True)
+class GroupedEvent:
+    """An event of an alert for an endpoint that has them put together.
+
+    Attributes:
+        endpoint_id: Where it goes.
+        organisation_id: Whose that is.
+        plan: How the endpoint's events are put together.
+        key: Its group.
+        alert_id: What it tells of.
+        position: Its place in the outbox.
+        sequence: Its place among the events of its alert.
+        firing: Whether the alert is firing after it.
+        event_id: Its identity.
+        type: Its type.
+        body: The body that it would have on its own.
+        created_at: When it happened.
+        events_count: How many events of the alert it stands for.
+    """
+
+    endpoint_id: UUID
+    organisation_id: UUID
+    plan: Plan
+    key: str
+    alert_id: UUID
+    position: int
+    sequence: int
+    firing: bool
+    event_id: UUID
+    type: str
+    body: bytes
+    created_at: datetime
+    events_count: int = 1
+
+
+async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> None:
+    """Put events into their groups, in the caller's transaction, which holds their endpoints.
+
+    Args:
+        connection: In a transaction.
+        events: In the order of the outbox.
+    """
+    if not events:
+        return
+    groups = {(event.endpoint_id, event.key): event for event in events}
+    first = groups.values()
+    opened = await connection.fetch(
+        _OPEN,
+        [new_id() for _ in first],
+        [event.organisation_id for event in first],
+        [event.endpoint_id for event in first],
+        [event.key for event in first],
+        [event.plan.wait_s for event in first],
+    )
+    ids = {(row["endpoint_id"], row["key"]): row["id"] for row in opened}
+    rows = [
+        (
+            *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
+            *(event.sequence, event.firing, event.event_id, event.type, event.body, event.created_at),
+        )
+        for event in _latest(events)
+    ]
+    await connection.execute(_GATHER, *map(list, zip(*rows, strict=True)))
+
+
+def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
+    """The latest event of each alert in each group, at the place of its first one.
+
+    One statement cannot write to a row twice.
+    """
+    kept: dict[tuple[UUID, str, UUID], GroupedEvent] = {}
+    for event in events:
+        identity = (event.endpoint_id, event.key, event.alert_id)
+        known = kept.get(identity)
+        if known is not None:
+            event.position = known.position
+            event.events_count += known.events_count
+        kept[identity] = event
+    return list(kept.values())
+
+
+async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool:
+    """Make the deliveries of groups that are due, the longest due first, and close these groups.
+
+    Those of disabled endpoints wait, as deliveries do.
+
+    Args:
+        connection: Outside a transaction.
+        settings: The schedule of the deliveries.
+
+    Returns:
+        Whether more may be due.
+    """
+    # Every round asks, and hardly ever is there one: without a transaction that is one statement.
+    if not await connection.fetchval(_IS_DUE):
+        return False
+    async with connection.transaction():
+        groups = await connection.fetch(_TAKE, AT_ONCE)
+        await add_deliveries(connection, [await _delivery(connection, group, settings) for group in groups])
+        ids = [group["id"] for group in groups]
+        await connection.execute(_EMPTY, ids)
+        await connection.execute(_CLOSE, ids, [_idle_until(group) for group in groups])
+        await connection.execute(_FORGET, _FORGOTTEN_AT_ONCE)
+    return len(groups) == AT_ONCE
+
+
+async def _delivery(connection: RawConnection, group: Any, settings: WebhookSettings) -> NewDelivery:  # noqa: ANN401 (a row)
+    (counts,) = await connection.fetch(_COUNTS, group["id"])
+    events = await connection.fetch(_EVENTS, group["id"], MOST_EVENTS)
+    body = build_group_body(group["key"], group["now"], [Latest(*event) for event in events], **counts)
+    return NewDelivery.to(
+        group["endpoint_id"],
+        group["organisation_id"],
+        event_id=new_id(),
+        type_=GROUP_EVENT,
+        body=body,
+        created_at=group["now"],
+        now=group["now"],
+        settings=settings,
+    )
+
+
+def _idle_until(group: Any) -> datetime:  # noqa: ANN401 (a row)
+    """Until when the next notification of a group that is sent now has to wait."""
+    now: datetime = group["now"]
+    plan = Plan.of(group["grouping"])
+    return now if plan is None else now + timedelta(seconds=plan.interval_s)
+
+
+async def flush(session: WriteSession, endpoint_id: UUID) -> None:
+    """Make all that waits for an endpoint due now: it is put together otherwise from here on.
+
+    The caller has locked the endpoint: nobody gathers or sends for it meanwhile.
+    """
+    await session.execute(_FLUSH, {"endpoint": endpoint_id})

@@ -1,0 +1,26 @@
+"""The streets that the tests of this room share."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.core.database import Database
+from app.core.ids import new_id
+from tests.conftest import Tenant
+from tests.integration.alerts.helpers import Street, make_street
+from tests.integration.alerts.watched import Watched, add_box
+
+
+@pytest.fixture
+async def street(database: Database) -> AsyncIterator[Street]:
+    connection = await database.connect()
+    yield await make_street(database, connection)
+    await connection.close()
+
+
+@pytest.fixture
+async def watched(tenant: Tenant, site_id: str) -> Watched:
+    made = Watched(tenant, site_id, f"box-{new_id().hex[:12]}")
+    await add_box(made, made.box)
+    made.rule_id = await made.rule()
+    return made

@@ -1,0 +1,205 @@
+"""`/v1/silences` and `/v1/inhibitions`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from app.alerts.sweep import sweep
+from app.core.database import Database
+from app.core.ids import new_id
+from tests.conftest import Tenant
+from tests.integration.alerts.watched import Watched
+
+BOXES = {"boxes": ["pont-neuf-1"]}
+
+
+def at(**ahead: float) -> str:
+    return (datetime.now(UTC) + timedelta(**ahead)).isoformat()
+
+
+async def make(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (as JSON)
+    given = {"matchers": BOXES, "ends_at": at(hours=1), "comment": "works"} | body
+    answer = await client.post("/v1/silences", json=given)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_a_silence_is_made_read_changed_and_ended(tenant: Tenant) -> None:
+    made = await make(tenant.client)
+    assert (made["state"], made["author"], made["schedule"]) == ("active", "tests", None)
+    assert made["organisation_id"] == tenant.id
+    assert {name: value for name, value in made["matchers"].items() if value} == BOXES
+    path = f"/v1/silences/{made['id']}"
+    assert (await tenant.client.get(path)).json() == made
+    change = {"ends_at": at(hours=3), "comment": "longer", "matchers": {"metrics": ["pm10"]}}
+    changed = (await tenant.client.patch(path, json=change)).raise_for_status().json()
+    assert (changed["comment"], changed["matchers"]["metrics"]) == ("longer", ["pm10"])
+    assert changed["ends_at"] > made["ends_at"]
+    ended = (await tenant.client.post(f"{path}/expire")).raise_for_status().json()
+    assert ended["state"] == "expired"
+    assert (await tenant.client.post(f"{path}/expire")).json() == ended
+    answer = await tenant.client.patch(path, json={"comment": "again"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "silence_expired")
+    assert (await tenant.client.delete(path)).status_code == 204
+    assert (await tenant.client.get(path)).status_code == 404
+
+
+async def test_silences_are_listed_by_state(tenant: Tenant, other_tenant: Tenant) -> None:
+    active = await make(tenant.client, author="Équipe de nuit")
+    pending = await make(tenant.client, starts_at=at(minutes=10))
+    expired = await make(tenant.client)
+    await tenant.client.post(f"/v1/silences/{expired['id']}/expire")
+    await make(other_tenant.client)
+
+    async def listed(**params: str) -> list[str]:
+        answer = await tenant.client.get("/v1/silences", params=params)
+        return [each["id"] for each in answer.raise_for_status().json()["data"]]
+
+    assert await listed() == [active["id"], pending["id"], expired["id"]]
+    assert await listed(state="active") == [active["id"]]
+    assert await listed(state="pending") == [pending["id"]]
+    assert await listed(state="expired") == [expired["id"]]
+    page = (await tenant.client.get("/v1/silences", params={"limit": 2})).json()
+    rest = (await tenant.client.get("/v1/silences", params={"cursor": page["next"]})).json()
+    assert [each["id"] for each in page["data"] + rest["data"]] == await listed()
+
+
+async def test_a_maintenance_window_is_in_the_time_zone_of_its_site(tenant: Tenant, site_id: str) -> None:
+    span = {"from": "00:00", "to": "24:00"}
+    made = await make(tenant.client, matchers={"site_ids": [site_id]}, ends_at=None, schedule=[span])
+    assert (made["timezone"], made["state"], made["schedule"]) == (
+        "Europe/Paris",
+        "active",
+        [span | {"days": None}],
+    )
+    day = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(datetime.now(UTC).isoweekday() + 2) % 7]
+    later = await make(
+        tenant.client,
+        ends_at=None,
+        schedule=[{"days": [day], "from": "02:00", "to": "04:00"}],
+        timezone="Asia/Tokyo",
+    )
+    assert (later["state"], later["timezone"]) == ("pending", "Asia/Tokyo")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"matchers": {}}, 422, "empty_matchers"),
+        ({"matchers": {"boxes": []}}, 422, "invalid_value"),
+        ({"matchers": {"boxes": ["a+b"]}}, 422, "invalid_box_id"),
+        ({"matchers": {"metrics": ["love"]}}, 422, "unknown_metric"),
+        ({"matchers": {"severities": ["fatal"]}}, 422, "invalid_value"),
+        ({"matchers": {"tags": ["a\0"]}}, 422, "invalid_tag"),
+        ({"matchers": {"boxes": ["a"], "kinds": ["x"]}}, 422, "unknown_field"),
+        ({"matchers": {"site_ids": ["0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"]}}, 404, "not_found"),
+        ({"matchers": {"rule_ids": ["0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"]}}, 404, "not_found"),
+        ({"ends_at": None}, 422, "end_required"),
+        ({"ends_at": "2020-01-01T00:00:00Z"}, 422, "invalid_end"),
+        ({"starts_at": "2096-01-01T00:00:00Z"}, 422, "invalid_end"),
+        ({"schedule": [{"from": "02:00", "to": "04:00"}]}, 422, "timezone_required"),
+        ({"schedule": [{"from": "25:00", "to": "04:00"}]}, 422, "invalid_hours"),
+        ({"timezone": "Europe/Paris"}, 422, "invalid_value"),
+        ({"comment": " "}, 422, "invalid_text"),
+        ({"organisation_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"}, 422, "foreign_organisation"),
+    ],
+)
+async def test_a_silence_that_makes_no_sense_is_refused(
+    tenant: Tenant, body: dict[str, Any], status: int, code: str
+) -> None:
+    given = {"matchers": BOXES, "ends_at": at(hours=1), "comment": "works"} | body
+    answer = await tenant.client.post("/v1/silences", json=given)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+async def test_a_change_is_held_to_the_same(tenant: Tenant) -> None:
+    path = f"/v1/silences/{(await make(tenant.client))['id']}"
+    for body, code in (
+        ({"ends_at": "2020-01-01T00:00:00Z"}, "invalid_end"),
+        ({"ends_at": None}, "wrong_type"),
+        ({"matchers": {"rule_ids": [str(new_id())]}}, "not_found"),
+        ({"starts_at": at(hours=1)}, "unknown_field"),
+    ):
+        answer = await tenant.client.patch(path, json=body)
+        assert answer.json()["code"] == code, answer.text
+
+
+async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: Watched, database: Database) -> None:
+    await watched.send((1, 30), (3, 30))
+    firing = await watched.alert()
+    matchers = {"rule_ids": [watched.rule_id]}
+    silence = await make(watched.client, matchers=matchers)
+    other = await make(watched.client)
+    later = await make(watched.client, matchers=matchers, starts_at=at(minutes=5))
+
+    async def mutes(which: dict[str, Any]) -> list[str]:
+        answer = await watched.client.get(f"/v1/silences/{which['id']}/alerts")
+        return [each["id"] for each in answer.raise_for_status().json()["data"]]
+
+    assert await mutes(silence) == [firing["id"]]
+    assert await mutes(other) == await mutes(later) == []
+    connection = await database.connect()
+    await sweep(connection)
+    muted = await watched.alert()
+    assert muted["suppressed"] == {"silences": [silence["id"]], "inhibited_by": []}
+    assert muted["notified"] is True
+    # Nothing but its end is told of what is muted.
+    await watched.client.post(f"/v1/alerts/{firing['id']}/acknowledge")
+    await watched.client.post(f"/v1/silences/{silence['id']}/expire")
+    await sweep(connection)
+    assert (await watched.alert())["suppressed"] is None
+    assert await mutes(silence) == []
+    types = await connection.fetch("SELECT type FROM outbox ORDER BY position")
+    assert [kind for (kind,) in types] == ["alert.firing"]
+    await connection.close()
+
+
+async def test_an_inhibition_is_made_read_changed_and_deleted(tenant: Tenant, other_tenant: Tenant) -> None:
+    body = {
+        "name": "Grave first",
+        "source": {"severities": ["critical", "critical"]},
+        "target": {"severities": ["info"], "metrics": ["pm10"]},
+    }
+    made = (await tenant.client.post("/v1/inhibitions", json=body)).raise_for_status().json()
+    assert made["source"]["severities"] == ["critical"]
+    assert made["equal"] == []
+    path = f"/v1/inhibitions/{made['id']}"
+    assert (await tenant.client.get(path)).json() == made
+    change = {"equal": ["box", "site", "box"], "target": {"severities": ["warning"]}, "name": "Other"}
+    changed = (await tenant.client.patch(path, json=change)).raise_for_status().json()
+    assert (changed["equal"], changed["name"]) == (["box", "site"], "Other")
+    assert (changed["target"]["severities"], changed["target"]["metrics"]) == (["warning"], None)
+    assert (await tenant.client.get("/v1/inhibitions")).json()["data"] == [changed]
+    assert (await other_tenant.client.get("/v1/inhibitions")).json()["data"] == []
+    for refused, code in (
+        ({"equal": ["rule"]}, "invalid_value"),
+        ({"source": {}}, "empty_matchers"),
+        ({"source": {"rule_ids": [str(new_id())]}}, "not_found"),
+        ({"name": None}, "wrong_type"),
+    ):
+        assert (await tenant.client.patch(path, json=refused)).json()["code"] == code
+    assert (await tenant.client.delete(path)).status_code == 204
+    assert (await tenant.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("room", ["silences", "inhibitions"])
+async def test_another_organisations_silences_and_inhibitions_do_not_exist(
+    tenant: Tenant, other_tenant: Tenant, room: str
+) -> None:
+    matchers = {"severities": ["info"]}
+    bodies: dict[str, dict[str, Any]] = {
+        "silences": {"matchers": matchers, "ends_at": at(hours=1), "comment": "works"},
+        "inhibitions": {"name": "i", "source": matchers, "target": {"severities": ["critical"]}},
+    }
+    made = (await tenant.client.post(f"/v1/{room}", json=bodies[room])).raise_for_status().json()
+    path = f"/v1/{room}/{made['id']}"
+    calls: list[tuple[str, str, Any]] = [("GET", path, None), ("PATCH", path, {}), ("DELETE", path, None)]
+    if room == "silences":
+        calls += [("POST", f"{path}/expire", None), ("GET", f"{path}/alerts", None)]
+    for method, where, body in calls:
+        answer = await other_tenant.client.request(method, where, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, where)
+    assert (await tenant.client.get(path)).json() == made

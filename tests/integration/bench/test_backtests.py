@@ -1,0 +1,12 @@
+"""The benchmark of back-tests, on a few days instead of a year."""
+
+from bench.backtests import RULES, measure
+from bench.stack import stack
+
+
+async def test_each_rule_is_tried_on_all_samples() -> None:
+    async with stack() as running:
+        tried = await measure(running, samples=4_000)
+    assert [each.name for each in tried] == list(RULES)
+    assert {each.samples for each in tried} == {4_000}
+    assert all(each.seconds > 0 for each in tried)
