@@ -2,7 +2,7 @@
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
-removes what is no longer needed: the samples of deleted boxes, old outbox entries, and heartbeats of processes
+removes what is no longer needed: the samples of deleted boxes, old outbox entries, heartbeats of processes
 that are gone.
 """
 

@@ -3,15 +3,11 @@
 Owns the reading of definitions; what is read was validated when it was stored. Pure.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 from uuid import UUID
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.core.hours import Hours, make_hours
 from app.core.instants import US_PER_S, parse_iso_duration
@@ -30,8 +26,6 @@ EVENT_WINDOW: Final = "PT5M"
 
 # Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
 _HAIR: Final = 1e-6
-# What is smaller is nothing to a `real`.
-_NOTHING: Final = 1e-37
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +68,7 @@ class CompiledRule:
         across: its parts that look at boxes of a site, where it is on the site as a whole.
         column: the one column that all its levels compare plain values of; None where it needs a walk.
         limits: what each level compares them with; empty where it needs a walk.
+        only: the one column that it looks at, where it looks at nothing else.
         columns: every column that it looks at; all of them where it waits for a box's silence.
         events: every type of event that it looks at.
         timed: it may change though nothing comes.
@@ -97,6 +92,7 @@ class CompiledRule:
     across: tuple[Across | OfBox, ...]
     column: int | None
     limits: tuple[Limit, ...]
+    only: int | None
     columns: frozenset[int]
     events: frozenset[str]
     timed: bool
@@ -144,6 +140,8 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
     if not levels:
         raise ValueError("a rule without levels")
     parts = list(chain.from_iterable(level.node.parts() for level in levels))
+    columns = frozenset(_columns(parts))
+    events = frozenset(part.kind for part in parts if isinstance(part, EventLeaf))
     spans = active if (active := definition.get("active")) else None
     return CompiledRule(
         id=id,
@@ -164,8 +162,9 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         across=tuple(part for part in parts if isinstance(part, Across | OfBox)),
         column=(column := _only_column(levels)),
         limits=() if column is None else tuple(_limits(levels)),
-        columns=frozenset(_columns(parts)),
-        events=frozenset(part.kind for part in parts if isinstance(part, EventLeaf)),
+        only=next(iter(columns)) if len(columns) == 1 and not events else None,
+        columns=columns,
+        events=events,
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
         # An event that leaves its window begins nothing, but for a `not`.
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
@@ -304,90 +303,3 @@ class _Reader:
         if isinstance(found, bool) or not isinstance(found, int | float):
             found = stored.get("default")
         return None if found is None else float(found)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SiteRules:
-    """The rules of a site that apply to a box, with what makes their evaluation quick.
-
-    Attributes:
-        by_key: rule key → rule; those on the site as a whole are not among them.
-        by_column: column → the rules that its gate guards.
-        gates: (column, low, high) for each of these columns. A value strictly between low and high raises
-            none of its rules, so nothing can begin with it.
-        low, high: the same for every column of COLUMNS, infinite where there is no rule.
-        walked: the rules that have to see every sample.
-        timed: the rules that may change though nothing comes, those with hours among them.
-        needs: how far back they look, and those on the site as a whole.
-        across: the rules on the site as a whole.
-        quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
-            columns (None: of any). As long as it does not come, there is nothing to see.
-    """
-
-    by_key: Mapping[str, CompiledRule]
-    by_column: Mapping[int, tuple[CompiledRule, ...]]
-    gates: tuple[tuple[int, float, float], ...]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    walked: tuple[CompiledRule, ...] = ()
-    timed: tuple[CompiledRule, ...] = ()
-    needs: Needs = field(default_factory=Needs)
-    across: tuple[CompiledRule, ...] = ()
-    quiet: tuple[int, frozenset[int | None]] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.gates or self.walked or self.across)
-
-
-def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
-    """Put the rules that apply to a box together."""
-    ordered = sorted(rules, key=lambda rule: (-1 if rule.column is None else rule.column, rule.key))
-    of_box = [rule for rule in ordered if not rule.whole_site]
-    by_column: dict[int, tuple[CompiledRule, ...]] = {}
-    for rule in of_box:
-        if rule.column is not None:
-            by_column[rule.column] = (*by_column.get(rule.column, ()), rule)
-    gates = tuple((column, *_gate(group)) for column, group in by_column.items())
-    low, high = np.full(len(COLUMNS), -np.inf), np.full(len(COLUMNS), np.inf)
-    for column, lowest, highest in gates:
-        low[column], high[column] = lowest, highest
-    walked = tuple(rule for rule in of_box if rule.column is None)
-    across = tuple(rule for rule in ordered if rule.whole_site)
-    return SiteRules(
-        {rule.key: rule for rule in of_box},
-        by_column,
-        gates,
-        low,
-        high,
-        walked,
-        tuple(rule for rule in of_box if rule.timed or rule.hours is not None),
-        merge_needs(rule.needs for rule in ordered),
-        across,
-        None if across else _quiet(walked),
-    )
-
-
-def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
-    leaves = []
-    for level in chain.from_iterable(rule.levels for rule in walked):
-        if not isinstance(level.node, SilenceLeaf):
-            return None
-        leaves.append(level.node)
-    if not leaves:
-        return None
-    return min(leaf.quiet_us for leaf in leaves), frozenset(leaf.column for leaf in leaves)
-
-
-def _gate(rules: Sequence[CompiledRule]) -> tuple[float, float]:
-    gates = [
-        level.node.limit.gate()
-        for rule in rules
-        for level in rule.levels
-        if isinstance(level.node, ValueLeaf)
-    ]
-    low = max(gate[0] for gate in gates)
-    high = min(gate[1] for gate in gates)
-    return (
-        low + abs(low) * _HAIR + _NOTHING if math.isfinite(low) else low,
-        high - abs(high) * _HAIR - _NOTHING if math.isfinite(high) else high,
-    )

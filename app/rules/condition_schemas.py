@@ -83,7 +83,7 @@ class BoxesNode(Node):
     boxes: Annotated[SomeNode, Field(description="Asked of each box")]
     at_least: Annotated[int | None, Field(ge=1, le=COUNT_LIMIT, description="So many boxes")] = None
     share: Annotated[
-        Number | None, Field(gt=0, le=100, description="This percentage of the boxes of which it is known")
+        Number | None, Field(gt=0, le=100, description="This percentage of the boxes, known or not")
     ] = None
     scope: Annotated[
         SomeBoxes | None, Field(description="Only these boxes are counted. Left out: those of the rule")

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.observations.precision import as_stored
-from app.rules.compile import CompiledRule, SiteRules, compile_rule, compile_site
+from app.rules.compile import CompiledRule, compile_rule
 from app.rules.conditions import Cause
 from app.rules.machine import State, Transition, advance, end_hours, leave
+from app.rules.site_rules import SiteRules, compile_site
 from app.sites.catalogue import COLUMNS
 
 __all__ = [

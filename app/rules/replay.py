@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from app.rules.compile import CompiledRule, compile_site
+from app.rules.compile import CompiledRule
 from app.rules.evaluator import gated
 from app.rules.machine import Transition
+from app.rules.site_rules import compile_site
 from app.rules.view import BoxFacts, BoxView, SiteView
 from app.rules.walk import BoxTrack, Seen, SiteTrack, Walk
 from app.rules.windows import History, SeenEvent
@@ -84,7 +85,7 @@ class Replay:
         for column in track.rules.by_column:
             newest = next((seen for seen in reversed(samples) if seen[1][column] is not None), None)
             if newest is not None:
-                track.view.take(*newest)
+                track.view.take(*newest, (column,))
         return [transition for _, transition in found]
 
     @staticmethod

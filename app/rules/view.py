@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from app.observations.precision import as_stored
 from app.rules.windows import History, Needs, SeenEvent
-from app.sites.catalogue import INDEX
+from app.sites.catalogue import COLUMNS, INDEX
 
+_EVERY: Final = tuple(range(len(COLUMNS)))
 NEVER: Final = -1
 """The time of what never was."""
 
@@ -73,9 +74,10 @@ class BoxView:
         newest_us: time of the newest on-time value, NEVER where there was none.
         history: as far back as its rules look.
         needs: how far that is.
+        columns: those that anybody looks at; others do not move it.
     """
 
-    __slots__ = ("events_us", "facts", "history", "needs", "newest_us", "values")
+    __slots__ = ("columns", "events_us", "facts", "history", "needs", "newest_us", "values")
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class BoxView:
         self.facts = facts
         self.needs = needs
         self.history = history
+        self.columns: Sequence[int] = _EVERY
         self.values: dict[int, tuple[float, int]] = {
             INDEX[name]: (value, time_us) for name, (value, time_us) in latest.items()
         }
@@ -107,42 +110,48 @@ class BoxView:
         known = self.values.get(column)
         return NEVER if known is None else known[1]
 
-    def on_time(self, time_us: int, values: Sequence[float | None] | None, kind: str | None) -> bool:
-        """Tell whether a sample with these values, or an event of this type, is newer than what is known."""
-        if values is None:
-            return (
-                kind is not None and kind in self.needs.events and time_us > self.events_us.get(kind, NEVER)
-            )
+    def fresh(self, time_us: int, values: Sequence[float | None]) -> list[int]:
+        """Of which columns a sample is on time: newer than what is known of them. None: it is late."""
         known = self.values
-        return any(
-            value is not None and (column not in known or known[column][1] < time_us)
-            for column, value in enumerate(values)
-        )
+        return [
+            column
+            for column in self.columns
+            if values[column] is not None and ((had := known.get(column)) is None or had[1] < time_us)
+        ]
 
-    def take(self, time_us: int, values: Sequence[float | None]) -> list[int]:
-        """Move forward with a sample; returns the columns of which it was on time, none if it was late."""
-        fresh: list[int] = []
-        known = self.values
-        for column, value in enumerate(values):
+    def take(
+        self, time_us: int, values: Sequence[float | None], fresh: Sequence[int] | None = None
+    ) -> Sequence[int]:
+        """Move forward with a sample; returns the columns of which it was on time, none if it was late.
+
+        Args:
+            time_us: when it was measured.
+            values: in the order of COLUMNS.
+            fresh: what the method of that name says of it, where the caller has asked already.
+        """
+        if fresh is None:
+            fresh = self.fresh(time_us, values)
+        history = self.history
+        for column in fresh:
+            value = values[column]
             if value is None:
                 continue
-            before = known.get(column)
-            if before is not None and time_us <= before[1]:
-                continue
-            known[column] = (value, time_us)
-            fresh.append(column)
-            if column in self.history.columns:
-                self.history.add(column, time_us, as_stored(column, value))
+            self.values[column] = (value, time_us)
+            if column in history.columns:
+                history.add(column, time_us, as_stored(column, value))
         if fresh and time_us > self.newest_us:
             self.newest_us = time_us
         return fresh
 
+    def event_on_time(self, kind: str, time_us: int) -> bool:
+        """Tell whether rules look at events of this type, and this one is newer than all of it."""
+        return kind in self.needs.events and time_us > self.events_us.get(kind, NEVER)
+
     def take_event(self, kind: str, event: SeenEvent) -> bool:
         """Move forward with an event; False where no rule looks at its type, or it was late."""
-        keep_us = self.needs.events.get(kind)
-        if keep_us is None or event.time_us <= self.events_us.get(kind, NEVER):
+        if not self.event_on_time(kind, event.time_us):
             return False
-        self.history.add_event(kind, event, keep_us)
+        self.history.add_event(kind, event, self.needs.events[kind])
         self.events_us[kind] = event.time_us
         return True
 

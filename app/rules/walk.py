@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from app.rules.compile import CompiledRule, SiteRules
+from app.rules.compile import CompiledRule
 from app.rules.conditions import Cause
 from app.rules.machine import (
     State,
@@ -24,6 +24,7 @@ from app.rules.machine import (
     put_together,
     take_apart,
 )
+from app.rules.site_rules import SiteRules
 from app.rules.view import NEVER, BoxView, SiteView
 from app.rules.windows import SeenEvent
 from app.sites.catalogue import COLUMNS
@@ -90,6 +91,8 @@ class Walk:
     ) -> None:
         self.boxes = boxes
         self.site = site
+        for track in boxes.values():
+            track.view.columns = track.rules.watched
         self.found: Found = []
         self._new_alert_id = new_alert_id
 
@@ -97,25 +100,25 @@ class Walk:
         """Go on with one thing that came. What is late changes nothing."""
         track = self.boxes[seen.box_key]
         view = track.view
-        if not view.on_time(seen.time_us, seen.values, None if seen.event is None else seen.event[0]):
+        fresh: Sequence[int] = ()
+        kind: str | None = None
+        if seen.values is not None:
+            fresh = view.fresh(seen.time_us, seen.values)
+        elif seen.event is not None and view.event_on_time(seen.event[0], seen.time_us):
+            kind = seen.event[0]
+        if not fresh and kind is None:
             return
         self._catch_up_box(track, seen.time_us - 1, seen.order)
         if self.site is not None:
             self._catch_up_site(self.site, seen.time_us - 1, seen.order)
-        fresh: frozenset[int] = frozenset()
-        kind: str | None = None
         if seen.values is not None:
-            fresh = frozenset(view.take(seen.time_us, seen.values))
+            view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
-            kind = seen.event[0]
             view.take_event(*seen.event)
-        for rule in track.rules.walked:
-            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                self._judge(rule, track, _clock(rule, track), seen.order)
+        self._judge_all(track.rules.walked, track, fresh, kind, seen.order)
         if self.site is not None:
-            for rule in self.site.rules:
-                if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
-                    self._judge(rule, self.site, _clock(rule, self.site), seen.order)
+            rules = [rule for rule in self.site.rules if rule.looks_at(view.facts)]
+            self._judge_all(rules, self.site, fresh, kind, seen.order)
 
     def catch_up(self, until_us: int) -> None:
         """Let all happen that is due up to a time, that time included."""
@@ -135,6 +138,19 @@ class Walk:
                 track.changed = True
                 if told is not None:
                     self.found.append((NEVER, told))
+
+    def _judge_all(
+        self,
+        rules: Sequence[CompiledRule],
+        track: Track,
+        fresh: Sequence[int],
+        kind: str | None,
+        order: float,
+    ) -> None:
+        """Look at the rules that something fresh concerns, at the time that it is by then."""
+        for rule in rules:
+            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
+                self._judge(rule, track, _clock(rule, track), order)
 
     def _catch_up_box(self, track: BoxTrack, until_us: int, order: float) -> None:
         for rule in track.rules.timed:
@@ -211,6 +227,8 @@ def _clock(rule: CompiledRule, track: Track) -> int:
 
 
 def _newest(rule: CompiledRule, view: BoxView) -> int:
+    if rule.only is not None:
+        return view.time(rule.only)
     if len(rule.columns) == len(COLUMNS):
         newest = view.newest_us
     else:

@@ -80,7 +80,8 @@ async def _take(
         max_future_us=0,
     )
     receipt = await pipeline.commit(connection, intake, now=now)
-    assert (receipt.stored, receipt.turned) == (len(batch), [])
+    assert receipt.turned == [], receipt.turned[0]
+    assert receipt.stored == len(batch)
     return receipt.late
 
 

@@ -45,6 +45,7 @@ async def test_a_rule_is_tried(
     async with working(database):
         found = await ask(tenant, rule=rule(site_id=site_id, name="Dust"))
     assert (found["state"], found["name"], found["rule_id"]) == ("done", "Dust", None)
+    assert (found["from"], found["to"]) == (RANGE["from"], RANGE["to"])
     assert found["progress"] == {
         "samples": 11,
         "samples_total": 11,
@@ -251,3 +252,10 @@ async def test_others_see_nothing_of_it(
     # A box of another organisation is none of this site's.
     await ask(other_tenant, status=404, rule=rule(), site_id=mine, boxes=["one"])
     assert await connection.fetchval("SELECT count(*) FROM backtests") == 1
+
+
+@pytest.mark.parametrize("wait", ["nan", "-1", "31", "inf", "soon"])
+async def test_how_long_one_can_wait(tenant: Tenant, wait: str) -> None:
+    answer = await tenant.client.post(f"/v1/rules/backtest?wait={wait}", json={"rule": rule(), **RANGE})
+    assert answer.status_code == 422
+    assert answer.json()["code"] in {"invalid_value", "wrong_type"}

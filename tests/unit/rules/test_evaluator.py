@@ -9,6 +9,7 @@ import pytest
 
 from app.core.reasons import RejectedError
 from app.rules.evaluator import (
+    Cause,
     CompiledRule,
     SiteRules,
     State,
@@ -32,8 +33,7 @@ def make_rule(number: int = 1, version: int = 1, *, wait: str = "PT0S", **condit
         organisation_id=OWNER,
         site_id=SITE,
         name=f"rule {number}",
-        severity="warning",
-        condition=given,
+        definition={"levels": [{"severity": "warning", "condition": given}]},
     )
 
 
@@ -80,17 +80,28 @@ def test_a_transition_says_all_that_an_alert_needs() -> None:
     given = [(minute * MINUTE, values(pm2_5=value)) for minute, value in ((1, 30.0), (3, 31.0), (4, 25.0))]
     found, changed = evaluate_box(compile_site([rule]), state, {}, given, 7, ids())
     alert = UUID(int=1)
+    high, low = (
+        Cause("pm2_5", value, 25.0, 25.0, None, None, "levels/0/condition", None, ())
+        for value in (31.0, 25.0)
+    )
     assert changed
     assert found == [
-        Transition("firing", rule, rule.id, 7, 3 * MINUTE, 31.0, MINUTE, alert, 1, "threshold"),
-        Transition("resolved", rule, rule.id, 7, 4 * MINUTE, 25.0, MINUTE, alert, 2, "cleared"),
+        Transition("firing", rule, rule.id, 7, 3 * MINUTE, "warning", high, MINUTE, alert, 1, "threshold"),
+        Transition("resolved", rule, rule.id, 7, 4 * MINUTE, "warning", low, MINUTE, alert, 2, "cleared"),
     ]
+    assert [step.value for step in found] == [31.0, 25.0]
 
 
 def test_without_a_wait_it_fires_at_once() -> None:
     found, state = run([make_rule()], [(1, 25), (2, 25.1)])
     assert found == [("firing", 2, 25.1)]
-    assert state == {str(make_rule().id): ["firing", 2 * MINUTE, 1, str(UUID(int=1)), 1, 2 * MINUTE]}
+    assert state == {
+        str(make_rule().id): [
+            1,
+            [str(UUID(int=1)), 1, 2 * MINUTE, 2 * MINUTE, 0],
+            [[1, 2 * MINUTE, None]],
+        ]
+    }
 
 
 def test_a_sample_not_above_ends_the_wait() -> None:
@@ -102,7 +113,7 @@ def test_a_sample_not_above_ends_the_wait() -> None:
 
 def test_the_state_of_a_wait_is_small() -> None:
     _, state = run([make_rule(wait="PT10M")], [(1, 26), (2, 27)])
-    assert state == {str(make_rule().id): ["pending", MINUTE, 1]}
+    assert state == {str(make_rule().id): [1, None, [[0, MINUTE, 1]]]}
 
 
 def test_firing_neither_fires_nor_waits_again_within_its_band() -> None:
@@ -110,7 +121,7 @@ def test_firing_neither_fires_nor_waits_again_within_its_band() -> None:
     band = [(10 + step, 20.5 + (step * 7) % 20) for step in range(40)]
     found, state = run([rule], [(1, 30), (3, 30), *band])
     assert found == [("firing", 3, 30)]
-    assert state[rule.key][0] == "firing"
+    assert state[rule.key][1] is not None
 
 
 @pytest.mark.parametrize(
@@ -216,6 +227,7 @@ def test_what_a_rule_left_behind_ends_when_it_no_longer_applies() -> None:
     (step,) = found
     assert (step.kind, step.reason, step.rule, step.rule_id) == ("resolved", "rule_gone", None, gone.id)
     assert (step.alert_id, step.value, step.sequence) == (UUID(int=1), None, 2)
+    assert (step.severity, step.cause) == (None, None)
     # Not before it began, even where the sample that shows it is older.
     assert step.time_us == 5 * MINUTE
 
@@ -240,4 +252,64 @@ def test_compiling_refuses_what_was_not_validated() -> None:
     with pytest.raises(RejectedError):
         make_rule(wait="10 minutes")
     rule = make_rule(wait="PT0.000001S")
-    assert (rule.for_us, rule.clear, rule.key) == (1, 25.0, str(rule.id))
+    assert (rule.levels[0].for_us, rule.limits[0].clear, rule.key) == (1, 25.0, str(rule.id))
+
+
+def test_a_rule_sees_the_value_that_is_stored() -> None:
+    """24.99999999 comes back as 25 from a `real`: live, and when it is judged again."""
+    rule = make_rule(operator=">=")
+    assert run([rule], [(1, 24.99999999)])[0] == [("firing", 1, 25.0)]
+    assert run([rule], [(1, 24.9999)])[0] == []
+
+
+def test_a_ladder_behind_a_gate_is_one_alert() -> None:
+    rule = compile_rule(
+        id=UUID(int=1001),
+        version=1,
+        organisation_id=OWNER,
+        site_id=SITE,
+        name="ladder",
+        definition={
+            "levels": [
+                {
+                    "severity": severity,
+                    "condition": {"metric": "pm2_5", "operator": ">", "threshold": threshold},
+                }
+                for severity, threshold in (("info", 10), ("critical", 50))
+            ]
+        },
+    )
+    site = compile_site([rule])
+    assert site.gates == ((INDEX["pm2_5"], float("-inf"), pytest.approx(10)),)
+    given = [
+        (minute * MINUTE, values(pm2_5=float(value))) for minute, value in ((1, 20), (2, 60), (3, 30), (4, 5))
+    ]
+    found, _ = evaluate_box(site, {}, {}, given, 7, ids())
+    assert [(step.kind, step.severity, step.reason, step.sequence) for step in found] == [
+        ("firing", "info", "threshold", 1),
+        ("changed", "critical", "escalated", 2),
+        ("changed", "info", "deescalated", 3),
+        ("resolved", "info", "cleared", 4),
+    ]
+    assert {step.alert_id for step in found} == {UUID(int=1)}
+
+
+def test_walked_rules_are_left_to_the_walk() -> None:
+    walked = compile_rule(
+        id=UUID(int=1001),
+        version=1,
+        organisation_id=OWNER,
+        site_id=SITE,
+        name="walked",
+        definition={
+            "levels": [
+                {
+                    "severity": "info",
+                    "condition": {"all": [{"metric": "pm2_5", "operator": ">", "threshold": 25}]},
+                }
+            ]
+        },
+    )
+    state: State = {walked.key: [1, None, [[0, MINUTE, 1]]]}
+    assert run(compile_site([walked]), [(2, 30), (3, 10)], state) == ([], state)
+    assert state == {walked.key: [1, None, [[0, MINUTE, 1]]]}

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.observations.precision import as_stored
 from app.rules.evaluator import (
+    CompiledRule,
     SiteRules,
     State,
     Transition,
@@ -19,6 +21,7 @@ from app.rules.evaluator import (
     may_begin,
 )
 from app.sites.catalogue import COLUMNS
+from tests.unit.rules import helpers
 
 METRICS = ("pm2_5", "laeq", "temperature")
 PLACES = tuple(COLUMNS.index(metric) for metric in METRICS)
@@ -50,14 +53,20 @@ def site_rules(draw: st.DrawFn) -> SiteRules:
                 version=1,
                 organisation_id=UUID(int=0),
                 site_id=UUID(int=0),
-                name="r",
-                severity="info",
-                condition={
-                    "metric": draw(st.sampled_from(METRICS)),
-                    "operator": operator,
-                    "threshold": threshold,
-                    "clear": threshold - distance if ">" in operator else threshold + distance,
-                    "for": f"PT{draw(st.integers(0, 5)) / 1_000_000:.6f}S",
+                name=operator,
+                definition={
+                    "levels": [
+                        {
+                            "severity": "info",
+                            "condition": {
+                                "metric": draw(st.sampled_from(METRICS)),
+                                "operator": operator,
+                                "threshold": threshold,
+                                "clear": threshold - distance if ">" in operator else threshold + distance,
+                                "for": f"PT{draw(st.integers(0, 5)) / 1_000_000:.6f}S",
+                            },
+                        }
+                    ]
                 },
             )
         )
@@ -108,29 +117,43 @@ def told(steps: Sequence[Transition]) -> list[Told]:
     return [Told(step.kind, step.rule_id, step.time_us, step.value, step.pending_since_us) for step in steps]
 
 
+def asks(rule: CompiledRule) -> tuple[float, bool, float, float]:
+    """(sign, inclusive, threshold, clear) of a rule, the last two as in the mirror of `>`."""
+    (limit,) = rule.limits
+    sign = 1.0 if ">" in rule.name else -1.0
+    assert limit.threshold is not None
+    assert limit.clear is not None
+    return sign, rule.name.endswith("="), sign * limit.threshold, sign * limit.clear
+
+
+def above(rule: CompiledRule, value: float) -> bool:
+    """Whether a value is on the alarming side."""
+    sign, inclusive, threshold, _ = asks(rule)
+    return sign * value > threshold or (inclusive and sign * value == threshold)
+
+
 def reference(site: SiteRules, samples: Sequence[Sample]) -> list[Told]:
     """The sentences of the contract, one rule and one sample at a time, on samples in order."""
     found: list[tuple[int, int, Told]] = []
     for rule in site.by_key.values():
-        sign = 1.0 if rule.operator.startswith(">") else -1.0
+        sign, _, _, clear = asks(rule)
+        assert rule.column is not None
         since: int | None = None
         firing = False
         for time, row in samples:
             raw = row[rule.column]
             if raw is None:
                 continue
-            value, threshold, clear = sign * raw, sign * rule.threshold, sign * rule.clear
-            above = value > threshold or (rule.operator.endswith("=") and value == threshold)
             if firing:
-                if value <= clear and not above:
+                if sign * raw <= clear and not above(rule, raw):
                     assert since is not None
                     found.append((time, rule.column, Told("resolved", rule.id, time, raw, since)))
                     firing, since = False, None
-            elif not above:
+            elif not above(rule, raw):
                 since = None
             else:
                 since = time if since is None else since
-                if time - since >= rule.for_us:
+                if time - since >= rule.levels[0].for_us:
                     firing = True
                     found.append((time, rule.column, Told("firing", rule.id, time, raw, since)))
     return [
@@ -188,12 +211,12 @@ def test_each_rule_fires_and_resolves_in_turn_and_never_inside_its_band(
         assert step.value is not None
         if step.kind == "firing":
             assert step.rule_id not in open_alerts
-            assert step.rule.above(step.value)
+            assert above(step.rule, step.value)
             open_alerts[step.rule_id] = step.alert_id
         else:
             assert open_alerts.pop(step.rule_id) == step.alert_id
-            upward = ">" in step.rule.operator
-            assert step.value <= step.rule.clear if upward else step.value >= step.rule.clear
+            sign, _, _, clear = asks(step.rule)
+            assert sign * step.value <= clear
 
 
 @given(site_rules(), ANY_ORDER)
@@ -201,7 +224,7 @@ def test_never_fires_before_its_time(site: SiteRules, samples: list[Sample]) -> 
     for step in play(site, [samples]):
         if step.kind == "firing":
             assert step.rule is not None
-            assert step.time_us - step.pending_since_us >= step.rule.for_us
+            assert step.time_us - step.pending_since_us >= step.rule.levels[0].for_us
 
 
 @given(
@@ -223,3 +246,70 @@ def test_a_sample_with_which_nothing_may_begin_begins_nothing(
             state: State = {}
             evaluate_box(rules, state, {}, [single], 1, uuid4)
             assert bool(state) <= may.pop(0)
+
+
+# Numbers that a `real` rounds onto a threshold, or off it, and some that it takes for nothing.
+HAIRS = st.sampled_from([0.0, 1e-8, -1e-8, 4e-8, -4e-8, 1e-7, -1e-7, 1e-3, -1e-3])
+BOUNDS = st.sampled_from([0.0, 0.1, 25.0, -25.0, 24.3, 1013.25, 19_999.9])
+
+
+@st.composite
+def any_limit(draw: st.DrawFn) -> dict[str, Any]:
+    operator = draw(st.sampled_from([">", ">=", "<", "<=", "inside", "outside"]))
+    if operator in {"inside", "outside"}:
+        low, high = sorted((draw(BOUNDS), draw(BOUNDS)))
+        return {"operator": operator, "low": low, "high": high}
+    return {"operator": operator, "threshold": draw(BOUNDS)}
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(METRICS), st.lists(any_limit(), min_size=1, max_size=2)), max_size=3
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.lists(st.tuples(st.sampled_from(METRICS), BOUNDS, HAIRS), min_size=1, max_size=5),
+)
+def test_no_gate_misses_a_beginning_by_a_hair(
+    boxes: list[list[tuple[str, list[dict[str, Any]]]]], near: list[tuple[str, float, float]]
+) -> None:
+    severities = ("info", "critical")
+    sites = [
+        compile_site(
+            [
+                helpers.compiled(
+                    {
+                        "levels": [
+                            {"severity": severity, "condition": {"metric": metric, **limit}}
+                            for severity, limit in zip(severities, limits, strict=False)
+                        ]
+                    },
+                    number,
+                )
+                for number, (metric, limits) in enumerate(rules, 1)
+            ]
+        )
+        for rules in boxes
+    ]
+    rows = [helpers.row(**{metric: bound * (1 + hair) + hair * 1e-38}) for metric, bound, hair in near]
+    matrix = np.array(
+        [[np.nan if one[place] is None else one[place] for place in PLACES] for one in rows * len(sites)]
+    )
+    may = may_begin(matrix, PLACES, sites, np.full(len(sites), len(rows))).tolist()
+    for site in sites:
+        for one in rows:
+            state: State = {}
+            evaluate_box(site, state, {}, [(1, one)], 1, uuid4)
+            assert bool(state) <= may.pop(0)
+            # The same without its gate: nothing begins there either that did not begin here.
+            raised = {
+                rule.key
+                for rule in site.by_key.values()
+                for limit in rule.limits
+                if rule.column is not None
+                and (value := one[rule.column]) is not None
+                and limit.judge(as_stored(rule.column, value))[0]
+            }
+            assert set(state) == raised

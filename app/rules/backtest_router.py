@@ -1,0 +1,114 @@
+"""`/v1/rules/backtest` and `/v1/rules/backtests`: the HTTP of back-tests, and nothing else."""
+
+import asyncio
+import time
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from app.core.database import Database
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.problems import documented
+from app.core.web import Reads, Writes
+from app.rules import backtests
+from app.rules.backtest_models import Backtest
+from app.rules.backtest_schemas import BacktestCreate, BacktestOut, BacktestResult
+from app.rules.router import Opened, Reader, RuleRoute, Writer
+
+# Before the router of rules: there `backtests` would be taken for the id of one.
+router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
+
+_KIND: Final = "backtests"
+_WAIT_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.1
+_UNFINISHED: Final = ("queued", "running")
+
+
+async def _await(database: Database, backtest_id: UUID, visible: UUID | None, wait_s: float) -> Backtest:
+    """Look at a back-test until it is finished, or the time is up."""
+    until = time.monotonic() + wait_s
+    while True:
+        async with database.read() as session:
+            found = await backtests.find(session, backtest_id, visible, result=True)
+        left_s = until - time.monotonic()
+        if found.state not in _UNFINISHED or left_s <= 0:
+            return found
+        await asyncio.sleep(min(_LOOK_EVERY_S, left_s))
+
+
+@router.post(
+    "/backtest",
+    summary="Try a rule on stored samples",
+    operation_id="create_backtest",
+    responses={
+        202: {"model": BacktestResult, "description": "It goes on: look at it again"},
+        **documented(400, 401, 403, 404, 413, 415, 422, 429),
+    },
+)
+async def create_backtest(
+    principal: Writer,
+    database: Opened,
+    response: Response,
+    body: BacktestCreate,
+    wait: Annotated[
+        float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the result, in seconds")
+    ] = _WAIT_S,
+) -> BacktestResult:
+    """Say which alerts a rule would have made, and tell nobody of them.
+
+    The samples are judged as they would be live, in their own time: what came late is left out, and the rule
+    begins at rest, its windows empty. Attributes, tags and hours are today's. With `version` or `compare_to`
+    two rules are tried, and each alert says which of them makes it.
+
+    Answers 200 when it is done within `wait`, else 202: then ask for it under its `id`. An organisation has
+    up to three that are not finished (429 `too_many_backtests`); they take turns with those of others.
+    """
+    async with database.write() as session:
+        backtest_id = await backtests.create(session, principal, body)
+    found = await _await(database, backtest_id, principal.visible(), wait)
+    if found.state in _UNFINISHED:
+        response.status_code = 202
+    return BacktestResult.of(found)
+
+
+@router.get(
+    "/backtests",
+    summary="List back-tests",
+    operation_id="list_backtests",
+    responses=documented(401, 403, 422),
+)
+async def list_backtests(
+    principal: Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[BacktestOut]:
+    """List back-tests, the newest first, without their results. Finished ones are kept for a week."""
+    before = None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0]
+    rows = await backtests.page(session, principal.visible(), before=before, limit=limit + 1)
+    rows, following = cut(rows, limit, lambda row: encode_cursor(_KIND, str(row.id)))
+    return Page(data=[BacktestOut.of(row) for row in rows], next=following)
+
+
+@router.get(
+    "/backtests/{backtest_id}",
+    summary="Read a back-test",
+    operation_id="get_backtest",
+    responses=documented(401, 403, 404),
+)
+async def get_backtest(principal: Reader, session: Reads, backtest_id: str) -> BacktestResult:
+    """Read how far a back-test is, and its result once it is done."""
+    identifier = parse_id(backtest_id, "back-test")
+    return BacktestResult.of(await backtests.find(session, identifier, principal.visible(), result=True))
+
+
+@router.delete(
+    "/backtests/{backtest_id}",
+    status_code=204,
+    summary="Cancel a back-test",
+    operation_id="cancel_backtest",
+    responses=documented(401, 403, 404, 409),
+)
+async def cancel_backtest(principal: Writer, session: Writes, backtest_id: str) -> None:
+    """Cancel a back-test that waits or is under way; it stays in the list. A finished one: 409."""
+    await backtests.cancel(session, parse_id(backtest_id, "back-test"), principal.visible())

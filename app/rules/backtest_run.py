@@ -1,0 +1,241 @@
+"""One back-test: stored samples through the evaluator, as if they came in now.
+
+Rules on single boxes go box by box; where one of them is on the site as a whole, all boxes go together in the
+order of time. Evaluation works in a thread, a page at a time, so that the process goes on with what else it
+does. A rule begins at rest at the beginning of the range, as one that was made then.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from app.core.instants import from_datetime
+from app.rules.backtest_alerts import Collector, compare
+from app.rules.backtest_samples import Place, Reader, Run, count_samples, read_place
+from app.rules.compile import CompiledRule, compile_rule
+from app.rules.replay import Replay
+from app.rules.view import BoxFacts
+
+_COUNTED: Final = timedelta(days=31)
+
+
+class GoneError(Exception):
+    """The site is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a back-test is asked for.
+
+    Attributes:
+        organisation_id, site_id: where.
+        rule: `id`, `version`, `name` and `definition` of the rule that is tried; `id` may be null.
+        against: the same of the one that it is compared with, if any.
+        boxes: only these; None for all that the rule is for.
+        first, last: the range, without its end.
+    """
+
+    organisation_id: UUID
+    site_id: UUID
+    rule: Mapping[str, Any]
+    against: Mapping[str, Any] | None
+    boxes: Sequence[str] | None
+    first: datetime
+    last: datetime
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a back-test is; totals are None until they are known."""
+
+    samples_total: int | None = None
+    samples_done: int = 0
+    boxes_total: int | None = None
+    boxes_done: int = 0
+
+
+type Report = Callable[[Progress], Awaitable[None]]
+"""Called after each page; what it raises ends the back-test."""
+
+
+class _Contender:
+    """One of the rules that are tried."""
+
+    def __init__(self, asked: Asked, rule: Mapping[str, Any], place: Place) -> None:
+        self._asked = asked
+        self._rule = rule
+        self._timezone = place.timezone
+        self._compiled: dict[tuple[tuple[str, Any], ...], CompiledRule] = {}
+        self.found = Collector()
+        everywhere = Replay(self.compile, place.boxes)
+        self.keys = frozenset(everywhere.boxes)
+        self.merged = everywhere.merged
+        self._replay = everywhere
+        self._known = self.keys
+        some = self.compile(place.boxes[0]) if place.boxes else None
+        self.columns = frozenset() if some is None else some.columns
+        self.events = frozenset() if some is None else some.events
+
+    def compile(self, facts: BoxFacts) -> CompiledRule:
+        """The rule for a box; boxes with the same attributes share one."""
+        attributes = tuple(sorted(facts.attributes.items()))
+        found = self._compiled.get(attributes)
+        if found is None:
+            rule, asked = self._rule, self._asked
+            found = self._compiled[attributes] = compile_rule(
+                UUID(int=0) if rule["id"] is None else UUID(rule["id"]),
+                rule["version"] or 1,
+                asked.organisation_id,
+                asked.site_id,
+                rule["name"],
+                rule["definition"],
+                timezone=self._timezone,
+                attributes=facts.attributes,
+            )
+        return found
+
+    def begin(self, boxes: Sequence[BoxFacts]) -> None:
+        """Begin anew, with these boxes."""
+        self._replay = Replay(self.compile, boxes)
+        self._known = frozenset(self._replay.boxes)
+
+    def feed(self, runs: Sequence[Run]) -> None:
+        """Go on with what was stored."""
+        for run in runs:
+            if run.box_key not in self._known:
+                continue
+            if run.event is None:
+                self.found.take(self._replay.feed(run.box_key, run.times, run.values))
+            else:
+                self.found.take(self._replay.feed_event(run.box_key, *run.event))
+
+    def finish(self, until_us: int) -> None:
+        """Come to the end of the range."""
+        self.found.take(self._replay.finish(until_us))
+        self.found.settle(until_us)
+
+
+async def run(connection: asyncpg.Connection, asked: Asked, report: Report) -> dict[str, Any]:
+    """Try a rule, and the one that it is compared with.
+
+    Args:
+        connection: for this alone, outside of a transaction.
+        asked: what to do.
+        report: is told how far it is.
+
+    Returns:
+        The result, as JSON.
+
+    Raises:
+        GoneError: the site is no more.
+        KeyError, ValueError: the rule cannot be understood: it was not validated.
+    """
+    place = await read_place(connection, asked.site_id, asked.boxes)
+    if place is None:
+        raise GoneError(asked.site_id)
+    # What has not happened yet is no silence.
+    last = min(asked.last, await connection.fetchval("SELECT now()"))
+    rules = [_Contender(asked, rule, place) for rule in (asked.rule, asked.against) if rule is not None]
+    keys = frozenset().union(*(rule.keys for rule in rules))
+    boxes = [facts for facts in place.boxes if facts.key in keys]
+    progress = Progress(boxes_total=len(boxes))
+    await _count(connection, boxes, (asked.first, last), progress, report)
+    together = any(rule.merged for rule in rules)
+    began = time.monotonic()
+    trial = _Trial(connection, rules)
+    for group in [boxes] if together and boxes else [[facts] for facts in boxes]:
+        await trial.go(group, asked.first, last, progress, report)
+    elapsed_s = time.monotonic() - began
+    return await asyncio.to_thread(_result, rules, place, progress, from_datetime(last), elapsed_s)
+
+
+async def _count(
+    connection: asyncpg.Connection,
+    boxes: Sequence[BoxFacts],
+    within: tuple[datetime, datetime],
+    progress: Progress,
+    report: Report,
+) -> None:
+    """Count what there is to do; a month at a time, for a box may have sent every second of a year."""
+    total = 0
+    for facts in boxes:
+        first = within[0]
+        while first < within[1]:
+            until = min(first + _COUNTED, within[1])
+            total += await count_samples(connection, facts.key, first, until)
+            await report(progress)
+            first = until
+    progress.samples_total = total
+
+
+class _Trial:
+    """The rules of a back-test on their way through what was stored."""
+
+    def __init__(self, connection: asyncpg.Connection, rules: Sequence[_Contender]) -> None:
+        self._rules = rules
+        self._reader = Reader(
+            connection,
+            frozenset().union(*(rule.columns for rule in rules)),
+            frozenset().union(*(rule.events for rule in rules)),
+        )
+
+    async def go(
+        self, boxes: Sequence[BoxFacts], first: datetime, last: datetime, progress: Progress, report: Report
+    ) -> None:
+        """Try the rules on some boxes, from the beginning of the range to its end."""
+        for rule in self._rules:
+            rule.begin(boxes)
+        async for samples, runs in self._reader.pages([facts.key for facts in boxes], first, last):
+            await asyncio.to_thread(self._judge, runs)
+            progress.samples_done += samples
+            await report(progress)
+        await asyncio.to_thread(self._finish, from_datetime(last))
+        progress.boxes_done += len(boxes)
+
+    def _judge(self, runs: Sequence[Run]) -> None:
+        for rule in self._rules:
+            rule.feed(runs)
+
+    def _finish(self, until_us: int) -> None:
+        for rule in self._rules:
+            rule.finish(until_us)
+
+
+def _result(
+    rules: Sequence[_Contender], place: Place, progress: Progress, until_us: int, elapsed_s: float
+) -> dict[str, Any]:
+    names = {facts.key: facts.id for facts in place.boxes}
+    candidate, *present = rules
+    if present:
+        compare(candidate.found.kept, present[0].found.kept, until_us)
+    result = _shown(candidate, names, until_us)
+    result["summary"] |= {
+        "samples": progress.samples_done,
+        "boxes": progress.boxes_done,
+        "elapsed_s": round(elapsed_s, 3),
+        "samples_per_second": round(progress.samples_done / max(elapsed_s, 1e-3)),
+    }
+    result["against"] = None
+    if present:
+        kept = candidate.found.kept
+        result["against"] = _shown(present[0], names, until_us) | {
+            "both": sum(trial.found_in == "both" for trial in kept),
+            "only_candidate": sum(trial.found_in == "candidate" for trial in kept),
+            "only_present": sum(trial.found_in == "present" for trial in present[0].found.kept),
+        }
+    return result
+
+
+def _shown(rule: _Contender, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
+    found = rule.found
+    return {
+        "summary": found.summary(),
+        "alerts": [trial.shown(names, until_us) for trial in found.kept],
+        "truncated": found.count - len(found.kept),
+    }
