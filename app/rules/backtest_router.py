@@ -60,8 +60,8 @@ async def create_backtest(
     """Say which alerts a rule would have made, and tell nobody of them.
 
     The samples are judged as they would be live, in their own time: what came late is left out, and the rule
-    begins at rest, its windows empty. Attributes, tags and hours are today's. With `version` or `compare_to`
-    two rules are tried, and each alert says which of them makes it.
+    begins at rest at `from`, its windows full. Attributes, tags and hours are today's. With `version` or
+    `compare_to` two rules are tried, and each alert says which of them makes it.
 
     Answers 200 when it is done within `wait`, else 202: then ask for it under its `id`. An organisation has
     up to three that are not finished (429 `too_many_backtests`); they take turns with those of others.

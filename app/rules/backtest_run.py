@@ -2,7 +2,7 @@
 
 Rules on single boxes go box by box; where one of them is on the site as a whole, all boxes go together in the
 order of time. Evaluation works in a thread, a page at a time, so that the process goes on with what else it
-does. A rule begins at rest at the beginning of the range, as one that was made then.
+does. A rule begins at rest at the beginning of the range, as one that was made then: its windows are full.
 """
 
 import asyncio
@@ -81,6 +81,7 @@ class _Contender:
         some = self.compile(place.boxes[0]) if place.boxes else None
         self.columns = frozenset() if some is None else some.columns
         self.events = frozenset() if some is None else some.events
+        self.look_back_us = 0 if some is None else some.look_back_us
 
     def compile(self, facts: BoxFacts) -> CompiledRule:
         """The rule for a box; boxes with the same attributes share one."""
@@ -104,6 +105,16 @@ class _Contender:
         """Begin anew, with these boxes."""
         self._replay = Replay(self.compile, boxes)
         self._known = frozenset(self._replay.boxes)
+
+    def warm(self, runs: Sequence[Run]) -> None:
+        """Take what was stored before the range: rules look back at it."""
+        for run in runs:
+            if run.box_key not in self._known:
+                continue
+            if run.event is None:
+                self._replay.warm(run.box_key, run.times, run.values)
+            else:
+                self._replay.warm_event(run.box_key, *run.event)
 
     def feed(self, runs: Sequence[Run]) -> None:
         """Go on with what was stored."""
@@ -191,12 +202,21 @@ class _Trial:
         """Try the rules on some boxes, from the beginning of the range to its end."""
         for rule in self._rules:
             rule.begin(boxes)
-        async for samples, runs in self._reader.pages([facts.key for facts in boxes], first, last):
+        keys = [facts.key for facts in boxes]
+        before = first - timedelta(microseconds=max(rule.look_back_us for rule in self._rules))
+        async for _, runs in self._reader.pages(keys, before, first):
+            await asyncio.to_thread(self._warm, runs)
+            await report(progress)
+        async for samples, runs in self._reader.pages(keys, first, last):
             await asyncio.to_thread(self._judge, runs)
             progress.samples_done += samples
             await report(progress)
         await asyncio.to_thread(self._finish, from_datetime(last))
         progress.boxes_done += len(boxes)
+
+    def _warm(self, runs: Sequence[Run]) -> None:
+        for rule in self._rules:
+            rule.warm(runs)
 
     def _judge(self, runs: Sequence[Run]) -> None:
         for rule in self._rules:

@@ -73,7 +73,8 @@ class CompiledRule:
         events: every type of event that it looks at.
         timed: it may change though nothing comes.
         ripens: it may begin though nothing comes.
-        needs: how far back it looks.
+        needs: what it looks back at.
+        look_back_us: how long before its first moment anything matters to it.
     """
 
     id: UUID
@@ -98,6 +99,7 @@ class CompiledRule:
     timed: bool
     ripens: bool
     needs: Needs
+    look_back_us: int
 
     @property
     def severities(self) -> tuple[str, ...]:
@@ -170,11 +172,22 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
         or any(isinstance(part, EventLeaf) for part in parts) & any(isinstance(part, Not) for part in parts),
         needs=merge_needs(part.needs() for part in parts),
+        look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
 
 
 def _us(duration: str) -> int:
     return round(parse_iso_duration(duration) * US_PER_S)
+
+
+def _look_back(part: Node) -> int:
+    if isinstance(part, ValueLeaf):
+        return part.max_age_us
+    if isinstance(part, WindowLeaf):
+        return part.span.window_us
+    if isinstance(part, SilenceLeaf):
+        return part.quiet_us
+    return part.window_us if isinstance(part, EventLeaf) else 0
 
 
 def _columns(parts: Sequence[Node]) -> Iterator[int]:

@@ -53,6 +53,16 @@ class Replay:
         """Whether samples of all boxes have to come in the order of their times, not box by box."""
         return self._site is not None
 
+    def warm(self, box_key: int, times: Sequence[int], values: Sequence[Values]) -> None:
+        """Take samples of before the first moment: they are in the windows by then, and are not judged."""
+        view = self._boxes[box_key].view
+        for time_us, row in zip(times, values, strict=True):
+            view.take(time_us, row)
+
+    def warm_event(self, box_key: int, kind: str, event: SeenEvent) -> None:
+        """The same with an event."""
+        self._boxes[box_key].view.take_event(kind, event)
+
     def feed(self, box_key: int, times: Sequence[int], values: Sequence[Values]) -> list[Transition]:
         """Go on with samples of one box.
 

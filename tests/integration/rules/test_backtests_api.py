@@ -127,6 +127,23 @@ async def test_pages_of_any_size_give_the_same(
         assert whole["progress"]["samples"] == paged["progress"]["samples"] == 1179
 
 
+async def test_what_was_before_the_range_is_looked_back_at(
+    tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection
+) -> None:
+    """As it is live, where a new rule finds its windows full."""
+    await box(tenant, site_id, "one")
+    await store(connection, "one", [40.0] * 30, start=START - timedelta(minutes=30))
+    await store(connection, "one", [40.0, 30.0], start=START)
+    mean = {"metric": "pm2_5", "operator": ">", "threshold": 25, "function": "mean", "window": "PT30M"}
+    async with working(database):
+        answer = await ask(tenant, rule=rule(mean), site_id=site_id)
+        (alert,) = answer["result"]["alerts"]
+        assert alert["started_at"] == "2026-03-01T00:00:00Z"
+        silent = await ask(tenant, rule=rule({"no_data": "PT2H"}), site_id=site_id)
+        assert silent["result"]["alerts"][0]["started_at"] == "2026-03-01T02:01:00Z"
+        assert silent["progress"]["samples"] == 2
+
+
 async def test_rules_on_a_whole_site_on_silence_and_on_events(
     tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection
 ) -> None:
