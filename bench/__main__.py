@@ -21,7 +21,7 @@ from bench.plot import draw
 from bench.process import FailedError
 from bench.report import Report, drains_table, ratios_table, render, replaced
 from bench.stack import Stack, stack
-from bench.suite import Plan, compare, line, scale
+from bench.suite import Plan, compare, kinds, line, scale
 from simulators.rest import ApiError, UnreachableError
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -62,6 +62,9 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
     async def scaled() -> str:
         return sections.scale_section(await scale(running, plan, _say))
 
+    async def by_kind() -> str:
+        return sections.kinds_section(await kinds(running, plan, _say))
+
     async def delayed() -> str:
         delays = await delay.measure(running)
         _say(delays.line())
@@ -81,6 +84,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
 
     parts: dict[str, Callable[[], Awaitable[str]]] = {
         "Boxes and rules": scaled,
+        "Kinds of rules": by_kind,
         "From publish to webhook": delayed,
         "HTTP ingest": by_http,
         sections.BACKTESTS: partial(_backtests, running),

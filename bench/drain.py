@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -51,12 +51,14 @@ class Course:
         load: the backlog.
         rules_per_site: for those that know rules.
         sites: over which boxes are spread.
+        further: conditions of further rules on each site.
     """
 
     letter: str
     load: Load
     rules_per_site: int = 20
     sites: int = 10
+    further: tuple[dict[str, Any], ...] = ()
 
     @property
     def client_id(self) -> str:
@@ -92,7 +94,11 @@ async def _run(stack: Stack, course: Course, watch: Watch | None) -> Drain:
     name = f"drain_{course.letter}"
     database = await stack.database(name)
     await stack.fleet(
-        database, boxes=course.load.boxes, rules_per_site=course.rules_per_site, sites=course.sites
+        database,
+        boxes=course.load.boxes,
+        rules_per_site=course.rules_per_site,
+        sites=course.sites,
+        further=course.further,
     )
     account = stack.account("ingest")
     try:

@@ -31,6 +31,26 @@ def scale_section(found: Sequence[tuple[Size, Drain]]) -> str:
     return "## Boxes and rules\n\nThe same backlog, drained by (e).\n\n" + table(head, rows)
 
 
+def kinds_section(found: Sequence[tuple[str, Drain]]) -> str:
+    """How (e) changes with rules that have to see every sample."""
+    rows = [
+        [
+            name,
+            f"{drain.rate:,.0f}" if drain.failure is None else drain.failure,
+            f"{drain.cpu_us('consumer'):.1f}",
+            f"{drain.peak['consumer'] / 2**20:.0f} MiB" if drain.failure is None else "",
+            f"{drain.lost:,}",
+        ]
+        for name, drain in found
+    ]
+    head = ["besides 20 thresholds", "messages/s", "CPU consumer", "peak consumer", "lost"]
+    text = """
+        The same backlog, drained by (e), with one or two further rules on each site that have to see every
+        sample of each box (docs/decisions/0013).
+    """
+    return f"## Kinds of rules\n\n{paragraph(text)}\n" + table(head, rows)
+
+
 def delay_section(delays: Delays) -> str:
     """From publish to webhook."""
     text = (

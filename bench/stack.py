@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -129,8 +129,24 @@ class Stack:
         finally:
             await server.close()
 
-    async def fleet(self, database: str, *, boxes: int, rules_per_site: int, sites: int = SITES) -> list[str]:
-        """Register boxes on sites, and rules on each site, through the API; gives the sites' ids."""
+    async def fleet(
+        self,
+        database: str,
+        *,
+        boxes: int,
+        rules_per_site: int,
+        sites: int = SITES,
+        further: Sequence[dict[str, Any]] = (),
+    ) -> list[str]:
+        """Register boxes on sites, and rules on each site, through the API; gives the sites' ids.
+
+        Args:
+            database: where.
+            boxes: how many, spread over the sites.
+            rules_per_site: thresholds on each.
+            sites: how many.
+            further: the conditions of other rules on each.
+        """
         async with self.api(database) as client:
             made = []
             for number in range(sites):
@@ -150,6 +166,11 @@ class Stack:
                 rule = {"site_id": made[0], "name": f"Rule {number}", "severity": "info"}
                 await client.call("POST", "/v1/rules", {**rule, "condition": condition})
         await _copy_rules(database, made, rules_per_site)
+        async with self.api(database) as client:
+            for site in made if further else ():
+                for condition in further:
+                    rule = {"site_id": site, "name": "Further", "severity": "info", "condition": condition}
+                    await client.call("POST", "/v1/rules", rule)
         return made
 
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from bench.drain import Course, run
 from bench.load import Load
@@ -108,4 +108,29 @@ async def scale(
         drain = middle(drains)
         say(f"{size.boxes} boxes, {size.rules} rules: {line(drain)}")
         found.append((size, drain))
+    return found
+
+
+_HIGH: Final = {"metric": "pm2_5", "operator": ">", "threshold": 10_000}
+KINDS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
+    "nothing else": (),
+    "silence of a box and of a metric": ({"no_data": "P1D"}, {"no_data": "P1D", "metric": "pm2_5"}),
+    "two metrics at once": ({"all": [_HIGH, {"metric": "laeq", "operator": ">", "threshold": 190}]},),
+    "mean over an hour": ({**_HIGH, "function": "mean", "window": "PT1H"},),
+    "energy mean over eight hours": (
+        {"metric": "laeq", "operator": ">", "threshold": 190, "function": "energy_mean", "window": "PT8H"},
+    ),
+    "half of a site's boxes": ({"boxes": _HIGH, "share": 50},),
+}
+"""Further rules, by what they look at."""
+
+
+async def kinds(stack: Stack, plan: Plan, say: Say) -> list[tuple[str, Drain]]:
+    """How Vigie's rate changes with rules that have to see every sample."""
+    found = []
+    for name, further in KINDS.items():
+        course = Course("e", plan.load(), further=further)
+        drain = middle([await run(stack, course) for _ in range(plan.repeat)])
+        say(f"{name}: {line(drain)}")
+        found.append((name, drain))
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.rules.conditions import Cause, Node, View
 from app.rules.limits import UNKNOWN, Verdict
+from app.rules.tally import Count, Tally
 from app.rules.view import BoxFacts, BoxView, Scope, SiteView
 from app.rules.windows import Needs
 
@@ -45,6 +46,10 @@ class _Branch:
 
     def due(self, view: View, after_us: int) -> int | None:
         return _earliest(self.nodes, view, after_us)
+
+    def until(self, view: View, at_us: int) -> int | None:
+        found = [until for node in self.nodes if (until := node.until(view, at_us)) is not None]
+        return min(found, default=None)
 
     def cause(self, view: View, at_us: int) -> Cause:
         for node in self.nodes:
@@ -144,18 +149,17 @@ class Across(_Branch):
 
     def judge(self, view: SiteView, at_us: int) -> Verdict:
         """Counted: not known as long as those that are not known could decide it."""
-        verdicts = [self.nodes[0].judge(member, at_us) for member in self._members(view)]
-        return (
-            self._enough([raises for raises, _ in verdicts]),
-            self._enough([holds for _, holds in verdicts]),
-        )
+        tally = view.tallies.get(id(self))
+        if tally is None:
+            members = {key: member for key, member in view.members.items() if self.takes(member.facts)}
+            tally = view.tallies[id(self)] = Tally(self.nodes[0], members), len(members)
+        raises, holds = tally[0].count(view.news, at_us)
+        return self._enough(raises, tally[1]), self._enough(holds, tally[1])
 
-    def _enough(self, answers: Sequence[bool | None]) -> bool | None:
-        sure = answers.count(True)
-        possible = sure + answers.count(None)
-        if self._reached(sure, len(answers)):
+    def _enough(self, count: Count, total: int) -> bool | None:
+        if self._reached(count.sure, total):
             return True
-        return None if self._reached(possible, len(answers)) else False
+        return None if self._reached(count.sure + count.unknown, total) else False
 
     def _reached(self, count: int, total: int) -> bool:
         if self.share is not None:

@@ -55,6 +55,9 @@ class Node(Protocol):
     def due(self, view: View, after_us: int) -> int | None:
         """The first time after this one at which the answer may be another though nothing comes."""
 
+    def until(self, view: View, at_us: int) -> int | None:
+        """Up to when what it says at a time stays true though nothing comes; None: for ever."""
+
     def cause(self, view: View, at_us: int) -> Cause:
         """What to say of it to people."""
 
@@ -76,6 +79,10 @@ class _Leaf:
     def due(self, view: View, after_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
         return None
 
+    def until(self, view: View, at_us: int) -> int | None:
+        due = self.due(view, at_us)
+        return None if due is None else due - 1
+
     def needs(self) -> Needs:
         return Needs()
 
@@ -95,6 +102,11 @@ class ValueLeaf(_Leaf):
         if known is None or at_us - known[1] > self.max_age_us:
             return UNKNOWN
         return self.limit.judge(known[0])
+
+    def until(self, view: BoxView, at_us: int) -> int | None:
+        """As long as the value is not too old."""
+        time_us = view.time(self.column)
+        return None if time_us == NEVER or at_us - time_us > self.max_age_us else time_us + self.max_age_us
 
     def cause(self, view: BoxView, at_us: int) -> Cause:  # noqa: ARG002 (the protocol's)
         """The newest value."""
@@ -145,6 +157,11 @@ class WindowLeaf(_Leaf):
         if speaks or (self.certain and verdict[0]):
             return verdict
         return UNKNOWN
+
+    def until(self, view: BoxView, at_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
+        """As long as no value leaves the window."""
+        oldest = view.history.windows[self.span].oldest_us
+        return None if oldest is None else oldest + self.span.window_us - 1
 
     def needs(self) -> Needs:
         """Its window."""

@@ -13,6 +13,8 @@ from app.rules.windows import History, Needs, SeenEvent
 from app.sites.catalogue import COLUMNS, INDEX
 
 _EVERY: Final = tuple(range(len(COLUMNS)))
+# After so many it is cheaper to count anew than to remember.
+_NEWS: Final = 100_000
 NEVER: Final = -1
 """The time of what never was."""
 
@@ -161,13 +163,24 @@ class SiteView:
 
     Attributes:
         members: box key → its view.
+        news: keys of the boxes that moved forward, in order: for who counts.
+        tallies: what is counted, by who counts.
     """
 
-    __slots__ = ("_by_id", "members")
+    __slots__ = ("_by_id", "members", "news", "tallies")
 
     def __init__(self, members: Mapping[int, BoxView]) -> None:
         self.members = members
+        self.news: list[int] = []
+        self.tallies: dict[int, Any] = {}
         self._by_id = {view.facts.id: view for view in members.values()}
+
+    def moved(self, key: int) -> None:
+        """Take note that a box moved forward."""
+        if len(self.news) >= _NEWS:
+            self.tallies.clear()
+            self.news.clear()
+        self.news.append(key)
 
     def named(self, box_id: str) -> BoxView | None:
         """The box of this id, if it is of the site."""

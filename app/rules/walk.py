@@ -8,7 +8,7 @@ brings the clock there, a later sample or a tick. Pure: no clock, no database.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -63,12 +63,17 @@ class BoxTrack:
 
 @dataclass(slots=True, eq=False)
 class SiteTrack:
-    """A site on its way: its boxes, the rules on it as a whole, and their states."""
+    """A site on its way: its boxes, the rules on it as a whole, and their states.
+
+    `clocks`: rule key → the newest time of anything that the rule looks at, found out when it is first asked
+    for.
+    """
 
     view: SiteView
     rules: Sequence[CompiledRule]
     state: State
     changed: bool = False
+    clocks: dict[str, int] = field(default_factory=dict)
 
 
 type Track = BoxTrack | SiteTrack
@@ -115,10 +120,11 @@ class Walk:
             view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
             view.take_event(*seen.event)
-        self._judge_all(track.rules.walked, track, fresh, kind, seen.order)
+        for rule in track.rules.walked:
+            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
+                self._judge(rule, track, _clock(rule, track), seen.order)
         if self.site is not None:
-            rules = [rule for rule in self.site.rules if rule.looks_at(view.facts)]
-            self._judge_all(rules, self.site, fresh, kind, seen.order)
+            self._judge_site(self.site, view, fresh, kind, seen.order)
 
     def catch_up(self, until_us: int) -> None:
         """Let all happen that is due up to a time, that time included."""
@@ -139,18 +145,15 @@ class Walk:
                 if told is not None:
                     self.found.append((NEVER, told))
 
-    def _judge_all(
-        self,
-        rules: Sequence[CompiledRule],
-        track: Track,
-        fresh: Sequence[int],
-        kind: str | None,
-        order: float,
+    def _judge_site(
+        self, site: SiteTrack, view: BoxView, fresh: Sequence[int], kind: str | None, order: float
     ) -> None:
-        """Look at the rules that something fresh concerns, at the time that it is by then."""
-        for rule in rules:
-            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                self._judge(rule, track, _clock(rule, track), order)
+        """Look at the rules on the site as a whole that something fresh of one box concerns."""
+        site.view.moved(view.facts.key)
+        for rule in site.rules:
+            if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
+                at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
+                self._judge(rule, site, at_us, order)
 
     def _catch_up_box(self, track: BoxTrack, until_us: int, order: float) -> None:
         for rule in track.rules.timed:
@@ -222,8 +225,10 @@ def _clock(rule: CompiledRule, track: Track) -> int:
     """The newest time of anything that the rule looks at."""
     if isinstance(track, BoxTrack):
         return _newest(rule, track.view)
-    members = (member for member in track.view.members.values() if rule.looks_at(member.facts))
-    return max((_newest(rule, member) for member in members), default=NEVER)
+    if rule.key not in track.clocks:
+        members = (member for member in track.view.members.values() if rule.looks_at(member.facts))
+        track.clocks[rule.key] = max((_newest(rule, member) for member in members), default=NEVER)
+    return track.clocks[rule.key]
 
 
 def _newest(rule: CompiledRule, view: BoxView) -> int:

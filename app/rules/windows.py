@@ -50,6 +50,11 @@ class Window:
         """How many values are in it."""
         return len(self._times) - self._begin
 
+    @property
+    def oldest_us(self) -> int | None:
+        """The time of the oldest value in it; None where there is none."""
+        return self._times[self._begin] if len(self) else None
+
     def add(self, time_us: int, value: float) -> None:
         """Take a value that is newer than all before."""
         self._times.append(time_us)
