@@ -167,10 +167,10 @@ class Stack:
                 await client.call("POST", "/v1/rules", {**rule, "condition": condition})
         await _copy_rules(database, made, rules_per_site)
         async with self.api(database) as client:
-            for site in made if further else ():
-                for condition in further:
-                    rule = {"site_id": site, "name": "Further", "severity": "info", "condition": condition}
-                    await client.call("POST", "/v1/rules", rule)
+            for condition in further:
+                for site_id in made:
+                    rule = {"site_id": site_id, "name": "Further", "severity": "info"}
+                    await client.call("POST", "/v1/rules", {**rule, "condition": condition})
         return made
 
 

@@ -1,4 +1,4 @@
-"""Random rules, boxes and things that come to them. Times are whole minutes; numbers are few and meet often."""
+"""Random rules, boxes and things that come. Times are whole minutes; numbers are few and meet often."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -113,9 +113,11 @@ def across(draw: st.DrawFn) -> dict[str, Any]:
     """A question to all boxes of a site, or to one that is named."""
     if not draw(st.integers(0, 2)):
         return {**draw(leaf()), "box": draw(st.sampled_from(["box-1", "box-2", "box-9"]))}
-    found = {"boxes": draw(node(leaf(), 1))}
-    key = draw(st.sampled_from(["at_least", "share"]))
-    found[key] = draw(st.integers(1, 3)) if key == "at_least" else draw(st.sampled_from([20, 50, 100]))
+    found: dict[str, Any] = {"boxes": draw(node(leaf(), 1))}
+    if draw(st.booleans()):
+        found["at_least"] = draw(st.integers(1, 3))
+    else:
+        found["share"] = draw(st.sampled_from([20, 50, 100]))
     scope = draw(_scope())
     return found if scope is None else {**found, "scope": scope}
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.rules.combinations import Across, All, AnyOf, Not
 from app.rules.compile import CompiledRule
-from app.rules.conditions import Cause, Node
+from app.rules.conditions import Cause
 from app.rules.limits import UNKNOWN, Verdict
 from app.rules.view import BoxFacts, BoxView, SiteView
 from app.rules.windows import History
@@ -201,7 +201,7 @@ def test_events_are_counted_within_the_window() -> None:
     assert verdict({"event": "gunshot"}, shots[:1], 5) == NOTHING
 
 
-class Given(Node):
+class _Given:
     """A part that says what it is told to."""
 
     def __init__(self, *verdict: bool | None) -> None:
@@ -211,24 +211,28 @@ class Given(Node):
         return self.verdict
 
 
+def given(*verdict: bool | None) -> Any:  # noqa: ANN401 (stands for any part)
+    return _Given(*verdict)
+
+
 AND = {(T, T): T, (T, F): F, (T, U): U, (F, T): F, (F, F): F, (F, U): F, (U, T): U, (U, F): F, (U, U): U}
 OR = {(T, T): T, (T, F): T, (T, U): T, (F, T): T, (F, F): F, (F, U): U, (U, T): T, (U, F): U, (U, U): U}
 
 
 def test_all_and_any_are_kleenes() -> None:
     for (first, second), expected in AND.items():
-        assert All("", (Given(first, second), Given(second, first))).judge(None, 0) == (expected, expected)
+        assert All("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
     for (first, second), expected in OR.items():
-        assert AnyOf("", (Given(first, second), Given(second, first))).judge(None, 0) == (expected, expected)
+        assert AnyOf("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
 
 
 def test_a_not_raises_when_its_part_has_cleared_and_holds_until_that_raises() -> None:
     contrary = {T: F, F: T, U: U}
     for raises, holds in product((T, F, U), repeat=2):
-        found = Not("", (Given(raises, holds),)).judge(None, 0)
+        found = Not("", (given(raises, holds),)).judge(None, 0)
         assert found == (contrary[holds], contrary[raises])
         # By De Morgan, and twice is nothing.
-        assert Not("", (Not("", (Given(raises, holds),)),)).judge(None, 0) == (raises, holds)
+        assert Not("", (Not("", (given(raises, holds),)),)).judge(None, 0) == (raises, holds)
     quiet = {"not": {"metric": "laeq", "operator": ">", "threshold": 60, "clear": 55}}
     assert [verdict(quiet, [sample(0, laeq=level)], 0) for level in (54, 55, 56, 60, 61)] == [
         RAISES,

@@ -280,7 +280,9 @@ def test_a_ladder_behind_a_gate_is_one_alert() -> None:
         },
     )
     site = compile_site([rule])
-    assert site.gates == ((INDEX["pm2_5"], float("-inf"), pytest.approx(10)),)
+    ((column, low, high),) = site.gates
+    assert (column, low) == (INDEX["pm2_5"], float("-inf"))
+    assert high == pytest.approx(10)
     given = [
         (minute * MINUTE, values(pm2_5=float(value))) for minute, value in ((1, 20), (2, 60), (3, 30), (4, 5))
     ]

@@ -151,6 +151,8 @@ def test_alerts_go_through_their_lives_in_order(
             assert step.pending_since_us <= step.time_us
             open_alerts[subject] = step
             continue
+        assert before is not None
+        assert before.severity is not None
         assert (step.alert_id, step.sequence) == (before.alert_id, before.sequence + 1)
         assert step.pending_since_us == before.pending_since_us
         assert step.time_us >= before.time_us
