@@ -33,21 +33,26 @@ def test_what_is_not_compressed_is_taken_as_it_is() -> None:
     assert samples(decode(json.dumps(GOOD).encode(), arrival())) == [TAKEN]
 
 
+def packed(body: bytes) -> bytes:
+    """Without the time of day, which would be in the names of the tests: two processes must agree on them."""
+    return gzip.compress(body, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
         (b"", "empty_body"),
-        (gzip.compress(b""), "empty_body"),
-        (gzip.compress(b"{"), "invalid_json"),
-        (gzip.compress(b'{"a": NaN}'), "invalid_json"),
-        (gzip.compress(b"{}")[:-1], "invalid_gzip"),
-        (gzip.compress(b"{}")[:10], "invalid_gzip"),
-        (gzip.compress(b"{}") + b"x", "invalid_gzip"),
-        (gzip.compress(b"{}") * 2, "invalid_gzip"),
-        (gzip.compress(b"{}")[:-5] + b"\0" * 5, "invalid_gzip"),
+        (packed(b""), "empty_body"),
+        (packed(b"{"), "invalid_json"),
+        (packed(b'{"a": NaN}'), "invalid_json"),
+        (packed(b"{}")[:-1], "invalid_gzip"),
+        (packed(b"{}")[:10], "invalid_gzip"),
+        (packed(b"{}") + b"x", "invalid_gzip"),
+        (packed(b"{}") * 2, "invalid_gzip"),
+        (packed(b"{}")[:-5] + b"\0" * 5, "invalid_gzip"),
         (b"\x1f\x8b" + b"\xff" * 40, "invalid_gzip"),
-        (gzip.compress(b"0" * 2**20 + b"0"), "body_too_large"),
-        (gzip.compress(gzip.compress(b"{}")), "unsupported_encoding"),
+        (packed(b"0" * 2**20 + b"0"), "body_too_large"),
+        (packed(packed(b"{}")), "unsupported_encoding"),
         (zlib.compress(b"{}"), "invalid_encoding"),
     ],
 )
