@@ -4,6 +4,7 @@ What a rule means is the evaluator's (`app.rules`). A repeat changes no state, n
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from operator import itemgetter
 from typing import Final
 
@@ -14,8 +15,9 @@ from app.core.ids import new_id
 from app.ingest.walks import Walks
 from app.ingest.work import Work
 from app.observations.groups import any_of
+from app.observations.states import BoxStates
 from app.rules.evaluator import gated, may_begin
-from app.rules.walk import Found, Seen, Walk
+from app.rules.walk import BoxTrack, Found, Seen, Walk
 from app.rules.windows import SeenEvent
 
 _FIRST: Final = -1.0
@@ -79,24 +81,42 @@ def _coming(work: Work) -> dict[int, list[Seen]]:
     return coming
 
 
-def lead(walks: Walks, coming: dict[int, list[Seen]], until_us: int | None = None) -> Found:
-    """Lead what came through the rules that have to see each of it; then, if asked, on to a time."""
+def lead(walks: Walks, coming: dict[int, list[Seen]]) -> Found:
+    """Lead what came through the rules that have to see each of it."""
     found: Found = []
-    alone = dict(walks.tracks)
-    ways = []
-    for site in walks.sites.values():
-        boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
-        ways.append((boxes, Walk(boxes, site, new_id)))
-    ways += [({key: track}, Walk({key: track}, None, new_id)) for key, track in alone.items()]
-    for boxes, walk in ways:
+    for boxes, walk in _ways(walks):
         seen = [each for key in boxes for each in coming.get(key, ())]
         seen.sort(key=itemgetter(0))
-        times = [each.time_us for each in seen] + ([] if until_us is None else [until_us])
-        if times:
-            walk.drop_gone(times[0])
+        if seen:
+            walk.drop_gone(seen[0].time_us)
         for each in seen:
             walk.take(each)
-        if until_us is not None:
-            walk.catch_up(until_us)
         found += walk.found
     return found
+
+
+def look(walks: Walks, states: BoxStates, at_us: int) -> Found:
+    """Let happen what is due by a time though nothing comes."""
+    found: Found = []
+    for boxes, walk in _ways(walks):
+        walk.drop_gone(at_us)
+        for key in boxes:
+            due = walks.due_of_box(key, states)
+            if due is not None and due <= at_us:
+                walk.catch_up_box(key, at_us)
+        if walk.site is not None:
+            due = walks.due_of_site(walk.site, states)
+            if due is not None and due <= at_us:
+                walk.catch_up_site(at_us)
+        found += walk.found
+    return found
+
+
+def _ways(walks: Walks) -> Iterator[tuple[dict[int, BoxTrack], Walk]]:
+    """One for each site with rules on it as a whole, with its boxes, and one for each other box."""
+    alone = dict(walks.tracks)
+    for site in walks.sites.values():
+        boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
+        yield boxes, Walk(boxes, site, new_id)
+    for key, track in alone.items():
+        yield {key: track}, Walk({key: track}, None, new_id)

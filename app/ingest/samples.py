@@ -48,7 +48,7 @@ async def recall(work: Work) -> None:
     if recalled is not None and any(
         rules.walked or rules.across or rules.timed for rules in set(recalled.rules)
     ):
-        still = rest_of_silence(recalled, work.states)
+        still = rest_of_silence(recalled, work.states, work.now_us)
         places = np.flatnonzero(~still).tolist()
         chosen += [(recalled.boxes[place], recalled.rules[place]) for place in places]
     if not chosen:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from app.ingest.work import Recalled
 from app.observations.kinds import kinds_of
-from app.observations.states import NEVER, NO_KIND, BoxStates
+from app.observations.states import NEVER, NO_KIND, BoxStates, patience
 
 
-def rest_of_silence(recalled: Recalled, states: BoxStates) -> NDArray[np.bool_]:
+def rest_of_silence(recalled: Recalled, states: BoxStates, now_us: int) -> NDArray[np.bool_]:
     """Tell of which boxes nothing can come of their silence rules in this batch; says when they are due.
 
     That is where nothing has begun, all samples are new and in order, none came later after the one before it
@@ -35,5 +35,6 @@ def rest_of_silence(recalled: Recalled, states: BoxStates) -> NDArray[np.bool_]:
         still &= (before & bits == bits) & (before != NO_KIND)
         kinds = kinds_of(recalled.block)[groups.order]
         still &= np.bitwise_and.reduceat(kinds, groups.starts) & bits == bits
-    states.set_dues(slots[still], recalled.block.times[groups.last[still]] + quiet[still])
+    last = recalled.block.times[groups.last[still]]
+    states.set_dues(slots[still], np.maximum(last + quiet[still], patience(last, np.int64(now_us))))
     return still

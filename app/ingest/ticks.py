@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from app.ingest.judging import lead
+from app.ingest.judging import look
 from app.ingest.registry import BoxEntry
 from app.ingest.samples import have
 from app.ingest.walks import Opener, close
@@ -43,7 +43,7 @@ async def look_after(work: Work, ripe: Collection[int]) -> set[int]:
     sites = await due_sites(work.connection, work.now_us, _SLICE)
     members = {site_id: box for site_id in sites if (box := _any_of(work, site_id)) is not None}
     await opener.open_sites(work.walks, members)
-    found = lead(work.walks, {}, work.now_us)
+    found = look(work.walks, states, work.now_us)
     work.transitions.extend(transition for _, transition in found)
     await close(work.connection, work.walks, states)
     for key in due & work.walks.slots.keys():

@@ -31,11 +31,31 @@ class Walks:
         tracks: by box key.
         slots: box key → slot in the states.
         sites: by site, those with rules on them as a whole.
+        patience: box key → up to when a box of these sites is to be given time (µs), as it delivers what it
+            had kept, else 0; of those that others write to.
     """
 
     tracks: dict[int, BoxTrack] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
     sites: dict[UUID, SiteTrack] = field(default_factory=dict)
+    patience: dict[int, int] = field(default_factory=dict)
+
+    def due_of_box(self, key: int, states: BoxStates) -> int | None:
+        """When a box has to be looked at though nothing comes (µs): a box that delivers is given time."""
+        due = next_due(self.tracks[key])
+        return None if due is None else max(due, states.patience(self.slots[key]))
+
+    def due_of_site(self, site: SiteTrack, states: BoxStates) -> int | None:
+        """When a site has to be looked at though nothing comes (µs)."""
+        due = next_due(site)
+        if due is None:
+            return None
+        slots = states.slots
+        waits = (
+            states.patience(slots[key]) if key in slots else self.patience.get(key, 0)
+            for key in site.view.members
+        )
+        return max(due, *waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +109,13 @@ class Opener:
         registry = self.registry
         keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
         views = await self._look_at(
+            walks,
             {
                 key: box
                 for members in keys.values()
                 for key in members
                 if key not in walks.tracks and (box := registry.box(key)) is not None
-            }
+            },
         )
         views |= {key: track.view for key, track in walks.tracks.items()}
         for site_id, states in locked.items():
@@ -102,13 +123,15 @@ class Opener:
             (rules,) = registry.rules_of_each([sites[site_id]])
             walks.sites[site_id] = SiteTrack(SiteView(members), rules.across, states)
 
-    async def _look_at(self, boxes: Mapping[int, BoxEntry]) -> dict[int, BoxView]:
+    async def _look_at(self, walks: Walks, boxes: Mapping[int, BoxEntry]) -> dict[int, BoxView]:
         """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
         states, registry = self.states, self.registry
         own = [key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us]
         await states.recall(self.connection, own)
         latest = {key: states.settle(states.slots[key]) for key in own}
-        latest |= await states.peek(self.connection, [key for key in boxes if key not in latest])
+        peeked, patience = await states.peek(self.connection, [key for key in boxes if key not in latest])
+        latest |= peeked
+        walks.patience |= patience
         views: dict[int, BoxView] = {}
         missing: dict[int, tuple[History, Wanted]] = {}
         for (key, box), rules in zip(boxes.items(), registry.rules_of_each(boxes.values()), strict=True):
@@ -150,11 +173,15 @@ async def close(connection: RawConnection, walks: Walks, states: BoxStates) -> N
     """Take what came of walks into the states, and write those of sites."""
     for key, track in walks.tracks.items():
         slot = walks.slots[key]
-        states.set_due(slot, next_due(track))
+        states.set_due(slot, walks.due_of_box(key, states))
         if track.changed:
             states.rules_changed(slot)
     await write_sites(
-        connection, {site_id: SiteRow(site.state, next_due(site)) for site_id, site in walks.sites.items()}
+        connection,
+        {
+            site_id: SiteRow(site.state, walks.due_of_site(site, states))
+            for site_id, site in walks.sites.items()
+        },
     )
 
 

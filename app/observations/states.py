@@ -21,6 +21,7 @@ from app.observations.block import Values
 from app.observations.latest import NEWER, Latest, advance, portions, take_newer
 
 type Slots = NDArray[np.intp]
+type Times = NDArray[np.int64] | np.int64
 type Tail = tuple[int, int | None, Values]
 """A sample as decoded: µs since the epoch, `seq`, values."""
 
@@ -41,11 +42,15 @@ _AHEAD_SAMPLES: Final = 256
 # How many are written back in one batch for their age alone, the oldest first: a large fleet takes turns.
 _AT_ONCE: Final = 64
 _LONG_AGO: Final = -(10**15)
+# A box whose newest sample is older than this when it is heard delivers what it had kept: its silence is not
+# judged by the clock on the wall then, before it has been unheard for as long.
+_DELIVERY_US: Final = 60_000_000
 _NO_SKEW: Final = np.iinfo(np.int64).max
 _ROOM: Final = 64
 
 _READ: Final = """
-SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact, due_us
+SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact, due_us,
+       coalesce(extract(epoch FROM last_sample_at) * 1000000, 0)::bigint AS heard_us
 FROM box_states WHERE box_key = ANY($1::int[]) ORDER BY box_key
 """
 # What is NULL stays as it is. last_sample_at goes with all that came in, late and repeated samples among it.
@@ -67,6 +72,16 @@ FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $
     AS c (box_key, heard_us, samples, late, skew_us, latest, rules, newest_us, exact, due_us)
 WHERE b.box_key = c.box_key
 """
+
+
+def patience(newest: Times, heard: Times) -> Times:
+    """Up to when boxes that deliver what they had kept are to be given time (µs), 0 for all others.
+
+    Args:
+        newest: the times of their newest samples (µs).
+        heard: when something came of them last (µs).
+    """
+    return np.where(newest < heard - _DELIVERY_US, heard + _DELIVERY_US, 0)
 
 
 class BoxStates:
@@ -101,8 +116,8 @@ class BoxStates:
         self.due = np.full(_ROOM, NOT_DUE, np.int64)
         self.extras: dict[int, Any] = {}
         self._row_due = np.full(_ROOM, NOT_DUE, np.int64)
-        # Since the row was written last:
         self._heard = np.zeros(_ROOM, np.int64)
+        # Since the row was written last:
         self._samples = np.zeros(_ROOM, np.int64)
         self._late = np.zeros(_ROOM, np.int64)
         self._skew = np.full(_ROOM, _NO_SKEW, np.int64)
@@ -127,6 +142,7 @@ class BoxStates:
             row["box_key"]: (_decode(row["latest"]), _decode(row["rules"]), row["newest_us"]) for row in rows
         }
         dues = {row["box_key"]: row["due_us"] for row in rows if row["due_us"] is not None}
+        heard = {row["box_key"]: row["heard_us"] for row in rows}
         beyond = {
             row["box_key"]: dict(row)
             for portion in portions(lagging)
@@ -146,21 +162,32 @@ class BoxStates:
         self.busy[chosen] = [bool(self.rules[slot]) for slot in slots]
         self.kinds[chosen] = NO_KIND
         self.due[chosen] = self._row_due[chosen] = [dues.get(key, NOT_DUE) for key in missing]
+        self._heard[chosen] = [heard.get(key, 0) for key in missing]
         self._written[chosen] = _LONG_AGO
         self._level(chosen)
         self._must[chosen] = [key in stale for key in missing]
 
     @staticmethod
-    async def peek(connection: RawConnection, keys: Sequence[int]) -> dict[int, Latest]:
-        """The latest values of boxes that others write to, as they are committed; nothing is kept."""
+    async def peek(
+        connection: RawConnection, keys: Sequence[int]
+    ) -> tuple[dict[int, Latest], dict[int, int]]:
+        """The latest values of boxes that others write to, as they are committed; nothing is kept.
+
+        Returns:
+            Key → latest values; key → up to when it is to be given time (`patience`).
+        """
         if not keys:
-            return {}
+            return {}, {}
         rows = await connection.fetch(_READ, list(keys))
         found: dict[int, Latest] = {row["box_key"]: _decode(row["latest"]) for row in rows}
+        newest = {row["box_key"]: row["newest_us"] for row in rows}
         for portion in portions({row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}):
             for row in await connection.fetch(NEWER, *portion):
-                take_newer(found[row["box_key"]], dict(row))
-        return found
+                newest[row["box_key"]] = take_newer(found[row["box_key"]], dict(row))
+        return found, {
+            row["box_key"]: int(patience(np.int64(newest[row["box_key"]]), np.int64(row["heard_us"])))
+            for row in rows
+        }
 
     def _take_slots(self, count: int) -> list[int]:
         """Slots that are free, or new; what they begin with is for the caller to say."""
@@ -257,6 +284,10 @@ class BoxStates:
         """The box's rules' states were changed in place: they are written in this transaction."""
         self.busy[slot] = bool(self.rules[slot])
         self._must[slot] = True
+
+    def patience(self, slot: int) -> int:
+        """Up to when a box that delivers what it had kept is to be given time (µs), 0 for any other."""
+        return int(patience(self.newest[slot], self._heard[slot]))
 
     def set_due(self, slot: int, due_us: int | None) -> None:
         """Say when the box has to be looked at; its row may say an earlier time, never a later one."""

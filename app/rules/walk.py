@@ -128,8 +128,16 @@ class Walk:
 
     def catch_up(self, until_us: int) -> None:
         """Let all happen that is due up to a time, that time included."""
-        for track in self.boxes.values():
-            self._catch_up_box(track, until_us, LAST)
+        for key in self.boxes:
+            self.catch_up_box(key, until_us)
+        self.catch_up_site(until_us)
+
+    def catch_up_box(self, key: int, until_us: int) -> None:
+        """The same for what is due to one box."""
+        self._catch_up_box(self.boxes[key], until_us, LAST)
+
+    def catch_up_site(self, until_us: int) -> None:
+        """The same for what is due to the site as a whole."""
         if self.site is not None:
             self._catch_up_site(self.site, until_us, LAST)
 

@@ -89,10 +89,14 @@ class Sent:
 
 
 class Door:
-    """A consumer's pipeline, which can die and be followed by another; and that of another process."""
+    """A consumer's pipeline, which can die and be followed by another; and that of another process.
+
+    What comes does so at once: the clock on the wall is at the newest sample.
+    """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
+        self.now = START
         self.consumer = Pipeline(Registry(), sole=True)
         self.other = Pipeline(Registry())
 
@@ -100,7 +104,7 @@ class Door:
         self.consumer = Pipeline(Registry(), sole=True)
 
     async def take(self, sent: Sequence[Sent], *, by_http: bool = False) -> Receipt:
-        now = datetime.now(UTC)
+        now = self.now = max(self.now, to_datetime(max(each.time_us for each in sent)))
         topics, payloads = zip(*(each.message() for each in sent), strict=True)
         intake: Intake = sort_messages(topics, payloads, now_us=from_datetime(now), max_future_us=600_000_000)
         assert not intake.turned
@@ -276,4 +280,41 @@ async def test_ticks_bring_nothing_about_that_the_next_sample_would_not(
             door.die()
     end = stream[-1].time_us + 60_000_000
     await door.look_after(end)
+    assert await stored(door.connection) == await oracle(door.connection, stream, until_us=end)
+
+
+@pytest.mark.parametrize("by_http", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("boxes")
+async def test_a_box_that_delivers_what_it_had_kept_is_not_silent_by_the_clock_on_the_wall(
+    door: Door,
+    tenant: Tenant,
+    site_id: str,
+    seed: int,
+    by_http: bool,  # noqa: FBT001 (a parameter)
+) -> None:
+    """Two days' worth of samples: between any two batches all boxes have long been silent by that clock."""
+    for name, rule in RULES.items():
+        await add_rule(tenant, site_id, name, rule)
+    silent_site = {"boxes": SILENT, "at_least": 2}
+    await add_rule(tenant, site_id, "all silent", {"severity": "info", "condition": silent_site})
+    dice = random.Random(seed)  # noqa: S311 (a test's)
+    stream = some_stream(dice, 120)
+    rest = list(stream)
+    arrival = door.now = datetime.now(UTC)
+    while rest:
+        size = dice.choice((1, 3, 8))
+        # Each box is heard twice a minute at least.
+        door.now = arrival = arrival + timedelta(seconds=dice.choice((0, 1, 2)))
+        await door.take(rest[:size], by_http=by_http)
+        del rest[:size]
+        assert not (await door.look_after(from_datetime(arrival) + 900_000)).transitions
+        if dice.random() < 0.2:
+            door.die()
+    assert await stored(door.connection) == await oracle(door.connection, stream)
+    # Once they have delivered all and nothing more comes they are silent.
+    end = from_datetime(arrival) + 61_000_000
+    assert (await door.look_after(end)).transitions
+    while (await door.look_after(end)).transitions:
+        pass
     assert await stored(door.connection) == await oracle(door.connection, stream, until_us=end)
