@@ -122,3 +122,44 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
     Rule("aberdeen", "Air too wet for dust sensors", "info", "humidity", ">", 95, 90, "PT30M"),
 )
+
+_FIVE_MINUTES: Final = {"metric": "pm2_5", "function": "mean", "window": "PT5M", "operator": ">"}
+# By site, as they are created: a ladder over a window, silence, an event, the night.
+TREES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    (
+        "street",
+        {
+            "name": "Fine particles, mean of five minutes, in steps",
+            "levels": [
+                {"severity": severity, "condition": {**_FIVE_MINUTES, "threshold": above, "clear": clear}}
+                for severity, above, clear in (("info", 25, 20), ("warning", 50, 45), ("critical", 90, 80))
+            ],
+        },
+    ),
+    (
+        "street",
+        {
+            "name": "Gunshot",
+            "severity": "critical",
+            "condition": {"event": "gunshot", "confidence": 0.6, "window": "PT2M"},
+        },
+    ),
+    (
+        "street",
+        {
+            "name": "Noise at night, mean of an hour",
+            "severity": "warning",
+            "condition": {
+                "metric": "laeq",
+                "function": "energy_mean",
+                "window": "PT1H",
+                "operator": ">",
+                "threshold": 55,
+                "clear": 53,
+            },
+            "active": [{"from": "22:00", "to": "07:00"}],
+        },
+    ),
+    ("office", {"name": "A box is silent", "severity": "warning", "condition": {"no_data": "PT2M"}}),
+    ("aberdeen", {"name": "A station is silent", "severity": "info", "condition": {"no_data": "PT15M"}}),
+)

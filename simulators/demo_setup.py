@@ -6,7 +6,7 @@ Each function may be repeated at any time and creates nothing twice. Must not se
 from collections.abc import Sequence
 
 from simulators import enrol
-from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RULES, SITES
+from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RULES, SITES, TREES
 from simulators.demo_state import DemoState
 from simulators.enrol import Passwords
 from simulators.replay import box_specs
@@ -68,9 +68,11 @@ async def rules(api: Api, state: DemoState) -> int:
         How many were created.
     """
     present = {(str(rule["site_id"]), str(rule["name"])) async for rule in api.list("/v1/rules")}
-    missing = [rule for rule in RULES if (state.site_ids[rule.site], rule.name) not in present]
-    for rule in missing:
-        await api.post("/v1/rules", rule.body(state.site_ids[rule.site]))
+    wanted = [rule.body(state.site_ids[rule.site]) for rule in RULES]
+    wanted += [{"site_id": state.site_ids[site], **body} for site, body in TREES]
+    missing = [body for body in wanted if (body["site_id"], body["name"]) not in present]
+    for body in missing:
+        await api.post("/v1/rules", body)
     return len(missing)
 
 

@@ -2,12 +2,15 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.core.ids import new_id
 from app.core.instants import parse_iso_duration
+from app.rules.schemas import RuleCreate
 from simulators.cli import SHIPPED
-from simulators.demo_places import ACK_BOX, EVENT_BOX, INTERVAL_S, PLACES, RULES, SITES, Rule
+from simulators.demo_places import ACK_BOX, EVENT_BOX, INTERVAL_S, PLACES, RULES, SITES, TREES, Rule
 from simulators.demo_state import DemoState
 from simulators.patterns import measure
 from simulators.sensor_community import load
@@ -79,6 +82,13 @@ def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: Rule) -> None:
     ]
     assert sum(fired for fired, _ in counts) >= 1
     assert sum(resolved for _, resolved in counts) >= 1
+
+
+@pytest.mark.parametrize(("site", "body"), TREES, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_tree_is_a_rule(site: str, body: dict[str, Any]) -> None:
+    assert site in SITES
+    rule = RuleCreate.model_validate({"site_id": str(new_id()), **body})
+    assert rule.name == body["name"]
 
 
 def test_places_and_rules_hang_together() -> None:
