@@ -40,7 +40,8 @@ class Replay:
             if compiled.whole_site and self._site is None:
                 self._site = SiteTrack(SiteView({}), (compiled,), {})
         if self._site is not None:
-            self._site.view = SiteView({key: track.view for key, track in self._boxes.items()})
+            members = {key: self._boxes[key].view for key in sorted(self._boxes)}
+            self._site.view = SiteView(members)
         self._walk = Walk(self._boxes, self._site, uuid4)
 
     @property
