@@ -118,7 +118,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("airport", "Overflight", "info", "laeq", ">", 76, 73, "PT10S"),
     Rule("airport", "Kerosene smell", "warning", "odour", ">", 18, 14, "PT1M"),
     Rule("aberdeen", "Fine particles, ten minutes", "critical", "pm2_5", ">", 25, 20, "PT10M"),
-    Rule("aberdeen", "PM10 above the WHO's daily guideline", "warning", "pm10", ">", 45, 40, "PT10M"),
+    Rule("aberdeen", "PM10 above 45 µg/m³, ten minutes", "warning", "pm10", ">", 45, 40, "PT10M"),
     Rule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
     Rule("aberdeen", "Air too wet for dust sensors", "info", "humidity", ">", 95, 90, "PT30M"),
 )
@@ -157,7 +157,8 @@ TREES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
                 "threshold": 55,
                 "clear": 53,
             },
-            "active": [{"from": "22:00", "to": "07:00"}],
+            # The hour that a mean covers has to lie in the night: the first one ends at 23:00.
+            "active": [{"from": "23:00", "to": "07:00"}],
         },
     ),
     ("office", {"name": "A box is silent", "severity": "warning", "condition": {"no_data": "PT2M"}}),

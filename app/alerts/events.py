@@ -31,6 +31,7 @@ COLUMNS: Final = (
     "threshold",
     "clear",
     "severity",
+    "highest_severity",
     "state",
     "pending_since",
     "started_at",
@@ -45,14 +46,17 @@ COLUMNS: Final = (
 )
 """The columns of `alerts` that an event carries, beside `id` as `alert_id`."""
 
+SAMPLES: Final = "samples"
+UNACKNOWLEDGED: Final = "unacknowledged"
+"""The two reasons for which a severity goes up."""
+
 
 def event(
     kind: EventType,
     alert: Mapping[str, Any],
     rule_name: str,
     now: datetime,
-    *,
-    previous_severity: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> OutboxRecord:
     """Make the outbox's record of a change.
 
@@ -62,10 +66,10 @@ def event(
             each change of one alert, so that a receiver can put its events in order.
         rule_name: the name of its rule now.
         now: when it happened, aware.
-        previous_severity: what was told before, where the severity went up or down.
+        more: what else belongs to this kind: `reason` and `previous_severity` (what was told before) where
+            the severity went up or down, `acknowledged_by` (a name) where somebody acknowledged it.
     """
     payload = {"alert_id": alert["id"], "rule_name": rule_name}
     payload |= {name: alert[name] for name in COLUMNS}
-    if previous_severity is not None:
-        payload["previous_severity"] = previous_severity
+    payload |= more or {}
     return OutboxRecord(new_id(), alert["organisation_id"], alert["site_id"], kind, payload, now)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.alerts.events import EventType, event
+from app.alerts.events import SAMPLES, EventType, event
 from app.alerts.rows import Row
 from app.alerts.timeline import Entry, Kind
 from app.core.instants import US_PER_S, format_us, to_datetime
@@ -126,6 +126,7 @@ class Life:
             "box_key": step.box_key,
             "box": None if step.box_key is None else self._boxes[step.box_key],
             "severity": step.severity,
+            "highest_severity": step.severity,
             "state": "firing",
             "resolved_value": None,
             "pending_since": to_datetime(step.pending_since_us),
@@ -156,10 +157,11 @@ class Life:
         before = row["severity"]
         # What people's time has raised is not lowered by samples.
         row["severity"] = highest(filter(None, (step.severity, row["escalated_to"])))
+        row["highest_severity"] = highest((row["severity"], row["highest_severity"]))
         row["sequence"] += 1
         self._put_cause(row, step.cause)
         kind: Kind = "escalated" if step.reason == "escalated" else "deescalated"
-        data = {"reason": "samples", "previous_severity": before, "level": step.severity}
+        data = {"reason": SAMPLES, "previous_severity": before, "level": step.severity}
         self._enter(row, kind, to_datetime(step.time_us), step=step, data=data)
         if rank(row["severity"]) > rank(before) and row["acknowledged_at"] is not None:
             # Somebody acknowledged something milder.
@@ -168,7 +170,7 @@ class Life:
             self._enter(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
         if row["severity"] != before:
             up = rank(row["severity"]) > rank(before)
-            self._tell(row, "alert.escalated" if up else "alert.deescalated", previous_severity=before)
+            self._tell(row, "alert.escalated" if up else "alert.deescalated", before)
 
     def _resolve(self, row: Row, at: datetime, reason: str, cause: Cause | None) -> None:
         self._touch(row)
@@ -202,10 +204,11 @@ class Life:
         if row["id"] not in self.new:
             self.changed[row["id"]] = row
 
-    def _tell(self, row: Row, kind: EventType, previous_severity: str | None = None) -> None:
+    def _tell(self, row: Row, kind: EventType, previous: str | None = None) -> None:
         if row["told_severity"] is not None and row["suppressed"] is None:
             row["told_severity"] = row["severity"]
-        record = event(kind, row, row["rule_name"], self._now, previous_severity=previous_severity)
+        more = {} if previous is None else {"reason": SAMPLES, "previous_severity": previous}
+        record = event(kind, row, row["rule_name"], self._now, more)
         self._events.append((row, record))
 
     def _enter(

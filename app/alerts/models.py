@@ -23,6 +23,7 @@ class Alert(Base):
     Attributes:
         box_key, box: the box; None where the rule is on the site as a whole.
         severity: the highest level that fires, or what it was raised to (`escalated_to`), if that is more.
+        highest_severity: the highest that it ever had: it is never lowered.
         metric, value, threshold, clear: of the part of the condition that decided; None where it has none.
         cause: that part: `path`, `function`, `window`, `event`, and the ids of the `boxes` behind it.
         description: the rule's when it fired: what to do.
@@ -52,6 +53,7 @@ class Alert(Base):
     box: Mapped[str | None] = mapped_column(Text)
     metric: Mapped[str | None] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)
+    highest_severity: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
     value: Mapped[float | None]
     threshold: Mapped[float | None]

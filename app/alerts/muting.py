@@ -8,7 +8,10 @@ will do; an alert matches when it fits every list that is given. What an alert d
 its rule is on a whole site) fits no list.
 
 An alert that matches both sides of an inhibition is not muted by another one that does, nor by itself: else
-the two would keep each other quiet.
+the two would keep each other quiet. Several inhibitions could do the same in a circle; there
+`app.alerts.muting_circles` says whom nothing mutes after all. It is asked only of alerts that others mute
+which are lighter or younger, and that mute in their turn: in every circle there is such a one, and hardly
+ever is there any.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,9 @@ from uuid import UUID
 
 import msgspec
 
+from app.alerts.muting_circles import Place, outside
 from app.core.database import RawConnection
+from app.rules.severity import SEVERITIES
 
 # List → what it holds, and what of an alert is compared with its entries; tags are several.
 _LISTS: Final = {
@@ -76,6 +81,7 @@ jsonb_build_array(
     CASE WHEN 'metric' = ANY (i.equal) THEN {0}.metric END
 )
 """
+_RANK: Final = f"array_position(ARRAY[{', '.join(repr(each) for each in SEVERITIES)}], {{0}}.severity)"
 # `targets` (rows of ALERTS) comes first. Sources are looked for where there is a target, and put together
 # before they meet: of a thousand that fire, each target must not meet each.
 _MUTED: Final = f"""
@@ -94,56 +100,77 @@ sides AS MATERIALIZED (
     FROM inhibitions i WHERE i.organisation_id IN (SELECT organisation_id FROM targets)
 ),
 aimed AS MATERIALIZED (
-    SELECT t.id, i.id AS inhibition, {_KEY.format("t")} AS key, {matches("i.source_", "t")} AS also_source
+    SELECT t.id, i.id AS inhibition, {_KEY.format("t")} AS key, {matches("i.source_", "t")} AS also_source,
+           {_RANK.format("t")} AS rank
     FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id AND {matches("i.target_", "t")}
 ),
 sources AS MATERIALIZED (
     SELECT i.id AS inhibition, {_KEY.format("o")} AS key, {matches("i.target_", "o")} AS also_target,
-           (array_agg(o.id ORDER BY o.id))[1:{_SHOWN}] AS ids
+           {_RANK.format("o")} AS rank, (array_agg(o.id ORDER BY o.id))[1:{_SHOWN}] AS ids
     FROM sides i JOIN ({ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
     WHERE i.id IN (SELECT inhibition FROM aimed) AND {matches("i.source_", "o")}
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2, 3, 4
 ),
-inhibited AS (
-    SELECT t.id, jsonb_agg(DISTINCT one ORDER BY one) AS inhibited_by
+meets AS (
+    SELECT t.id, one, o.rank > t.rank OR (o.rank = t.rank AND one < t.id) AS graver
     FROM aimed t
     JOIN sources o ON o.inhibition = t.inhibition AND o.key = t.key AND NOT (o.also_target AND t.also_source)
     CROSS JOIN LATERAL unnest(o.ids) AS one
-    GROUP BY t.id
+),
+inhibited AS (
+    SELECT id, bool_or(graver) AS graver, to_jsonb((coalesce(
+        array_agg(DISTINCT one ORDER BY one) FILTER (WHERE graver), array_agg(DISTINCT one ORDER BY one)
+    ))[1:{_SHOWN}]) AS inhibited_by
+    FROM meets GROUP BY id
 ),
 muted AS (
     SELECT id, jsonb_build_object(
         'silences', coalesce(silences, '[]'), 'inhibited_by', coalesce(inhibited_by, '[]')
-    ) AS suppressed
+    ) AS suppressed, CASE WHEN NOT graver THEN EXISTS (
+        SELECT FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id
+        WHERE t.id = id AND t.state = 'firing' AND {matches("i.source_", "t")}
+    ) ELSE false END AS doubtful
     FROM silenced FULL JOIN inhibited USING (id)
 )
 """  # noqa: S608 (texts of ours)
-_OF_THESE: Final = f"""
-WITH targets AS MATERIALIZED ({ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}
-SELECT id, suppressed::text FROM muted
-"""  # noqa: S608 (texts of ours)
+_TARGETS: Final = f"WITH targets AS MATERIALIZED ({ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}"
+_OF_THESE: Final = f"{_TARGETS} SELECT id, suppressed::text, doubtful FROM muted"  # noqa: S608 (texts of ours)
+_IS_DUE: Final = """
+a.acknowledged_at IS NULL AND a.suppressed IS NULL
+AND (a.escalate_at IS NOT NULL OR a.remind_at IS NOT NULL) AND least(a.escalate_at, a.remind_at) <= now()
+"""
 # What is due is told to nobody while it is muted, and the partial index says so.
-CANDIDATES: Final = f"""
-WITH targets AS MATERIALIZED (
-    {ALERTS} AND a.state = 'firing' AND a.organisation_id IN (
-        SELECT s.organisation_id FROM silences s WHERE {IN_FORCE}
-        UNION SELECT organisation_id FROM inhibitions
-    )
-), {_MUTED}
-SELECT id FROM (
-    SELECT id FROM alerts
-    WHERE state = 'firing' AND acknowledged_at IS NULL AND suppressed IS NULL
-        AND (escalate_at IS NOT NULL OR remind_at IS NOT NULL) AND least(escalate_at, remind_at) <= now()
-    UNION
-    SELECT id
-    FROM (SELECT id, suppressed FROM alerts WHERE state = 'firing' AND suppressed IS NOT NULL) held
-    FULL JOIN muted USING (id)
-    WHERE held.suppressed IS DISTINCT FROM muted.suppressed
-) AS found
-ORDER BY id LIMIT $1
+_CHANGED: Final = f"""
+{_TARGETS}
+SELECT a.id, m.suppressed::text, coalesce(m.doubtful, false) AS doubtful, a.suppressed::text AS held,
+       coalesce({_IS_DUE}, false) AS due
+FROM targets JOIN alerts a USING (id) LEFT JOIN muted m USING (id)
+WHERE ({_IS_DUE}) OR m.doubtful OR a.suppressed IS DISTINCT FROM m.suppressed
 """  # noqa: S608 (texts of ours)
-"""The alerts, at most $1, for which it is time to do something, or that are muted and should not be, or
-should be and are not."""
+_CONCERNED: Final = f"""
+WITH may_mute AS MATERIALIZED (
+    SELECT s.organisation_id FROM silences s WHERE {IN_FORCE} UNION SELECT organisation_id FROM inhibitions
+)
+SELECT a.organisation_id, a.id FROM alerts a JOIN may_mute USING (organisation_id)
+WHERE a.state = 'firing' AND NOT a.dry_run
+UNION
+SELECT a.organisation_id, a.id FROM alerts a
+WHERE a.state = 'firing' AND a.suppressed IS NOT NULL AND NOT a.dry_run
+UNION
+SELECT a.organisation_id, a.id FROM alerts a WHERE a.state = 'firing' AND {_IS_DUE} AND NOT a.dry_run
+ORDER BY 1, 2
+"""  # noqa: S608 (texts of ours)
+_PLACES: Final = f"""
+WITH sides AS MATERIALIZED (
+    SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
+    FROM inhibitions i WHERE i.organisation_id IN (SELECT organisation_id FROM alerts WHERE id = ANY ($1::uuid[]))
+)
+SELECT * FROM (
+    SELECT i.id AS inhibition, {_KEY.format("o")}::text AS key, o.id AS alert,
+           {matches("i.source_", "o")} AS source, {matches("i.target_", "o")} AS target
+    FROM sides i JOIN ({ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
+) AS stands WHERE source OR target
+"""  # noqa: S608 (texts of ours)
 
 SILENCED_BY: Final = f"""
 alerts.id IN (
@@ -156,7 +183,51 @@ alerts.id IN (
 """The condition, in SQLAlchemy's form, that a silence mutes an alert now."""
 
 
+MATCHED_BY: Final = f"""
+SELECT count(*) FROM ({ALERTS} AND a.state = 'firing') t
+JOIN (SELECT s.organisation_id, {lists("s.matchers")} FROM silences s WHERE s.id = :silence) m
+    ON m.organisation_id = t.organisation_id AND {matches("m.", "t")}
+"""  # noqa: S608 (texts of ours)
+"""How many firing alerts a silence matches, in SQLAlchemy's form, whether it is in force or not."""
+
+
 async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     """Give what mutes each of these alerts, firing or not, as `suppressed` has it; nothing: not muted."""
-    rows = await connection.fetch(_OF_THESE, alert_ids)
-    return {row["id"]: msgspec.json.decode(row["suppressed"]) for row in rows}
+    return await _settled(connection, await connection.fetch(_OF_THESE, alert_ids))
+
+
+async def find_concerned(connection: RawConnection) -> list[tuple[UUID, UUID]]:
+    """Give what time may change: firing alerts that are muted, may be muted, or of which something is due.
+
+    Returns:
+        Organisation and alert of each, in the order of the organisations.
+    """
+    return [(row["organisation_id"], row["id"]) for row in await connection.fetch(_CONCERNED)]
+
+
+async def find_changed(connection: RawConnection, alert_ids: Sequence[UUID]) -> list[UUID]:
+    """Give those of these alerts, which fire, for which it is time to do something, in their order.
+
+    Something is due, or they are muted and should not be, or should be and are not, or by something else.
+    """
+    rows = await connection.fetch(_CHANGED, alert_ids)
+    muted = await _settled(connection, [row for row in rows if row["suppressed"] is not None])
+    return sorted(
+        row["id"]
+        for row in rows
+        if row["due"] or muted.get(row["id"]) != (row["held"] and msgspec.json.decode(row["held"]))
+    )
+
+
+async def _settled(connection: RawConnection, rows: Sequence[Any]) -> dict[UUID, dict[str, Any]]:
+    """What mutes each, once what goes round in a circle is taken away."""
+    found: dict[UUID, dict[str, Any]] = {row["id"]: msgspec.json.decode(row["suppressed"]) for row in rows}
+    doubtful = [row["id"] for row in rows if row["doubtful"]]
+    if not doubtful:
+        return found
+    places = [Place(*row) for row in await connection.fetch(_PLACES, doubtful)]
+    for identifier, sources in outside(places, doubtful, _SHOWN).items():
+        found[identifier]["inhibited_by"] = [str(source) for source in sources]
+        if not sources and not found[identifier]["silences"]:
+            del found[identifier]
+    return found

@@ -5,16 +5,19 @@ outside of it is not found.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, or_, select, text, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Inhibition, Silence
+from app.alerts.muting import MATCHED_BY
 from app.alerts.muting_schemas import SilenceState
 from app.core.errors import NotFoundError
 from app.rules.models import Rule
+from app.sites.models import Box, Site
 from app.sites.repository import after
 
 SILENCES: Final = "silences"
@@ -37,29 +40,53 @@ _STATE: Final[ColumnElement[str]] = case(
     ),
     else_=literal("pending"),
 )
+# A window that has passed is followed by the next one within seconds: until then it is not known.
+_BEGINS: Final[ColumnElement[datetime | None]] = case(
+    (Silence.schedule.is_(None), Silence.starts_at), (Silence.window_start > func.now(), Silence.window_start)
+)
+_NEXT_START: Final[ColumnElement[datetime | None]] = case(
+    (
+        and_(literal("pending").in_([_STATE]), or_(Silence.ends_at.is_(None), Silence.ends_at > _BEGINS)),
+        _BEGINS,
+    )
+)
 
 
 class Known(NamedTuple):
-    """A silence, and its state now."""
+    """A silence, its state now, and when it begins to mute, where that is still to come and known."""
 
     silence: Silence
     state: SilenceState
+    next_start: datetime | None
 
 
-def _silences(visible: UUID | None) -> Select[Silence, str]:
-    query = select(Silence, _STATE)
+def _known(row: Row[Silence, str, datetime | None]) -> Known:
+    silence, state, next_start = row
+    return Known(silence, cast("SilenceState", state), next_start)
+
+
+def _silences(visible: UUID | None) -> Select[Silence, str, datetime | None]:
+    query = select(Silence, _STATE, _NEXT_START)
     return query if visible is None else query.where(Silence.organisation_id == visible)
 
 
 async def list_silences(
-    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int, *, state: SilenceState | None
+    session: AsyncSession,
+    visible: UUID | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    state: SilenceState | None,
+    site_id: UUID | None,
 ) -> list[Known]:
-    """Silences, the oldest first, and one more than `limit` where there are more."""
+    """Silences, the oldest first, and one more than `limit` where there are more; `site_id`: that name it."""
     query = _silences(visible)
     if state is not None:
         query = query.where(_STATE.in_([state]))
+    if site_id is not None:
+        query = query.where(Silence.matchers.contains({"site_ids": [str(site_id)]}))
     rows = await session.execute(after(query, Silence.id.expression, SILENCES, cursor, limit))
-    return [Known(silence, cast("SilenceState", found)) for silence, found in rows]
+    return [_known(row) for row in rows]
 
 
 async def find_silence(
@@ -73,7 +100,13 @@ async def find_silence(
     row = (await session.execute(query)).one_or_none()
     if row is None:
         raise NotFoundError("silence", silence_id)
-    return Known(row[0], cast("SilenceState", row[1]))
+    return _known(row)
+
+
+async def count_matching(session: AsyncSession, silence_id: UUID) -> int:
+    """How many firing alerts a silence matches now, in force or not."""
+    count: int = (await session.execute(text(MATCHED_BY), {"silence": silence_id})).scalar_one()
+    return count
 
 
 async def list_inhibitions(
@@ -105,3 +138,15 @@ async def rules_of(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID)
         Rule.id.in_(rule_ids), Rule.organisation_id == owner, Rule.deleted_at.is_(None)
     )
     return set((await session.scalars(query)).all())
+
+
+async def owners(
+    session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
+) -> set[UUID]:
+    """The organisations whose sites, rules or boxes these are, of those that there are."""
+    found = union(
+        select(Site.organisation_id).where(Site.id.in_(site_ids)),
+        select(Rule.organisation_id).where(Rule.id.in_(rule_ids), Rule.deleted_at.is_(None)),
+        select(Box.organisation_id).where(Box.id.in_(boxes), Box.deleted_at.is_(None)),
+    )
+    return set((await session.scalars(found)).all())

@@ -64,7 +64,7 @@ class SilenceCreate(Body):
             "examples": [
                 {
                     "matchers": {"site_ids": [_SITE], "severities": ["info", "warning"]},
-                    "ends_at": "2026-11-24T18:00:00Z",
+                    "ends_at": "2030-11-24T18:00:00Z",
                     "comment": "Roadworks until this evening",
                 },
                 {
@@ -104,7 +104,7 @@ class SilenceChange(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"ends_at": "2026-11-24T20:00:00Z", "comment": "The works take longer"}]
+            "examples": [{"ends_at": "2030-11-24T20:00:00Z", "comment": "The works take longer"}]
         }
     )
 
@@ -127,6 +127,10 @@ class SilenceOut(BaseModel):
         description="`active`: it mutes now; `pending`: later, also between the hours of its schedule; "
         "`expired`: never again"
     )
+    next_start: datetime | None = Field(
+        description="When a pending one begins to mute, of a schedule with its next hours; null where it "
+        "does already, or never will"
+    )
     author: str
     comment: str
     created_by: UUID | None = Field(description="The API key that made it")
@@ -134,17 +138,33 @@ class SilenceOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Silence, state: SilenceState) -> Self:
-        """The shape of a row, and its state by the database's clock."""
+    def of(
+        cls,
+        row: Silence,
+        state: SilenceState,
+        next_start: datetime | None,
+        **more: int,
+    ) -> Self:
+        """The shape of a row, with its state and its next start by the database's clock."""
         spans = None if row.schedule is None else [HoursSpan.model_validate(each) for each in row.schedule]
-        given = {"matchers", "schedule", "state"}
+        given = {"matchers", "schedule", "state", "next_start", *more}
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in given}
         return cls(
             matchers=Matchers.model_validate(row.matchers, strict=False),
             schedule=spans,
             state=state,
+            next_start=next_start,
             **columns,
+            **more,
         )
+
+
+class SilenceMade(SilenceOut):
+    """A silence that was just made."""
+
+    matching_alerts: int = Field(
+        description="How many firing alerts its matchers fit now, begun or not: none may be a slip of the pen"
+    )
 
 
 class InhibitionCreate(Body):
@@ -170,12 +190,23 @@ class InhibitionCreate(Body):
     equal: Annotated[
         list[Common],
         Field(
-            default_factory=list,
             max_length=3,
-            description="What both have in common; of what neither has, that is so too",
+            description="What both have in common; of what neither has, that is so too. Empty: nothing, and "
+            "one source mutes all targets of the organisation",
         ),
         AfterValidator(lambda names: list(dict.fromkeys(names))),
     ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, given: object) -> object:
+        if isinstance(given, dict) and "equal" not in given:
+            raise CodedValueError(
+                "missing_field",
+                "`equal` is missing: say what source and target have in common (`site`, `box`, `metric`); an "
+                "empty list has one source mute all targets of the organisation",
+            )
+        return given
 
 
 class InhibitionChange(Body):

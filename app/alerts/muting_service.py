@@ -30,10 +30,10 @@ async def add_silence(
 
     Raises:
         NotFoundError: the organisation, a site or a rule of the matchers is not there.
-        InvalidError: `foreign_organisation`, `invalid_end`, `timezone_required`.
+        InvalidError: `foreign_organisation`, `organisation_required`, `invalid_end`, `timezone_required`.
     """
-    owner = await named_organisation(session, principal, wanted.organisation_id)
-    sites = await _check(session, wanted.matchers, owner.id)
+    owner = await _owner(session, principal, wanted.organisation_id, wanted.matchers)
+    sites = await _check(session, wanted.matchers, owner)
     clock = await repository.clock(session)
     starts_at = clock if wanted.starts_at is None else wanted.starts_at
     if wanted.ends_at is not None:
@@ -45,7 +45,7 @@ async def add_silence(
         window = next_window(schedule, timezone, max(starts_at, clock))
     silence = Silence(
         id=new_id(),
-        organisation_id=owner.id,
+        organisation_id=owner,
         matchers=wanted.matchers.stored(),
         starts_at=starts_at,
         ends_at=wanted.ends_at,
@@ -101,9 +101,11 @@ async def expire_silence(
     Raises:
         NotFoundError: no such silence.
     """
-    silence, state = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    silence, state, _ = await muting_repository.find_silence(
+        session, silence_id, principal.visible(), lock=True
+    )
     if state == "expired":
-        return Known(silence, state)
+        return Known(silence, state, None)
     silence.ends_at = await repository.clock(session)
     silence.updated_at = now
     await session.flush()
@@ -117,14 +119,14 @@ async def add_inhibition(
 
     Raises:
         NotFoundError: the organisation, a site or a rule of the matchers is not there.
-        InvalidError: `foreign_organisation`.
+        InvalidError: `foreign_organisation`, `organisation_required`.
     """
-    owner = await named_organisation(session, principal, wanted.organisation_id)
+    owner = await _owner(session, principal, wanted.organisation_id, wanted.source, wanted.target)
     for matchers in (wanted.source, wanted.target):
-        await _check(session, matchers, owner.id)
+        await _check(session, matchers, owner)
     inhibition = Inhibition(
         id=new_id(),
-        organisation_id=owner.id,
+        organisation_id=owner,
         name=wanted.name,
         source=wanted.source.stored(),
         target=wanted.target.stored(),
@@ -159,10 +161,42 @@ async def change_inhibition(
 
 
 async def _not_expired(session: WriteSession, principal: Principal, silence_id: UUID) -> Silence:
-    silence, state = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    silence, state, _ = await muting_repository.find_silence(
+        session, silence_id, principal.visible(), lock=True
+    )
     if state == "expired":
         raise ConflictError("The silence has expired: make a new one.", code="silence_expired")
     return silence
+
+
+async def _owner(
+    session: WriteSession, principal: Principal, named: UUID | None, *matchers: Matchers
+) -> UUID:
+    """Whose a new silence or inhibition is.
+
+    An administrator who names no organisation means that of the sites, rules and boxes in the matchers: those
+    of the administrator's own one would mute nothing.
+
+    Raises:
+        NotFoundError: the organisation is not there.
+        InvalidError: `foreign_organisation`; `organisation_required`: the matchers name nothing that there
+            is, or things of several organisations.
+    """
+    if named is not None or not principal.platform:
+        return (await named_organisation(session, principal, named)).id
+    owners = await muting_repository.owners(
+        session,
+        site_ids=[each for given in matchers for each in given.site_ids or []],
+        rule_ids=[each for given in matchers for each in given.rule_ids or []],
+        boxes=[each for given in matchers for each in given.boxes or []],
+    )
+    if len(owners) != 1:
+        raise InvalidError(
+            "Give `organisation_id`: the key is an administrator's, and the matchers do not name sites, "
+            "rules or boxes of just one organisation.",
+            code="organisation_required",
+        )
+    return owners.pop()
 
 
 async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:

@@ -49,6 +49,9 @@ class AlertFilter:
         rule_id: only of this rule.
         severity: info, warning or critical.
         min_severity: at least this one.
+        min_highest_severity: the highest that it had is at least this one.
+        metric: the deciding part of the condition looks at this one.
+        tag: only of boxes that have this tag now.
         acknowledged: only those that somebody sees to, or that nobody does.
         assignee: only this one's.
         suppressed: only those that are muted, or that are not.
@@ -66,6 +69,9 @@ class AlertFilter:
     rule_id: UUID | None = None
     severity: str | None = None
     min_severity: str | None = None
+    min_highest_severity: str | None = None
+    metric: str | None = None
+    tag: str | None = None
     acknowledged: bool | None = None
     assignee: str | None = None
     suppressed: bool | None = None
@@ -92,21 +98,30 @@ def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
         (Alert.site_id, wanted.site_id),
         (Alert.rule_id, wanted.rule_id),
         (Alert.severity, wanted.severity),
+        (Alert.metric, wanted.metric),
         (Alert.assignee, wanted.assignee),
     )
     for column, value in equal:
         if value is not None:
             yield column == value
-    if wanted.box is not None:
-        yield Alert.box_key.in_(select(Box.key).where(Box.id == wanted.box))
-    if wanted.min_severity is not None:
-        yield Alert.severity.in_(SEVERITIES[rank(wanted.min_severity) :])
+    for value, boxes in ((wanted.box, Box.id == wanted.box), (wanted.tag, Box.tags.contains([wanted.tag]))):
+        if value is not None:
+            yield Alert.box_key.in_(select(Box.key).where(boxes))
+    for column, least in (
+        (Alert.severity, wanted.min_severity),
+        (Alert.highest_severity, wanted.min_highest_severity),
+    ):
+        if least is not None:
+            yield column.in_(SEVERITIES[rank(least) :])
     for filled, there in (
         (Alert.acknowledged_at, wanted.acknowledged),
         (Alert.suppressed, wanted.suppressed),
     ):
         if there is not None:
             yield filled.is_not(None) if there else filled.is_(None)
+
+
+def _range(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.start is not None:
         yield Alert.started_at >= wanted.start
     if wanted.end is not None:
@@ -117,7 +132,7 @@ def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
 
 async def page(session: ReadSession, wanted: AlertFilter, limit: int) -> Sequence[Shown]:
     """Read up to `limit` alerts, the newest first."""
-    query = _shown(wanted.organisation_id).where(*_conditions(wanted))
+    query = _shown(wanted.organisation_id).where(*_conditions(wanted), *_range(wanted))
     if wanted.silence_id is not None:
         query = query.where(text(SILENCED_BY).bindparams(silence=wanted.silence_id))
     rows = await session.execute(query.order_by(Alert.id.desc()).limit(limit))

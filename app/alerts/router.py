@@ -29,7 +29,9 @@ from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, get_database
+from app.rules.condition_fields import MetricName
 from app.rules.severity import Severity
+from app.sites.labels import Tag
 from app.webhooks.outbox import wake_after
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
@@ -51,6 +53,11 @@ def _filter(
     rule: Annotated[str | None, Query(description="Only of this rule")] = None,
     severity: Annotated[Severity | None, Query(description="Only of this severity")] = None,
     min_severity: Annotated[Severity | None, Query(description="Only of this severity or more")] = None,
+    min_highest_severity: Annotated[
+        Severity | None, Query(description="Only those that were of this severity or more at some time")
+    ] = None,
+    metric: Annotated[MetricName | None, Query(description="Only those that this metric decided")] = None,
+    tag: Annotated[Tag | None, Query(description="Only of boxes that have this tag now")] = None,
     acknowledged: Annotated[
         bool | None, Query(description="Only those that somebody sees to, or that nobody does")
     ] = None,
@@ -75,6 +82,9 @@ def _filter(
         rule_id=None if rule is None else parse_id(rule, "rule"),
         severity=severity,
         min_severity=min_severity,
+        min_highest_severity=min_highest_severity,
+        metric=metric,
+        tag=tag,
         acknowledged=acknowledged,
         assignee=assignee,
         suppressed=suppressed,

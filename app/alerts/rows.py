@@ -31,6 +31,7 @@ _FIXED: Final = {
 _CHANGING: Final = {
     "metric": "text",
     "severity": "text",
+    "highest_severity": "text",
     "state": "text",
     "value": "float8",
     "threshold": "float8",

@@ -40,6 +40,7 @@ class AlertOut(BaseModel):
     severity: Severity = Field(
         description="Of the highest level that fires; more where it was raised because nobody acknowledged it"
     )
+    highest_severity: Severity = Field(description="The highest that it had since it fired")
     state: AlertState
     value: float | None = Field(
         description="What fired it, or the level that fires now: of the sample, of a function over a window, "

@@ -3,7 +3,7 @@
 Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -69,7 +69,8 @@ class Act:
         self.enter(alert, "acknowledged", comment)
         # What is muted is not told, but for its end.
         if alert.notified and alert.suppressed is None:
-            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now))
+            by = {"acknowledged_by": self._actor}
+            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now, by))
 
     def comment(self, alert: Alert, comment: str | None) -> None:
         """Keep what a person says, if anything."""
@@ -247,5 +248,7 @@ def _ended(alert: Alert, reason: str) -> Entry:
     return Entry(alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason})
 
 
-def _event(kind: EventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:
-    return event(kind, {name: getattr(alert, name) for name in ("id", *COLUMNS)}, rule_name, now)
+def _event(
+    kind: EventType, alert: Alert, rule_name: str, now: datetime, more: Mapping[str, str | None] | None = None
+) -> OutboxRecord:
+    return event(kind, {name: getattr(alert, name) for name in ("id", *COLUMNS)}, rule_name, now, more)

@@ -8,11 +8,17 @@ from fastapi import APIRouter, Depends, Query
 
 from app.alerts import muting_repository, muting_service, repository
 from app.alerts.muting_repository import SILENCES
-from app.alerts.muting_schemas import SilenceChange, SilenceCreate, SilenceOut, SilenceState
+from app.alerts.muting_schemas import (
+    SilenceChange,
+    SilenceCreate,
+    SilenceMade,
+    SilenceOut,
+    SilenceState,
+)
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
 from app.core.auth import Principal, requires
-from app.core.fields import given
+from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.problems import documented
@@ -33,14 +39,16 @@ _Writer = Annotated[Principal, Depends(requires("alerts:write"))]
     operation_id="create_silence",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def create_silence(principal: _Writer, session: Writes, body: SilenceCreate) -> SilenceOut:
+async def create_silence(principal: _Writer, session: Writes, body: SilenceCreate) -> SilenceMade:
     """Have alerts that match not told for a time, or in the hours of a schedule.
 
     They fire and resolve all the same. An alert that still fires when nothing mutes it any more is told then;
     one that was told before is told to have resolved even while it is silenced. What fires already is muted
-    within some seconds.
+    within some seconds; `matching_alerts` says how many that are.
     """
-    return SilenceOut.of(*await muting_service.add_silence(session, principal, body, datetime.now(UTC)))
+    made = await muting_service.add_silence(session, principal, body, datetime.now(UTC))
+    matching = await muting_repository.count_matching(session, made.silence.id)
+    return SilenceMade.of(*made, matching_alerts=matching)
 
 
 @router.get(
@@ -54,11 +62,14 @@ async def list_silences(
     principal: _Reader,
     session: Reads,
     state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
+    site: Annotated[Identifier | None, Query(description="Only those whose matchers name this site")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[SilenceOut]:
     """List silences, the oldest first; expired ones are kept."""
-    rows = await muting_repository.list_silences(session, principal.visible(), cursor, limit, state=state)
+    rows = await muting_repository.list_silences(
+        session, principal.visible(), cursor, limit, state=state, site_id=site
+    )
     kept, following = cut(rows, limit, lambda row: encode_cursor(SILENCES, str(row.silence.id)))
     return Page(data=[SilenceOut.of(*row) for row in kept], next=following)
 
@@ -91,7 +102,7 @@ async def list_silenced_alerts(
 ) -> Page[AlertOut]:
     """List the firing alerts that a silence matches now, the newest first; none while it is not active."""
     identifier = parse_id(silence_id, "silence")
-    silence, _ = await muting_repository.find_silence(session, identifier, principal.visible())
+    silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
     wanted = AlertFilter(
         organisation_id=silence.organisation_id,
         silence_id=silence.id,
@@ -144,6 +155,6 @@ async def expire_silence(principal: _Writer, session: Writes, silence_id: str) -
 async def delete_silence(principal: _Writer, session: Writes, silence_id: str) -> None:
     """Remove a silence as if it had expired, and its record with it."""
     identifier = parse_id(silence_id, "silence")
-    silence, _ = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
-    await session.delete(silence)
+    found = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
+    await session.delete(found.silence)
     await session.flush()

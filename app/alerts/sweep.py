@@ -5,7 +5,7 @@ finds what is due by what is stored: one that is interrupted is done again, and 
 alert that somebody else is changing is left for the next time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.alerts import rows
-from app.alerts.events import EventType, event
+from app.alerts.events import SAMPLES, UNACKNOWLEDGED, EventType, event
 from app.alerts.life import restart
 from app.alerts.muting import CANDIDATES, find_muted
 from app.alerts.rows import Row
@@ -133,7 +133,9 @@ class _Turn:
             self._tell(row, "alert.firing")
         elif told != row["severity"]:
             up = rank(row["severity"]) > rank(told)
-            self._tell(row, "alert.escalated" if up else "alert.deescalated", told)
+            # Of what is muted, time changes nothing.
+            more = {"reason": SAMPLES, "previous_severity": told}
+            self._tell(row, "alert.escalated" if up else "alert.deescalated", more)
 
     def _escalate(self, row: Row) -> None:
         """Raise the severity by the steps that are due, of which the last one counts."""
@@ -149,10 +151,11 @@ class _Turn:
         row["escalations"] = steps
         if row["severity"] == before:
             return
+        row["highest_severity"] = highest((row["severity"], row["highest_severity"]))
         row["escalated_at"] = self.clock
-        data = {"reason": "unacknowledged", "previous_severity": before, "after_s": after / 1_000_000}
-        self._enter(row, "escalated", data)
-        self._tell(row, "alert.escalated", before)
+        why = {"reason": UNACKNOWLEDGED, "previous_severity": before}
+        self._enter(row, "escalated", {**why, "after_s": after / 1_000_000})
+        self._tell(row, "alert.escalated", why)
 
     def _remind(self, row: Row) -> None:
         if row["remind_at"] is None or row["remind_at"] > self.clock:
@@ -167,7 +170,7 @@ class _Turn:
             Entry(row["id"], row["organisation_id"], kind, self.clock, row["severity"], data=data)
         )
 
-    def _tell(self, row: Row, kind: EventType, previous: str | None = None) -> None:
+    def _tell(self, row: Row, kind: EventType, more: Mapping[str, Any] | None = None) -> None:
         row["sequence"] += 1
         row["told_severity"] = row["severity"]
-        self.events.append(event(kind, row, row["rule_name"], self.clock, previous_severity=previous))
+        self.events.append(event(kind, row, row["rule_name"], self.clock, more))

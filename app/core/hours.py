@@ -61,6 +61,12 @@ class Hours:
         index = bisect_right(marks, at_us)
         return marks[index] if index < len(marks) else None
 
+    def began(self, at_us: int) -> int:
+        """Give an instant whose `next_change` begins the span that is on at `at_us`, or the next one."""
+        marks = self._marks(at_us)
+        index = bisect_right(marks, at_us)
+        return marks[index - 1] - 1 if index % 2 else at_us
+
     def _marks(self, at_us: int) -> tuple[int, ...]:
         day = at_us // _DAY_US
         marks = self._days.get(day)

@@ -42,6 +42,7 @@ _INSTANT: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))?"
 )
+_OTHER_UNITS: Final = re.compile(r"P[0-9.,]+[WMY].*")
 _DURATION: Final = re.compile(
     r"P(?:([0-9]{1,9})D)?(?:(T)(?:([0-9]{1,9})H)?(?:([0-9]{1,9})M)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)S)?)?"
 )
@@ -172,6 +173,11 @@ def parse_iso_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text) if len(text) <= _TEXT_LIMIT else None
     days, designator, hours, minutes, seconds = match.groups() if match else (None,) * 5
+    if match is None and len(text) <= _TEXT_LIMIT and _OTHER_UNITS.fullmatch(text):
+        raise RejectedError(
+            "invalid_duration",
+            f"{shown(text)}: weeks, months and years are not taken: write days (P7D); minutes are PT10M",
+        )
     # A T with nothing behind it, and a P alone, fit the pattern but not the standard.
     if days is None and hours is None and minutes is None and seconds is None:
         raise RejectedError(

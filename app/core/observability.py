@@ -64,6 +64,16 @@ DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buc
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
 GROUPED_EVENTS = Counter("vigie_grouped_events_total", "Events that were put into a group's notification")
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
+BACKTESTS_WAITING = Gauge(
+    "vigie_backtests_waiting", "Back-tests that nobody works on yet", multiprocess_mode="mostrecent"
+)
+BACKTESTS_RUNNING = Gauge("vigie_backtests_running", "Back-tests under way", multiprocess_mode="mostrecent")
+BACKTESTS_OLDEST = Gauge(
+    "vigie_backtests_oldest_waiting_seconds",
+    "How long the oldest of the waiting back-tests has waited, 0 where none does",
+    multiprocess_mode="mostrecent",
+)
+BACKTESTS_FINISHED = Counter("vigie_backtests_finished_total", "Back-tests finished, by state", ["state"])
 BROKER_WATCHED = Gauge(
     "vigie_broker_watched",
     "1 while somebody reads the broker's own figures ($SYS)",

@@ -111,23 +111,32 @@ class Intake:
         self.rows = list(map(self.rows.__getitem__, order))
         self.origins = list(map(origins.__getitem__, order))
 
+    def arrivals(self) -> list[tuple[int, int, int]]:
+        """All things to store in the order of arrival: (message, which of `_parts`, place in it)."""
+        origins = (
+            self.origins,
+            *([thing[2] for thing in things] for things in (self.events, self.statuses, self.configs)),
+            [turned.origin for turned in self.turned],
+        )
+        return sorted(
+            (origin, kind, place) for kind, part in enumerate(origins) for place, origin in enumerate(part)
+        )
+
     def only(self, picked: range) -> "Intake":
-        """Some of the things to store, in their order: to find the one that the database refuses."""
-        slices = []
-        before = 0
-        for part in self._parts():
-            slices.append(slice(max(0, picked.start - before), max(0, picked.stop - before)))
-            before += len(part)
-        samples, events, statuses, configs, turned = slices
+        """Some of the things to store, by the order of arrival, and in that order."""
+        places: list[list[int]] = [[], [], [], [], []]
+        for _, kind, place in self.arrivals()[picked.start : picked.stop]:
+            places[kind].append(place)
+        samples, events, statuses, configs, turned = places
         return replace(
             self,
-            boxes=self.boxes[samples],
-            rows=self.rows[samples],
-            origins=self.origins[samples],
-            events=self.events[events],
-            statuses=self.statuses[statuses],
-            configs=self.configs[configs],
-            turned=self.turned[turned],
+            boxes=[self.boxes[place] for place in samples],
+            rows=[self.rows[place] for place in samples],
+            origins=[self.origins[place] for place in samples],
+            events=[self.events[place] for place in events],
+            statuses=[self.statuses[place] for place in statuses],
+            configs=[self.configs[place] for place in configs],
+            turned=[self.turned[place] for place in turned],
         )
 
     def refused(self, detail: str) -> "Intake":

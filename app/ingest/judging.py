@@ -3,6 +3,7 @@
 What a rule means is the evaluator's (`app.rules`). A repeat changes no state, nor does what is late.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Iterator
 from operator import itemgetter
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 
 from app.core.ids import new_id
+from app.ingest.effort import LONG
 from app.ingest.walks import Walks
 from app.ingest.work import Work
 from app.observations.groups import any_of
@@ -25,6 +27,14 @@ _FIRST: Final = -1.0
 
 async def evaluate(work: Work) -> None:
     """Apply each box's rules to what is new, and those on its site as a whole."""
+    if work.sole or work.effort < LONG:
+        _evaluate(work)
+    else:
+        # Others are served by the same process meanwhile.
+        await asyncio.to_thread(_evaluate, work)
+
+
+def _evaluate(work: Work) -> None:
     found = _pass_gates(work)
     if work.walks.tracks:
         found += lead(work.walks, _coming(work))
@@ -73,8 +83,9 @@ def _coming(work: Work) -> dict[int, list[Seen]]:
     for place, late in work.new_events:
         box, event, origin = work.events[place]
         if not late and box.key in tracks:
-            # Before the first sample of any message after it.
-            order = bisect_left(work.origins, origin) - 0.5
+            # Before the first sample of any message after it, and in turn with other events.
+            share = (origin + 1) / (len(work.intake.messages) + 1)
+            order = bisect_left(work.origins, origin) - 1 + share
             candidates = msgspec.to_builtins(event.candidates)
             seen = SeenEvent(event.time_us, candidates)
             coming[box.key].append(Seen(order, box.key, event.time_us, None, (event.type, seen)))
@@ -105,6 +116,7 @@ def look(walks: Walks, states: BoxStates, at_us: int) -> Found:
             if due is not None and due <= at_us:
                 walk.catch_up_box(key, at_us)
         if walk.site is not None:
+            walk.look_again()
             due = walks.due_of_site(walk.site, states)
             if due is not None and due <= at_us:
                 walk.catch_up_site(at_us)
@@ -117,6 +129,6 @@ def _ways(walks: Walks) -> Iterator[tuple[dict[int, BoxTrack], Walk]]:
     alone = dict(walks.tracks)
     for site in walks.sites.values():
         boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
-        yield boxes, Walk(boxes, site, new_id)
+        yield boxes, Walk(boxes, site, new_id, live=True)
     for key, track in alone.items():
-        yield {key: track}, Walk({key: track}, None, new_id)
+        yield {key: track}, Walk({key: track}, None, new_id, live=True)

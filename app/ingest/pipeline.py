@@ -29,7 +29,8 @@ takes several of them keeps that order.
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final, cast
+from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -37,80 +38,25 @@ from app.alerts.recorder import record
 from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.gate import pass_gate
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
-from app.core.reasons import Rejection
-from app.ingest.codec import Row
+from app.ingest.effort import portion
 from app.ingest.intake import Intake
 from app.ingest.judging import evaluate
+from app.ingest.pasts import Pasts
 from app.ingest.receipt import Receipt
-from app.ingest.registry import BoxEntry, Registry
+from app.ingest.registry import Edition, Registry
+from app.ingest.resolve import resolve
 from app.ingest.samples import recall, remember, store
 from app.ingest.ticks import look_after
-from app.ingest.walks import trim
+from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
 from app.observations.quarantine import Refused, quarantine
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
 from app.sites.configs import store_reported
-from app.sites.status import StatusRow, store_statuses
+from app.sites.status import store_statuses
 
 _log = get_logger(__name__)
-
-_UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
-
-
-def _resolve_samples(work: Work) -> None:
-    intake, registry = work.intake, work.registry
-    if intake.limit is None and registry.keeps_everything:
-        # Usual, and ten times as quick: all are known, and nothing is too old.
-        boxes = list(map(registry.boxes.get, intake.boxes))
-        if None not in boxes:
-            work.rows, work.sample_boxes = intake.rows, cast("list[BoxEntry]", boxes)
-            work.origins = intake.origins
-            return
-    rows: list[Row] = []
-    found: list[BoxEntry] = []
-    origins: list[int] = []
-    for box_id, row, origin in zip(intake.boxes, intake.rows, intake.origins, strict=True):
-        box = work.find(box_id)
-        if box is None:
-            work.refuse_sample(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]), row)
-            continue
-        retention = registry.retention_us(box.site_id)
-        if retention is not None and row[0] < work.now_us - retention:
-            detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
-            work.refuse_sample(origin, box_id, Rejection("time_too_old", detail, row[1]), row)
-            continue
-        rows.append(row)
-        found.append(box)
-        origins.append(origin)
-    work.rows, work.sample_boxes, work.origins = rows, found, origins
-
-
-async def _resolve(work: Work) -> None:
-    """Find the box of each sample, event and status; refuse what has none, or is older than is kept."""
-    find = work.find
-    intake = work.intake
-    _resolve_samples(work)
-    for box_id, event, origin in intake.events:
-        box = find(box_id)
-        if box is None:
-            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, event.seq))
-        else:
-            work.events.append((box, event, origin))
-    for box_id, status, origin in intake.statuses:
-        box = find(box_id)
-        if box is None:
-            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
-        else:
-            newest = StatusRow(status.state, status.firmware, status.battery, status.rssi)
-            work.statuses[box.key] = newest.over(work.statuses.get(box.key))
-    for box_id, config, origin in intake.configs:
-        box = find(box_id)
-        if box is None:
-            work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX))
-        else:
-            work.configs[box.key] = config
 
 
 async def _alerts(work: Work) -> None:
@@ -177,7 +123,7 @@ async def _totals(work: Work) -> None:
 
 
 STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
-    ("resolve", _resolve),
+    ("resolve", resolve),
     ("statuses", _statuses),
     ("configs", _configs),
     ("recall", recall),
@@ -198,6 +144,11 @@ _TIMERS: Final = {
 _SHARED_FOR: Final = timedelta(days=1)
 
 
+def _release(edition: Edition | None) -> None:
+    if edition is not None:
+        edition.readers -= 1
+
+
 class Pipeline:
     """The second part of the way: takes a sorted batch, and commits it.
 
@@ -211,17 +162,30 @@ class Pipeline:
         self.registry = registry
         self._sole = sole
         self._states = BoxStates()
-        # Boxes whose rules may have changed: they are looked at once, whenever they are due.
+        # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
+        # whenever they are due. None: all.
         self._ripe: set[int] = set()
+        self._upset: set[UUID] | None = None
         self._guess: tuple[int, ...] = ()
+        self._pasts = None if sole else Pasts()
 
     async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
-        """Store a batch in one transaction, and say what became of it.
+        """Store a batch in one transaction, or in several where its rules are many; say what became of it.
 
         Raises:
             asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_unfit` accepts;
                 nothing that was not stored is in quarantine, and the batch can be given again.
         """
+        receipt, rest = await self._some(connection, intake, now)
+        while rest is not None:
+            more, rest = await self._some(connection, rest, now)
+            receipt.add(more)
+        return receipt
+
+    async def _some(
+        self, connection: RawConnection, intake: Intake, now: datetime
+    ) -> tuple[Receipt, Intake | None]:
+        """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
         try:
             return await self._attempt(connection, intake, now)
         except Exception as error:
@@ -229,7 +193,7 @@ class Pipeline:
                 raise
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
-            return await self._bisect(connection, intake, now, error)
+            return await self._bisect(connection, intake, now, error), None
 
     async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
         """Do what is due although nothing came: silence, active hours, events that leave their window.
@@ -240,16 +204,23 @@ class Pipeline:
             asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
         """
         states = self._states
+        edition: Edition | None = None
         try:
             async with connection.transaction():
                 await pass_gate(connection)
-                await self._forget_changed(connection, states)
-                work = Work(connection, self.registry, Intake("mqtt", ()), now, states, sole=self._sole)
-                self._ripe -= await look_after(work, self._ripe)
+                edition = await self._forget_changed(connection, states)
+                work = Work(connection, edition, Intake("mqtt", ()), now, states, sole=self._sole)
+                boxes, sites = await look_after(work, self._ripe, self._upset)
                 await _alerts(work)
         except BaseException:
             states.clear()
             raise
+        finally:
+            _release(edition)
+        # Only now: what was rolled back has to be looked at again.
+        self._ripe -= boxes
+        self._upset = sites
+        trim(states, work.walks)
         return work.receipt()
 
     async def write_back(self, connection: RawConnection) -> None:
@@ -258,13 +229,15 @@ class Pipeline:
             async with connection.transaction():
                 await pass_gate(connection)
                 # As for a batch: what others have changed since the last one is not to be undone.
-                await self._forget_changed(connection, self._states)
+                _release(await self._forget_changed(connection, self._states))
                 await self._states.save_all(connection)
         except BaseException:
             self._states.clear()
             raise
 
-    async def _attempt(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
+    async def _attempt(
+        self, connection: RawConnection, intake: Intake, now: datetime
+    ) -> tuple[Receipt, Intake | None]:
         careful = False
         while True:
             try:
@@ -283,25 +256,33 @@ class Pipeline:
 
     async def _transact(
         self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool
-    ) -> Receipt:
+    ) -> tuple[Receipt, Intake | None]:
         states = self._states if self._sole else BoxStates()
         clock = time.perf_counter
         began = clock()
+        edition: Edition | None = None
+        rest: Intake | None = None
         try:
             async with connection.transaction():
                 await pass_gate(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
-                await self._forget_changed(connection, states)
+                edition = await self._forget_changed(connection, states)
+                enough, effort = portion(intake, edition)
+                if enough < len(intake):
+                    rest = intake.only(range(enough, len(intake)))
+                    intake = intake.only(range(enough))
                 work = Work(
                     connection,
-                    self.registry,
+                    edition,
                     intake,
                     now,
                     states,
                     self._guess,
                     self._sole,
                     careful,
+                    effort,
+                    self._pasts,
                 )
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
@@ -313,22 +294,41 @@ class Pipeline:
         except BaseException:
             states.clear()
             raise
+        finally:
+            _release(edition)
         if work.recalled is not None:
             self._guess = work.recalled.block.used
             trim(states, work.walks)
-        return work.receipt()
+        if self._pasts is not None:
+            keep(self._pasts, states, work.walks)
+        return work.receipt(), rest
 
-    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> None:
-        """Refresh the registry, and forget the states that whoever changed it may have changed too."""
+    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> Edition:
+        """Refresh the registry, and forget the states that whoever changed it may have changed too.
+
+        Returns:
+            What this transaction works on; to be released.
+        """
         changes = await self.registry.refresh(connection)
-        if changes.everything:
-            states.clear()
-            self._ripe = set(self.registry.waiting()) if self._sole else set()
-        elif changes.boxes or changes.sites:
-            keys = changes.boxes.union(*(self.registry.by_site.get(site, ()) for site in changes.sites))
-            await states.drop(connection, keys)
-            if self._sole:
-                self._ripe |= keys
+        edition = self.registry.edition
+        edition.readers += 1
+        try:
+            if changes.everything:
+                states.clear()
+                self._ripe = set(edition.waiting()) if self._sole else set()
+                self._upset = None
+            elif changes.boxes or changes.sites:
+                keys = changes.boxes.union(*(edition.by_site.get(site, ()) for site in changes.sites))
+                if self._sole:
+                    # First: what fails after it is not done, but the registry has moved on.
+                    self._ripe |= keys
+                    if self._upset is not None:
+                        self._upset |= changes.touched | changes.sites
+                await states.drop(connection, keys)
+        except BaseException:
+            _release(edition)
+            raise
+        return edition
 
     async def _bisect(
         self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception
@@ -336,17 +336,26 @@ class Pipeline:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"The database refused it: {cause}"[:400]) if total else intake
-            return await self._attempt(connection, refused, now)
+            refused = intake.refused(f"It cannot be stored: {cause}"[:400]) if total else intake
+            return (await self._attempt(connection, refused, now))[0]
         middle = total // 2
         receipt = await self._half(connection, intake.only(range(middle)), now)
         receipt.add(await self._half(connection, intake.only(range(middle, total)), now))
         return receipt
 
     async def _half(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
-        try:
-            return await self._attempt(connection, intake, now)
-        except Exception as error:
-            if is_transient(error) or is_unfit(error):
-                raise
-            return await self._bisect(connection, intake, now, error)
+        again = len(intake) == 1
+        while True:
+            try:
+                receipt, rest = await self._attempt(connection, intake, now)
+            except Exception as error:
+                if is_transient(error) or is_unfit(error):
+                    raise
+                # What the database did not refuse may be a fault of the moment, and no sample's.
+                if again and not isinstance(error, asyncpg.PostgresError):
+                    again = False
+                    continue
+                return await self._bisect(connection, intake, now, error)
+            if rest is not None:
+                receipt.add(await self._half(connection, rest, now))
+            return receipt

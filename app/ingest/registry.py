@@ -3,6 +3,8 @@
 The database counts up a version in each transaction that changes a box, a site or a rule, and stamps the
 changed rows with it. A batch reads that one number first: while it stands still, nothing is read; when it
 has moved, the rows stamped since are. So a rule that was created before a sample is always applied to it.
+
+A transaction works on one edition from its beginning to its end, whatever others read meanwhile.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +21,7 @@ import msgspec
 from app.core.database import RawConnection
 from app.ingest.rulebook import NO_RULES, Rulebook
 from app.rules.evaluator import SiteRules
-from app.rules.repository import load_changed
+from app.rules.repository import ChangedRule, load_changed
 from app.rules.view import BoxFacts
 
 _VERSION: Final = "SELECT version FROM registry"
@@ -64,22 +66,23 @@ class BoxEntry:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What a refresh has brought: whose states may have been changed by somebody else.
 
     Attributes:
         boxes: keys of boxes that were made, changed or deleted.
         sites: those whose rules were, or their time zone, or their attributes.
+        touched: the sites where these boxes stood, or stand now.
         everything: the copy was read anew as a whole.
     """
 
     boxes: frozenset[int] = frozenset()
     sites: frozenset[UUID] = frozenset()
+    touched: frozenset[UUID] = frozenset()
     everything: bool = False
 
 
-_NOTHING = Changes()
+_NOTHING: Final = Changes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,66 +96,44 @@ class _Site:
 class _RulesOfBoxes(dict[int, SiteRules]):
     """Box key → its rules, found out when they are first asked for."""
 
-    def __init__(self, registry: "Registry") -> None:
+    def __init__(self, edition: "Edition") -> None:
         super().__init__()
-        self._registry = registry
+        self._edition = edition
 
     def __missing__(self, key: int) -> SiteRules:
-        found = self[key] = self._registry.find_rules(key)
+        found = self[key] = self._edition.find_rules(key)
         return found
 
 
-class Registry:
-    """One process's copy of boxes, sites and rules.
+class Edition:
+    """Boxes, sites and rules as they were at one version.
 
     Attributes:
-        version: of the database's counter when the copy was made.
         boxes: by id.
         shared: key → `shared_until_us` of those that were ever shared.
-        by_site: site → keys of its boxes.
+        by_site: site → keys of its boxes; a set is never changed.
+        readers: how many transactions work on it; it is not changed as long as one does.
     """
 
-    def __init__(self) -> None:
-        self.version = 0
+    def __init__(self, rulebook: Rulebook | None = None) -> None:
         self.boxes: dict[str, BoxEntry] = {}
         self.shared: dict[int, int] = {}
-        self.by_site: dict[UUID, set[int]] = {}
+        self.by_site: dict[UUID, frozenset[int]] = {}
+        self.readers = 0
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
         self._retention_us: dict[UUID, int] = {}
         self._sites: dict[UUID, _Site] = {}
-        self._rulebook = Rulebook()
+        self._rulebook = Rulebook() if rulebook is None else rulebook
         self._rules_of = _RulesOfBoxes(self)
-        self._refreshing = asyncio.Lock()
 
-    async def refresh(self, connection: RawConnection) -> Changes:
-        """Bring the copy up to what the caller's transaction sees."""
-        if await connection.fetchval(_VERSION) == self.version:
-            return _NOTHING
-        # One at a time: of two that read at once, the slower would put older rows over newer ones.
-        async with self._refreshing:
-            version: int = await connection.fetchval(_VERSION)
-            if version == self.version:
-                return _NOTHING
-            # Versions only go back when the database was restored from a backup: then all is read again.
-            since = self.version if version > self.version else 0
-            sites = await connection.fetch(_SITES, since)
-            boxes = await connection.fetch(_BOXES, since)
-            rules = await load_changed(connection, since)
-            # From here on nothing waits: others never see a half of it.
-            if not since:
-                self._forget()
-            altered = self._take_sites(sites)
-            self._take_boxes(boxes)
-            self._rulebook.take(rules)
-            self._rules_of.clear()
-            # Read before the rows: what was committed in between is stamped later, and will be read again.
-            self.version = version
-            return Changes(
-                frozenset(row["key"] for row in boxes),
-                altered | {row["site_id"] for row in rules},
-                everything=not since,
-            )
+    def copy(self) -> "Edition":
+        """Another one that says the same, and can be changed."""
+        made = Edition(self._rulebook.copy())
+        made.boxes, made.shared, made.by_site = dict(self.boxes), dict(self.shared), dict(self.by_site)
+        made._ids, made._site_of = dict(self._ids), dict(self._site_of)
+        made._retention_us, made._sites = dict(self._retention_us), dict(self._sites)
+        return made
 
     @property
     def keeps_everything(self) -> bool:
@@ -193,21 +174,21 @@ class Registry:
             if rules.timed or any(rule.timed or rule.hours is not None for rule in rules.across):
                 yield box.key
 
-    def _forget(self) -> None:
-        copies: tuple[dict[Any, Any], ...] = (
-            self.boxes,
-            self.shared,
-            self.by_site,
-            self._ids,
-            self._site_of,
-            self._retention_us,
-            self._sites,
-        )
-        for copy in copies:
-            copy.clear()
-        self._rulebook.clear()
+    def take(
+        self,
+        sites: Sequence[asyncpg.Record],
+        boxes: Sequence[asyncpg.Record],
+        rules: Sequence[ChangedRule],
+    ) -> Changes:
+        """Take rows that were made, changed or deleted; says what this may have changed."""
+        altered = self._take_sites(sites)
+        touched = self._take_boxes(boxes)
+        self._rulebook.take(rules)
+        self._rules_of.clear()
+        altered |= {row["site_id"] for row in rules}
+        return Changes(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
 
-    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> frozenset[UUID]:
+    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take sites; returns those whose rules mean something else now."""
         altered = set()
         for site_id, days, timezone, attributes in rows:
@@ -219,34 +200,85 @@ class Registry:
             if self._sites.get(site_id) != site:
                 self._sites[site_id] = site
                 altered.add(site_id)
-        return frozenset(altered)
+        return altered
 
-    def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> None:
+    def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
+        """Take boxes; returns the sites where they stood and stand."""
+        gone: dict[UUID, set[int]] = {}
+        come: dict[UUID, set[int]] = {}
         for row in rows:
+            key = row["key"]
             # An id may have changed hands: forget what this key was called before.
-            known = self._ids.pop(row["key"], None)
-            if known is not None and self.boxes[known].key == row["key"]:
+            known = self._ids.pop(key, None)
+            if known is not None and self.boxes[known].key == key:
                 del self.boxes[known]
-            stood = self._site_of.pop(row["key"], None)
+            stood = self._site_of.pop(key, None)
             if stood is not None:
-                self.by_site[stood].discard(row["key"])
-            self.shared.pop(row["key"], None)
+                gone.setdefault(stood, set()).add(key)
+            self.shared.pop(key, None)
             if row["deleted"]:
                 continue
-            self._ids[row["key"]] = row["id"]
-            self.boxes[row["id"]] = BoxEntry(
-                row["key"],
-                row["id"],
-                row["organisation_id"],
-                row["site_id"],
-                row["ack"],
-                row["shared_until_us"],
-                row["interval_s"],
-                row["kind"],
-                frozenset(row["tags"]),
-                _decode(row["attributes"]),
-            )
-            self.by_site.setdefault(row["site_id"], set()).add(row["key"])
-            self._site_of[row["key"]] = row["site_id"]
+            self._ids[key] = row["id"]
+            self.boxes[row["id"]] = _entry(row)
+            come.setdefault(row["site_id"], set()).add(key)
+            self._site_of[key] = row["site_id"]
             if row["shared_until_us"]:
-                self.shared[row["key"]] = row["shared_until_us"]
+                self.shared[key] = row["shared_until_us"]
+        sites = gone.keys() | come.keys()
+        for site_id in sites:
+            left = self.by_site.get(site_id, frozenset()) - gone.get(site_id, set())
+            self.by_site[site_id] = left | come.get(site_id, set())
+        return set(sites)
+
+
+def _entry(row: asyncpg.Record) -> BoxEntry:
+    return BoxEntry(
+        row["key"],
+        row["id"],
+        row["organisation_id"],
+        row["site_id"],
+        row["ack"],
+        row["shared_until_us"],
+        row["interval_s"],
+        row["kind"],
+        frozenset(row["tags"]),
+        _decode(row["attributes"]),
+    )
+
+
+class Registry:
+    """One process's copy of boxes, sites and rules.
+
+    Attributes:
+        version: of the database's counter when the copy was made.
+        edition: the newest.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.edition = Edition()
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self, connection: RawConnection) -> Changes:
+        """Bring the copy up to what the caller's transaction sees."""
+        if await connection.fetchval(_VERSION) == self.version:
+            return _NOTHING
+        # One at a time: of two that read at once, the slower would put older rows over newer ones.
+        async with self._refreshing:
+            version: int = await connection.fetchval(_VERSION)
+            if version == self.version:
+                return _NOTHING
+            # Versions only go back when the database was restored from a backup: then all is read again.
+            since = self.version if version > self.version else 0
+            sites = await connection.fetch(_SITES, since)
+            boxes = await connection.fetch(_BOXES, since)
+            rules = await load_changed(connection, since)
+            # From here on nothing waits: others never see a half of it.
+            if not since:
+                self.edition = Edition()
+            elif self.edition.readers:
+                self.edition = self.edition.copy()
+            changes = self.edition.take(sites, boxes, rules)
+            # Read before the rows: what was committed in between is stamped later, and will be read again.
+            self.version = version
+            return changes._replace(everything=not since)

@@ -26,11 +26,12 @@ class Rulebook:
         self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
         self._shared: dict[tuple[int, ...], SiteRules] = {}
 
-    def clear(self) -> None:
-        """Forget every rule."""
-        self._by_site.clear()
-        self._site_of.clear()
-        self._forget_compiled()
+    def copy(self) -> "Rulebook":
+        """Another one that says the same, and can be changed."""
+        made = Rulebook()
+        made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
+        made._compiled, made._shared = dict(self._compiled), dict(self._shared)
+        return made
 
     def _forget_compiled(self) -> None:
         self._compiled.clear()
@@ -43,9 +44,10 @@ class Rulebook:
             changed = True
             site_id = self._site_of.pop(row["id"], None)
             if site_id is not None:
-                del self._by_site[site_id][row["id"]]
+                known = self._by_site[site_id]
+                self._by_site[site_id] = {key: rule for key, rule in known.items() if key != row["id"]}
             if row["enabled"] and not row["deleted"]:
-                self._by_site.setdefault(row["site_id"], {})[row["id"]] = row
+                self._by_site[row["site_id"]] = {**self._by_site.get(row["site_id"], {}), row["id"]: row}
                 self._site_of[row["id"]] = row["site_id"]
         if changed:
             self._forget_compiled()

@@ -33,16 +33,12 @@ async def recall(work: Work) -> None:
     Raises:
         UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
     """
-    shared = await _recall_samples(work) if work.rows else frozenset[int]()
-    known = frozenset() if work.recalled is None else {box.key for box in work.recalled.boxes}
+    known = {box.key for box in work.sample_boxes} if work.events else set()
     others = {box.key: box for box, _, _ in work.events if box.key not in known}
-    if others:
-        rules = work.registry.rules_of_each(others.values())
-        chosen = [(box, its) for box, its in zip(others.values(), rules, strict=True) if its.needs.events]
-        shared |= await have(work, [box for box, _ in chosen])
-    else:
-        chosen = []
-    work.shared = shared
+    rules = work.registry.rules_of_each(others.values())
+    chosen = [(box, its) for box, its in zip(others.values(), rules, strict=True) if its.needs.events]
+    # All at once: whoever locks several rows takes them in the order of their keys.
+    work.shared = await _recall_samples(work, [box for box, _ in chosen])
     # Of most batches the rules of all boxes are the same few, and none of them has to see every sample.
     recalled = work.recalled
     if recalled is not None and any(
@@ -53,15 +49,18 @@ async def recall(work: Work) -> None:
         chosen += [(recalled.boxes[place], recalled.rules[place]) for place in places]
     if not chosen:
         return
-    opener = Opener(work.connection, work.registry, work.states, work.sole, work.now_us)
+    opener = Opener(work.connection, work.registry, work.states, work.sole, work.now_us, work.pasts)
     work.walks = await opener.open(chosen)
 
 
-async def _recall_samples(work: Work) -> frozenset[int]:
+async def _recall_samples(work: Work, others: Sequence[BoxEntry]) -> frozenset[int]:
+    """Have the states of the samples' boxes in memory, and those of others too; returns who is locked."""
+    if not work.rows:
+        return await have(work, others)
     block = make_block([box.key for box in work.sample_boxes], work.rows, work.guess)
     groups = group(block)
     boxes = list(map(work.sample_boxes.__getitem__, groups.first.tolist()))
-    shared = await have(work, boxes)
+    shared = await have(work, [*boxes, *others])
     keys = block.keys[groups.first].tolist()
     slots = np.fromiter(map(work.states.slots.__getitem__, keys), np.intp, len(keys))
     recalled = Recalled(block, groups, boxes, slots, work.registry.rules_of_each(boxes))

@@ -10,22 +10,25 @@ from app.ingest.registry import BoxEntry
 from app.ingest.samples import have
 from app.ingest.walks import Opener, close
 from app.ingest.work import Work
-from app.observations.site_states import due_sites
+from app.observations.site_states import due_sites, open_sites
 
 _SLICE: Final = 500
 _DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
 _NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::int[])"
 
 
-async def look_after(work: Work, ripe: Collection[int]) -> set[int]:
+async def look_after(
+    work: Work, ripe: Collection[int], upset: Collection[UUID] | None
+) -> tuple[set[int], set[UUID]]:
     """Let what is due happen up to now.
 
     Args:
         work: an empty batch.
         ripe: keys of boxes to be looked at whether they are due or not, as many as there is room for.
+        upset: sites to be looked at likewise, as boxes may have left them; None: all that have anything open.
 
     Returns:
-        Those of `ripe` that need not be looked at again.
+        Those of `ripe` that need not be looked at again, and the sites that still have to.
     """
     registry, states = work.registry, work.states
     looked = set(sorted(ripe)[:_SLICE])
@@ -40,9 +43,9 @@ async def look_after(work: Work, ripe: Collection[int]) -> set[int]:
     opener = Opener(work.connection, registry, states, work.sole, work.now_us)
     chosen = zip(boxes.values(), registry.rules_of_each(boxes.values()), strict=True)
     work.walks = await opener.open(chosen, every=True)
-    sites = await due_sites(work.connection, work.now_us, _SLICE)
-    members = {site_id: box for site_id in sites if (box := _any_of(work, site_id)) is not None}
-    await opener.open_sites(work.walks, members)
+    waiting = sorted(await open_sites(work.connection) if upset is None else upset)
+    sites = {*waiting[:_SLICE], *await due_sites(work.connection, work.now_us, _SLICE)}
+    await opener.open_sites(work.walks, {site_id: _any_of(work, site_id) for site_id in sites})
     found = look(work.walks, states, work.now_us)
     work.transitions.extend(transition for _, transition in found)
     await close(work.connection, work.walks, states)
@@ -50,7 +53,7 @@ async def look_after(work: Work, ripe: Collection[int]) -> set[int]:
         states.touch(work.walks.slots[key])
     await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
     await states.drop(work.connection, work.shared)
-    return looked
+    return looked, set(waiting[_SLICE:])
 
 
 def _any_of(work: Work, site_id: UUID) -> BoxEntry | None:

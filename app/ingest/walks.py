@@ -10,14 +10,17 @@ from typing import Final
 from uuid import UUID
 
 from app.core.database import RawConnection
-from app.ingest.registry import BoxEntry, Registry
-from app.observations.history import Wanted, past_events, past_values
+from app.ingest.pasts import Pasts
+from app.ingest.registry import BoxEntry, Edition
+from app.observations.history import Reach, Wanted, past_events, past_values
+from app.observations.latest import Latest
 from app.observations.site_states import SiteRow, lock_sites, write_sites
 from app.observations.states import BoxStates
 from app.rules.evaluator import SiteRules
-from app.rules.view import NEVER, BoxView, SiteView
+from app.rules.view import BoxView, SiteView
 from app.rules.walk import BoxTrack, SiteTrack, next_due
 from app.rules.windows import History, SeenEvent
+from app.sites.catalogue import COLUMNS
 
 # How many values and events rules may keep to look back at, 16 bytes each; what is beyond is read again.
 _KEPT: Final = 4_000_000
@@ -68,13 +71,15 @@ class Opener:
         states: where the states of the boxes are in memory.
         sole: nobody else writes to boxes that are not shared.
         now_us: the time of arrival.
+        pasts: where the pasts of other boxes are kept, if they are.
     """
 
     connection: RawConnection
-    registry: Registry
+    registry: Edition
     states: BoxStates
     sole: bool
     now_us: int
+    pasts: Pasts | None = None
 
     async def open(self, boxes: Iterable[tuple[BoxEntry, SiteRules]], *, every: bool = False) -> Walks:
         """Open the walks of those boxes that need one; with `every`, of all of them.
@@ -84,17 +89,20 @@ class Opener:
             every: also where nothing but a sample of a certain metric could change anything.
         """
         states, walks = self.states, Walks()
-        sites: dict[UUID, BoxEntry] = {}
+        sites: dict[UUID, BoxEntry | None] = {}
         missing: dict[int, tuple[History, Wanted]] = {}
         for box, rules in boxes:
             slot = states.slots[box.key]
-            if not (every or rules.walked or rules.across or (rules.timed and states.busy[slot])):
+            if not (every or rules.walked or rules.across):
                 continue
             walks.slots[box.key] = slot
             latest, history = states.settle(slot), states.extras.get(slot)
+            if history is None and self.pasts is not None:
+                history = self.pasts.take(box.key, states.totals.get(box.key), rules.needs)
             if history is None:
-                history = states.extras[slot] = History(rules.needs)
-                missing[box.key] = history, _wanted(rules, int(states.newest[slot]))
+                history = History(rules.needs)
+                missing[box.key] = history, _wanted(rules, latest)
+            states.extras[slot] = history
             view = BoxView(self.registry.facts(box), latest, history, rules.needs)
             walks.tracks[box.key] = BoxTrack(view, rules, states.rules[slot])
             if rules.across:
@@ -103,8 +111,11 @@ class Opener:
         await self.open_sites(walks, sites)
         return walks
 
-    async def open_sites(self, walks: Walks, sites: Mapping[UUID, BoxEntry]) -> None:
-        """Lock the states of sites (given with any of their boxes), and have a look at all their boxes."""
+    async def open_sites(self, walks: Walks, sites: Mapping[UUID, BoxEntry | None]) -> None:
+        """Lock the states of sites (given with any of their boxes), and have a look at all their boxes.
+
+        Of a site that has no box (None) no rule is left.
+        """
         locked = await lock_sites(self.connection, sorted(site for site in sites if site not in walks.sites))
         registry = self.registry
         keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
@@ -120,13 +131,14 @@ class Opener:
         views |= {key: track.view for key, track in walks.tracks.items()}
         for site_id, states in locked.items():
             members = {key: views[key] for key in keys[site_id] if key in views}
-            (rules,) = registry.rules_of_each([sites[site_id]])
-            walks.sites[site_id] = SiteTrack(SiteView(members), rules.across, states)
+            box = sites[site_id]
+            across = () if box is None else registry.rules_of_each([box])[0].across
+            walks.sites[site_id] = SiteTrack(SiteView(members), across, states)
 
     async def _look_at(self, walks: Walks, boxes: Mapping[int, BoxEntry]) -> dict[int, BoxView]:
         """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
         states, registry = self.states, self.registry
-        own = [key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us]
+        own = {key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us}
         await states.recall(self.connection, own)
         latest = {key: states.settle(states.slots[key]) for key in own}
         peeked, patience = await states.peek(self.connection, [key for key in boxes if key not in latest])
@@ -140,8 +152,7 @@ class Opener:
             known = latest.get(key, {})
             if history is None:
                 history = History(rules.needs)
-                newest = max((time_us for _, time_us in known.values()), default=NEVER)
-                missing[key] = history, _wanted(rules, newest)
+                missing[key] = history, _wanted(rules, known)
                 if slot is not None:
                     states.extras[slot] = history
             views[key] = BoxView(registry.facts(box), known, history, rules.needs)
@@ -162,11 +173,16 @@ class Opener:
             views[event.box_key].events_us[event.type] = event.time_us
 
 
-def _wanted(rules: SiteRules, newest_us: int) -> Wanted:
-    longest = max((span.window_us for span in rules.needs.spans), default=0)
-    return Wanted(
-        frozenset(span.column for span in rules.needs.spans), newest_us - longest, rules.needs.events
-    )
+def _wanted(rules: SiteRules, latest: Latest) -> Wanted:
+    """How far back windows reach: each from the newest value of its own metric, which may lag behind."""
+    columns: dict[int, Reach] = {}
+    for span in rules.needs.spans:
+        known = latest.get(COLUMNS[span.column])
+        if known is not None:
+            newest_us = int(known[1])
+            after_us = newest_us - span.window_us
+            columns[span.column] = Reach(min(after_us, columns.get(span.column, (after_us,))[0]), newest_us)
+    return Wanted(columns, rules.needs.events)
 
 
 async def close(connection: RawConnection, walks: Walks, states: BoxStates) -> None:
@@ -191,3 +207,9 @@ def trim(states: BoxStates, used: Walks) -> None:
         keep = frozenset(used.slots.values())
         for slot in [slot for slot in states.extras if slot not in keep]:
             del states.extras[slot]
+
+
+def keep(pasts: Pasts, states: BoxStates, walks: Walks) -> None:
+    """Keep the pasts of a batch's boxes, once it is committed."""
+    for key, track in walks.tracks.items():
+        pasts.put(key, states.totals.get(key), track.rules.needs, track.view.history)

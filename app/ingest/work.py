@@ -15,8 +15,9 @@ from app.core.reasons import Rejection
 from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
+from app.ingest.pasts import Pasts
 from app.ingest.receipt import BoxAck, Receipt
-from app.ingest.registry import BoxEntry, Registry
+from app.ingest.registry import BoxEntry, Edition
 from app.ingest.walks import Walks
 from app.observations.block import SampleBlock, Values
 from app.observations.events import StoredEvent
@@ -72,10 +73,13 @@ class Work:
     """One batch under way. Filled from top to bottom.
 
     Attributes:
+        registry: boxes, sites and rules, the same from the beginning to the end.
         states: the states of its boxes, kept from batch to batch where `sole` is set.
         guess: which metrics the batch before had.
         sole: nobody else writes to boxes that are not shared.
         careful: nothing is taken for surely new.
+        effort: about how many parts of conditions are looked at.
+        pasts: where the pasts of boxes are kept that others write to.
         rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
         recalled: the same in columns.
         shared: keys of the boxes whose rows are locked.
@@ -85,13 +89,15 @@ class Work:
     """
 
     connection: RawConnection
-    registry: Registry
+    registry: Edition
     intake: Intake
     now: datetime
     states: BoxStates = field(default_factory=BoxStates)
     guess: tuple[int, ...] = ()
     sole: bool = False
     careful: bool = False
+    effort: int = 0
+    pasts: Pasts | None = None
     organisation_id: UUID | None = None
     now_us: int = 0
     turned: list[Turned] = field(default_factory=list)

@@ -3,7 +3,7 @@
 Owns the queries. What was late when it came is left out: no rule ever saw it. Must not know rules.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -31,18 +31,24 @@ ORDER BY k.box_key, e.time, k.type
 _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
+class Reach(NamedTuple):
+    """A stretch of time: after the one instant, up to the other (µs since the epoch)."""
+
+    after_us: int
+    until_us: int
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What of a box is wanted.
 
     Attributes:
-        columns: indexes into COLUMNS.
-        after_us: only values of samples after this time (µs since the epoch).
+        columns: index into COLUMNS → of which time values are wanted: after the one instant, up to the other
+            (µs since the epoch).
         events: type → how long before the newest of it (µs).
     """
 
-    columns: Collection[int]
-    after_us: int
+    columns: Mapping[int, Reach]
     events: Mapping[str, int]
 
 
@@ -73,30 +79,64 @@ def _samples(columns: Sequence[int]) -> str:
         for column in columns
     )
     return f"""
-        SELECT k.box_key, {_MICROS.format("s.time")} AS time_us, s.late, {values}
-        FROM unnest($1::int[], $2::bigint[]) AS k (box_key, after_us)
-        JOIN samples s ON s.box_key = k.box_key
-            AND s.time > 'epoch'::timestamptz + k.after_us * interval '1 microsecond' AND s.time >= $3
-        ORDER BY k.box_key, s.time
+        SELECT k.place, {_MICROS.format("s.time")} AS time_us, s.late, {values}
+        FROM unnest($1::int[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
+            AS k (box_key, after_us, until_us, place)
+        JOIN samples s ON s.box_key = k.box_key AND s.time >= $4
+            AND s.time > 'epoch'::timestamptz + k.after_us * interval '1 microsecond'
+            AND s.time <= 'epoch'::timestamptz + k.until_us * interval '1 microsecond'
+        ORDER BY k.place, s.time
         """  # noqa: S608 (catalogue names)
 
 
+class _Stretch(NamedTuple):
+    """What is read at once: metrics of a box whose reaches overlap."""
+
+    box_key: int
+    reach: Reach
+    columns: Mapping[int, Reach]
+
+
+def _stretches(box_key: int, columns: Mapping[int, Reach]) -> Iterator[_Stretch]:
+    """One for most boxes. A metric that was last seen long ago has its own: what lies between is not read."""
+    held: dict[int, Reach] = {}
+    whole = Reach(0, 0)
+    for column, reach in sorted(columns.items(), key=lambda pair: pair[1]):
+        if held and reach.after_us > whole.until_us:
+            yield _Stretch(box_key, whole, held)
+            held = {}
+        after = whole.after_us if held else reach.after_us
+        whole = Reach(after, max(whole.until_us, reach.until_us) if held else reach.until_us)
+        held[column] = reach
+    if held:
+        yield _Stretch(box_key, whole, held)
+
+
 async def past_values(connection: RawConnection, wanted: Mapping[int, Wanted]) -> Iterator[PastValue]:
-    """Read the on-time values that are wanted of each box (by key), in the order of their times."""
-    asked = {key: want for key, want in wanted.items() if want.columns}
-    if not asked:
+    """Read the on-time values that are wanted of each box (by key), of each metric in the order of time."""
+    stretches = [found for key, want in wanted.items() for found in _stretches(key, want.columns)]
+    if not stretches:
         return iter(())
-    columns = sorted({column for want in asked.values() for column in want.columns})
-    after = [want.after_us for want in asked.values()]
+    columns = sorted({column for stretch in stretches for column in stretch.columns})
+    after = [stretch.reach.after_us for stretch in stretches]
     # The bound, a constant, spares it the older chunks.
-    rows = await connection.fetch(_samples(columns), list(asked), after, to_datetime(max(min(after), 0)))
+    rows = await connection.fetch(
+        _samples(columns),
+        [stretch.box_key for stretch in stretches],
+        after,
+        [stretch.reach.until_us for stretch in stretches],
+        to_datetime(max(min(after), 0)),
+    )
 
     def each() -> Iterator[PastValue]:
-        for key, time_us, late, *values in rows:
-            wants = asked[key].columns
+        for place, time_us, late, *values in rows:
+            stretch = stretches[place - 1]
             for column, value in zip(columns, values, strict=True):
-                if value is not None and column in wants and not (late or 0) >> column & 1:
-                    yield PastValue(key, column, time_us, value)
+                reach = stretch.columns.get(column)
+                if value is None or reach is None or not reach.after_us < time_us <= reach.until_us:
+                    continue
+                if not (late or 0) >> column & 1:
+                    yield PastValue(stretch.box_key, column, time_us, value)
 
     return each()
 

@@ -29,6 +29,7 @@ FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (site_id, rules, due_us)
 WHERE s.site_id = c.site_id AND (s.rules, s.due_us) IS DISTINCT FROM (c.rules::jsonb, c.due_us)
 """
 _DUE: Final = "SELECT site_id FROM site_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
+_OPEN: Final = "SELECT site_id FROM site_states WHERE rules <> '{}'"
 
 
 class SiteRow(NamedTuple):
@@ -65,3 +66,8 @@ async def write_sites(connection: RawConnection, rows: Mapping[UUID, SiteRow]) -
 async def due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
     """The sites that have to be looked at by this time, the longest due first."""
     return [row["site_id"] for row in await connection.fetch(_DUE, at_us, limit)]
+
+
+async def open_sites(connection: RawConnection) -> list[UUID]:
+    """The sites on which a rule is not at rest."""
+    return [row["site_id"] for row in await connection.fetch(_OPEN)]

@@ -50,7 +50,7 @@ _ROOM: Final = 64
 
 _READ: Final = """
 SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact, due_us,
-       coalesce(extract(epoch FROM last_sample_at) * 1000000, 0)::bigint AS heard_us
+       coalesce(extract(epoch FROM last_sample_at) * 1000000, 0)::bigint AS heard_us, samples
 FROM box_states WHERE box_key = ANY($1::int[]) ORDER BY box_key
 """
 # What is NULL stays as it is. last_sample_at goes with all that came in, late and repeated samples among it.
@@ -97,6 +97,7 @@ class BoxStates:
         rules: rule id → state, where a rule is not at rest.
         due: when the box has to be looked at though nothing comes (µs since the epoch), else NOT_DUE.
         extras: whatever else is kept of the box as long as it is in memory; made and known by the caller.
+        totals: box key → how many samples its row has counted, of the boxes whose rows were locked.
     """
 
     def __init__(self) -> None:
@@ -115,6 +116,7 @@ class BoxStates:
         self.kinds = np.full(_ROOM, NO_KIND, np.int64)
         self.due = np.full(_ROOM, NOT_DUE, np.int64)
         self.extras: dict[int, Any] = {}
+        self.totals: dict[int, int] = {}
         self._row_due = np.full(_ROOM, NOT_DUE, np.int64)
         self._heard = np.zeros(_ROOM, np.int64)
         # Since the row was written last:
@@ -143,6 +145,8 @@ class BoxStates:
         }
         dues = {row["box_key"]: row["due_us"] for row in rows if row["due_us"] is not None}
         heard = {row["box_key"]: row["heard_us"] for row in rows}
+        if lock:
+            self.totals |= {row["box_key"]: row["samples"] for row in rows}
         beyond = {
             row["box_key"]: dict(row)
             for portion in portions(lagging)
@@ -351,6 +355,9 @@ class BoxStates:
                 [None if value == NOT_DUE else value for value in self.due[slots].tolist()],
             )
             self._row_due[slots] = self.due[slots]
+        for slot in slots:
+            if (key := self._keys[slot]) in self.totals:
+                self.totals[key] += int(self._samples[slot])
         await connection.execute(
             _WRITE,
             [self._keys[slot] for slot in slots],

@@ -25,7 +25,8 @@ class Trial:
     Attributes:
         box_key: the box; None where the rule is on the site as a whole.
         severity: the highest that it had.
-        pending_since_us, started_us: when its condition began to hold, and when it fired.
+        pending_since_us, started_us: when its condition began to hold, and when it fired; of one that goes
+            on from before the first moment, that moment.
         resolved_us: when it resolved; None while it fires.
         value, threshold, metric: of the part of the condition that made it fire.
         found_in: which of two rules made it; None where one rule is tried alone.
@@ -89,6 +90,20 @@ class Collector:
             if told.kind == "resolved":
                 trial.resolved_us = told.time_us
                 self._end(self._open.pop(told.alert_id), told.time_us)
+
+    def carry(self, transitions: Sequence[Transition], first_us: int) -> None:
+        """Take what came about before the first moment: what goes on then counts from then on, the rest not.
+
+        Args:
+            transitions: in their order, from the very beginning of each alert.
+            first_us: the first moment.
+        """
+        ended = {told.alert_id for told in transitions if told.kind == "resolved"}
+        self.take(
+            told._replace(time_us=max(told.time_us, first_us))
+            for told in transitions
+            if told.alert_id not in ended
+        )
 
     def settle(self, until_us: int) -> None:
         """Leave what still fires as it is at a time: no more of it comes."""

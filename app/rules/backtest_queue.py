@@ -4,13 +4,14 @@ The database's clock decides whose lease has run out. A lease is named by the nu
 overtaken, or whose back-test was cancelled, finds nothing to record on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from app.core.database import RawConnection
+from app.core.observability import BACKTESTS_FINISHED
 from app.rules.backtest_run import Asked, Progress
 
 LEASE_S: Final = 60.0
@@ -22,7 +23,8 @@ ATTEMPTS: Final = 3
 _CLAIM: Final = """
 WITH turn AS (
     SELECT b.id FROM backtests b
-    WHERE b.state = 'queued' OR (b.state = 'running' AND b.leased_until < now())
+    WHERE (b.state = 'queued' OR (b.state = 'running' AND b.leased_until < now()))
+        AND b.organisation_id <> ALL ($3::uuid[])
     ORDER BY b.state = 'running' DESC,
         (SELECT max(o.started_at) FROM backtests o WHERE o.organisation_id = b.organisation_id) NULLS FIRST,
         b.id
@@ -55,6 +57,12 @@ WHERE {_HELD}
 _RELEASE: Final = f"""
 UPDATE backtests SET state = 'queued', leased_until = NULL, attempts = attempts - 1 WHERE {_HELD}
 """  # noqa: S608 (constants)
+_COUNT: Final = """
+SELECT count(*) FILTER (WHERE state = 'queued') AS waiting,
+    count(*) FILTER (WHERE state = 'running') AS running,
+    min(created_at) FILTER (WHERE state = 'queued') AS oldest, now() AS now
+FROM backtests WHERE state IN ('queued', 'running')
+"""
 _PRUNE: Final = "DELETE FROM backtests WHERE finished_at < now() - make_interval(days => $1)"
 
 
@@ -66,10 +74,19 @@ class Claim(NamedTuple):
     asked: Asked
 
 
-async def claim(connection: RawConnection) -> Claim | None:
-    """Take the back-test whose turn it is; None where none waits."""
-    while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS)) is not None:
+class Unfinished(NamedTuple):
+    """How many back-tests wait and are under way, and how long the oldest that waits has done so (s)."""
+
+    waiting: int
+    running: int
+    oldest_s: float
+
+
+async def claim(connection: RawConnection, busy: Collection[UUID] = ()) -> Claim | None:
+    """Take the back-test whose turn it is; None where none waits. `busy`: organisations to leave out."""
+    while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS, list(busy))) is not None:
         if row["state"] != "running":
+            BACKTESTS_FINISHED.labels(row["state"]).inc()
             continue
         asked = Asked(
             row["organisation_id"],
@@ -101,12 +118,21 @@ async def finish(
     """Write down what came of it: a result, or the code of an error."""
     state = "done" if error is None else "failed"
     encoded = None if result is None else msgspec.json.encode(result).decode()
-    await connection.execute(_FINISH, held.id, held.attempt, state, encoded, error, *_numbers(progress))
+    tag = await connection.execute(_FINISH, held.id, held.attempt, state, encoded, error, *_numbers(progress))
+    if tag != "UPDATE 0":
+        BACKTESTS_FINISHED.labels(state).inc()
 
 
 async def release(connection: RawConnection, held: Claim) -> None:
     """Leave it to whoever claims next, at once, as if it had not been begun."""
     await connection.execute(_RELEASE, held.id, held.attempt)
+
+
+async def count(connection: RawConnection) -> Unfinished:
+    """Count those that are not finished."""
+    (row,) = await connection.fetch(_COUNT)
+    oldest = row["now"] if row["oldest"] is None else row["oldest"]
+    return Unfinished(row["waiting"], row["running"], (row["now"] - oldest).total_seconds())
 
 
 async def prune(connection: RawConnection) -> None:

@@ -5,13 +5,15 @@ import time
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
+from app.core.auth import requires
 from app.core.database import Database
 from app.core.ids import parse_id
+from app.core.observability import BACKTESTS_FINISHED
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.problems import documented
-from app.core.web import Reads, Writes
+from app.core.web import Reads
 from app.rules import backtests
 from app.rules.backtest_models import Backtest
 from app.rules.backtest_schemas import BacktestCreate, BacktestOut, BacktestResult
@@ -25,6 +27,8 @@ _WAIT_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.1
 _UNFINISHED: Final = ("queued", "running")
+# What comes of a back-test has measured values.
+_SEES_VALUES: Final = (Depends(requires("telemetry:read")),)
 
 
 async def _await(database: Database, backtest_id: UUID, visible: UUID | None, wait_s: float) -> Backtest:
@@ -43,6 +47,7 @@ async def _await(database: Database, backtest_id: UUID, visible: UUID | None, wa
     "/backtest",
     summary="Try a rule on stored samples",
     operation_id="create_backtest",
+    dependencies=_SEES_VALUES,
     responses={
         202: {"model": BacktestResult, "description": "It goes on: look at it again"},
         **documented(400, 401, 403, 404, 413, 415, 422, 429),
@@ -60,11 +65,13 @@ async def create_backtest(
     """Say which alerts a rule would have made, and tell nobody of them.
 
     The samples are judged as they would be live, in their own time: what came late is left out, and the rule
-    begins at rest at `from`, its windows full. Attributes, tags and hours are today's. With `version` or
-    `compare_to` two rules are tried, and each alert says which of them makes it.
+    begins at rest at `from`, its windows full; a silence that was long enough by then is an alert from there
+    on. Attributes, tags and hours are today's. With `version` or `compare_to` two rules are tried, and each
+    alert says which of them makes it.
 
     Answers 200 when it is done within `wait`, else 202: then ask for it under its `id`. An organisation has
-    up to three that are not finished (429 `too_many_backtests`); they take turns with those of others.
+    up to three that are not finished (429 `too_many_backtests`); they take turns with those of others. Its
+    alerts have measured values: the key needs `telemetry:read` too.
     """
     async with database.write() as session:
         backtest_id = await backtests.create(session, principal, body)
@@ -94,10 +101,11 @@ async def list_backtests(
     "/backtests/{backtest_id}",
     summary="Read a back-test",
     operation_id="get_backtest",
+    dependencies=_SEES_VALUES,
     responses=documented(401, 403, 404),
 )
 async def get_backtest(principal: Reader, session: Reads, backtest_id: str) -> BacktestResult:
-    """Read how far a back-test is, and its result once it is done."""
+    """Read how far a back-test is, and its result once it is done: the key needs `telemetry:read` too."""
     identifier = parse_id(backtest_id, "back-test")
     return BacktestResult.of(await backtests.find(session, identifier, principal.visible(), result=True))
 
@@ -109,6 +117,9 @@ async def get_backtest(principal: Reader, session: Reads, backtest_id: str) -> B
     operation_id="cancel_backtest",
     responses=documented(401, 403, 404, 409),
 )
-async def cancel_backtest(principal: Writer, session: Writes, backtest_id: str) -> None:
+async def cancel_backtest(principal: Writer, database: Opened, backtest_id: str) -> None:
     """Cancel a back-test that waits or is under way; it stays in the list. A finished one: 409."""
-    await backtests.cancel(session, parse_id(backtest_id, "back-test"), principal.visible())
+    async with database.write() as session:
+        cancelled = await backtests.cancel(session, parse_id(backtest_id, "back-test"), principal.visible())
+    if cancelled:
+        BACKTESTS_FINISHED.labels("cancelled").inc()

@@ -8,9 +8,11 @@ does. A rule begins at rest at the beginning of the range, as one that was made 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from itertools import chain
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,14 +21,32 @@ from app.core.instants import from_datetime
 from app.rules.backtest_alerts import Collector, compare
 from app.rules.backtest_samples import Place, Reader, Run, count_samples, read_place
 from app.rules.compile import CompiledRule, compile_rule
+from app.rules.conditions import SilenceLeaf
 from app.rules.replay import Replay
 from app.rules.view import BoxFacts
+
+WORK_LIMIT: Final = 200_000_000
+"""Samples, times the parts of what is tried on each of them: that is about ten minutes' work."""
 
 _COUNTED: Final = timedelta(days=31)
 
 
-class GoneError(Exception):
+class UntriedError(Exception):
+    """The rule cannot be tried; `code` says why."""
+
+    code: ClassVar[str]
+
+
+class GoneError(UntriedError):
     """The site is no more."""
+
+    code = "site_gone"
+
+
+class TooMuchError(UntriedError):
+    """There are more samples than are tried at a time: see WORK_LIMIT."""
+
+    code = "too_much_work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,41 +83,63 @@ class Progress:
 type Report = Callable[[Progress], Awaitable[None]]
 """Called after each page; what it raises ends the back-test."""
 
+type Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes a turn: whoever enters it has the processor, and others wait. What it raises ends the back-test."""
+
 
 class _Contender:
-    """One of the rules that are tried."""
+    """One of the rules that are tried.
+
+    Attributes:
+        found: the alerts that it would have made.
+        keys: of the boxes that it is for.
+        merged: whether samples of all boxes have to come in the order of their times.
+        columns, events: what it looks at.
+        look_back_us: how long before the range anything matters to it, but for silence.
+        silences: the metrics whose silence it waits for, whenever that began; None: that of a box.
+        parts: of its conditions.
+    """
 
     def __init__(self, asked: Asked, rule: Mapping[str, Any], place: Place) -> None:
         self._asked = asked
         self._rule = rule
-        self._timezone = place.timezone
+        self._place = place
         self._compiled: dict[tuple[tuple[str, Any], ...], CompiledRule] = {}
+        self._general = general = self._compile({})
         self.found = Collector()
         everywhere = Replay(self.compile, place.boxes)
         self.keys = frozenset(everywhere.boxes)
         self.merged = everywhere.merged
         self._replay = everywhere
         self._known = self.keys
-        some = self.compile(place.boxes[0]) if place.boxes else None
-        self.columns = frozenset() if some is None else some.columns
-        self.events = frozenset() if some is None else some.events
-        self.look_back_us = 0 if some is None else some.look_back_us
+        self.columns = general.columns
+        self.events = general.events
+        self.look_back_us = general.look_back_us
+        parts = chain.from_iterable(level.node.parts() for level in general.levels)
+        self.silences = frozenset(part.column for part in parts if isinstance(part, SilenceLeaf))
+        self.parts = general.parts
 
     def compile(self, facts: BoxFacts) -> CompiledRule:
-        """The rule for a box; boxes with the same attributes share one."""
-        attributes = tuple(sorted(facts.attributes.items()))
-        found = self._compiled.get(attributes)
+        """The rule for a box; one on the site as a whole has the site's attributes, as it has live."""
+        general = self._general
+        attributes = self._place.attributes if general.whole_site else facts.attributes
+        return self._compile({name: attributes[name] for name in general.attributes if name in attributes})
+
+    def _compile(self, attributes: Mapping[str, Any]) -> CompiledRule:
+        """The rule with these attributes; boxes that have the same share one."""
+        key = tuple(sorted(attributes.items()))
+        found = self._compiled.get(key)
         if found is None:
             rule, asked = self._rule, self._asked
-            found = self._compiled[attributes] = compile_rule(
+            found = self._compiled[key] = compile_rule(
                 UUID(int=0) if rule["id"] is None else UUID(rule["id"]),
                 rule["version"] or 1,
                 asked.organisation_id,
                 asked.site_id,
                 rule["name"],
                 rule["definition"],
-                timezone=self._timezone,
-                attributes=facts.attributes,
+                timezone=self._place.timezone,
+                attributes=attributes,
             )
         return found
 
@@ -116,6 +158,10 @@ class _Contender:
             else:
                 self._replay.warm_event(run.box_key, *run.event)
 
+    def start(self, first_us: int) -> None:
+        """Come to the beginning of the range: a silence that was long enough before goes on from there."""
+        self.found.carry(self._replay.finish(first_us - 1), first_us)
+
     def feed(self, runs: Sequence[Run]) -> None:
         """Go on with what was stored."""
         for run in runs:
@@ -132,19 +178,21 @@ class _Contender:
         self.found.settle(until_us)
 
 
-async def run(connection: asyncpg.Connection, asked: Asked, report: Report) -> dict[str, Any]:
+async def run(connection: asyncpg.Connection, asked: Asked, report: Report, turn: Turn) -> dict[str, Any]:
     """Try a rule, and the one that it is compared with.
 
     Args:
         connection: for this alone, outside of a transaction.
         asked: what to do.
         report: is told how far it is.
+        turn: makes what is held while a page is judged: who shares it takes turns, a page each.
 
     Returns:
         The result, as JSON.
 
     Raises:
         GoneError: the site is no more.
+        TooMuchError: samples times parts are more than WORK_LIMIT.
         KeyError, ValueError: the rule cannot be understood: it was not validated.
     """
     place = await read_place(connection, asked.site_id, asked.boxes)
@@ -155,21 +203,27 @@ async def run(connection: asyncpg.Connection, asked: Asked, report: Report) -> d
     rules = [_Contender(asked, rule, place) for rule in (asked.rule, asked.against) if rule is not None]
     keys = frozenset().union(*(rule.keys for rule in rules))
     boxes = [facts for facts in place.boxes if facts.key in keys]
-    progress = Progress(boxes_total=len(boxes))
-    await _count(connection, boxes, (asked.first, last), progress, report)
+    reads = any(rule.columns for rule in rules)
+    progress = Progress(samples_total=None if reads else 0, boxes_total=len(boxes))
+    if reads:
+        limit = WORK_LIMIT // sum(rule.parts for rule in rules)
+        await _count(connection, boxes, (asked.first, last), limit, progress, report)
     together = any(rule.merged for rule in rules)
     began = time.monotonic()
-    trial = _Trial(connection, rules)
-    for group in [boxes] if together and boxes else [[facts] for facts in boxes]:
+    trial = _Trial(connection, rules, turn)
+    # Of a range that is still to come there is nothing to try.
+    groups = [boxes] if together else [[facts] for facts in boxes]
+    for group in groups if boxes and asked.first < last else ():
         await trial.go(group, asked.first, last, progress, report)
     elapsed_s = time.monotonic() - began
     return await asyncio.to_thread(_result, rules, place, progress, from_datetime(last), elapsed_s)
 
 
-async def _count(
+async def _count(  # noqa: PLR0917 (all of them are what a back-test has at hand)
     connection: asyncpg.Connection,
     boxes: Sequence[BoxFacts],
     within: tuple[datetime, datetime],
+    limit: int,
     progress: Progress,
     report: Report,
 ) -> None:
@@ -180,6 +234,8 @@ async def _count(
         while first < within[1]:
             until = min(first + _COUNTED, within[1])
             total += await count_samples(connection, facts.key, first, until)
+            if total > limit:
+                raise TooMuchError(total)
             await report(progress)
             first = until
     progress.samples_total = total
@@ -188,8 +244,10 @@ async def _count(
 class _Trial:
     """The rules of a back-test on their way through what was stored."""
 
-    def __init__(self, connection: asyncpg.Connection, rules: Sequence[_Contender]) -> None:
+    def __init__(self, connection: asyncpg.Connection, rules: Sequence[_Contender], turn: Turn) -> None:
         self._rules = rules
+        self._turn = turn
+        self._silences = frozenset().union(*(rule.silences for rule in rules))
         self._reader = Reader(
             connection,
             frozenset().union(*(rule.columns for rule in rules)),
@@ -204,19 +262,39 @@ class _Trial:
             rule.begin(boxes)
         keys = [facts.key for facts in boxes]
         before = first - timedelta(microseconds=max(rule.look_back_us for rule in self._rules))
-        async for _, runs in self._reader.pages(keys, before, first):
-            await asyncio.to_thread(self._warm, runs)
+        for key in keys:
+            await self._recall(key, before, first)
             await report(progress)
+        async for _, runs in self._reader.pages(keys, before, first):
+            await self._think(self._warm, runs)
+            await report(progress)
+        await self._think(self._start, from_datetime(first))
         async for samples, runs in self._reader.pages(keys, first, last):
-            await asyncio.to_thread(self._judge, runs)
+            await self._think(self._judge, runs)
             progress.samples_done += samples
             await report(progress)
-        await asyncio.to_thread(self._finish, from_datetime(last))
+        await self._think(self._finish, from_datetime(last))
         progress.boxes_done += len(boxes)
+
+    async def _recall(self, key: int, before: datetime, first: datetime) -> None:
+        """Warm with what a box sent last, where that is older than all that rules look back at else."""
+        for column in self._silences:
+            run = await self._reader.newest(key, column, first)
+            if run is not None and run.times[0] < from_datetime(before):
+                self._warm([run])
+
+    async def _think[T](self, work: Callable[[T], None], given: T) -> None:
+        """Work in a thread, when it is this back-test's turn."""
+        async with self._turn():
+            await asyncio.to_thread(work, given)
 
     def _warm(self, runs: Sequence[Run]) -> None:
         for rule in self._rules:
             rule.warm(runs)
+
+    def _start(self, first_us: int) -> None:
+        for rule in self._rules:
+            rule.start(first_us)
 
     def _judge(self, runs: Sequence[Run]) -> None:
         for rule in self._rules:

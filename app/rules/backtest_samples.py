@@ -4,7 +4,7 @@ Owns the queries. What was late when it came was seen by no rule, and is left ou
 transaction open, and none is larger than PAGE samples.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -32,6 +32,7 @@ FROM boxes
 WHERE site_id = $1 AND deleted_at IS NULL AND ($2::text[] IS NULL OR id = ANY ($2))
 ORDER BY id
 """
+_NEWEST: Final = "SELECT time FROM samples WHERE box_key = $1 AND time < $2 ORDER BY time DESC LIMIT 1"
 _COUNT: Final = "SELECT count(*) FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3"
 _EVENTS: Final = f"""
 SELECT {_MICROS} AS us, box_key, type, candidates::text AS candidates
@@ -44,13 +45,22 @@ _TIME, _KEY, _LATE, _FIRST_VALUE = range(4)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SHORTEST_S: Final = 3_600
 _LONGEST_S: Final = 7 * 86_400
+# So much is searched at a time: a box may have sent every second of it, and never the metric.
+_SEARCHED: Final = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A site, and those of its boxes that a rule is tried on."""
+    """A site, and those of its boxes that a rule is tried on.
+
+    Attributes:
+        timezone: the site's.
+        attributes: the site's own, for rules on it as a whole.
+        boxes: their attributes have the site's under them.
+    """
 
     timezone: str
+    attributes: Mapping[str, Any]
     boxes: tuple[BoxFacts, ...]
 
 
@@ -85,7 +95,7 @@ async def read_place(
         )
         for row in rows
     )
-    return Place(site["timezone"], tuple(facts))
+    return Place(site["timezone"], common, tuple(facts))
 
 
 async def count_samples(connection: asyncpg.Connection, box_key: int, first: datetime, last: datetime) -> int:
@@ -135,6 +145,24 @@ class Reader:
             events = await self._read_events(keys, first, following)
             yield len(rows), _woven(self._runs(rows), events)
             first = following
+
+    async def newest(self, key: int, column: int | None, before: datetime) -> Run | None:
+        """Find the newest sample of a box before a time, whatever its age, that was on time.
+
+        Args:
+            key: the box.
+            column: the sample has to have this metric, on time; None: any of them.
+            before: older than this.
+
+        Returns:
+            The one sample; None where there is none.
+        """
+        while (newest := await self._connection.fetchval(_NEWEST, key, before)) is not None:
+            before = newest - _SEARCHED
+            row = await self._connection.fetchrow(_on_time_query(self._listed, column), key, before, newest)
+            if row is not None:
+                return self._runs([row])[0]
+        return None
 
     async def _read(
         self, keys: Sequence[int], first: datetime, end: datetime
@@ -186,6 +214,20 @@ class Reader:
                     values[place] = _on_time(values[place], row[_LATE])
             runs.append(Run(key, [row[_TIME] for row in of_box], values))
         return runs
+
+
+def _on_time_query(listed: str, column: int | None) -> str:
+    columns = range(len(COLUMNS)) if column is None else (column,)
+    on_time = " OR ".join(
+        f'("{CATALOGUE[index].name}" IS NOT NULL AND coalesce(late, 0) >> {index} & 1 = 0)'
+        for index in columns
+    )
+    return f"""
+        SELECT {_MICROS} AS us, box_key, late, {listed}
+        FROM samples
+        WHERE box_key = $1 AND time >= $2 AND time <= $3 AND ({on_time})
+        ORDER BY time DESC LIMIT 1
+    """  # noqa: S608 (names of the catalogue, and constants)
 
 
 def _on_time(values: Values, late: int) -> Values:

@@ -11,6 +11,7 @@ from app.core.problems import CodedValueError
 from app.rules.backtest_alerts import KEPT, Side
 from app.rules.backtest_models import Backtest
 from app.rules.backtest_queue import KEPT_DAYS
+from app.rules.backtest_run import WORK_LIMIT
 from app.rules.examples import EXAMPLES
 from app.rules.schemas import Definition, DryRun, Text
 from app.rules.severity import Severity
@@ -18,6 +19,15 @@ from app.rules.severity import Severity
 LONGEST: Final = timedelta(days=366)
 BOXES_LIMIT: Final = 1_000
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+ERRORS: Final = {
+    "site_gone": "The site was deleted.",
+    "too_much_work": f"Its samples, times the parts of its conditions, are more than {WORK_LIMIT:,}. "
+    "Ask for a shorter range or fewer boxes, or for a rule with fewer parts.",
+    "interrupted": "Whoever worked on it was interrupted, again and again. Ask for a smaller one.",
+    "internal": "The log has the cause.",
+}
+"""What the codes of errors mean."""
 
 _RULE: Final[dict[str, Any]] = EXAMPLES["threshold"]["value"]
 _RANGE: Final = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
@@ -170,8 +180,10 @@ class BacktestOut(BaseModel):
     to: datetime
     state: State
     error: str | None = Field(
-        description="Why it failed: `site_gone`; `interrupted`, where nobody finished it; `internal`"
+        description="Why it failed: `site_gone`; `too_much_work`; `interrupted`, where nobody finished it; "
+        "`internal`"
     )
+    error_detail: str | None = Field(description="What that means, and what to do")
     progress: Progress
     created_at: datetime
     started_at: datetime | None
@@ -212,6 +224,7 @@ def _fields(row: Backtest) -> dict[str, Any]:
         "rule_id": rule["id"],
         "version": rule["version"],
         "name": rule["name"],
+        "error_detail": None if row.error is None else ERRORS.get(row.error),
         "compare_to": None if row.against is None else row.against["id"],
         "from_": row.begins_at,
         "to": row.ends_at,

@@ -1,21 +1,31 @@
-"""Works on back-tests beside whatever else its process does: one at a time, on a connection of its own."""
+"""Works on back-tests beside whatever else its process does: each on a connection of its own.
+
+Several are under way at once, of different organisations, and take turns a page at a time: a long one keeps
+nobody waiting, and together they take no more of the process than one.
+"""
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
 from app.core.database import TRANSIENT, Database, is_transient
-from app.core.observability import get_logger
+from app.core.observability import BACKTESTS_OLDEST, BACKTESTS_RUNNING, BACKTESTS_WAITING, get_logger
 from app.rules import backtest_queue
 from app.rules.backtest_queue import Claim
-from app.rules.backtest_run import GoneError, Progress, run
+from app.rules.backtest_run import Progress, UntriedError, run
+
+LANES: Final = 4
+"""So many are under way at once."""
 
 _log = get_logger(__name__)
 _RENEW_EVERY_S: Final = 1.0
 _PRUNE_EVERY_S: Final = 300.0
+_SHOW_EVERY_S: Final = 2.0
 _STOP_S: Final = 5.0
 
 
@@ -31,40 +41,57 @@ class BacktestWorker:
     """Call `tick` now and then; `stop` before the process ends."""
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
+        self._working: dict[UUID, asyncio.Task[None]] = {}
+        self._judging = asyncio.Lock()
         self._stopping = False
         self._pruned_at = -_PRUNE_EVERY_S
+        self._shown_at = -_SHOW_EVERY_S
 
     async def tick(self, database: Database, connection: asyncpg.Connection) -> None:
-        """See whether a back-test waits, and begin with it. Does not wait for its end.
+        """See whether back-tests wait, and begin with them. Does not wait for their ends.
 
         Args:
-            database: opens the connection that a back-test has for itself.
+            database: opens the connection that each back-test has for itself.
             connection: for what is done here and now.
         """
         if time.monotonic() - self._pruned_at >= _PRUNE_EVERY_S:
             await backtest_queue.prune(connection)
             self._pruned_at = time.monotonic()
-        if self._task is not None and not self._task.done():
-            return
+        self._working = {owner: task for owner, task in self._working.items() if not task.done()}
         self._stopping = False
-        held = await backtest_queue.claim(connection)
-        if held is not None:
-            self._task = asyncio.create_task(self._work(database, held))
+        while len(self._working) < LANES:
+            held = await backtest_queue.claim(connection, self._working)
+            if held is None:
+                break
+            self._working[held.asked.organisation_id] = asyncio.create_task(self._work(database, held))
+        if time.monotonic() - self._shown_at >= _SHOW_EVERY_S:
+            found = await backtest_queue.count(connection)
+            BACKTESTS_WAITING.set(found.waiting)
+            BACKTESTS_RUNNING.set(found.running)
+            BACKTESTS_OLDEST.set(found.oldest_s)
+            self._shown_at = time.monotonic()
 
     async def idle(self) -> None:
-        """Wait for the end of the back-test under way."""
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        """Wait for the ends of the back-tests under way."""
+        if self._working:
+            await asyncio.wait(self._working.values())
 
     async def stop(self) -> None:
-        """End soon; a back-test that was begun is left to the next one."""
-        if self._task is None:
+        """End soon; back-tests that were begun are left to the next one."""
+        if not self._working:
             return
         self._stopping = True
-        _, late = await asyncio.wait({self._task}, timeout=_STOP_S)
+        _, late = await asyncio.wait(self._working.values(), timeout=_STOP_S)
         for task in late:
             task.cancel()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the back-tests at a time, in the order in which they came."""
+        async with self._judging:
+            if self._stopping:
+                raise _StoppedError
+            yield
 
     async def _work(self, database: Database, held: Claim) -> None:
         """Try a rule; whatever happens, this ends without an error."""
@@ -101,11 +128,11 @@ class BacktestWorker:
                     raise _LostError
 
         try:
-            result = await run(connection, held.asked, report)
+            result = await run(connection, held.asked, report, self._turn)
         except (_LostError, _StoppedError):
             raise
-        except GoneError:
-            await backtest_queue.finish(connection, held, last, error="site_gone")
+        except UntriedError as error:
+            await backtest_queue.finish(connection, held, last, error=error.code)
         except Exception as error:
             if is_transient(error):
                 raise

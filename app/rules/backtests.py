@@ -33,20 +33,24 @@ async def create(session: WriteSession, principal: Principal, wanted: BacktestCr
         InvalidError: `site_missing`: neither the rule nor the body names a site; `unknown_box_in_rule`.
         TooManyRequestsError: `too_many_backtests`.
     """
-    rule, site_id = await _candidate(session, principal, wanted)
-    against = None
+    rule, home = await _candidate(session, principal, wanted)
+    against = against_home = None
     compared = wanted.compare_to or (wanted.rule_id if wanted.version is not None else None)
     if compared is not None:
-        against = _as_json(await _rule(session, compared, principal.visible()))
-    site_id = wanted.site_id or site_id
+        present = await _rule(session, compared, principal.visible())
+        against, against_home = _as_json(present), present.site_id
+    site_id = wanted.site_id or home
     if site_id is None:
         raise InvalidError("Name the site whose samples are meant: `site_id`.", code="site_missing")
     owner = await repository.site_owner(session, site_id, principal.visible())
     if owner is None:
         raise NotFoundError("site", site_id)
     await _check_boxes(session, site_id, wanted.boxes)
-    if wanted.rule is not None:
-        await _check_named(session, site_id, rule["definition"])
+    # Of a rule's own site boxes that it names may have left: there it knows as little of them live.
+    if wanted.rule is not None or home != site_id:
+        await _check_named(session, site_id, rule["definition"], "rule" if wanted.rule else "rule_id")
+    if against is not None and against_home != site_id:
+        await _check_named(session, site_id, against["definition"], "compare_to")
     await _check_room(session, owner)
     backtest = Backtest(
         id=new_id(),
@@ -87,8 +91,8 @@ async def page(
     return (await session.scalars(query.order_by(Backtest.id.desc()).limit(limit))).all()
 
 
-async def cancel(session: WriteSession, backtest_id: UUID, visible: UUID | None) -> None:
-    """Cancel a back-test; who works on it notices within a second or so.
+async def cancel(session: WriteSession, backtest_id: UUID, visible: UUID | None) -> bool:
+    """Cancel a back-test; who works on it notices within a second or so. False: it was cancelled before.
 
     Raises:
         NotFoundError: the caller sees no such back-test.
@@ -100,12 +104,13 @@ async def cancel(session: WriteSession, backtest_id: UUID, visible: UUID | None)
     if found is None:
         raise NotFoundError("back-test", backtest_id)
     if found.state == "cancelled":
-        return
+        return False
     if found.state not in _UNFINISHED:
         raise ConflictError("It is finished: there is nothing to cancel.", code="backtest_finished")
     found.state = "cancelled"
     found.finished_at = await session.scalar(select(func.now()))
     found.leased_until = None
+    return True
 
 
 async def _candidate(
@@ -160,13 +165,17 @@ async def _check_boxes(session: WriteSession, site_id: UUID, boxes: Sequence[str
             raise NotFoundError("box of this site", box)
 
 
-async def _check_named(session: WriteSession, site_id: UUID, definition: dict[str, Any]) -> None:
-    """Of a box that is not there nothing would ever be known: better to say so at once."""
+async def _check_named(session: WriteSession, site_id: UUID, definition: dict[str, Any], within: str) -> None:
+    """Of a box that is not there nothing would ever be known: better to say so at once.
+
+    `within`: the field of the body that gave the rule.
+    """
     named = {box: path for path, box in boxes_named(definition)}
     missing = named.keys() - await repository.boxes_of(session, site_id, named.keys()) if named else ()
     for box in sorted(missing):
-        where = ".".join(map(str, ("body", "rule", *named[box])))
-        raise InvalidError(f"{where}: the site has no box {box}.", code="unknown_box_in_rule")
+        place = ".".join(map(str, named[box]))
+        where = f"{within}.{place}" if within == "rule" else f"{within} ({place})"
+        raise InvalidError(f"body.{where}: the site has no box {box}.", code="unknown_box_in_rule")
 
 
 async def _check_room(session: WriteSession, organisation_id: UUID) -> None:

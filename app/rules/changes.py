@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 from app.core.errors import InvalidError
 from app.core.fields import given
+from app.rules.compile import compile_rule
 from app.rules.condition_leaves import stored
 from app.rules.condition_trees import Path, named_boxes
 from app.rules.schemas import RuleChange
 
-_PARTS: Final = ("scope", "active", "max_age", "escalations", "remind_every")
+DEFINED: Final = ("scope", "active", "max_age", "escalations", "remind_every")
+"""What a definition has beside its levels, by the names that bodies have for it."""
 # What decides when a rule fires, beside its levels.
 _DECIDING: Final = ("scope", "active", "max_age")
 _CONDITION: Final = "condition"
@@ -22,7 +25,7 @@ def changed(definition: Mapping[str, Any], change: RuleChange) -> dict[str, Any]
         InvalidError: `condition_or_levels`: of a ladder neither severity nor condition changes alone.
     """
     fields = given(change)
-    new = dict(definition) | {name: stored(fields[name]) for name in _PARTS if name in fields}
+    new = dict(definition) | {name: stored(fields[name]) for name in DEFINED if name in fields}
     if "levels" in fields:
         new["levels"] = [_level(level.severity, level.condition) for level in change.levels]
     elif {"severity", _CONDITION} & fields.keys():
@@ -52,6 +55,13 @@ def _question(definition: Mapping[str, Any]) -> list[Any]:
     levels = definition["levels"]
     asked = [levels[0][_CONDITION]] if len(levels) == 1 else levels
     return [asked, *(definition[name] for name in _DECIDING)]
+
+
+def effort_of(definition: Mapping[str, Any]) -> int:
+    """Count the parts of a definition that are looked at for each sample; 0 where a gate spares that."""
+    nobody = UUID(int=0)
+    rule = compile_rule(nobody, 1, nobody, nobody, "", definition)
+    return 0 if rule.column is not None else rule.parts
 
 
 def boxes_named(definition: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

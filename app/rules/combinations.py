@@ -149,12 +149,16 @@ class Across(_Branch):
 
     def judge(self, view: SiteView, at_us: int) -> Verdict:
         """Counted: not known as long as those that are not known could decide it."""
-        tally = view.tallies.get(id(self))
-        if tally is None:
+        tally, total = self._tally(view)
+        raises, holds = tally.count(view.news, at_us)
+        return self._enough(raises, total), self._enough(holds, total)
+
+    def _tally(self, view: SiteView) -> tuple[Tally, int]:
+        known: tuple[Tally, int] | None = view.tallies.get(id(self))
+        if known is None:
             members = {key: member for key, member in view.members.items() if self.takes(member.facts)}
-            tally = view.tallies[id(self)] = Tally(self.nodes[0], members), len(members)
-        raises, holds = tally[0].count(view.news, at_us)
-        return self._enough(raises, tally[1]), self._enough(holds, tally[1])
+            known = view.tallies[id(self)] = Tally(self.nodes[0], members), len(members)
+        return known
 
     def _enough(self, count: Count, total: int) -> bool | None:
         if self._reached(count.sure, total):
@@ -168,9 +172,7 @@ class Across(_Branch):
 
     def due(self, view: SiteView, after_us: int) -> int | None:
         """The first of any box."""
-        node = self.nodes[0]
-        found = [due for member in self._members(view) if (due := node.due(member, after_us)) is not None]
-        return min(found, default=None)
+        return self._tally(view)[0].due(view.news, after_us)
 
     def cause(self, view: SiteView, at_us: int) -> Cause:
         """Of the first box that raises it, and which ones do."""

@@ -66,14 +66,17 @@ class CompiledRule:
         remind_us: how often people are reminded of one (µs).
         attributes: names of the attributes that its numbers come from.
         across: its parts that look at boxes of a site, where it is on the site as a whole.
-        column: the one column that all its levels compare plain values of; None where it needs a walk.
+        column: the one column that all its levels compare plain values of; None where it needs a walk, as it
+            does where its hours end between two samples.
         limits: what each level compares them with; empty where it needs a walk.
         only: the one column that it looks at, where it looks at nothing else.
         columns: every column that it looks at; all of them where it waits for a box's silence.
         events: every type of event that it looks at.
+        silences: the columns whose silence it waits for; None among them: that of the box.
         timed: it may change though nothing comes.
         ripens: it may begin though nothing comes.
         needs: what it looks back at.
+        parts: how many parts its conditions have.
         look_back_us: how long before its first moment anything matters to it.
     """
 
@@ -96,9 +99,11 @@ class CompiledRule:
     only: int | None
     columns: frozenset[int]
     events: frozenset[str]
+    silences: frozenset[int | None]
     timed: bool
     ripens: bool
     needs: Needs
+    parts: int
     look_back_us: int
 
     @property
@@ -162,16 +167,18 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         remind_us=None if not definition.get("remind_every") else _us(definition["remind_every"]),
         attributes=tuple(sorted(reader.asked)),
         across=tuple(part for part in parts if isinstance(part, Across | OfBox)),
-        column=(column := _only_column(levels)),
+        column=(column := _only_column(levels) if spans is None else None),
         limits=() if column is None else tuple(_limits(levels)),
         only=next(iter(columns)) if len(columns) == 1 and not events else None,
         columns=columns,
         events=events,
+        silences=frozenset(part.column for part in parts if isinstance(part, SilenceLeaf)),
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
         # An event that leaves its window begins nothing, but for a `not`.
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
         or any(isinstance(part, EventLeaf) for part in parts) & any(isinstance(part, Not) for part in parts),
         needs=merge_needs(part.needs() for part in parts),
+        parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
 

@@ -32,10 +32,15 @@ def refused(path: Path, error: CodedValueError) -> ValidationError:
     return ValidationError.from_exception_data("condition", [fault])
 
 
-def missing(*fields: str) -> ValidationError:
+def missing(*fields: str, detail: str = "Field required") -> ValidationError:
     """Make the refusal of a body without some of its fields."""
+    told = CodedValueError("missing_field", detail)
     return ValidationError.from_exception_data(
-        "condition", [InitErrorDetails(type="missing", loc=(field,), input=None) for field in fields]
+        "condition",
+        [
+            InitErrorDetails(type="value_error", loc=(field,), input=None, ctx={"error": told})
+            for field in fields
+        ],
     )
 
 
@@ -108,10 +113,26 @@ class AttributeOperand(Body):
     ] = None
 
 
+def _names_attribute(text: str) -> bool:
+    """Tell whether an attribute can have this name."""
+    try:
+        check_attribute_name(text)
+    except CodedValueError:
+        return False
+    return True
+
+
 def _operand(value: Any, _: ValidatorFunctionWrapHandler) -> float | AttributeOperand:  # noqa: ANN401 (whatever JSON holds)
     # By hand: a union would name the faults of both forms.
     if isinstance(value, dict | AttributeOperand):
         return AttributeOperand.model_validate(value)
+    if isinstance(value, str):
+        meant = value if _names_attribute(value) else "night_limit"
+        raise CodedValueError(
+            "wrong_type",
+            f'{shown(value)}: a number is due, or {{"attribute": "{meant}"}} for one that is set on the box '
+            "or its site",
+        )
     return _NUMBER.validate_python(value)
 
 

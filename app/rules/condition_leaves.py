@@ -5,10 +5,11 @@ Owns what a leaf may hold. What it means is the evaluator's business.
 
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.core.fields import Body, BoxId
 from app.core.problems import CodedValueError
+from app.core.reasons import shown
 from app.rules.condition_fields import (
     MetricName,
     Number,
@@ -31,6 +32,7 @@ UPWARD: Final = frozenset({">", ">="})
 """The operators whose alarming side is above the threshold; for the others it is below, as in a mirror."""
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 COUNT_LIMIT: Final = 10_000
+_SIGNS: Final = " ".join(f"`{sign}`" for sign in (*OPERATORS, *SIDES))
 
 
 def stored(value: Any) -> Any:  # noqa: ANN401 (a field of any type)
@@ -38,6 +40,16 @@ def stored(value: Any) -> Any:  # noqa: ANN401 (a field of any type)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     return list(map(stored, value)) if isinstance(value, list) else value
+
+
+def _sign(value: object) -> object:
+    # By hand: each form of a comparison knows half of them.
+    if isinstance(value, str) and value not in OPERATORS and value not in SIDES:
+        raise CodedValueError("invalid_value", f"{shown(value)}: an operator is one of {_SIGNS}")
+    return value
+
+
+_Sign = BeforeValidator(_sign)
 
 
 class Node(Body):
@@ -126,7 +138,7 @@ class ThresholdNode(_Compared):
     """The newest value, compared with a number."""
 
     operator: Annotated[
-        Operator, Field(description="A sample is *above* where `value operator threshold` holds")
+        Operator, _Sign, Field(description="A sample is *above* where `value operator threshold` holds")
     ]
     threshold: Annotated[Operand, Field(description="In the metric's unit")]
     clear: Annotated[
@@ -162,7 +174,7 @@ class ThresholdNode(_Compared):
 class RangeNode(_Compared):
     """The newest value, inside or outside of a range. The bounds belong to the inside."""
 
-    operator: Side
+    operator: Annotated[Side, _Sign]
     low: Annotated[Operand, Field(description="In the metric's unit")]
     high: Annotated[Operand, Field(description="In the metric's unit")]
     margin: Annotated[

@@ -7,8 +7,8 @@ part where it is: `condition.all.1.threshold`.
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, GetCoreSchemaHandler, create_model, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, GetCoreSchemaHandler, ValidationError, create_model, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
@@ -32,6 +32,7 @@ REPEAT_LIMIT: Final = 1_000
 _COMPARING: Final = ("operator", "threshold", "clear", "low", "high", "margin")
 _WINDOW: Final = ("function", "window", "percentile", "coverage")
 _MARKS: Final = ("all", "any", "not", "boxes", "no_data", "event")
+_TIMING: Final = ("for", "repeat", "keep_firing_for")
 
 
 class _Picked:
@@ -49,7 +50,11 @@ class _Picked:
                 return value
             if self.whole:
                 _check_size(value)
-            return classes[_class_of(value)].model_validate(value)
+            kind = classes[_class_of(value)]
+            try:
+                return kind.model_validate(value)
+            except ValidationError as error:
+                raise _with_fields(kind, error) from None
 
         union = core_schema.union_schema([handler.generate_schema(each) for each in classes.values()])
         return core_schema.no_info_wrap_validator_function(pick, union)
@@ -142,6 +147,33 @@ _WHOLE: Final[dict[type[Node], type[Node]]] = {
 
 Condition = Annotated[Node, _Picked(lambda: _WHOLE, whole=True)]
 """A whole condition: a node, with `for`, `repeat` and `keep_firing_for` beside its keys."""
+
+
+def _with_fields(kind: type[Node], error: ValidationError) -> ValidationError:
+    """Have the refusal of a field that a node does not have list those that it has."""
+    faults = error.errors()
+    unknown = {
+        place
+        for place, fault in enumerate(faults)
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+    }
+    if not unknown:
+        return error
+    names = [field.alias or name for name, field in kind.model_fields.items()]
+    if issubclass(kind, ThresholdNode | RangeNode):
+        # These make it a comparison over a window.
+        names += [name for name in _WINDOW if name not in names]
+    listed = ", ".join(f"`{name}`" for name in sorted(names, key=_TIMING.__contains__))
+    told = CodedValueError("unknown_field", f"There is no such field here; there are {listed}")
+    found = [
+        InitErrorDetails(type="value_error", loc=fault["loc"], input=None, ctx={"error": told})
+        if place in unknown
+        else InitErrorDetails(
+            type=fault["type"], loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {})
+        )
+        for place, fault in enumerate(faults)
+    ]
+    return ValidationError.from_exception_data("condition", found)
 
 
 def _class_of(value: object) -> type[Node]:

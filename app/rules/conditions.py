@@ -4,13 +4,13 @@ Three answers: true, false, and not known. What is not known neither fires nor r
 combined is the business of `app.rules.combinations`. Pure: a view and a time are all that a leaf looks at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.rules.limits import UNKNOWN, Limit, Verdict
 from app.rules.view import NEVER, BoxView
-from app.rules.windows import Needs, SeenEvent, Span
+from app.rules.windows import EventFilter, Needs, SeenEvent, Span
 from app.sites.catalogue import COLUMNS
 
 type View = Any
@@ -227,24 +227,11 @@ class EventLeaf(_Leaf):
     class_: str | None = None
     model: str | None = None
 
-    def _fits(self, event: SeenEvent) -> dict[str, Any] | None:
-        """The best candidate that fits; an event without candidates fits where nothing is asked of them."""
-        asked = self.class_ is not None or self.model is not None or self.confidence > 0
-        if not event.candidates and not asked:
-            return {}
-        fitting = [
-            dict(candidate)
-            for candidate in event.candidates
-            if (candidate.get("confidence") or 0.0) >= self.confidence
-            and (self.class_ is None or candidate.get("class") == self.class_)
-            and (self.model is None or candidate.get("model") == self.model)
-        ]
-        return max(fitting, key=lambda candidate: candidate.get("confidence") or 0.0, default=None)
+    def _found(self, view: BoxView, at_us: int) -> Sequence[SeenEvent]:
+        return view.history.fitting(self._asked(), at_us - self.window_us, at_us)
 
-    def _found(self, view: BoxView, at_us: int) -> list[tuple[SeenEvent, dict[str, Any]]]:
-        edge = at_us - self.window_us
-        events = [event for event in view.history.events[self.kind] if edge < event.time_us <= at_us]
-        return [(event, fit) for event in events if (fit := self._fits(event)) is not None]
+    def _asked(self) -> EventFilter:
+        return EventFilter(self.kind, self.confidence, self.class_, self.model)
 
     def judge(self, view: BoxView, at_us: int) -> Verdict:
         """Of how many there were."""
@@ -253,8 +240,8 @@ class EventLeaf(_Leaf):
 
     def due(self, view: BoxView, after_us: int) -> int | None:
         """When one of the events leaves the window."""
-        leaving = [event.time_us + self.window_us for event in view.history.events[self.kind]]
-        return min((time_us for time_us in leaving if time_us > after_us), default=None)
+        leaving = view.history.next_event_us(self.kind, after_us - self.window_us)
+        return None if leaving is None else leaving + self.window_us
 
     def needs(self) -> Needs:
         """Its window."""
@@ -265,7 +252,8 @@ class EventLeaf(_Leaf):
         found = self._found(view, at_us)
         if not found:
             return Cause(None, None, self.confidence, None, None, self.window_us, self.path, None, ())
-        event, fit = found[-1]
+        event = found[-1]
+        fit = self._asked().best(event) or {}
         told = {
             "type": self.kind,
             "time_us": event.time_us,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from app.observations.precision import as_stored
 from app.rules.compile import CompiledRule, compile_rule
 from app.rules.conditions import Cause
-from app.rules.machine import State, Transition, advance, end_hours, leave
+from app.rules.machine import State, Transition, advance, leave
 from app.rules.site_rules import SiteRules, compile_site
 from app.sites.catalogue import COLUMNS
 
@@ -160,14 +160,6 @@ class _Sift:
 
     def _apply(self, index: int, rule: CompiledRule, time_us: int, value: float) -> None:
         held = self.state.get(rule.key)
-        if rule.hours is not None:
-            if held is not None:
-                after, told = end_hours(rule, held, time_us, self.box_key)
-                if after is not held:
-                    self._keep(index, rule.key, after, told)
-                    held = after
-            if not rule.hours.active(time_us):
-                return
         verdicts = [limit.judge(value) for limit in rule.limits]
         if held is None and not any(raises for raises, _ in verdicts):
             return

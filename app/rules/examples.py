@@ -37,10 +37,10 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         {**_PM, "clear": 25, "function": "mean", "window": "P1D", "coverage": 75},
     ),
     "energy_mean": _single(
-        "Decibels are averaged by energy; at night only",
+        "Decibels are averaged by energy; hours from 22:00 on, of which the first one ends at 23:00",
         "Noise of the night",
         {"metric": "laeq", "operator": ">", "threshold": 55, "function": "energy_mean", "window": "PT1H"},
-        active=[{"from": "22:00", "to": "06:00"}],
+        active=[{"from": "23:00", "to": "06:00"}],
     ),
     "percentile": _single(
         "A percentile of a window",

@@ -5,7 +5,7 @@ is not at rest:
 
     [version, alert, levels]
     [version, alert, levels, looked_us]
-    alert   null, or [alert_id, sequence, started_us, pending_since_us, level]
+    alert   null, or [alert_id, sequence, told_us, pending_since_us, level]; `told_us`: of its last step
     levels  for each level null (at rest), [0, since_us, count] (pending) or [1, since_us, cleared_us or null]
 
 `looked_us` is there where the rule was looked at past all that came (a silence, the end of an event's
@@ -128,16 +128,18 @@ def advance(  # noqa: PLR0917 (called for every sample that may change something
         alert = [str(new_alert_id()), 1, at_us, since, highest]
         told = _told("firing", rule, box_key, at_us, alert, "threshold", cause_of(highest))
         return [rule.version, alert, after], told
+    # A sample that ends a silence may be older than what a tick told of it.
+    told_us = max(at_us, alert[2])
     if highest is None:
         ended = [alert[0], alert[1] + 1, *alert[2:]]
         last = min(alert[4], len(rule.levels) - 1)
-        told = _told("resolved", rule, box_key, at_us, ended, "cleared", cause_of(last))
+        told = _told("resolved", rule, box_key, told_us, ended, "cleared", cause_of(last))
         return ([rule.version, None, after] if any(after) else None), told
     if highest == alert[4]:
         return [held[0] if held else rule.version, alert, after], None
     reason: Reason = "escalated" if highest > alert[4] else "deescalated"
-    alert = [alert[0], alert[1] + 1, alert[2], alert[3], highest]
-    told = _told("changed", rule, box_key, at_us, alert, reason, cause_of(highest))
+    alert = [alert[0], alert[1] + 1, told_us, alert[3], highest]
+    told = _told("changed", rule, box_key, told_us, alert, reason, cause_of(highest))
     return [held[0] if held else rule.version, alert, after], told
 
 
@@ -233,13 +235,13 @@ def leave(key: str, held: Sequence[Any], time_us: int, box_key: int | None) -> T
     alert = held[1]
     if alert is None:
         return None
-    alert_id, sequence, started_us, since, _ = alert
+    alert_id, sequence, told_us, since, _ = alert
     return Transition(
         "resolved",
         None,
         UUID(key),
         box_key,
-        max(time_us, started_us),
+        max(time_us, told_us),
         None,
         None,
         since,

@@ -17,7 +17,7 @@ class Rule(Base):
     """What is watched at a site. A deleted rule is kept: its alerts refer to it.
 
     `definition` has the levels, and what else decides when alerts fire and what becomes of them; `severity`
-    is that of its gravest level.
+    is that of its gravest level; `effort` is how many parts of it are looked at for each sample.
     """
 
     __tablename__ = "rules"
@@ -29,6 +29,7 @@ class Rule(Base):
     description: Mapped[str | None] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(Text)
     definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    effort: Mapped[int] = mapped_column(server_default="0")
     enabled: Mapped[bool]
     dry_run: Mapped[bool]
     version: Mapped[int]

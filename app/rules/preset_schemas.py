@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.fields import Body, Identifier, Name, absent
+from app.rules.answers import RuleOut
 from app.rules.preset_data.shape import Language, Preset
-from app.rules.schemas import Active, DryRun, RuleOut, Scoped
+from app.rules.schemas import Active, DryRun, Scoped
 
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 

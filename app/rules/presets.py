@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,6 +11,8 @@ from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, NotFoundError
 from app.core.fields import given
+from app.core.problems import CodedValueError
+from app.core.reasons import shown
 from app.rules import service
 from app.rules.condition_leaves import stored
 from app.rules.models import Rule
@@ -21,6 +23,24 @@ from app.rules.schemas import RuleCreate
 from app.sites.models import Site
 
 NAME_LIMIT = 200
+KINDS: Final = tuple(sorted({kind for preset in PRESETS.values() for kind in preset.kinds}))
+"""The kinds of sites that presets are for."""
+
+
+def check_site_kind(kind: str) -> str:
+    """Check that there are presets for a kind of site (CodedValueError `unknown_kind`)."""
+    if kind not in KINDS:
+        raise CodedValueError(
+            "unknown_kind", f"No preset is for {shown(kind)} in particular; there are {', '.join(KINDS)}"
+        )
+    return kind
+
+
+def check_preset(preset_id: str) -> str:
+    """Check that there is a preset of this id (CodedValueError `unknown_preset`)."""
+    if preset_id not in PRESETS:
+        raise CodedValueError("unknown_preset", f"{shown(preset_id)} is no preset (GET /v1/rule-presets)")
+    return preset_id
 
 
 def find(preset_id: str) -> Preset:
@@ -97,7 +117,8 @@ def _body(preset: Preset, rule: PresetRule, wanted: PresetApply, language: Langu
     }
     for name, value in given(wanted.overrides).items():
         if name == "name" and len(preset.rules) > 1:
-            fields["name"] = f"{value}: {fields['name']}"[:NAME_LIMIT]
+            colon = " :" if language == "fr" else ":"
+            fields["name"] = f"{value}{colon} {fields['name']}"[:NAME_LIMIT]
         else:
             fields[name] = stored(value)
     return RuleCreate.model_validate(fields)

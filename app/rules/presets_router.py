@@ -10,11 +10,11 @@ from app.core.fields import Kind
 from app.core.problems import documented
 from app.core.web import Writes
 from app.rules import presets
+from app.rules.answers import RuleOut
 from app.rules.condition_fields import check_metric
 from app.rules.preset_data.shape import Language
 from app.rules.preset_schemas import PresetApplied, PresetApply, PresetOut
 from app.rules.router import Reader, RuleRoute, Writer
-from app.rules.schemas import RuleOut
 
 router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)
 
@@ -33,6 +33,10 @@ def _known(metric: str | None) -> str | None:
     return None if metric is None else check_metric(metric)
 
 
+def _site_kind(kind: str | None) -> str | None:
+    return None if kind is None else presets.check_site_kind(kind)
+
+
 @router.get(
     "",
     summary="List presets of rules",
@@ -41,7 +45,11 @@ def _known(metric: str | None) -> str | None:
 )
 async def list_rule_presets(
     _: Reader,
-    kind: Annotated[Kind | None, Query(description="Only those for this kind of site")] = None,
+    kind: Annotated[
+        Kind | None,
+        AfterValidator(_site_kind),
+        Query(description="Only those for this kind of site, and those for any", examples=[*presets.KINDS]),
+    ] = None,
     metric: Annotated[
         str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
     ] = None,
@@ -78,8 +86,8 @@ async def apply_rule_preset(
 ) -> PresetApplied:
     """Make a preset's rules at a site: all of them, or none.
 
-    Each names its `preset`, whatever is changed of it later. Where the site has rules of this preset already
-    it is 409 `preset_applied`, unless `again` is true.
+    Each names its `preset`, whatever is changed of it later; `preset_modified` tells whether something was.
+    Where the site has rules of this preset already it is 409 `preset_applied`, unless `again` is true.
     """
     made = await presets.apply(
         session, principal, presets.find(preset_id), body, language=language, now=datetime.now(UTC)

@@ -53,6 +53,7 @@ class RuleFilter:
         dry_run: only those on trial, or only the others.
         severity: only those whose gravest level has this severity.
         metric: only those that look at this metric, anywhere in their conditions.
+        preset: only those that were made of this preset.
         after: only those created after this one (the keyset).
     """
 
@@ -62,6 +63,7 @@ class RuleFilter:
     dry_run: bool | None = None
     severity: str | None = None
     metric: str | None = None
+    preset: str | None = None
     after: UUID | None = None
 
 
@@ -125,6 +127,8 @@ async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence
     if wanted.metric is not None:
         sought = literal({"metric": wanted.metric}, JSONB())
         query = query.where(func.jsonb_path_exists(Rule.definition, _LOOKS_AT, sought))
+    if wanted.preset is not None:
+        query = query.where(Rule.definition["preset"]["id"].astext == wanted.preset)
     if wanted.after is not None:
         query = query.where(Rule.id > wanted.after)
     return (await session.scalars(query.order_by(Rule.id).limit(limit))).all()
@@ -136,6 +140,16 @@ async def boxes_of(session: WriteSession, site_id: UUID, named: Collection[str])
         Box.site_id == site_id, Box.id == any_(literal(list(named), ARRAY(Text))), Box.deleted_at.is_(None)
     )
     return frozenset(await session.scalars(query))
+
+
+async def effort_of(session: WriteSession, site_id: UUID, *, but: UUID | None = None) -> int:
+    """Add up the efforts of a site's enabled rules, without one of them."""
+    query = select(func.coalesce(func.sum(Rule.effort), 0)).where(
+        Rule.site_id == site_id, Rule.enabled, Rule.deleted_at.is_(None)
+    )
+    if but is not None:
+        query = query.where(Rule.id != but)
+    return int(await session.scalar(query) or 0)
 
 
 async def site_owner(session: WriteSession, site_id: UUID, visible: UUID | None) -> UUID | None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import AfterValidator
 
 from app.core.auth import Principal, requires
@@ -16,10 +16,12 @@ from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.rules import repository, service, versions
+from app.rules.answers import RuleOut, RuleVersionOut
 from app.rules.condition_fields import check_metric
 from app.rules.examples import EXAMPLES
+from app.rules.presets import check_preset
 from app.rules.repository import RuleFilter
-from app.rules.schemas import RuleChange, RuleCreate, RuleOut, RuleVersionOut
+from app.rules.schemas import RuleChange, RuleCreate
 from app.rules.severity import Severity
 from app.webhooks.outbox import wake_after
 
@@ -45,6 +47,10 @@ def _closer(request: Request) -> AlertCloser:
 
 def _known(metric: str | None) -> str | None:
     return None if metric is None else check_metric(metric)
+
+
+def _preset(preset_id: str | None) -> str | None:
+    return None if preset_id is None else check_preset(preset_id)
 
 
 def _version(value: object) -> int:
@@ -105,6 +111,9 @@ async def list_rules(
     metric: Annotated[
         str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
     ] = None,
+    preset: Annotated[
+        str | None, AfterValidator(_preset), Query(description="Only those that were made of this preset")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[RuleOut]:
@@ -116,6 +125,7 @@ async def list_rules(
         dry_run=dry_run,
         severity=severity,
         metric=metric,
+        preset=preset,
         after=None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0],
     )
     rows = await repository.page(session, wanted, limit + 1)
@@ -208,8 +218,8 @@ async def list_rule_versions(
     rows = await versions.page(
         session, parse_id(rule_id, "rule"), principal.visible(), before=before, limit=limit + 1
     )
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_VERSIONS, row.version))
-    return Page(data=[RuleVersionOut.of(row) for row in rows], next=following)
+    rows, following = cut(rows, limit, lambda row: encode_cursor(_VERSIONS, row.version.version))
+    return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
 
 @router.get(
@@ -221,7 +231,41 @@ async def list_rule_versions(
 async def get_rule_version(principal: Reader, session: Reads, rule_id: str, version: str) -> RuleVersionOut:
     """Read what a rule was when an alert fired: alerts have its `rule_version`."""
     found = await versions.find(session, parse_id(rule_id, "rule"), version, principal.visible())
-    return RuleVersionOut.of(found)
+    return RuleVersionOut.of(*found)
+
+
+@router.post(
+    "/{rule_id}/versions/{version}/restore",
+    summary="Make a rule what it was",
+    operation_id="restore_rule_version",
+    responses=documented(401, 403, 404, 422),
+)
+async def restore_rule_version(
+    principal: Writer,
+    database: Opened,
+    close_alerts: Closer,
+    rule_id: str,
+    version: Annotated[str, Path(description="One of the rule's versions", examples=["2"])],
+) -> RuleOut:
+    """Give a rule the name, description, conditions and all else of one of its versions, as a new version.
+
+    It is a change like any other: it closes what fires where it asks something else, and where the rule is as
+    it was then it changes nothing. `enabled` and `dry_run` are those of the version too. A box that it names,
+    and that has left since, is refused (`unknown_box_in_rule`). Deleted rules do not come back.
+    """
+    async with database.write() as session:
+        changed = await service.restore(
+            session,
+            principal,
+            parse_id(rule_id, "rule"),
+            version,
+            close_alerts=close_alerts,
+            now=datetime.now(UTC),
+        )
+        shown = RuleOut.of(changed.rule)
+    if changed.closed:
+        await wake_after(database)
+    return shown
 
 
 @router.delete(

@@ -1,12 +1,9 @@
-"""The shapes of rules on the wire. Shapes only: what a rule means is the evaluator's business."""
+"""The shapes of rules that are sent. Shapes only: what a rule means is the evaluator's business."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated, Any, Final, Self
-from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from app.core.fields import Body, Description, Identifier, Name, TenantId, absent
 from app.core.hour_fields import HoursSpans
@@ -16,7 +13,6 @@ from app.rules.condition_leaves import stored
 from app.rules.condition_schemas import Condition
 from app.rules.condition_trees import Path, on_site, parts
 from app.rules.examples import EXAMPLES
-from app.rules.models import Rule, RuleVersion
 from app.rules.severity import SEVERITIES, Severity, rank
 
 ESCALATIONS_LIMIT: Final = 5
@@ -163,7 +159,7 @@ class Definition(_Conditions):
         if "levels" not in self.model_fields_set:
             lacking = [name for name in ("severity", "condition") if name not in self.model_fields_set]
             if lacking:
-                raise missing(*lacking)
+                raise missing(*lacking, detail="Field required: `severity` and `condition`, or `levels`")
         return self
 
     def definition(self) -> dict[str, Any]:
@@ -221,131 +217,3 @@ class RuleChange(_Conditions):
     remind_every: Reminding = absent()
     enabled: bool = absent()
     dry_run: DryRun = absent()
-
-
-class PresetOrigin(BaseModel):
-    """The preset that a rule was made of; the rule may have changed since."""
-
-    id: str
-    version: int
-
-
-class _AsStored:
-    """A field of an answer that is given as it is stored, and described by the type that it was checked by.
-
-    What was once taken can be read for ever, whatever the limits for new rules are by then.
-    """
-
-    def __init__(self, described: object) -> None:
-        self.described = described
-
-    def __get_pydantic_core_schema__(self, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(
-            lambda value, _: value,
-            handler.generate_schema(self.described),
-            serialization=core_schema.wrap_serializer_function_ser_schema(lambda value, _: value),
-        )
-
-
-class _Defined(BaseModel):
-    """What rules and their versions show of a definition."""
-
-    name: str
-    description: str | None
-    severity: Severity = Field(description="Of a ladder: the gravest")
-    condition: Annotated[dict[str, Any] | None, _AsStored(Condition | None)] = Field(
-        description="Null for a ladder"
-    )
-    levels: Annotated[list[Any] | None, _AsStored(list[Level] | None)] = Field(
-        description="Null where there is one condition"
-    )
-    scope: Annotated[dict[str, Any] | None, _AsStored(Scoped)]
-    active: Annotated[list[Any] | None, _AsStored(Active)]
-    max_age: str
-    escalations: Annotated[list[Any], _AsStored(list[Escalation])]
-    remind_every: str | None
-    preset: PresetOrigin | None = Field(description="Null for a rule that was made by hand")
-    enabled: bool
-    dry_run: bool
-
-
-def _shown(definition: dict[str, Any]) -> dict[str, Any]:
-    levels = definition["levels"]
-    single = len(levels) == 1
-    return {
-        "severity": levels[-1]["severity"],
-        "condition": levels[0]["condition"] if single else None,
-        "levels": None if single else levels,
-        "scope": definition["scope"],
-        "active": definition["active"],
-        "max_age": definition["max_age"],
-        "escalations": definition["escalations"],
-        "remind_every": definition["remind_every"],
-        "preset": definition.get("preset"),
-    }
-
-
-class _Identified(BaseModel):
-    """Which rule an answer is about."""
-
-    id: UUID
-    organisation_id: UUID
-    site_id: UUID
-    version: int = Field(description="Counts up with each change; alerts name the one they fired under")
-
-
-class RuleOut(_Defined, _Identified):
-    """What is watched at a site, and what follows."""
-
-    created_at: datetime
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, row: Rule) -> Self:
-        """The shape of a row."""
-        names = (
-            "id",
-            "organisation_id",
-            "site_id",
-            "name",
-            "description",
-            "enabled",
-            "dry_run",
-            "version",
-            "created_at",
-            "updated_at",
-        )
-        return cls(**{name: getattr(row, name) for name in names}, **_shown(row.definition))
-
-
-class _Numbered(BaseModel):
-    """Which version of a rule an answer is about."""
-
-    rule_id: UUID
-    version: int
-
-
-class RuleVersionOut(_Defined, _Numbered):
-    """A rule as it was from one change to the next."""
-
-    deleted: bool = Field(description="Whether the rule was deleted by this change")
-    created_at: datetime = Field(description="When it was changed to this")
-    created_by: UUID | None = Field(
-        description="The API key that changed it; null where nobody wrote it down"
-    )
-
-    @classmethod
-    def of(cls, row: RuleVersion) -> Self:
-        """The shape of a row."""
-        names = (
-            "rule_id",
-            "version",
-            "name",
-            "description",
-            "enabled",
-            "dry_run",
-            "deleted",
-            "created_at",
-            "created_by",
-        )
-        return cls(**{name: getattr(row, name) for name in names}, **_shown(row.definition))

@@ -8,8 +8,10 @@ the trial is not told as it ends.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from app.core.auth import Principal
 from app.core.database import WriteSession
@@ -19,12 +21,14 @@ from app.core.gate import close_gate
 from app.core.ids import new_id
 from app.core.ports import AlertCloser
 from app.rules import repository, versions
-from app.rules.changes import begins_anew, boxes_named, changed
-from app.rules.models import Rule
+from app.rules.changes import DEFINED, begins_anew, boxes_named, changed, effort_of
+from app.rules.models import Rule, RuleVersion
 from app.rules.schemas import RuleChange, RuleCreate
 from app.rules.severity import highest
 
 _COLUMNS = ("name", "description", "enabled", "dry_run")
+# Parts of conditions that have to look at each sample of a site: some 5 µs each.
+EFFORT_LIMIT: Final = 2_000
 
 
 class Changed(NamedTuple):
@@ -46,7 +50,8 @@ async def create(
 
     Raises:
         NotFoundError: the caller sees no such site, or it is not the named organisation's.
-        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box that is not of the site.
+        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box that is not of the site;
+            `too_many_conditions` for a site whose rules are enough.
     """
     named = None if wanted.organisation_id is None else principal.owner(wanted.organisation_id)
     owner = await repository.site_owner(session, wanted.site_id, principal.visible())
@@ -54,6 +59,9 @@ async def create(
         raise NotFoundError("site", wanted.site_id)
     definition = wanted.definition() | ({} if preset is None else {"preset": dict(preset)})
     await _check_boxes(session, wanted.site_id, definition)
+    effort = effort_of(definition)
+    if wanted.enabled:
+        await _check_effort(session, wanted.site_id, effort)
     rule = Rule(
         id=new_id(),
         organisation_id=owner,
@@ -62,6 +70,7 @@ async def create(
         description=wanted.description,
         severity=_severity(definition),
         definition=definition,
+        effort=effort,
         enabled=wanted.enabled,
         dry_run=wanted.dry_run,
         version=1,
@@ -83,25 +92,35 @@ async def change(
     *,
     close_alerts: AlertCloser,
     now: datetime,
+    within: str = "body",
 ) -> Changed:
-    """Change a rule; what is given as it was changes nothing.
+    """Change a rule; what is given as it was changes nothing. `within`: where refusals say that the fault is.
 
     Raises:
         NotFoundError: the caller sees no such rule.
-        InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box that is not of the site.
+        InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box that is not of the site;
+            `too_many_conditions` for a site whose rules are enough.
     """
     await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
     fields = given(wanted)
     old, definition = rule.definition, changed(rule.definition, wanted)
     new: dict[str, Any] = {name: fields[name] for name in _COLUMNS if name in fields}
-    new |= {"definition": definition, "severity": _severity(definition)}
+    new |= {
+        "definition": definition,
+        "severity": _severity(definition),
+        "effort": effort_of(definition),
+    }
     new = {name: value for name, value in new.items() if getattr(rule, name) != value}
     if not new:
         return Changed(rule, 0)
     if "definition" in new:
         # Boxes that were named before may have left since: that is no reason to refuse another change.
-        await _check_boxes(session, rule.site_id, definition, known=old)
+        await _check_boxes(session, rule.site_id, definition, known=old, within=within)
+    effort = new.get("effort", rule.effort)
+    # Less than before is never refused.
+    if new.get("enabled", rule.enabled) and (new.get("enabled") or effort > rule.effort):
+        await _check_effort(session, rule.site_id, effort, but=rule.id)
     for name, value in new.items():
         setattr(rule, name, value)
     rule.version += 1
@@ -117,6 +136,45 @@ async def change(
     else:
         return Changed(rule, 0)
     return Changed(rule, await close_alerts(session, reason=reason, now=now, rule_id=rule.id))
+
+
+async def restore(
+    session: WriteSession,
+    principal: Principal,
+    rule_id: UUID,
+    version: str,
+    *,
+    close_alerts: AlertCloser,
+    now: datetime,
+) -> Changed:
+    """Make a rule again what it was in a version, by a change like any other.
+
+    Raises:
+        NotFoundError: the caller sees no such rule or version, or the rule is deleted.
+        InvalidError: `unknown_box_in_rule` for a box that is of the site no longer; `version_outdated` for
+            what rules may not have any more.
+    """
+    known = await versions.find(session, rule_id, version, principal.visible())
+    wanted = _as_change(known.version)
+    return await change(
+        session, principal, rule_id, wanted, close_alerts=close_alerts, now=now, within="version"
+    )
+
+
+def _as_change(version: RuleVersion) -> RuleChange:
+    """All that a version holds, as the change that leads to it."""
+    fields = {name: getattr(version, name) for name in _COLUMNS}
+    fields |= {name: version.definition[name] for name in DEFINED}
+    levels = version.definition["levels"]
+    fields |= levels[0] if len(levels) == 1 else {"levels": levels}
+    try:
+        return RuleChange.model_validate(fields)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise InvalidError(
+            f"This version has what rules may not have any more ({where}). Change the rule itself.",
+            code="version_outdated",
+        ) from None
 
 
 async def delete(
@@ -138,11 +196,25 @@ def _severity(definition: Mapping[str, Any]) -> str:
     return highest(level["severity"] for level in definition["levels"])
 
 
+async def _check_effort(
+    session: WriteSession, site_id: UUID, effort: int, *, but: UUID | None = None
+) -> None:
+    others = await repository.effort_of(session, site_id, but=but)
+    if effort and others + effort > EFFORT_LIMIT:
+        raise InvalidError(
+            f"This rule has {effort} conditions that look at every sample, and the site's other rules have "
+            f"{others}: together at most {EFFORT_LIMIT}. Take fewer, or disable rules. Rules that compare "
+            "plain values of one metric, without active hours, do not count.",
+            code="too_many_conditions",
+        )
+
+
 async def _check_boxes(
     session: WriteSession,
     site_id: UUID,
     definition: Mapping[str, Any],
     known: Mapping[str, Any] | None = None,
+    within: str = "body",
 ) -> None:
     before = frozenset() if known is None else frozenset(box for _, box in boxes_named(known))
     named = {path: box for path, box in boxes_named(definition) if box not in before}
@@ -151,7 +223,7 @@ async def _check_boxes(
     present = await repository.boxes_of(session, site_id, set(named.values()))
     for path, box in named.items():
         if box not in present:
-            where = ".".join(map(str, ("body", *path)))
+            where = ".".join(map(str, (within, *path)))
             detail = f"{where}: the rule's site has no box {box}."
             fault = {"field": where, "code": "unknown_box_in_rule", "detail": detail}
             raise InvalidError(detail, code="unknown_box_in_rule", extra={"errors": [fault]})

@@ -37,6 +37,7 @@ class SiteRules:
         watched: the columns that the walk has to look at; all where anything makes time pass.
         quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
             columns (None: of any). As long as it does not come, there is nothing to see.
+        effort: how many parts of conditions are looked at for a sample.
     """
 
     by_key: Mapping[str, CompiledRule]
@@ -50,6 +51,7 @@ class SiteRules:
     across: tuple[CompiledRule, ...] = ()
     watched: tuple[int, ...] = ()
     quiet: tuple[int, frozenset[int | None]] | None = None
+    effort: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.gates or self.walked or self.across)
@@ -85,6 +87,7 @@ def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
         across,
         tuple(sorted(set(looked_at))),
         None if across else _quiet(walked),
+        sum(rule.parts for rule in (*walked, *across)),
     )
 
 

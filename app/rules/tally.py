@@ -3,7 +3,7 @@
 A sample of one box is no reason to look at all others again. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -37,6 +37,11 @@ class Tally:
         self._counts: dict[tuple[int, bool | None], int] = {}
         self._read = 0
         self._at_us = NEVER
+        # The same of what is due: key → when, and by when.
+        self._due: dict[int, int | None] = {}
+        self._dues: list[tuple[int, int]] = []
+        self._due_read = 0
+        self._due_after_us = NEVER
 
     def count(self, news: Sequence[int], at_us: int) -> tuple[Count, Count]:
         """Count at a time.
@@ -61,6 +66,30 @@ class Tally:
         self._read = len(news)
         self._at_us = at_us
         return self._of(0), self._of(1)
+
+    def due(self, news: Sequence[int], after_us: int) -> int | None:
+        """The first time after this one at which the answer of any may be another though nothing comes."""
+        if after_us < self._due_after_us or not self._due:
+            changed: Collection[int] = self._members
+        else:
+            changed = {key for key in news[self._due_read :] if key in self._members}
+        for key in changed:
+            self._look_ahead(key, after_us)
+        self._due_read = len(news)
+        self._due_after_us = after_us
+        while self._dues:
+            due, key = self._dues[0]
+            if self._due[key] == due and due > after_us:
+                return due
+            heappop(self._dues)
+            if self._due[key] == due:
+                self._look_ahead(key, after_us)
+        return None
+
+    def _look_ahead(self, key: int, after_us: int) -> None:
+        due = self._due[key] = self._node.due(self._members[key], after_us)
+        if due is not None:
+            heappush(self._dues, (due, key))
 
     def _begin(self, at_us: int) -> None:
         self._verdicts.clear()

@@ -31,6 +31,10 @@ from app.sites.catalogue import COLUMNS
 
 LAST: Final = math.inf
 """The order of what comes after all that came."""
+# How far back hours still begin something: before a sample, which may have waited as long as Vigie was down;
+# and before a tick, which comes every second.
+_BEFORE_SAMPLE_US: Final = 7 * 86_400_000_000
+_BEFORE_TICK_US: Final = 86_400_000_000
 
 
 class Seen(NamedTuple):
@@ -89,13 +93,21 @@ class Walk:
         boxes: the boxes of which something came, or whose time has come.
         site: the site, where it has rules on it as a whole.
         new_alert_id: called once for each alert that fires.
+        live: people are told. Active hours that were over long before what brings the clock forward begin
+            nothing any more: of a box that has been silent for years each night would be an alert.
     """
 
     def __init__(
-        self, boxes: Mapping[int, BoxTrack], site: SiteTrack | None, new_alert_id: Callable[[], UUID]
+        self,
+        boxes: Mapping[int, BoxTrack],
+        site: SiteTrack | None,
+        new_alert_id: Callable[[], UUID],
+        *,
+        live: bool = False,
     ) -> None:
         self.boxes = boxes
         self.site = site
+        self._live = live
         for track in boxes.values():
             track.view.columns = track.rules.watched
         self.found: Found = []
@@ -113,16 +125,18 @@ class Walk:
             kind = seen.event[0]
         if not fresh and kind is None:
             return
-        self._catch_up_box(track, seen.time_us - 1, seen.order)
+        since_us = seen.time_us - _BEFORE_SAMPLE_US
+        self._catch_up_box(track, seen.time_us - 1, seen.order, since_us)
         if self.site is not None:
-            self._catch_up_site(self.site, seen.time_us - 1, seen.order)
+            self._catch_up_site(self.site, seen.time_us - 1, seen.order, since_us)
         if seen.values is not None:
             view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
             view.take_event(*seen.event)
         for rule in track.rules.walked:
             if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                self._judge(rule, track, _clock(rule, track), seen.order)
+                refutes = _refutes(rule, fresh)
+                self._judge(rule, track, _clock(rule, track), seen.order, refutes=refutes)
         if self.site is not None:
             self._judge_site(self.site, view, fresh, kind, seen.order)
 
@@ -134,20 +148,24 @@ class Walk:
 
     def catch_up_box(self, key: int, until_us: int) -> None:
         """The same for what is due to one box."""
-        self._catch_up_box(self.boxes[key], until_us, LAST)
+        self._catch_up_box(self.boxes[key], until_us, LAST, until_us - _BEFORE_TICK_US)
 
     def catch_up_site(self, until_us: int) -> None:
         """The same for what is due to the site as a whole."""
         if self.site is not None:
-            self._catch_up_site(self.site, until_us, LAST)
+            self._catch_up_site(self.site, until_us, LAST, until_us - _BEFORE_TICK_US)
+
+    def look_again(self) -> None:
+        """Judge the site as it is: boxes may have left it, or be others by now."""
+        site = self.site
+        for rule in () if site is None else site.rules:
+            if site is not None and (at_us := _looked(rule, site)) != NEVER:
+                self._judge(rule, site, at_us, LAST, counts=False)
 
     def drop_gone(self, time_us: int) -> None:
         """End the states of rules that are gone; of the boxes' gated rules too."""
         for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
-            known: Any = (
-                {rule.key for rule in track.rules} if isinstance(track, SiteTrack) else track.rules.by_key
-            )
-            for key in [key for key in track.state if key not in known]:
+            for key in [key for key in track.state if not _is_known(key, track)]:
                 told = leave(key, track.state.pop(key), time_us, _key_of(track))
                 track.changed = True
                 if told is not None:
@@ -161,29 +179,48 @@ class Walk:
         for rule in site.rules:
             if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
-                self._judge(rule, site, at_us, order)
+                self._judge(rule, site, at_us, order, refutes=_refutes(rule, fresh))
 
-    def _catch_up_box(self, track: BoxTrack, until_us: int, order: float) -> None:
+    def _catch_up_box(self, track: BoxTrack, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
-            self._catch_up(rule, track, until_us, order)
+            self._catch_up(rule, track, until_us, order, since_us)
 
-    def _catch_up_site(self, track: SiteTrack, until_us: int, order: float) -> None:
+    def _catch_up_site(self, track: SiteTrack, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules:
             if rule.timed or rule.hours is not None:
-                self._catch_up(rule, track, until_us, order)
+                self._catch_up(rule, track, until_us, order, since_us)
 
-    def _catch_up(self, rule: CompiledRule, track: Track, until_us: int, order: float) -> None:
+    def _catch_up(self, rule: CompiledRule, track: Track, until_us: int, order: float, since_us: int) -> None:
         after_us = _looked(rule, track)
         while (due := due_of(rule, track, after_us)) is not None and due <= until_us:
+            if due < since_us and self._live and rule.hours is not None and _at_rest(rule, track):
+                after_us = rule.hours.began(since_us)
+                # Kept: else it would be due for ever.
+                track.state[rule.key] = [*(put_together(rule, None, after_us) or ())]
+                track.changed = True
+                due = due_of(rule, track, after_us)
+                if due is None or due > until_us:
+                    return
+                since_us = due
             self._judge(rule, track, due, order, counts=False)
             after_us = due
 
     def _judge(
-        self, rule: CompiledRule, track: Track, at_us: int, order: float, *, counts: bool = True
+        self,
+        rule: CompiledRule,
+        track: Track,
+        at_us: int,
+        order: float,
+        *,
+        counts: bool = True,
+        refutes: bool = False,
     ) -> None:
+        """Judge a rule at a moment; `refutes`: a sample has ended a silence that the rule waits for."""
         held, looked_us = take_apart(track.state.get(rule.key))
-        # Its time does not go back, not even for a sample that a tick was ahead of.
-        at_us = max(at_us, looked_us)
+        # Its time does not go back, not even for a sample that a tick was ahead of; but for one that ends a
+        # silence.
+        if not refutes:
+            at_us = max(at_us, looked_us)
         after, told = self._step(rule, track, held, at_us, counts=counts)
         ahead_us = at_us if rule.timed and at_us > _clock(rule, track) else NEVER
         self.found += [(order, transition) for transition in told]
@@ -214,9 +251,6 @@ class Walk:
                 found += [] if told is None else [told]
             if not rule.hours.active(at_us):
                 return held, found
-        # Of a gated rule nothing but its hours is due here.
-        if rule.column is not None:
-            return held, found
         view = track.view
         verdicts = [level.node.judge(view, at_us) for level in rule.levels]
         if held is None and not any(raises for raises, _ in verdicts):
@@ -227,6 +261,26 @@ class Walk:
 
         after, told = advance(rule, held, at_us, verdicts, cause, self._new_alert_id, key, counts=counts)
         return after, found + ([] if told is None else [told])
+
+
+def _refutes(rule: CompiledRule, fresh: Sequence[int]) -> bool:
+    """Tell whether a sample with these columns ends a silence that a rule waits for."""
+    silences = rule.silences
+    return bool(silences) and bool(fresh) and (None in silences or not silences.isdisjoint(fresh))
+
+
+def _at_rest(rule: CompiledRule, track: Track) -> bool:
+    return take_apart(track.state.get(rule.key))[0] is None
+
+
+def _is_known(key: str, track: Track) -> bool:
+    """Tell whether a rule is still one of a box, or of a site: there it looks at one box at least."""
+    if isinstance(track, BoxTrack):
+        return key in track.rules.by_key
+    members = track.view.members.values()
+    return any(
+        rule.key == key and any(rule.looks_at(member.facts) for member in members) for rule in track.rules
+    )
 
 
 def _clock(rule: CompiledRule, track: Track) -> int:

@@ -215,6 +215,29 @@ class SeenEvent(NamedTuple):
     candidates: Sequence[Mapping[str, Any]]
 
 
+class EventFilter(NamedTuple):
+    """Which events are meant: of a type, with a candidate that is held for this with such confidence."""
+
+    kind: str
+    confidence: float = 0.0
+    class_: str | None = None
+    model: str | None = None
+
+    def best(self, event: SeenEvent) -> Mapping[str, Any] | None:
+        """The best candidate that fits; an event without candidates fits where nothing is asked of them."""
+        asked = self.class_ is not None or self.model is not None or self.confidence > 0
+        if not event.candidates and not asked:
+            return {}
+        fitting = [
+            candidate
+            for candidate in event.candidates
+            if (candidate.get("confidence") or 0.0) >= self.confidence
+            and (self.class_ is None or candidate.get("class") == self.class_)
+            and (self.model is None or candidate.get("model") == self.model)
+        ]
+        return max(fitting, key=lambda candidate: candidate.get("confidence") or 0.0, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """How far back the rules of a box look.
@@ -240,11 +263,12 @@ class History:
         columns: those that a window is kept of.
     """
 
-    __slots__ = ("_by_column", "columns", "events", "windows")
+    __slots__ = ("_by_column", "_fitting", "columns", "events", "windows")
 
     def __init__(self, needs: Needs) -> None:
         self.windows = {span: Window(span.window_us) for span in sorted(needs.spans)}
         self.events: dict[str, list[SeenEvent]] = {kind: [] for kind in needs.events}
+        self._fitting: dict[EventFilter, list[SeenEvent]] = {}
         self._by_column: dict[int, list[Window]] = {}
         for span, window in self.windows.items():
             self._by_column.setdefault(span.column, []).append(window)
@@ -265,6 +289,30 @@ class History:
         events = self.events[kind]
         events.append(event)
         del events[: bisect_right(events, event.time_us - keep_us, key=_time_of)]
+        for asked, fitting in self._fitting.items():
+            if asked.kind == kind:
+                if asked.best(event) is not None:
+                    fitting.append(event)
+                del fitting[: bisect_right(fitting, event.time_us - keep_us, key=_time_of)]
+
+    def fitting(self, asked: EventFilter, after_us: int, until_us: int) -> Sequence[SeenEvent]:
+        """The events that fit of a span of time: after the one instant, not after the other.
+
+        Which ones fit is found out once for each event: with many in a long window that is what costs.
+        """
+        known = self._fitting.get(asked)
+        if known is None:
+            known = [event for event in self.events[asked.kind] if asked.best(event) is not None]
+            self._fitting[asked] = known
+        return known[
+            bisect_right(known, after_us, key=_time_of) : bisect_right(known, until_us, key=_time_of)
+        ]
+
+    def next_event_us(self, kind: str, after_us: int) -> int | None:
+        """The time of the first event of a type after an instant."""
+        events = self.events[kind]
+        place = bisect_right(events, after_us, key=_time_of)
+        return events[place].time_us if place < len(events) else None
 
 
 def _time_of(event: SeenEvent) -> int:

@@ -60,7 +60,7 @@ class ClaimCreate(Body):
 class ClaimChange(Body):
     """What may change of a claim."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2026-12-01T00:00:00Z"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-12-01T00:00:00Z"}]})
 
     name: Name | None = absent()
     expires_at: Instant = absent()

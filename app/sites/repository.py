@@ -5,14 +5,18 @@ outside of it is not found. Nothing is decided here, and nothing committed.
 """
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy import ColumnElement, Select, column, exists, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
 from app.core.pagination import decode_cursor
 from app.sites.models import Box, Organisation, Site
+
+# Rules belong to a room above this one: only whether there are any matters here.
+_RULES: Final = table("rules", column("site_id"), column("deleted_at"))
 
 
 def after[*R](
@@ -117,4 +121,12 @@ async def list_sites(
 async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:
     """Tell whether a box that was not deleted stands at a site."""
     found = await session.scalar(select(exists().where(Box.site_id == site_id, Box.deleted_at.is_(None))))
+    return bool(found)
+
+
+async def has_rules(session: AsyncSession, site_id: UUID) -> bool:
+    """Tell whether a site has rules that were not deleted; of a locked site none comes after the answer."""
+    found = await session.scalar(
+        select(exists().where(_RULES.c.site_id == site_id, _RULES.c.deleted_at.is_(None)))
+    )
     return bool(found)

@@ -106,7 +106,10 @@ async def update_site(site_id: str, body: SiteChange, principal: SitesWriter, se
     responses=documented(401, 403, 404, 409),
 )
 async def delete_site(site_id: str, principal: SitesWriter, session: Writes) -> None:
-    """Delete a site that has no boxes left; its rules, and the record of their alerts, go with it."""
+    """Delete a site that has neither boxes nor rules left; the record of its alerts goes with it.
+
+    Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.
+    """
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site_id)
@@ -114,6 +117,10 @@ async def delete_site(site_id: str, principal: SitesWriter, session: Writes) -> 
         raise ConflictError(
             "Boxes stand at this site. Move them (PATCH `site_id`) or delete them first.",
             code="site_not_empty",
+        )
+    if await repository.has_rules(session, row.id):
+        raise ConflictError(
+            "The site has rules. Delete them first: that closes their alerts.", code="site_has_rules"
         )
     try:
         await session.delete(row)

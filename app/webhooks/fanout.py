@@ -25,6 +25,7 @@ TEST_EVENT: Final = "webhook.test"
 
 BATCH: Final = 500
 _FIRING: Final = "firing"
+_BEGINNING: Final = "alert.firing"
 
 _TAKE = """
 SELECT id, position, organisation_id, site_id, type, payload::text AS payload, created_at, now() AS now
@@ -153,6 +154,7 @@ def _grouped(event: Any, endpoint_id: UUID, plan: Plan, alert: AlertData, body: 
         position=event["position"],
         sequence=alert.sequence,
         firing=alert.state == _FIRING,
+        begins=event["type"] == _BEGINNING,
         event_id=event["id"],
         type=event["type"],
         body=body,

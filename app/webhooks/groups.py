@@ -2,7 +2,8 @@
 
 Owns `delivery_groups` and `group_events`. The database's clock says when a group is due. A group is closed in
 the transaction that makes its delivery: whoever is killed in between leaves either both or none. Must not
-send anything: its deliveries are like all others.
+send anything: its deliveries are like all others. What is muted by the time its group is sent is
+`app.webhooks.group_mutes`'s: it stays, and the group is looked at again.
 
 Locks: an endpoint's row comes before its groups, and groups are taken in the order of their keys; whoever
 sends waits for nobody.
@@ -20,13 +21,18 @@ from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
 from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.group_mutes import sort_out
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body
 
 AT_ONCE: Final = 10
 """Groups that one transaction sends: each may have five hundred events."""
 
+LOOK_AGAIN_S: Final = 5
+"""After how many seconds is looked again whether what was held back is muted still."""
+
 _FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
-# The first event opens a group. One that was sent waits until its interval has passed, if that is later.
+# The first event opens a group, also one in which all that waits is held back. One that was sent waits until
+# its interval has passed, if that is later.
 _OPEN: Final = """
 INSERT INTO delivery_groups AS known (id, organisation_id, endpoint_id, key, due_at, created_at)
 SELECT id, organisation_id, endpoint_id, key, now() + make_interval(secs => wait_s), now()
@@ -34,18 +40,20 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::float8[])
     AS given (id, organisation_id, endpoint_id, key, wait_s)
 ORDER BY endpoint_id, key
 ON CONFLICT (endpoint_id, key) DO UPDATE
-    SET due_at = coalesce(known.due_at, greatest(excluded.due_at, known.idle_until))
+    SET held = false, due_at = CASE WHEN known.due_at IS NULL OR known.held
+        THEN greatest(excluded.due_at, known.idle_until) ELSE known.due_at END
 RETURNING id, endpoint_id, key
 """
 # Several dispatchers fan out: an event may be written after a later one of its alert.
 _GATHER: Final = """
 INSERT INTO group_events AS known
-    (group_id, alert_id, position, events_count, sequence, firing, event_id, type, body, created_at)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::boolean[],
-                     $7::uuid[], $8::text[], $9::bytea[], $10::timestamptz[])
+    (group_id, alert_id, position, events_count, begins, sequence, firing, event_id, type, body, created_at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::boolean[], $6::bigint[],
+                     $7::boolean[], $8::uuid[], $9::text[], $10::bytea[], $11::timestamptz[])
 ON CONFLICT (group_id, alert_id) DO UPDATE SET
     position = least(known.position, excluded.position),
     events_count = known.events_count + excluded.events_count,
+    begins = known.begins OR excluded.begins,
     (sequence, firing, event_id, type, body, created_at) = (
         SELECT newest.sequence, newest.firing, newest.event_id, newest.type, newest.body, newest.created_at
         FROM (VALUES
@@ -63,7 +71,7 @@ SELECT EXISTS (
 )
 """
 _TAKE: Final = """
-SELECT waiting.id, waiting.organisation_id, waiting.endpoint_id, waiting.key,
+SELECT waiting.id, waiting.organisation_id, waiting.endpoint_id, waiting.key, waiting.idle_until,
     endpoint.grouping::text AS grouping, now() AS now
 FROM delivery_groups AS waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
 WHERE waiting.due_at <= now() AND endpoint.enabled
@@ -72,17 +80,25 @@ FOR UPDATE OF waiting SKIP LOCKED
 FOR KEY SHARE OF endpoint SKIP LOCKED
 """
 _EVENTS: Final = """
-SELECT body, events_count FROM group_events WHERE group_id = $1 ORDER BY firing DESC, position LIMIT $2
+SELECT body, events_count FROM group_events WHERE group_id = $1 AND NOT held
+ORDER BY firing DESC, position LIMIT $2
 """
 _COUNTS: Final = """
 SELECT count(*) FILTER (WHERE firing) AS firing, count(*) FILTER (WHERE NOT firing) AS resolved
-FROM group_events WHERE group_id = $1
+FROM group_events WHERE group_id = $1 AND NOT held
 """
-_EMPTY: Final = "DELETE FROM group_events WHERE group_id = ANY ($1::uuid[])"
-_CLOSE: Final = """
-UPDATE delivery_groups AS sent SET due_at = NULL, idle_until = given.idle_until
-FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, idle_until) WHERE sent.id = given.id
-"""
+_EMPTY: Final = "DELETE FROM group_events WHERE group_id = ANY ($1::uuid[]) AND NOT held"
+# What is left is held back: it comes with the group's next notification, at the earliest.
+_CLOSE: Final = f"""
+UPDATE delivery_groups AS sent SET idle_until = given.idle_until, held = given.held,
+    due_at = CASE WHEN given.held
+        THEN greatest(now() + interval '{LOOK_AGAIN_S} seconds', given.idle_until) END
+FROM (
+    SELECT id, idle_until, EXISTS (SELECT FROM group_events WHERE group_id = closed.id) AS held
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS closed (id, idle_until)
+) AS given
+WHERE sent.id = given.id
+"""  # noqa: S608 (a number of ours)
 _FORGET: Final = """
 DELETE FROM delivery_groups WHERE id IN (
     SELECT id FROM delivery_groups WHERE due_at IS NULL AND idle_until <= now()
@@ -114,6 +130,7 @@ class GroupedEvent:
         body: The body that it would have on its own.
         created_at: When it happened.
         events_count: How many events of the alert it stands for.
+        begins: Whether the alert's beginning is one of them.
     """
 
     endpoint_id: UUID
@@ -129,6 +146,7 @@ class GroupedEvent:
     body: bytes
     created_at: datetime
     events_count: int = 1
+    begins: bool = False
 
 
 async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> None:
@@ -154,7 +172,8 @@ async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> N
     rows = [
         (
             *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
-            *(event.sequence, event.firing, event.event_id, event.type, event.body, event.created_at),
+            *(event.begins, event.sequence, event.firing),
+            *(event.event_id, event.type, event.body, event.created_at),
         )
         for event in _latest(events)
     ]
@@ -173,6 +192,7 @@ def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
         if known is not None:
             event.position = known.position
             event.events_count += known.events_count
+            event.begins = event.begins or known.begins
         kept[identity] = event
     return list(kept.values())
 
@@ -180,7 +200,7 @@ def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
 async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool:
     """Make the deliveries of groups that are due, the longest due first, and close these groups.
 
-    Those of disabled endpoints wait, as deliveries do.
+    Those of disabled endpoints wait, as deliveries do. What is muted by now is not sent: see `group_mutes`.
 
     Args:
         connection: Outside a transaction.
@@ -194,16 +214,22 @@ async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool
         return False
     async with connection.transaction():
         groups = await connection.fetch(_TAKE, AT_ONCE)
-        await add_deliveries(connection, [await _delivery(connection, group, settings) for group in groups])
         ids = [group["id"] for group in groups]
+        await sort_out(connection, ids)
+        made = {group["id"]: await _delivery(connection, group, settings) for group in groups}
+        await add_deliveries(connection, [delivery for delivery in made.values() if delivery is not None])
         await connection.execute(_EMPTY, ids)
-        await connection.execute(_CLOSE, ids, [_idle_until(group) for group in groups])
+        ends = [_idle_until(group, sent=made[group["id"]] is not None) for group in groups]
+        await connection.execute(_CLOSE, ids, ends)
         await connection.execute(_FORGET, _FORGOTTEN_AT_ONCE)
     return len(groups) == AT_ONCE
 
 
-async def _delivery(connection: RawConnection, group: Any, settings: WebhookSettings) -> NewDelivery:  # noqa: ANN401 (a row)
+async def _delivery(connection: RawConnection, group: Any, settings: WebhookSettings) -> NewDelivery | None:  # noqa: ANN401 (a row)
+    """What is sent of a group; None where all of it is muted."""
     (counts,) = await connection.fetch(_COUNTS, group["id"])
+    if counts["firing"] + counts["resolved"] == 0:
+        return None
     events = await connection.fetch(_EVENTS, group["id"], MOST_EVENTS)
     body = build_group_body(group["key"], group["now"], [Latest(*event) for event in events], **counts)
     return NewDelivery.to(
@@ -218,9 +244,12 @@ async def _delivery(connection: RawConnection, group: Any, settings: WebhookSett
     )
 
 
-def _idle_until(group: Any) -> datetime:  # noqa: ANN401 (a row)
-    """Until when the next notification of a group that is sent now has to wait."""
+def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)
+    """Until when the next notification of a group has to wait that is closed now, sent or not."""
     now: datetime = group["now"]
+    if not sent:
+        before: datetime | None = group["idle_until"]
+        return before or now
     plan = Plan.of(group["grouping"])
     return now if plan is None else now + timedelta(seconds=plan.interval_s)
 

@@ -91,7 +91,8 @@ def upgrade() -> None:
         ALTER TABLE rules
             ADD COLUMN description text,
             ADD COLUMN definition jsonb,
-            ADD COLUMN dry_run boolean NOT NULL DEFAULT false
+            ADD COLUMN dry_run boolean NOT NULL DEFAULT false,
+            ADD COLUMN effort integer NOT NULL DEFAULT 0
         """
     )
     op.execute(_DEFINE)
@@ -108,5 +109,6 @@ def downgrade() -> None:
     op.execute("ALTER TABLE rules ADD COLUMN condition jsonb")
     op.execute(_UNDEFINE)
     op.execute("ALTER TABLE rules ALTER COLUMN condition SET NOT NULL")
-    op.execute("ALTER TABLE rules DROP COLUMN definition, DROP COLUMN description, DROP COLUMN dry_run")
+    added = ("definition", "description", "dry_run", "effort")
+    op.execute(f"ALTER TABLE rules {', '.join(f'DROP COLUMN {name}' for name in added)}")
     _watch(_BEFORE)

@@ -8,7 +8,19 @@ from typing import Any, Final
 from app.rules.preset_data.shape import Preset, PresetRule, Text
 
 # A rule for each: a box that lacks a metric must not keep a rule on another one from being decided.
-_WATCHED: Final = ("pm2_5", "no2", "o3", "laeq", "temperature")
+_WATCHED: Final = {
+    "pm2_5": Text("PM2.5", "PM2,5"),
+    "no2": Text("NO₂", "NO₂"),
+    "o3": Text("Ozone", "Ozone"),
+    "laeq": Text("Noise", "Bruit"),
+    "temperature": Text("Temperature", "Température"),
+}
+_WHICH: Final = Text(
+    "It watches PM2.5, NO₂, ozone, noise (LAeq) and temperature, with a rule for each; for another metric, "
+    "make a rule of the same kind.",
+    "Sont suivis les PM2,5, le NO₂, l'ozone, le bruit (LAeq) et la température, par une règle chacun ; pour "
+    "une autre mesure, créez une règle semblable.",
+)
 _VISIT: Final = Text(
     "Look at the box: power, radio, antenna. If other boxes of the site are silent too, look at the gateway.",
     "Allez voir le capteur : alimentation, radio, antenne. Si d'autres capteurs du site se taisent, voyez la "
@@ -27,9 +39,9 @@ def _one(preset: str, title: Text, description: Text, advice: Text, *, condition
     return Preset(preset, 1, title, description, advice, None, (), (rule,))
 
 
-def _silent_metric(metric: str) -> PresetRule:
+def _silent_metric(metric: str, of: Text) -> PresetRule:
     return PresetRule(
-        Text(f"No {metric} any more", f"Plus de {metric}"),
+        Text(f"{of.en}: values are missing", f"{of.fr} : mesures absentes"),
         {
             "severity": "warning",
             "condition": {"all": [{"no_data": "PT1H", "metric": metric}, {"not": {"no_data": "PT15M"}}]},
@@ -37,9 +49,9 @@ def _silent_metric(metric: str) -> PresetRule:
     )
 
 
-def _flat(metric: str) -> PresetRule:
+def _flat(metric: str, of: Text) -> PresetRule:
     return PresetRule(
-        Text(f"{metric} does not move", f"{metric} ne bouge plus"),
+        Text(f"{of.en}: the value does not move", f"{of.fr} : valeur figée"),
         {
             "severity": "info",
             "condition": {
@@ -79,31 +91,69 @@ _SILENT: Final = _one(
     _VISIT,
     condition={"no_data": "PT15M"},
 )
+_SITE_SILENT: Final = Preset(
+    "site-silent",
+    1,
+    Text("A whole site is silent", "Tout un site se tait"),
+    Text(
+        "Nothing came for 10 minutes from 90 % of a site's boxes. It fires before `box-silent` does, and "
+        "goes on for 30 minutes after boxes have come back: an inhibition from this rule to that of "
+        "`box-silent`, equal in `site`, keeps the alerts of single boxes quiet meanwhile. A box that never "
+        "sent anything counts among all, and not among the silent: where such boxes are more than a tenth, "
+        "give the rule a `scope`. For boxes that send less often than every few minutes, choose longer "
+        "times.",
+        "Rien n'est venu depuis 10 minutes de 90 % des capteurs d'un site. L'alerte part avant celle de "
+        "`box-silent` et dure encore 30 minutes après le retour des capteurs : une inhibition de cette règle "
+        "vers celle de `box-silent`, égale en `site`, fait taire entre-temps les alertes des capteurs un à "
+        "un. Un capteur qui n'a jamais rien envoyé compte dans le total, mais pas parmi les muets : s'ils "
+        "sont plus d'un dixième, donnez à la règle un `scope`. Pour des capteurs qui envoient moins souvent "
+        "que toutes les quelques minutes, choisissez plus long.",
+    ),
+    Text(
+        "Look at what the boxes share: power, gateway, network. If all is well there, visit the site.",
+        "Voyez ce que les capteurs partagent : alimentation, passerelle, réseau. Si tout y va bien, allez "
+        "sur place.",
+    ),
+    None,
+    (),
+    (
+        PresetRule(
+            Text("A whole site is silent", "Tout un site se tait"),
+            {
+                "severity": "critical",
+                "condition": {"boxes": {"no_data": "PT10M"}, "share": 90, "keep_firing_for": "PT30M"},
+            },
+        ),
+    ),
+)
 _METRIC_SILENT: Final = Preset(
     "metric-silent",
-    1,
+    2,
     Text("A box sends, but not everything", "Un capteur envoie, mais pas tout"),
     Text(
-        "A metric that a box had sent is missing for an hour, while the box goes on sending others.",
-        "Une mesure qu'un capteur envoyait manque depuis une heure, alors qu'il en envoie d'autres.",
+        "A metric that a box had sent is missing for an hour, while the box goes on sending others. "
+        f"{_WHICH.en}",
+        "Une mesure qu'un capteur envoyait manque depuis une heure, alors qu'il en envoie d'autres. "
+        f"{_WHICH.fr}",
     ),
     _SENSOR,
     None,
     (),
-    tuple(_silent_metric(metric) for metric in _WATCHED),
+    tuple(_silent_metric(metric, of) for metric, of in _WATCHED.items()),
 )
 _FLAT: Final = Preset(
     "flat-line",
-    1,
+    2,
     Text("A sensor hangs", "Un élément de mesure est figé"),
     Text(
-        "A metric had one and the same value for six hours: the air is never so still.",
-        "Une mesure a eu une seule et même valeur pendant six heures : l'air n'est jamais si calme.",
+        f"A metric had one and the same value for six hours: the air is never so still. {_WHICH.en}",
+        "Une mesure a eu une seule et même valeur pendant six heures : l'air n'est jamais si calme. "
+        f"{_WHICH.fr}",
     ),
     _SENSOR,
     None,
     (),
-    tuple(_flat(metric) for metric in _WATCHED),
+    tuple(_flat(metric, of) for metric, of in _WATCHED.items()),
 )
 _BATTERY_TITLE: Final = Text("Low battery", "Batterie faible")
 _BATTERY: Final = Preset(
@@ -139,4 +189,4 @@ _BATTERY: Final = Preset(
     ),
 )
 
-PRESETS: Final = (_TAMPER, _SILENT, _METRIC_SILENT, _FLAT, _BATTERY)
+PRESETS: Final = (_TAMPER, _SILENT, _SITE_SILENT, _METRIC_SILENT, _FLAT, _BATTERY)

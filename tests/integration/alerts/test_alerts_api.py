@@ -11,6 +11,9 @@ from app.core.ids import new_id
 from tests.conftest import Tenant
 from tests.integration.alerts.watched import CONDITION, Watched, add_box, at
 
+INSTANT = CONDITION | {"for": "PT0S"}
+GRAVE = INSTANT | {"threshold": 50, "clear": 40}
+
 
 async def outbox(database: Database) -> list[tuple[str, dict[str, Any]]]:
     connection = await database.connect()
@@ -91,6 +94,9 @@ async def test_the_first_acknowledgement_stands(watched: Watched, database: Data
     ]
     (_, told) = (await outbox(database))[1]
     assert told["acknowledged_at"] == taken["acknowledged_at"]
+    # By the name of the key, as the timeline gives it.
+    assert told["acknowledged_by"] == "tests"
+    assert "acknowledged_by" not in (await outbox(database))[2][1]
 
 
 async def test_what_resolved_by_itself_needs_no_acknowledgement(watched: Watched, database: Database) -> None:
@@ -196,6 +202,12 @@ async def test_lists_are_narrowed_and_come_newest_first_in_pages(watched: Watche
     assert await count(box=other) == 2
     assert await count(rule=critical, severity="critical") == 1
     assert await count(rule=critical, severity="warning") == 0
+    assert await count(metric="pm2_5") == 5
+    assert await count(metric="no2") == 0
+    tagged = await watched.client.patch(f"/v1/boxes/{other}", json={"tags": ["quay", "lot"]})
+    assert tagged.status_code == 200, tagged.text
+    assert await count(tag="lot") == 2
+    assert await count(tag="lot", box=watched.box) == await count(tag="school") == 0
     # `from` is included, `to` is not.
     assert await count(**{"from": at(13), "to": at(33)}) == 2
     seen: list[dict[str, Any]] = []
@@ -208,11 +220,36 @@ async def test_lists_are_narrowed_and_come_newest_first_in_pages(watched: Watche
     assert seen == everything
 
 
+async def test_what_was_graver_once_is_found(watched: Watched) -> None:
+    ladder = [{"severity": "warning", "condition": INSTANT}, {"severity": "critical", "condition": GRAVE}]
+    made = await watched.client.post(
+        "/v1/rules", json={"site_id": watched.site_id, "name": "Ladder", "levels": ladder}
+    )
+    rule = made.raise_for_status().json()["id"]
+    await watched.send((1, 30), (2, 60), (3, 30), (4, 5))
+    (alert,) = await watched.alerts(rule=rule)
+    assert (alert["severity"], alert["highest_severity"], alert["state"]) == (
+        "warning",
+        "critical",
+        "resolved",
+    )
+    assert await watched.alerts(rule=rule, min_severity="critical") == []
+    assert await watched.alerts(rule=rule, min_highest_severity="critical") == [alert]
+    mild = await watched.alerts(rule=watched.rule_id)
+    assert await watched.alerts(min_highest_severity="critical") == [alert]
+    assert await watched.alerts(min_highest_severity="warning") == sorted(
+        [alert, *mild], key=lambda each: str(each["id"]), reverse=True
+    )
+
+
 @pytest.mark.parametrize(
     ("params", "code"),
     [
         ({"state": "open"}, "invalid_value"),
         ({"severity": "fatal"}, "invalid_value"),
+        ({"min_highest_severity": "fatal"}, "invalid_value"),
+        ({"metric": "love"}, "unknown_metric"),
+        ({"tag": "a b"}, "invalid_tag"),
         ({"box": "a+b"}, "invalid_box_id"),
         ({"from": "yesterday"}, "invalid_time"),
         ({"from": "2026-01-01T00:00:00"}, "time_without_zone"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ async def test_an_alert_fires_and_resolves_over_two_batches(street: Street) -> N
         "box_key": street.first,
         "box": "alerts-1",
         "metric": "pm2_5",
-        "severity": "warning",
+        **dict.fromkeys(("severity", "highest_severity"), "warning"),
         "state": "firing",
         "value": 31.2,
         "threshold": 25.0,
@@ -79,7 +80,7 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
     await street.batch(story.ends(2, why=cause(19.5)))
     (first, firing), (second, resolved) = await street.outbox()
     assert (first, second) == ("alert.firing", "alert.resolved")
-    common = {
+    common: dict[str, Any] = {
         "alert_id": str(story.alert_id),
         "rule_id": str(rule.id),
         "rule_name": "dust",
@@ -91,7 +92,7 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
         "value": 31.2,
         "threshold": 25.0,
         "clear": 20.0,
-        "severity": "warning",
+        **dict.fromkeys(("severity", "highest_severity"), "warning"),
         "pending_since": at(1),
         "started_at": at(1),
         "acknowledged_at": None,

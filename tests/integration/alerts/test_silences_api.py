@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -13,6 +14,12 @@ from tests.conftest import Tenant
 from tests.integration.alerts.watched import Watched
 
 BOXES = {"boxes": ["pont-neuf-1"]}
+SITE = {
+    "name": "Quai de Tounis",
+    "kind": "street",
+    "timezone": "Europe/Paris",
+    "location": {"type": "Point", "coordinates": [1.4402, 43.5958]},
+}
 
 
 def at(**ahead: float) -> str:
@@ -31,6 +38,7 @@ async def test_a_silence_is_made_read_changed_and_ended(tenant: Tenant) -> None:
     made = await make(tenant.client)
     assert (made["state"], made["author"], made["schedule"]) == ("active", "tests", None)
     assert made["organisation_id"] == tenant.id
+    assert made.pop("matching_alerts") == 0
     assert {name: value for name, value in made["matchers"].items() if value} == BOXES
     path = f"/v1/silences/{made['id']}"
     assert (await tenant.client.get(path)).json() == made
@@ -59,6 +67,7 @@ async def test_silences_are_listed_by_state(tenant: Tenant, other_tenant: Tenant
         return [each["id"] for each in answer.raise_for_status().json()["data"]]
 
     assert await listed() == [active["id"], pending["id"], expired["id"]]
+    assert (active["next_start"], pending["next_start"]) == (None, pending["starts_at"])
     assert await listed(state="active") == [active["id"]]
     assert await listed(state="pending") == [pending["id"]]
     assert await listed(state="expired") == [expired["id"]]
@@ -83,6 +92,24 @@ async def test_a_maintenance_window_is_in_the_time_zone_of_its_site(tenant: Tena
         timezone="Asia/Tokyo",
     )
     assert (later["state"], later["timezone"]) == ("pending", "Asia/Tokyo")
+    begins = datetime.fromisoformat(later["next_start"]).astimezone(ZoneInfo("Asia/Tokyo"))
+    assert (begins.hour, begins.minute) == (2, 0)
+    assert timedelta(0) < begins - datetime.now(UTC) < timedelta(days=7)
+    # It ends before its first hours.
+    never = await make(
+        tenant.client,
+        ends_at=at(minutes=5),
+        schedule=[{"days": [day], "from": "02:00", "to": "04:00"}],
+        timezone="Asia/Tokyo",
+    )
+    assert (never["state"], never["next_start"], made["next_start"]) == ("pending", None, None)
+    assert await _named(tenant, site_id) == [made["id"]]
+    assert await _named(tenant, str(new_id())) == []
+
+
+async def _named(tenant: Tenant, site_id: str) -> list[str]:
+    answer = await tenant.client.get("/v1/silences", params={"site": site_id})
+    return [each["id"] for each in answer.raise_for_status().json()["data"]]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +161,8 @@ async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: Watched, datab
     silence = await make(watched.client, matchers=matchers)
     other = await make(watched.client)
     later = await make(watched.client, matchers=matchers, starts_at=at(minutes=5))
+    # A slip of the pen is seen at once.
+    assert [each["matching_alerts"] for each in (silence, other, later)] == [1, 0, 1]
 
     async def mutes(which: dict[str, Any]) -> list[str]:
         answer = await watched.client.get(f"/v1/silences/{which['id']}/alerts")
@@ -158,11 +187,16 @@ async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: Watched, datab
 
 
 async def test_an_inhibition_is_made_read_changed_and_deleted(tenant: Tenant, other_tenant: Tenant) -> None:
-    body = {
+    body: dict[str, Any] = {
         "name": "Grave first",
         "source": {"severities": ["critical", "critical"]},
         "target": {"severities": ["info"], "metrics": ["pm10"]},
     }
+    answer = await tenant.client.post("/v1/inhibitions", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "missing_field")
+    assert "all targets of the organisation" in answer.json()["detail"]
+    # On purpose, it may be empty.
+    body["equal"] = []
     made = (await tenant.client.post("/v1/inhibitions", json=body)).raise_for_status().json()
     assert made["source"]["severities"] == ["critical"]
     assert made["equal"] == []
@@ -192,9 +226,15 @@ async def test_another_organisations_silences_and_inhibitions_do_not_exist(
     matchers = {"severities": ["info"]}
     bodies: dict[str, dict[str, Any]] = {
         "silences": {"matchers": matchers, "ends_at": at(hours=1), "comment": "works"},
-        "inhibitions": {"name": "i", "source": matchers, "target": {"severities": ["critical"]}},
+        "inhibitions": {
+            "name": "i",
+            "source": matchers,
+            "target": {"severities": ["critical"]},
+            "equal": ["box"],
+        },
     }
     made = (await tenant.client.post(f"/v1/{room}", json=bodies[room])).raise_for_status().json()
+    made.pop("matching_alerts", None)
     path = f"/v1/{room}/{made['id']}"
     calls: list[tuple[str, str, Any]] = [("GET", path, None), ("PATCH", path, {}), ("DELETE", path, None)]
     if room == "silences":
@@ -203,3 +243,36 @@ async def test_another_organisations_silences_and_inhibitions_do_not_exist(
         answer = await other_tenant.client.request(method, where, json=body)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, where)
     assert (await tenant.client.get(path)).json() == made
+
+
+@pytest.mark.parametrize("kind", ["site_ids", "rule_ids", "boxes"])
+async def test_an_administrator_means_the_organisation_of_what_is_named(
+    api: httpx.AsyncClient, tenant: Tenant, watched: Watched, kind: str
+) -> None:
+    named = {"site_ids": watched.site_id, "rule_ids": watched.rule_id, "boxes": watched.box}[kind]
+    made = await make(api, matchers={kind: [named], "severities": ["info"]})
+    assert made["organisation_id"] == tenant.id
+    body = {"name": "i", "source": {"severities": ["critical"]}, "target": {kind: [named]}, "equal": ["box"]}
+    inhibition = (await api.post("/v1/inhibitions", json=body)).raise_for_status().json()
+    assert inhibition["organisation_id"] == tenant.id
+
+
+async def test_an_administrator_who_names_nobodys_things_has_to_say_whose_are_meant(
+    api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, watched: Watched
+) -> None:
+    elsewhere = await other_tenant.client.post("/v1/sites", json=SITE)
+    both = [watched.site_id, elsewhere.raise_for_status().json()["id"]]
+    rest = {"ends_at": at(hours=1), "comment": "works"}
+    for matchers in ({"severities": ["info"]}, BOXES, {"site_ids": [str(new_id())]}, {"site_ids": both}):
+        answer = await api.post("/v1/silences", json={"matchers": matchers} | rest)
+        assert (answer.status_code, answer.json()["code"]) == (422, "organisation_required"), answer.text
+        assert "organisation_id" in answer.json()["detail"]
+    body = {"name": "i", "source": BOXES, "target": {"severities": ["info"]}, "equal": ["box"]}
+    answer = await api.post("/v1/inhibitions", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "organisation_required")
+    made = await make(api, matchers={"severities": ["info"]}, organisation_id=tenant.id)
+    assert made["organisation_id"] == tenant.id
+    answer = await api.post(
+        "/v1/silences", json={"matchers": {"site_ids": both}} | rest | {"organisation_id": tenant.id}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

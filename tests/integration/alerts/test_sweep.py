@@ -30,13 +30,14 @@ async def test_what_nobody_acknowledges_is_raised_step_by_step(street: Street) -
     assert (alert["severity"], alert["escalate_at"], alert["escalations"]) == ("critical", None, [])
     assert alert["escalated_at"] is not None
     assert [
-        (kind, told["severity"], told.get("previous_severity"), told["sequence"])
+        (kind, told["severity"], told.get("previous_severity"), told.get("reason"), told["sequence"])
         for kind, told in await street.outbox()
     ] == [
-        ("alert.firing", "info", None, 1),
-        ("alert.escalated", "warning", "info", 2),
-        ("alert.escalated", "critical", "warning", 3),
+        ("alert.firing", "info", None, None, 1),
+        ("alert.escalated", "warning", "info", "unacknowledged", 2),
+        ("alert.escalated", "critical", "warning", "unacknowledged", 3),
     ]
+    assert alert["highest_severity"] == "critical"
     entry = (await street.timeline(story.alert_id))[1]
     assert (entry["kind"], entry["data"]) == (
         "escalated",
@@ -60,8 +61,13 @@ async def test_samples_do_not_lower_what_time_has_raised(street: Street) -> None
     await street.sweep()
     await street.batch(story.rises(2, "warning"))
     await street.batch(story.rises(3, "critical"), story.falls(4, "info"))
-    assert (await street.alert())["severity"] == "warning"
+    alert = await street.alert()
+    assert (alert["severity"], alert["highest_severity"]) == ("warning", "critical")
     assert await street.told() == ["firing", "escalated", "escalated", "deescalated"]
+    assert [told.get("reason") for _, told in await street.outbox()] == [
+        *(None, "unacknowledged"),
+        *("samples", "samples"),
+    ]
     assert [entry["data"]["level"] for entry in (await street.timeline(story.alert_id))[2:]] == [
         "warning",
         "critical",

@@ -244,4 +244,4 @@ async def test_two_who_refresh_at_once_leave_the_newest(
     await asyncio.sleep(0.1)
     slow.set()
     await asyncio.gather(refreshing, second)
-    assert registry.boxes[box].ack is False
+    assert registry.edition.boxes[box].ack is False

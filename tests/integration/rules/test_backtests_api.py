@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 
 from app.core.database import Database
@@ -181,6 +182,25 @@ async def test_rules_on_a_whole_site_on_silence_and_on_events(
     assert spans(own["result"]["alerts"]) == [("two", "2026-03-01T00:02:00Z", "2026-03-01T00:03:00Z")]
 
 
+async def test_a_rule_on_a_whole_site_has_the_sites_attributes(
+    tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection
+) -> None:
+    """As it has live: a box's own are for rules on each box."""
+    change = {"attributes": {"lim": 25}}
+    (await tenant.client.patch(f"/v1/sites/{site_id}", json=change)).raise_for_status()
+    await box(tenant, site_id, "box-0", attributes={"lim": 100})
+    await box(tenant, site_id, "box-1")
+    await store(connection, "box-0", [50])
+    await store(connection, "box-1", [10, 40])
+    limited = {"metric": "pm2_5", "operator": ">", "threshold": {"attribute": "lim"}}
+    async with working(database):
+        whole = await ask(tenant, rule=rule({"boxes": limited, "at_least": 2}), site_id=site_id)
+        each = await ask(tenant, rule=rule(limited), site_id=site_id)
+    assert spans(whole["result"]["alerts"]) == [(None, "2026-03-01T00:01:00Z", None)]
+    assert whole["result"]["alerts"][0]["threshold"] == 25
+    assert spans(each["result"]["alerts"]) == [("box-1", "2026-03-01T00:01:00Z", None)]
+
+
 async def test_the_future_is_no_silence(
     tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -253,6 +273,52 @@ async def test_a_box_that_a_rule_names_has_to_be_there(tenant: Tenant, site_id: 
     found = await ask(tenant, status=422, site_id=site_id, rule=rule({**CONDITION, "box": "nowhere"}))
     assert found["code"] == "unknown_box_in_rule"
     assert found["detail"].startswith("body.rule.condition.box: ")
+
+
+async def test_nor_at_another_site_where_the_rule_exists(tenant: Tenant, site_id: str) -> None:
+    await box(tenant, site_id, "here")
+    there = (await tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
+    body = rule({**CONDITION, "box": "here"}, site_id=site_id, name="Here")
+    made = (await tenant.client.post("/v1/rules", json=body)).raise_for_status().json()["id"]
+    (await tenant.client.patch(f"/v1/rules/{made}", json={"name": "Still here"})).raise_for_status()
+    for field, asked in (
+        ("rule_id", {"rule_id": made}),
+        ("rule_id", {"rule_id": made, "version": 1}),
+        ("compare_to", {"rule": rule(), "compare_to": made}),
+    ):
+        found = await ask(tenant, status=422, site_id=there, **asked)
+        assert found["code"] == "unknown_box_in_rule"
+        assert found["detail"].startswith(f"body.{field} (condition.box): ")
+    # At its own site it is tried, also when the box has left: it knows as little live.
+    (await tenant.client.delete("/v1/boxes/here")).raise_for_status()
+    await ask(tenant, wait=0, status=202, rule_id=made)
+
+
+async def test_a_key_needs_to_see_measured_values_too(
+    api: httpx.AsyncClient, tenant: Tenant, site_id: str
+) -> None:
+    async def headers(*scopes: str) -> dict[str, str]:
+        body = {"organisation_id": tenant.id, "name": "some", "scopes": scopes}
+        return {"Authorization": f"Bearer {(await api.post('/v1/api-keys', json=body)).json()['key']}"}
+
+    async def status(method: str, path: str, headers: dict[str, str]) -> int:
+        body = {"rule": rule(), "site_id": site_id, **RANGE} if method == "POST" else None
+        answer = await tenant.client.request(method, f"/v1/rules/{path}", json=body, headers=headers)
+        if answer.status_code == 403:
+            assert answer.json()["scope"] == "telemetry:read"
+        return answer.status_code
+
+    blind = await headers("rules:read", "rules:write")
+    seeing = await headers("rules:read", "rules:write", "telemetry:read")
+    waiting = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
+    one = f"backtests/{waiting['id']}"
+    assert await status("POST", "backtest?wait=0", blind) == 403
+    assert await status("POST", "backtest?wait=0", seeing) == 202
+    assert await status("GET", one, blind) == 403
+    assert await status("GET", one, seeing) == 200
+    # The list has no results, and whoever may change rules may cancel.
+    assert await status("GET", "backtests", blind) == 200
+    assert await status("DELETE", one, blind) == 204
 
 
 async def test_others_see_nothing_of_it(

@@ -39,6 +39,8 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
     [
         ("/v1/rule-presets?metric=radon", 422, "unknown_metric"),
         ("/v1/rule-presets?kind=No!", 422, "invalid_kind"),
+        ("/v1/rule-presets?kind=schol", 422, "unknown_kind"),
+        ("/v1/rules?preset=low-batery", 422, "unknown_preset"),
         ("/v1/rule-presets?language=de", 422, "invalid_value"),
         ("/v1/rule-presets/nothing", 404, "not_found"),
         ("/v1/rule-presets/%00", 404, "not_found"),
@@ -47,6 +49,43 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
 async def test_what_is_not_there(tenant: Tenant, path: str, status: int, code: str) -> None:
     answer = await tenant.client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_kind_that_no_preset_is_for_is_refused_with_those_that_there_are(tenant: Tenant) -> None:
+    detail = (await tenant.client.get("/v1/rule-presets?kind=schol")).json()["detail"]
+    for kind in ("school", "office", "street", "home"):
+        assert kind in detail
+        found = (await tenant.client.get("/v1/rule-presets", params={"kind": kind})).json()["data"]
+        assert {"box-silent", "site-silent"} <= {each["id"] for each in found}
+
+
+async def test_rules_are_listed_by_their_preset_and_say_whether_they_were_changed(
+    tenant: Tenant, site_id: str
+) -> None:
+    (first,) = (await apply(tenant, "low-battery", site_id))["rules"]
+    overrides = {"scope": {"tags": ["quai"]}, "name": "Quai", "enabled": False, "dry_run": True}
+    (second,) = (await apply(tenant, "low-battery", site_id, overrides=overrides, again=True))["rules"]
+    await apply(tenant, "tamper", site_id)
+    by_hand = {"site_id": site_id, "name": "r", "severity": "info", "condition": {"no_data": "PT15M"}}
+    made = (await tenant.client.post("/v1/rules", json=by_hand)).json()
+    assert [first["preset_modified"], second["preset_modified"], made["preset_modified"]] == [False] * 3
+
+    async def listed() -> list[tuple[str, bool]]:
+        answer = await tenant.client.get("/v1/rules", params={"preset": "low-battery"})
+        return [(rule["id"], rule["preset_modified"]) for rule in answer.json()["data"]]
+
+    assert await listed() == [(first["id"], False), (second["id"], False)]
+    path = f"/v1/rules/{first['id']}"
+    for change, modified in (
+        ({"name": "Mine", "description": None, "scope": {"kinds": ["a"]}, "enabled": False}, False),
+        ({"levels": [first["levels"][0], {**first["levels"][1], "condition": {"no_data": "PT1H"}}]}, True),
+        ({"levels": first["levels"]}, False),
+        ({"max_age": "PT2H"}, True),
+    ):
+        changed = (await tenant.client.patch(path, json=change)).json()
+        assert changed["preset_modified"] is modified, change
+        assert (await tenant.client.get(path)).json() == changed
+    assert await listed() == [(first["id"], True), (second["id"], False)]
 
 
 async def test_every_preset_can_be_used(tenant: Tenant, site_id: str) -> None:
@@ -101,6 +140,9 @@ async def test_overrides(tenant: Tenant, site_id: str) -> None:
         "Quai: Neighbourhood noise by day",
         "Quai: Neighbourhood noise by night",
     ]
+    body = {"site_id": site_id, "overrides": {"name": "Quai"}, "again": True}
+    answer = await tenant.client.post("/v1/rule-presets/neighbourhood-noise/apply?language=fr", json=body)
+    assert answer.json()["rules"][0]["name"] == "Quai : Bruit de voisinage le jour"
 
 
 @pytest.mark.parametrize(

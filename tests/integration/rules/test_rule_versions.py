@@ -53,6 +53,8 @@ async def test_versions_say_what_a_rule_was_and_who_changed_it(
     own = newest[3]["created_by"]
     assert own is not None
     assert [each["created_by"] for each in newest] == [key.json()["id"], own, key.json()["id"], own]
+    name = (await tenant.client.get(f"/v1/api-keys/{own}")).json()["name"]
+    assert [each["created_by_name"] for each in newest] == ["k", name, "k", name]
     assert [each["description"] for each in newest] == ["Open the windows"] * 3 + [None]
     assert [each["severity"] for each in newest] == ["critical", "critical", "info", "info"]
     shared = newest[3].keys() & made.keys() - {"created_at"}

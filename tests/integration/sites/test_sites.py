@@ -1,5 +1,7 @@
 """Sites over REST, on a real database."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -38,6 +40,46 @@ async def test_a_site_is_made_read_changed_and_deleted(tenant: Tenant) -> None:
     assert (await tenant.client.delete(url)).status_code == 204
     assert (await tenant.client.get(url)).status_code == 404
     assert (await tenant.client.delete(url)).status_code == 404
+
+
+async def _rule(tenant: Tenant, site_id: str) -> httpx.Response:
+    condition = {"boxes": {"metric": "pm2_5", "operator": ">", "threshold": 25}, "at_least": 1}
+    body = {"site_id": site_id, "name": "Dust", "severity": "warning", "condition": condition}
+    return await tenant.client.post("/v1/rules", json=body)
+
+
+async def test_a_site_with_rules_stays_so_that_every_alert_is_ended(
+    tenant: Tenant, site_id: str, database: Database
+) -> None:
+    client = tenant.client
+    rule = (await _rule(tenant, site_id)).raise_for_status().json()["id"]
+    (await client.post("/v1/boxes", json={"id": "box", "site_id": site_id})).raise_for_status()
+    sample = {"time": datetime.now(UTC).isoformat(), "values": {"pm2_5": 30}}
+    (await client.post("/v1/telemetry", json={"box": "box", "samples": [sample]})).raise_for_status()
+    # The last box moves on, and the alert of the site as a whole fires still.
+    other = (await client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
+    (await client.patch("/v1/boxes/box", json={"site_id": other})).raise_for_status()
+    (alert,) = (await client.get("/v1/alerts")).json()["data"]
+    assert (alert["state"], alert["box"]) == ("firing", None)
+    url = f"/v1/sites/{site_id}"
+    refused = await client.delete(url)
+    assert (refused.status_code, refused.json()["code"]) == (409, "site_has_rules")
+    (await client.delete(f"/v1/rules/{rule}")).raise_for_status()
+    assert (await client.delete(url)).status_code == 204
+    assert (await client.get("/v1/alerts")).json()["data"] == []
+    async with database.read() as session:
+        told = (await session.scalars(text("SELECT type FROM outbox ORDER BY position"))).all()
+    assert told == ["alert.firing", "alert.resolved"]
+
+
+async def test_a_rule_that_is_made_meanwhile_keeps_the_site_or_finds_none(tenant: Tenant) -> None:
+    for _ in range(5):
+        site_id = (await tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
+        made, gone = await asyncio.gather(
+            _rule(tenant, site_id), tenant.client.delete(f"/v1/sites/{site_id}")
+        )
+        assert (made.status_code, gone.status_code) in {(201, 409), (404, 204)}
+        assert gone.status_code == 204 or gone.json()["code"] == "site_has_rules"
 
 
 async def test_another_organisations_site_does_not_exist(

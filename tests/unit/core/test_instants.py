@@ -197,6 +197,17 @@ def test_durations_taken(text: str, seconds: float) -> None:
     assert parse_iso_duration(text) == seconds
 
 
+def _told_to_write_days(text: str) -> bool:
+    with pytest.raises(RejectedError) as refused:
+        parse_iso_duration(text)
+    return "write days (P7D)" in refused.value.detail
+
+
+@pytest.mark.parametrize("text", ["P1W", "P2.5W", "P1M", "P1Y", "P1Y2M", "P1WT1H"])
+def test_who_writes_weeks_is_told_to_write_days(text: str) -> None:
+    assert _told_to_write_days(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

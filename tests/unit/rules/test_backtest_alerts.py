@@ -42,6 +42,24 @@ def trial(box: int | None, start: int, end: int | None) -> Trial:
     return Trial(box, "warning", start, start, end, None, None, None)
 
 
+def test_what_goes_on_from_before_counts_from_the_first_moment_and_what_had_ended_not_at_all() -> None:
+    found, over, goes_on = Collector(), uuid4(), uuid4()
+    found.carry(
+        [
+            told("firing", over, 100),
+            told("resolved", over, 150),
+            told("firing", goes_on, 200),
+            told("changed", goes_on, 250, "critical"),
+        ],
+        300 * SECOND,
+    )
+    found.take([told("resolved", goes_on, 340)])
+    assert found.summary() == {"alerts": 1, "firing_s": 40.0, "longest_s": 40.0}
+    (kept,) = found.kept
+    assert (kept.pending_since_us, kept.started_us) == (190 * SECOND, 300 * SECOND)
+    assert kept.severity == "critical"
+
+
 def test_an_alert_from_its_beginning_to_its_end() -> None:
     found, alert = Collector(), uuid4()
     found.take(

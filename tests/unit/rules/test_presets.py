@@ -7,10 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from app.rules.backtest_schemas import BacktestCreate
 from app.rules.compile import CompiledRule, compile_rule
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.indoors import FORMALDEHYDE_PPB
 from app.rules.preset_data.shape import Preset, PresetRule, Text
+from app.rules.preset_origin import modified
+from app.rules.preset_schemas import PresetOut
 from app.rules.presets import fitting
 from app.rules.replay import Replay
 from app.rules.schemas import RuleCreate
@@ -55,7 +58,14 @@ def fired(preset: str, samples: dict[str, float], hours: int = 30, **attributes:
 def test_every_rule_is_taken_and_understood(preset: Preset, rule: PresetRule) -> None:
     made = compiled(rule)
     assert {COLUMNS[column] for column in made.columns} >= set(preset.metrics) or len(preset.rules) > 1
-    assert not made.whole_site
+    assert made.whole_site == (preset.id == "site-silent")
+
+
+@pytest.mark.parametrize(("preset", "rule"), RULES, ids=lambda value: getattr(value, "id", ""))
+def test_every_rule_can_be_tried_as_it_is_shown(preset: Preset, rule: PresetRule) -> None:
+    (shown,) = [each.rule for each in PresetOut.of(preset, "en").rules if each.name == rule.name.en]
+    body = {"rule": shown, "site_id": SITE, "from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
+    assert BacktestCreate.model_validate(body).rule is not None
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -117,7 +127,7 @@ def test_neighbourhood_noise_takes_its_limits_from_attributes() -> None:
 
 
 def test_a_metric_is_missed_while_the_box_sends_others() -> None:
-    (rule,) = [rule for rule in PRESETS["metric-silent"].rules if "pm2_5" in rule.name.en]
+    (rule,) = [rule for rule in PRESETS["metric-silent"].rules if "PM2.5" in rule.name.en]
     replay = Replay(partial(always, compiled(rule)), [BoxFacts(1, "box")])
     both, one = (
         tuple(20.0 if column in sent else None for column in COLUMNS)
@@ -131,6 +141,104 @@ def test_a_metric_is_missed_while_the_box_sends_others() -> None:
         ("firing", ninth + HOUR_US),
         ("resolved", times[-1] + 15 * 60_000_000),
     ]
+
+
+MINUTE_US = 60_000_000
+
+
+def site_alerts(silent_from: int, back: dict[int, int], heard: int = 10) -> list[tuple[str, int]]:
+    """What `site-silent` does at a site of ten boxes that send each minute, in minutes.
+
+    Args:
+        silent_from: the minute from which on nothing comes.
+        back: box -> the minute in which it comes back.
+        heard: how many of the ten ever sent anything.
+    """
+    (rule,) = PRESETS["site-silent"].rules
+    made = compiled(rule)
+    replay = Replay(partial(always, made), [BoxFacts(key, f"box-{key}") for key in range(1, 11)])
+    row = tuple(20.0 if column == "temperature" else None for column in COLUMNS)
+    told: list[Any] = []
+    for minute in range(180):
+        for key in range(1, heard + 1):
+            if minute < silent_from or minute >= back.get(key, 10_000):
+                told += replay.feed(key, [MONDAY_US + minute * MINUTE_US], [row])
+        told += replay.finish(MONDAY_US + minute * MINUTE_US + 30_000_000)
+    return [(each.kind, (each.time_us - MONDAY_US) // MINUTE_US) for each in told]
+
+
+def test_a_site_is_silent_before_its_boxes_are_and_until_all_are_back() -> None:
+    # Its last samples are of minute 19; the boxes come back one after another, over 25 minutes.
+    back = {key: 60 + 25 * key // 10 for key in range(1, 11)}
+    found = site_alerts(20, back)
+    (fired, began), (resolved, ended) = found
+    assert (fired, began) == ("firing", 29)
+    assert began < 19 + 15, "an alert of a box comes first"
+    assert resolved == "resolved"
+    assert ended > max(back.values()) + 1, "boxes that are not back yet are told of"
+
+
+def test_a_box_that_was_never_heard_does_not_keep_a_site_from_being_silent() -> None:
+    assert site_alerts(20, {}, heard=9) == [("firing", 29)]
+    assert site_alerts(20, {}, heard=8) == []
+
+
+@pytest.mark.parametrize(
+    ("preset", "attributes"),
+    [
+        ("night-noise", {}),
+        ("neighbourhood-noise", {"noise_limit_day": 200.0, "noise_limit_night": 50.0}),
+        ("neighbourhood-noise", {"noise_limit_day": 50.0, "noise_limit_night": 200.0}),
+    ],
+)
+def test_noise_of_the_hours_before_is_not_judged(preset: str, attributes: dict[str, float]) -> None:
+    # As loud as can be up to the last minute before the night, or the day, and silent from then on.
+    by_day = attributes.get("noise_limit_day") == 50
+    first, change, last = (4, 7, 12) if by_day else (17, 22, 29)
+    facts = BoxFacts(1, "box", attributes=attributes)
+    rows = []
+    for hour in range(first, last):
+        row: list[float | None] = [None] * len(COLUMNS)
+        row[INDEX["laeq"]] = 90.0 if hour < change else 20.0
+        rows += [tuple(row)] * 60
+    times = [MONDAY_US + first * HOUR_US + number * MINUTE_US for number in range(len(rows))]
+    for rule in PRESETS[preset].rules:
+        replay = Replay(partial(always, compiled(rule, **attributes)), [facts])
+        assert [*replay.feed(1, times, rows), *replay.finish(times[-1])] == []
+
+
+def test_names_say_metrics_as_people_do() -> None:
+    for _, rule in RULES:
+        for name in rule.name:
+            assert not re.search(r"pm\d|pm2_5|laeq|\b(no2|o3|so2|co2)\b", name), name
+        assert not re.search(r"\S[:;?!]( |$)", rule.name.fr), rule.name.fr
+        assert not rule.name.fr.startswith("Plus de "), "it reads as `more of`"
+    assert [rule.name.fr for rule in PRESETS["metric-silent"].rules][::4] == [
+        "PM2,5 : mesures absentes",
+        "Température : mesures absentes",
+    ]
+    for preset_id in ("metric-silent", "flat-line"):
+        description = PRESETS[preset_id].description
+        for word in ("PM2.5", "NO₂", "ozone", "LAeq", "temperature"):
+            assert word in description.en
+        for word in ("PM2,5", "NO₂", "ozone", "LAeq", "température"):
+            assert word in description.fr
+
+
+@pytest.mark.parametrize(("preset", "rule"), RULES, ids=lambda value: getattr(value, "id", ""))
+def test_what_a_preset_makes_is_not_modified(preset: Preset, rule: PresetRule) -> None:
+    made = definition(rule)
+    origin = {"preset": {"id": preset.id, "version": preset.version}}
+    assert not modified(made)
+    assert not modified(made | origin)
+    # As an older version of the preset made it, it is what the present one makes.
+    assert not modified(made | {"preset": {"id": preset.id, "version": 0}})
+    assert not modified(made | origin | {"scope": {"tags": ["school"]}})
+    assert modified(made | origin | {"max_age": "PT2H"})
+    assert modified(made | origin | {"active": [{"from": "01:00", "to": "02:00"}]})
+    assert modified(made | origin | {"remind_every": "PT1H"})
+    assert modified(made | origin | {"levels": [{**level, "severity": "x"} for level in made["levels"]]})
+    assert modified(made | {"preset": {"id": "gone", "version": 1}})
 
 
 def test_formaldehyde_is_converted() -> None:

@@ -171,6 +171,50 @@ def test_a_refusal_points_at_the_one_part_that_is_wrong(condition: object, where
     assert faults_of(condition) == [(f"condition.{where}".rstrip("."), code)]
 
 
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({**THRESHOLD, "operator": "gt"}, ["'gt'", "`>` `>=` `<` `<=` `inside` `outside`"]),
+        ({**RANGE, "operator": "between"}, ["'between'", "`>` `>=` `<` `<=` `inside` `outside`"]),
+        ({**THRESHOLD, "threshold": "night_limit"}, ['{"attribute": "night_limit"}']),
+        ({**THRESHOLD, "threshold": "evening"}, ['{"attribute": "evening"}']),
+        ({**THRESHOLD, "threshold": "25"}, ["'25': a number is due"]),
+        ({**THRESHOLD, "hysteresis": 3}, ["`threshold`, `clear`, `function`, `window`", "`for`, `repeat`"]),
+        ({**RANGE, "hysteresis": 3}, ["`low`, `high`, `margin`"]),
+        ({**EVENT, "min_confidence": 0.5}, ["`event`, `confidence`, `class`, `model`, `count`, `window`"]),
+        ({"boxes": SILENT, "at_least": 1, "percent": 3}, ["`boxes`, `at_least`, `share`, `scope`"]),
+        ({**SILENT, "for": "P1W"}, ["write days (P7D)"]),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(condition: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Definition.model_validate({"severity": "info", "condition": condition})
+    (fault,) = caught.value.errors()
+    assert [word for word in words if word not in fault["msg"]] == []
+
+
+def test_a_rule_without_severity_may_have_levels() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Definition.model_validate({"condition": SILENT})
+    assert "or `levels`" in caught.value.errors()[0]["msg"]
+
+
+def test_an_unknown_field_is_named_beside_every_other_fault() -> None:
+    wrong = {**THRESHOLD, "metric": "dust", "hysteresis": 1, "scope": {"tags": [3]}, "for": "x"}
+    assert sorted(faults_of(wrong)) == [
+        ("condition.for", "invalid_duration"),
+        ("condition.hysteresis", "unknown_field"),
+        ("condition.metric", "unknown_metric"),
+        ("condition.scope", "unknown_field"),
+    ]
+    # The fields of what a part holds are that one's own.
+    inner = {"boxes": SILENT, "share": 1, "scope": {"sites": []}, "count": 3}
+    assert sorted(faults_of(inner)) == [
+        ("condition.count", "unknown_field"),
+        ("condition.scope.sites", "unknown_field"),
+    ]
+
+
 def test_every_fault_of_a_tree_is_named_once() -> None:
     wrong = {"all": [{**THRESHOLD, "threshold": "x"}, {"any": [{}, SILENT]}, {**RANGE, "high": 1}]}
     assert faults_of(wrong) == [

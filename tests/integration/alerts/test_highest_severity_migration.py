@@ -1,0 +1,22 @@
+"""The migration that gives alerts their highest severity."""
+
+import asyncio
+
+from app.core.migrate import downgrade, upgrade
+from app.core.settings import Settings
+from tests.integration.alerts.helpers import Street
+
+
+async def test_it_is_taken_from_the_timeline(street: Street, settings: Settings) -> None:
+    was, is_still, never = street.story(), street.story(street.second), street.story(None)
+    await street.batch(was.fires(1), is_still.fires(1), never.fires(1, "info"))
+    await street.batch(was.rises(2, "critical"), is_still.rises(2, "critical"))
+    await street.batch(was.falls(3, "info"), was.ends(4))
+    before = {alert["id"]: alert["highest_severity"] for alert in await street.alerts()}
+    await asyncio.to_thread(downgrade, settings.database, "0009")
+    await street.connection.execute("DELETE FROM alert_timeline WHERE alert_id = $1", never.alert_id)
+    await asyncio.to_thread(upgrade, settings.database)
+    await street.connection.reload_schema_state()
+    after = {alert["id"]: alert["highest_severity"] for alert in await street.alerts()}
+    assert after == before
+    assert after == {was.alert_id: "critical", is_still.alert_id: "critical", never.alert_id: "info"}

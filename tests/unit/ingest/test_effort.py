@@ -1,0 +1,63 @@
+"""What one transaction judges: by the rules of the boxes, in the order of arrival."""
+
+from uuid import UUID
+
+import pytest
+
+from app.ingest.effort import portion
+from app.ingest.intake import Intake, Sent
+from app.ingest.registry import BoxEntry, Edition
+from app.ingest.rulebook import NO_RULES
+from app.rules.site_rules import SiteRules
+
+NOBODY = UUID(int=0)
+
+
+class Known(Edition):
+    """Boxes with rules of a certain effort."""
+
+    def __init__(self, efforts: dict[str, int]) -> None:
+        super().__init__()
+        self.efforts = efforts
+        self.boxes = {
+            box: BoxEntry(key, box, NOBODY, NOBODY, ack=False, shared_until_us=0)
+            for key, box in enumerate(efforts)
+        }
+        self._ids = {known.key: box for box, known in self.boxes.items()}
+
+    def find_rules(self, key: int) -> SiteRules:
+        """Nothing but the effort."""
+        return SiteRules({}, {}, (), NO_RULES.low, NO_RULES.high, effort=self.efforts[self._ids[key]])
+
+
+def intake(*boxes: str) -> Intake:
+    return Intake(
+        "mqtt",
+        [Sent("", b"")] * len(boxes),
+        boxes=list(boxes),
+        rows=[(place, None, ()) for place in range(len(boxes))],
+        origins=list(range(len(boxes))),
+    )
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ingest.effort._ENOUGH", 10)
+
+
+def test_a_batch_with_few_rules_is_taken_whole() -> None:
+    assert portion(intake("a", "b", "c"), Known({"a": 3, "b": 1, "c": 0})) == (3, 9)
+
+
+def test_what_is_dear_is_cut_where_it_is_enough() -> None:
+    known = Known({"a": 4, "b": 1})
+    assert portion(intake("a", "b", "a", "a", "b"), known) == (3, 9)
+    assert portion(intake("b", "b", "b", "b", "b"), known) == (5, 5)
+
+
+def test_at_least_one_thing_is_taken() -> None:
+    assert portion(intake("a", "a"), Known({"a": 99})) == (1, 99)
+
+
+def test_boxes_that_nobody_knows_cost_nothing() -> None:
+    assert portion(intake("x", "a", "x", "a"), Known({"a": 9})) == (3, 9)
