@@ -14,12 +14,19 @@ from typing import Final
 
 import asyncpg
 
-from app.alerts.sweep import sweep
+from app.alerts.sweep import Sweeper
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
 from app.core.heartbeat import BROKER, WAITING, say
 from app.core.locks import MAINTAINER
-from app.core.observability import ALERTS_FIRING, OUTBOX_PENDING, get_logger
+from app.core.observability import (
+    ALERTS_FIRING,
+    ALERTS_MUTED,
+    GROUPS_OLDEST,
+    GROUPS_WAITING,
+    OUTBOX_PENDING,
+    get_logger,
+)
 from app.core.role import Role
 from app.observations.quarantine import purge_quarantine
 from app.rules.backtest_worker import BacktestWorker
@@ -46,14 +53,29 @@ class _Job:
     due: float = 0.0
 
 
+_FIRING: Final = """
+SELECT count(*) AS firing, count(*) FILTER (WHERE suppressed -> 'silences' <> '[]') AS silence,
+    count(*) FILTER (WHERE suppressed -> 'inhibited_by' <> '[]') AS inhibition
+FROM alerts WHERE state = 'firing' AND NOT dry_run
+"""
+# What is held back waits for as long as it is muted, and is no delay.
+_GROUPS: Final = """
+SELECT count(*) AS groups, coalesce(extract(epoch FROM now() - min((
+    SELECT min(e.created_at) FROM group_events e WHERE e.group_id = g.id AND NOT e.held
+)))::float8, 0) AS oldest
+FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
+"""
+
+
 async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
-    firing = "SELECT count(*) FROM alerts WHERE state = 'firing' AND NOT dry_run"
-    ALERTS_FIRING.set(await connection.fetchval(firing))
+    (alerts,) = await connection.fetch(_FIRING)
+    ALERTS_FIRING.set(alerts["firing"])
+    for by in ("silence", "inhibition"):
+        ALERTS_MUTED.labels(by).set(alerts[by])
+    (groups,) = await connection.fetch(_GROUPS)
+    GROUPS_WAITING.set(groups["groups"])
+    GROUPS_OLDEST.set(max(groups["oldest"], 0))
     OUTBOX_PENDING.set(await count_pending(connection))
-
-
-async def _sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:
-    await sweep(connection)
 
 
 async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
@@ -125,12 +147,17 @@ class _Warden:
 
 
 def _jobs(warden: _Warden, backtests: BacktestWorker) -> list[_Job]:
+    sweeper = Sweeper()
+
+    async def sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:
+        await sweeper.turn(connection)
+
     async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
 
     return [
         _Job("broker", 1.0, warden.tell),
-        _Job("alerts", 2.0, _sweep_alerts),
+        _Job("alerts", 2.0, sweep_alerts),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),

@@ -32,7 +32,9 @@ _Writer = Annotated[Principal, Depends(requires("alerts:write"))]
 async def create_inhibition(principal: _Writer, session: Writes, body: InhibitionCreate) -> InhibitionOut:
     """Have alerts not told while another one fires that says it all.
 
-    An alert of a rule on trial mutes none. One that matches both sides is not muted by another that does.
+    An alert of a rule on trial mutes none. One that matches both sides is not muted by another that does; and
+    where inhibitions go round in a circle, only the graver alert mutes the other, or the older one. Up to 100
+    in an organisation (`too_many_inhibitions`).
     """
     return InhibitionOut.of(await muting_service.add_inhibition(session, principal, body, datetime.now(UTC)))
 

@@ -124,13 +124,13 @@ inhibited AS (
     FROM meets GROUP BY id
 ),
 muted AS (
-    SELECT id, jsonb_build_object(
+    SELECT m.id, jsonb_build_object(
         'silences', coalesce(silences, '[]'), 'inhibited_by', coalesce(inhibited_by, '[]')
     ) AS suppressed, CASE WHEN NOT graver THEN EXISTS (
         SELECT FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id
-        WHERE t.id = id AND t.state = 'firing' AND {matches("i.source_", "t")}
+        WHERE t.id = m.id AND t.state = 'firing' AND {matches("i.source_", "t")}
     ) ELSE false END AS doubtful
-    FROM silenced FULL JOIN inhibited USING (id)
+    FROM silenced FULL JOIN inhibited USING (id) AS m
 )
 """  # noqa: S608 (texts of ours)
 _TARGETS: Final = f"WITH targets AS MATERIALIZED ({ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}"
@@ -163,7 +163,8 @@ ORDER BY 1, 2
 _PLACES: Final = f"""
 WITH sides AS MATERIALIZED (
     SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
-    FROM inhibitions i WHERE i.organisation_id IN (SELECT organisation_id FROM alerts WHERE id = ANY ($1::uuid[]))
+    FROM inhibitions i
+    WHERE i.organisation_id IN (SELECT organisation_id FROM alerts WHERE id = ANY ($1::uuid[]))
 )
 SELECT * FROM (
     SELECT i.id AS inhibition, {_KEY.format("o")}::text AS key, o.id AS alert,

@@ -1,4 +1,4 @@
-"""Inhibitions that go round in a circle: which alerts are not muted after all, so that somebody is told. Pure.
+"""Inhibitions that go round in a circle: which alerts are not muted after all, so that one is told. Pure.
 
 Owns that rule alone; who mutes whom is `app.alerts.muting`'s. Must not query anything.
 

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting import MATCHED_BY
 from app.alerts.muting_schemas import SilenceState
+from app.core.database import WriteSession
 from app.core.errors import NotFoundError
 from app.rules.models import Rule
-from app.sites.models import Box, Site
+from app.sites.models import Box, Organisation, Site
 from app.sites.repository import after
 
 SILENCES: Final = "silences"
@@ -107,6 +108,29 @@ async def count_matching(session: AsyncSession, silence_id: UUID) -> int:
     """How many firing alerts a silence matches now, in force or not."""
     count: int = (await session.execute(text(MATCHED_BY), {"silence": silence_id})).scalar_one()
     return count
+
+
+async def count_silences(session: WriteSession, owner: UUID) -> int:
+    """How many silences of an organisation have not expired; until the commit nobody else makes one."""
+    await _hold(session, owner)
+    query = select(func.count()).where(
+        Silence.organisation_id == owner, or_(Silence.ends_at.is_(None), Silence.ends_at > func.now())
+    )
+    return (await session.scalars(query)).one()
+
+
+async def count_inhibitions(session: WriteSession, owner: UUID) -> int:
+    """How many inhibitions an organisation has; until the commit nobody else makes one."""
+    await _hold(session, owner)
+    query = select(func.count()).where(Inhibition.organisation_id == owner)
+    return (await session.scalars(query)).one()
+
+
+async def _hold(session: WriteSession, owner: UUID) -> None:
+    # Rows that refer to it may come and go meanwhile.
+    await session.execute(
+        select(Organisation.id).where(Organisation.id == owner).with_for_update(key_share=True)
+    )
 
 
 async def list_inhibitions(

@@ -6,7 +6,7 @@ already by the sweep.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from app.alerts import muting_repository, repository
@@ -22,6 +22,11 @@ from app.sites.models import Site
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
 
+SILENCES_MOST: Final = 500
+"""Silences of one organisation that are pending or active: each is compared with each alert that fires."""
+INHIBITIONS_MOST: Final = 100
+"""Inhibitions of one organisation."""
+
 
 async def add_silence(
     session: WriteSession, principal: Principal, wanted: SilenceCreate, now: datetime
@@ -30,7 +35,8 @@ async def add_silence(
 
     Raises:
         NotFoundError: the organisation, a site or a rule of the matchers is not there.
-        InvalidError: `foreign_organisation`, `organisation_required`, `invalid_end`, `timezone_required`.
+        InvalidError: `foreign_organisation`, `organisation_required`, `invalid_end`, `timezone_required`,
+            `too_many_silences`.
     """
     owner = await _owner(session, principal, wanted.organisation_id, wanted.matchers)
     sites = await _check(session, wanted.matchers, owner)
@@ -43,6 +49,7 @@ async def add_silence(
         schedule = [span.stored() for span in wanted.schedule]
         timezone = wanted.timezone or _timezone(sites)
         window = next_window(schedule, timezone, max(starts_at, clock))
+    await _check_room(session, owner)
     silence = Silence(
         id=new_id(),
         organisation_id=owner,
@@ -119,11 +126,17 @@ async def add_inhibition(
 
     Raises:
         NotFoundError: the organisation, a site or a rule of the matchers is not there.
-        InvalidError: `foreign_organisation`, `organisation_required`.
+        InvalidError: `foreign_organisation`, `organisation_required`, `too_many_inhibitions`.
     """
     owner = await _owner(session, principal, wanted.organisation_id, wanted.source, wanted.target)
     for matchers in (wanted.source, wanted.target):
         await _check(session, matchers, owner)
+    if await muting_repository.count_inhibitions(session, owner) >= INHIBITIONS_MOST:
+        raise InvalidError(
+            f"There are {INHIBITIONS_MOST} inhibitions, which is all that an organisation may have. Delete "
+            "some, or say it in fewer: one takes up to 200 entries in each list.",
+            code="too_many_inhibitions",
+        )
     inhibition = Inhibition(
         id=new_id(),
         organisation_id=owner,
@@ -218,6 +231,16 @@ def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
         raise InvalidError(
             "`ends_at` has passed, or is not after `starts_at`. To end a silence now: POST …/expire.",
             code="invalid_end",
+        )
+
+
+async def _check_room(session: WriteSession, owner: UUID) -> None:
+    if await muting_repository.count_silences(session, owner) >= SILENCES_MOST:
+        raise InvalidError(
+            f"There are {SILENCES_MOST} silences that are pending or active, which is all that an "
+            "organisation may have. End some (POST …/expire), or say it in fewer: one silence takes up to "
+            "200 entries in each list, and a site or a tag stands for many boxes.",
+            code="too_many_silences",
         )
 
 

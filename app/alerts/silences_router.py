@@ -44,7 +44,8 @@ async def create_silence(principal: _Writer, session: Writes, body: SilenceCreat
 
     They fire and resolve all the same. An alert that still fires when nothing mutes it any more is told then;
     one that was told before is told to have resolved even while it is silenced. What fires already is muted
-    within some seconds; `matching_alerts` says how many that are.
+    within some seconds; `matching_alerts` says how many that are. Up to 500 in an organisation are pending or
+    active (`too_many_silences`).
     """
     made = await muting_service.add_silence(session, principal, body, datetime.now(UTC))
     matching = await muting_repository.count_matching(session, made.silence.id)

@@ -3,29 +3,50 @@
 Owns all that no sample causes. Works by the database's clock, in short transactions of its own, each of which
 finds what is due by what is stored: one that is interrupted is done again, and nothing is done twice. An
 alert that somebody else is changing is left for the next time.
+
+Organisations are looked at together, in parts of so many alerts. One that takes long or fails is looked at on
+its own from then on, and more rarely: the others do not wait for it.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import batched
+from itertools import batched, groupby
+from operator import itemgetter
 from typing import Any, Final
+from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from app.alerts import rows
 from app.alerts.events import SAMPLES, UNACKNOWLEDGED, EventType, event
 from app.alerts.life import restart
-from app.alerts.muting import CANDIDATES, find_muted
+from app.alerts.muting import find_changed, find_concerned, find_muted
 from app.alerts.rows import Row
 from app.alerts.timeline import Entry, Kind, write
 from app.alerts.windows import next_window
 from app.core.database import RawConnection
+from app.core.observability import SWEEP_FAILURES, SWEEP_SECONDS, get_logger
 from app.rules.severity import highest, rank
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
 
+_log = get_logger(__name__)
 _BATCH: Final = 500
-# What more there is waits for the next turn: other work of the same process has to be done too.
+# What more there is to tell waits for the next turn: other work of the same process has to be done too.
 _MOST: Final = 10 * _BATCH
+# Alerts that one statement looks at: it is to end in time also where there are as many silences as may be.
+_PART: Final = 1000
+_PATIENCE: Final = "SET LOCAL statement_timeout = '10s'"
+# In company a statement is soon given up, and each looked at alone.
+_LITTLE_PATIENCE: Final = "SET LOCAL statement_timeout = '2s'"
+# What is slow, and how often it may be.
+_SLOW_S: Final = 1.0
+_REST: Final = 5
+# How long whoever was in company when that was slow or failed is looked at alone, to find out who it is.
+_ALONE_S: Final = 60.0
+# What is wrong with one organisation's alerts: all else is wrong with the connection, or with the program.
+_ITS_OWN: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueError)
 
 _LOCK: Final = f"""
 SELECT {rows.SELECTED}, r.name AS rule_name, now() AS clock
@@ -48,19 +69,100 @@ WHERE s.id = t.id
 
 
 async def sweep(connection: RawConnection) -> int:
-    """Do what is due, and wake the dispatcher if anything was told.
+    """Take one turn (see `Sweeper`)."""
+    return await Sweeper().turn(connection)
 
-    Args:
-        connection: outside a transaction.
 
-    Returns:
-        How many outbox events were written.
-    """
-    await _roll_windows(connection)
+class Sweeper:
+    """Does what is due, turn by turn, and remembers which organisations take long."""
+
+    def __init__(self) -> None:
+        self._alone: dict[UUID, float] = {}
+        self._rests: dict[UUID, float] = {}
+
+    async def turn(self, connection: RawConnection) -> int:
+        """Do what is due, and wake the dispatcher if anything was told.
+
+        Args:
+            connection: outside a transaction.
+
+        Returns:
+            How many outbox events were written.
+        """
+        with SWEEP_SECONDS.time():
+            await _roll_windows(connection)
+            told = 0
+            for part in self._parts(await find_concerned(connection)):
+                told += await self._look(connection, part)
+                if told >= _MOST:
+                    break
+            return told
+
+    def _parts(self, concerned: Iterable[tuple[UUID, UUID]]) -> Iterator[dict[UUID, list[UUID]]]:
+        """Put the alerts of organisations together into parts, each organisation's in as few as may be."""
+        now = time.monotonic()
+        self._alone = {owner: until for owner, until in self._alone.items() if until > now}
+        self._rests = {owner: until for owner, until in self._rests.items() if until > now}
+        part: dict[UUID, list[UUID]] = {}
+        apart: list[dict[UUID, list[UUID]]] = []
+        for owner, group in groupby(concerned, itemgetter(0)):
+            if owner in self._rests:
+                continue
+            alerts = [alert for _, alert in group]
+            if owner in self._alone or len(alerts) > _PART:
+                apart.append({owner: alerts})
+                continue
+            if sum(map(len, part.values())) + len(alerts) > _PART:
+                yield part
+                part = {}
+            part[owner] = alerts
+        if part:
+            yield part
+        yield from apart
+
+    async def _look(self, connection: RawConnection, part: dict[UUID, list[UUID]]) -> int:
+        """Do what is due of some organisations; of each on its own, where that fails."""
+        began = time.monotonic()
+        told = 0
+        patience = _PATIENCE if len(part) == 1 else _LITTLE_PATIENCE
+        try:
+            for alerts in batched((alert for group in part.values() for alert in group), _PART):
+                told += await _do(connection, alerts, patience)
+        except _ITS_OWN as error:
+            if connection.is_closed():
+                raise
+            if len(part) > 1:
+                self._keep_apart(part)
+                fewest_first = sorted(part, key=lambda owner: len(part[owner]))
+                return told + sum([await self._look(connection, {one: part[one]}) for one in fewest_first])
+            self._fail(next(iter(part)), error, time.monotonic() - began)
+            return told
+        took = time.monotonic() - began
+        if took > _SLOW_S:
+            self._keep_apart(part)
+            if len(part) == 1:
+                self._rests[next(iter(part))] = time.monotonic() + _REST * took
+        return told
+
+    def _keep_apart(self, owners: Iterable[UUID]) -> None:
+        self._alone |= dict.fromkeys(owners, time.monotonic() + _ALONE_S)
+
+    def _fail(self, owner: UUID, error: Exception, took: float) -> None:
+        SWEEP_FAILURES.labels(type(error).__name__).inc()
+        _log.warning("sweep_failed", organisation_id=str(owner), error=repr(error), took_s=round(took, 2))
+        self._keep_apart([owner])
+        self._rests[owner] = time.monotonic() + max(_REST * took, _ALONE_S / 2)
+
+
+async def _do(connection: RawConnection, alerts: Sequence[UUID], patience: str) -> int:
+    """Do what is due of some alerts, in transactions of its own."""
+    async with connection.transaction(readonly=True):
+        await connection.execute(patience)
+        found = await find_changed(connection, alerts)
     told = 0
-    found = [row["id"] for row in await connection.fetch(CANDIDATES, _MOST)]
     for batch in batched(found, _BATCH):
         async with connection.transaction():
+            await connection.execute(patience)
             events = await _attend(connection, batch)
         if events:
             await wake(connection)

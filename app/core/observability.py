@@ -59,10 +59,32 @@ ALERT_TRANSITIONS = Counter(
     "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
 )
 ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_mode="mostrecent")
+ALERTS_MUTED = Gauge(
+    "vigie_alerts_muted",
+    "Firing alerts that are not told now, by what mutes them (both may)",
+    ["by"],
+    multiprocess_mode="mostrecent",
+)
+SWEEP_SECONDS = Histogram(
+    "vigie_sweep_seconds", "Time of a look at what is due of alerts, muted or not", buckets=_STEPS
+)
+SWEEP_FAILURES = Counter(
+    "vigie_sweep_failures_total", "Looks at one organisation's alerts that failed, by error", ["reason"]
+)
 DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome", ["outcome"])
 DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
 GROUPED_EVENTS = Counter("vigie_grouped_events_total", "Events that were put into a group's notification")
+GROUPS_WAITING = Gauge(
+    "vigie_groups_waiting",
+    "Notifications of groups that are yet to be sent, without those of which all is muted",
+    multiprocess_mode="mostrecent",
+)
+GROUPS_OLDEST = Gauge(
+    "vigie_groups_oldest_waiting_seconds",
+    "How old the oldest event in one of these is, 0 where none waits",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")
 BACKTESTS_WAITING = Gauge(
     "vigie_backtests_waiting", "Back-tests that nobody works on yet", multiprocess_mode="mostrecent"
@@ -151,6 +173,15 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that takes an event name and key=value pairs."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The error with which it began: what comes of a broken connection hides why it broke."""
+    seen = {id(error)}
+    while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
+        seen.add(id(before))
+        error = before
+    return error
 
 
 def exposition() -> bytes:

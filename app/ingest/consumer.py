@@ -8,9 +8,10 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -19,7 +20,7 @@ from app.core import observability as metrics
 from app.core.database import TRANSIENT, is_transient
 from app.core.heartbeat import WAITING
 from app.core.locks import CONSUMER
-from app.core.observability import get_logger
+from app.core.observability import get_logger, root_of
 from app.core.role import Role
 from app.ingest.acks import AckPublisher
 from app.ingest.intake import Intake, sort_messages
@@ -41,7 +42,13 @@ _LOOK_EVERY_S = 1.0
 
 
 class _LostError(Exception):
-    """The database connection is gone or in doubt, and the consumer's lock with it."""
+    """The database connection is gone or in doubt, and the consumer's lock with it.
+
+    Attributes:
+        batch: what the log says of the batch that was under way, if one was.
+    """
+
+    batch: Mapping[str, Any] = MappingProxyType({})
 
 
 class Consumer:
@@ -66,9 +73,16 @@ class Consumer:
                 self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
-                _log.warning("database_lost", error=repr(error.__cause__ or error), again_in_s=round(wait, 2))
+                self._say_lost(error, wait)
                 await self._role.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+
+    def _say_lost(self, error: BaseException, wait: float) -> None:
+        why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
+        # A batch that took too long ends as a transaction that cannot be left: say how it began.
+        root = root_of(why)
+        more = {} if root is why else {"because": repr(root)}
+        _log.warning("database_lost", error=repr(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
         """Let `/readyz` tell that nothing is stored now, and why."""
@@ -174,18 +188,21 @@ class Consumer:
     ) -> None:
         wait = self._settings.ingest.reconnect_min_s
         while True:
+            began = time.monotonic()
             try:
                 receipt = await self._in_time(connection, pipeline.commit(connection, intake, now=now))
                 break
             except TRANSIENT as error:
                 # After a time-out or a broken stream nobody knows in which state the connection is.
                 if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
-                    raise _LostError from error
+                    lost = _LostError()
+                    lost.batch = _batch(intake, began)
+                    raise lost from error
                 if not is_transient(error):
                     raise
                 # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
-                _log.warning("batch_tried_again", error=repr(error), messages=len(intake.messages))
+                _log.warning("batch_tried_again", error=repr(error), **_batch(intake, began))
                 self._wait_for_database(error)
                 await self._role.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
@@ -266,6 +283,11 @@ class Consumer:
             total = getattr(counters, name)
             counter.inc(total - self._seen[name])
             self._seen[name] = total
+
+
+def _batch(intake: Intake, began: float) -> dict[str, Any]:
+    """What the log says of a batch that failed."""
+    return {"batch_ran_s": round(time.monotonic() - began, 2), "messages": len(intake.messages)}
 
 
 # A batch makes some hundred thousand containers, all of which go with it, none of them in cycles. Python's

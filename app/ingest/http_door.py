@@ -1,6 +1,7 @@
 """What the HTTP doors of ingest share: the commit, tried again where that helps, and the answer."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import datetime
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field
 from app.core.database import TRANSIENT, is_transient
 from app.core.errors import UnavailableError, VigieError
 from app.core.inflate import gunzip
-from app.core.observability import INGEST_RETRIES, get_logger
+from app.core.observability import INGEST_RETRIES, get_logger, root_of
 from app.core.problems import problem
 from app.core.reasons import RejectedError, Rejection, status_of
 from app.core.settings import Settings
@@ -134,6 +135,7 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
     pipeline: Pipeline = request.app.state.pipeline
     pool: asyncpg.Pool = request.app.state.ingest_pool
     for left in reversed(range(_TRIES)):
+        began = time.monotonic()
         try:
             async with pool.acquire(timeout=10) as connection:
                 receipt = await pipeline.commit(connection, intake, now=now)
@@ -147,6 +149,12 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
             if not is_transient(error):
                 raise
             INGEST_RETRIES.labels(type(error).__name__).inc()
-            _log.warning("telemetry_tried_again", error=repr(error), left=left)
+            _log.warning(
+                "telemetry_tried_again",
+                error=repr(error),
+                because=repr(root_of(error)),
+                batch_ran_s=round(time.monotonic() - began, 2),
+                left=left,
+            )
             await asyncio.sleep(0.05)
     raise UnavailableError("The database cannot take samples now. Nothing was stored: send the same again.")

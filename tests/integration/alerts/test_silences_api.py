@@ -1,5 +1,6 @@
 """`/v1/silences` and `/v1/inhibitions`."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from app.alerts import muting_service
 from app.alerts.sweep import sweep
 from app.core.database import Database
 from app.core.ids import new_id
@@ -276,3 +278,31 @@ async def test_an_administrator_who_names_nobodys_things_has_to_say_whose_are_me
         "/v1/silences", json={"matchers": {"site_ids": both}} | rest | {"organisation_id": tenant.id}
     )
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_an_organisation_has_so_many_silences_and_no_more(
+    tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muting_service, "SILENCES_MOST", 2)
+    first = await make(tenant.client)
+    await make(tenant.client, starts_at=at(minutes=5))
+    body = {"matchers": BOXES, "ends_at": at(hours=1), "comment": "works"}
+    answer = await tenant.client.post("/v1/silences", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_silences")
+    assert "expire" in answer.json()["detail"]
+    await make(other_tenant.client)
+    # What has expired does not count.
+    await tenant.client.post(f"/v1/silences/{first['id']}/expire")
+    answers = await asyncio.gather(*(tenant.client.post("/v1/silences", json=body) for _ in range(4)))
+    assert sorted(each.status_code for each in answers) == [201, 422, 422, 422]
+
+
+async def test_an_organisation_has_so_many_inhibitions_and_no_more(
+    tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muting_service, "INHIBITIONS_MOST", 1)
+    body = {"name": "i", "source": BOXES, "target": {"severities": ["info"]}, "equal": ["box"]}
+    (await tenant.client.post("/v1/inhibitions", json=body)).raise_for_status()
+    answer = await tenant.client.post("/v1/inhibitions", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_inhibitions")
+    (await other_tenant.client.post("/v1/inhibitions", json=body)).raise_for_status()

@@ -1,0 +1,56 @@
+"""What the log says when the consumer loses its database in the middle of a batch."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import asyncpg
+from structlog.testing import capture_logs
+
+from app.core.database import Database
+from app.core.observability import root_of
+from app.core.role import Role
+from app.core.settings import Settings
+from app.ingest.consumer import Consumer
+
+
+class _Broken:
+    """A pipeline whose batch ends as one does that took too long."""
+
+    async def commit(self, *_: object, **__: object) -> None:
+        try:
+            await asyncio.sleep(0.02)
+            raise TimeoutError  # noqa: TRY301 (as asyncpg's command_timeout does inside the transaction)
+        except TimeoutError:
+            raise asyncpg.InterfaceError("cannot call Transaction.__aexit__()")  # noqa: B904 (as asyncpg does)
+
+
+async def test_a_batch_that_took_too_long_is_named_as_the_cause() -> None:
+    role = Role("ingest", Settings(_env_file=None), cast("Database", None))
+    consumer = Consumer(role)
+    intake = SimpleNamespace(messages=[1, 2, 3])
+    connection = SimpleNamespace(is_closed=lambda: True)
+
+    async def hold_and_consume() -> None:
+        role.stop.set()
+        await consumer._commit(
+            cast("Any", _Broken()), cast("Any", connection), cast("Any", intake), cast("Any", 0)
+        )
+
+    consumer._hold_and_consume = hold_and_consume  # type: ignore[method-assign]
+    role.stop.clear()
+    with capture_logs() as logs:
+        await consumer.run()
+    (lost,) = [entry for entry in logs if entry["event"] == "database_lost"]
+    assert lost["error"].startswith("InterfaceError('cannot call Transaction.__aexit__()")
+    assert (lost["because"], lost["messages"]) == ("TimeoutError()", 3)
+    assert 0 < lost["batch_ran_s"] < 5
+
+
+def test_the_root_of_an_error_is_found_however_it_hangs_together() -> None:
+    first, second, third = KeyError("a"), ValueError("b"), TypeError("c")
+    third.__cause__, second.__context__ = second, first
+    assert root_of(third) is first
+    first.__context__ = third
+    assert root_of(third) is first
+    assert root_of(OSError("alone")).args == ("alone",)
