@@ -160,6 +160,8 @@ UNION
 SELECT a.organisation_id, a.id FROM alerts a WHERE a.state = 'firing' AND {_IS_DUE} AND NOT a.dry_run
 ORDER BY 1, 2
 """  # noqa: S608 (texts of ours)
+# Among so many places a batch looks for circles itself.
+_FEW: Final = 5_000
 _PLACES: Final = f"""
 WITH sides AS MATERIALIZED (
     SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
@@ -194,7 +196,7 @@ JOIN (SELECT s.organisation_id, {lists("s.matchers")} FROM silences s WHERE s.id
 
 async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     """Give what mutes each of these alerts, firing or not, as `suppressed` has it; nothing: not muted."""
-    return await _settled(connection, await connection.fetch(_OF_THESE, alert_ids))
+    return await _settled(connection, await connection.fetch(_OF_THESE, alert_ids), limit=_FEW)
 
 
 async def find_concerned(connection: RawConnection) -> list[tuple[UUID, UUID]]:
@@ -220,13 +222,22 @@ async def find_changed(connection: RawConnection, alert_ids: Sequence[UUID]) -> 
     )
 
 
-async def _settled(connection: RawConnection, rows: Sequence[Any]) -> dict[UUID, dict[str, Any]]:
-    """What mutes each, once what goes round in a circle is taken away."""
+async def _settled(
+    connection: RawConnection, rows: Sequence[Any], *, limit: int | None = None
+) -> dict[UUID, dict[str, Any]]:
+    """What mutes each, once what goes round in a circle is taken away.
+
+    With a `limit`, circles among more places than that are left: a batch does not wait for it, and within
+    seconds the sweep takes them away.
+    """
     found: dict[UUID, dict[str, Any]] = {row["id"]: msgspec.json.decode(row["suppressed"]) for row in rows}
     doubtful = [row["id"] for row in rows if row["doubtful"]]
     if not doubtful:
         return found
-    places = [Place(*row) for row in await connection.fetch(_PLACES, doubtful)]
+    rows = await connection.fetch(f"{_PLACES} LIMIT $2", doubtful, None if limit is None else limit + 1)
+    if limit is not None and len(rows) > limit:
+        return found
+    places = [Place(*row) for row in rows]
     for identifier, sources in outside(places, doubtful, _SHOWN).items():
         found[identifier]["inhibited_by"] = [str(source) for source in sources]
         if not sources and not found[identifier]["silences"]:

@@ -25,6 +25,7 @@ from app.core.role import Role
 from app.ingest.acks import AckPublisher
 from app.ingest.intake import Intake, sort_messages
 from app.ingest.pipeline import Pipeline
+from app.ingest.progress import Progress
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Registry
 from app.ingest.sources.base import Batch, Source
@@ -187,10 +188,12 @@ class Consumer:
         self, pipeline: Pipeline, connection: asyncpg.Connection, intake: Intake, now: datetime
     ) -> None:
         wait = self._settings.ingest.reconnect_min_s
+        progress = Progress()
         while True:
             began = time.monotonic()
             try:
-                receipt = await self._in_time(connection, pipeline.commit(connection, intake, now=now))
+                committing = pipeline.commit(connection, intake, now=now, so_far=progress)
+                receipt = await self._in_time(connection, committing)
                 break
             except TRANSIENT as error:
                 # After a time-out or a broken stream nobody knows in which state the connection is.

@@ -23,6 +23,7 @@ from app.core.strict_body import content_encoding, read_body
 from app.ingest.codec import encode_sample
 from app.ingest.intake import Intake, Sent, Turned
 from app.ingest.pipeline import Pipeline
+from app.ingest.progress import Progress
 from app.ingest.receipt import Receipt
 from app.webhooks.outbox import wake
 
@@ -130,15 +131,16 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
     """Store what came in.
 
     Raises:
-        UnavailableError: the database cannot take it now, and nothing was stored.
+        UnavailableError: the database cannot take it now, or not all of it.
     """
     pipeline: Pipeline = request.app.state.pipeline
     pool: asyncpg.Pool = request.app.state.ingest_pool
+    progress = Progress()
     for left in reversed(range(_TRIES)):
         began = time.monotonic()
         try:
             async with pool.acquire(timeout=10) as connection:
-                receipt = await pipeline.commit(connection, intake, now=now)
+                receipt = await pipeline.commit(connection, intake, now=now, so_far=progress)
                 receipt.count()
                 if receipt.transitions:
                     # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.
@@ -157,4 +159,7 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
                 left=left,
             )
             await asyncio.sleep(0.05)
-    raise UnavailableError("The database cannot take samples now. Nothing was stored: send the same again.")
+    raise UnavailableError(
+        "The database cannot take all samples now. Send the same again: what is stored by then is counted as "
+        "duplicate."
+    )

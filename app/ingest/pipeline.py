@@ -42,6 +42,7 @@ from app.ingest.effort import portion
 from app.ingest.intake import Intake
 from app.ingest.judging import evaluate
 from app.ingest.pasts import Pasts
+from app.ingest.progress import Progress
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
@@ -169,31 +170,47 @@ class Pipeline:
         self._guess: tuple[int, ...] = ()
         self._pasts = None if sole else Pasts()
 
-    async def commit(self, connection: RawConnection, intake: Intake, *, now: datetime) -> Receipt:
+    async def commit(
+        self,
+        connection: RawConnection,
+        intake: Intake,
+        *,
+        now: datetime,
+        so_far: Progress | None = None,
+        whole: bool = False,
+    ) -> Receipt:
         """Store a batch in one transaction, or in several where its rules are many; say what became of it.
+
+        Args:
+            connection: nothing else uses it.
+            intake: the batch.
+            now: when it came in.
+            so_far: where to go on, for who tries the same batch again; what is committed is not done twice.
+            whole: this is part of a larger transaction: nothing is cut, and nothing kept of it.
 
         Raises:
             asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_unfit` accepts;
                 nothing that was not stored is in quarantine, and the batch can be given again.
         """
-        receipt, rest = await self._some(connection, intake, now)
-        while rest is not None:
-            more, rest = await self._some(connection, rest, now)
-            receipt.add(more)
-        return receipt
+        progress = Progress() if so_far is None else so_far
+        if progress.receipt is None:
+            progress.rest = intake
+        while progress.rest is not None:
+            progress.take(*await self._some(connection, progress.rest, now, whole=whole))
+        return progress.outcome(intake)
 
     async def _some(
-        self, connection: RawConnection, intake: Intake, now: datetime
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
     ) -> tuple[Receipt, Intake | None]:
         """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
         try:
-            return await self._attempt(connection, intake, now)
+            return await self._attempt(connection, intake, now, whole=whole)
         except Exception as error:
             if is_transient(error) or is_unfit(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
-            return await self._bisect(connection, intake, now, error), None
+            return await self._bisect(connection, intake, now, error, whole=whole), None
 
     async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
         """Do what is due although nothing came: silence, active hours, events that leave their window.
@@ -236,12 +253,12 @@ class Pipeline:
             raise
 
     async def _attempt(
-        self, connection: RawConnection, intake: Intake, now: datetime
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
     ) -> tuple[Receipt, Intake | None]:
         careful = False
         while True:
             try:
-                return await self._transact(connection, intake, now, careful=careful)
+                return await self._transact(connection, intake, now, careful=careful, whole=whole)
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
                 await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
@@ -255,7 +272,7 @@ class Pipeline:
                 careful = True
 
     async def _transact(
-        self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool
+        self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool, whole: bool
     ) -> tuple[Receipt, Intake | None]:
         states = self._states if self._sole else BoxStates()
         clock = time.perf_counter
@@ -268,8 +285,8 @@ class Pipeline:
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
                 edition = await self._forget_changed(connection, states)
-                enough, effort = portion(intake, edition)
-                if enough < len(intake):
+                enough, effort = portion(intake, edition, states)
+                if enough < len(intake) and not whole:
                     rest = intake.only(range(enough, len(intake)))
                     intake = intake.only(range(enough))
                 work = Work(
@@ -282,7 +299,7 @@ class Pipeline:
                     self._sole,
                     careful,
                     effort,
-                    self._pasts,
+                    None if whole else self._pasts,
                 )
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
@@ -299,7 +316,7 @@ class Pipeline:
         if work.recalled is not None:
             self._guess = work.recalled.block.used
             trim(states, work.walks)
-        if self._pasts is not None:
+        if self._pasts is not None and not whole:
             keep(self._pasts, states, work.walks)
         return work.receipt(), rest
 
@@ -315,6 +332,7 @@ class Pipeline:
         try:
             if changes.everything:
                 states.clear()
+                self._pasts = None if self._sole else Pasts()
                 self._ripe = set(edition.waiting()) if self._sole else set()
                 self._upset = None
             elif changes.boxes or changes.sites:
@@ -331,23 +349,26 @@ class Pipeline:
         return edition
 
     async def _bisect(
-        self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception
+        self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception, *, whole: bool
     ) -> Receipt:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
             refused = intake.refused(f"It cannot be stored: {cause}"[:400]) if total else intake
-            return (await self._attempt(connection, refused, now))[0]
+            return (await self._attempt(connection, refused, now, whole=whole))[0]
         middle = total // 2
-        receipt = await self._half(connection, intake.only(range(middle)), now)
-        receipt.add(await self._half(connection, intake.only(range(middle, total)), now))
+        receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)
+        receipt.add(await self._half(connection, intake.only(range(middle, total)), now, whole=whole))
         return receipt
 
-    async def _half(self, connection: RawConnection, intake: Intake, now: datetime) -> Receipt:
+    async def _half(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
+    ) -> Receipt:
+        progress = Progress(intake)
         again = len(intake) == 1
-        while True:
+        while progress.rest is not None:
             try:
-                receipt, rest = await self._attempt(connection, intake, now)
+                progress.take(*await self._attempt(connection, progress.rest, now, whole=whole))
             except Exception as error:
                 if is_transient(error) or is_unfit(error):
                     raise
@@ -355,7 +376,5 @@ class Pipeline:
                 if again and not isinstance(error, asyncpg.PostgresError):
                     again = False
                     continue
-                return await self._bisect(connection, intake, now, error)
-            if rest is not None:
-                receipt.add(await self._half(connection, rest, now))
-            return receipt
+                progress.take(await self._bisect(connection, progress.rest, now, error, whole=whole), None)
+        return progress.outcome(intake)

@@ -235,7 +235,7 @@ async def _commit(connection: RawConnection, pipeline: Pipeline, intake: Intake,
         receipt = Receipt(intake.door)
         for index in range(len(intake)):
             one = intake.only(range(index, index + 1))
-            receipt.add(await pipeline.commit(connection, one, now=now))
+            receipt.add(await pipeline.commit(connection, one, now=now, whole=True))
             await connection.execute("DROP TABLE IF EXISTS incoming")
         return receipt
 
@@ -244,7 +244,7 @@ async def _commit_whole(
     connection: RawConnection, pipeline: Pipeline, intake: Intake, now: datetime
 ) -> Receipt:
     async with connection.transaction():
-        receipt = await pipeline.commit(connection, intake, now=now)
+        receipt = await pipeline.commit(connection, intake, now=now, whole=True)
         if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.turned):
             raise _HalvedError
         return receipt

@@ -5,12 +5,14 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
+from app.ingest.effort import as_many
 from app.ingest.judging import look
 from app.ingest.registry import BoxEntry
 from app.ingest.samples import have
 from app.ingest.walks import Opener, close
 from app.ingest.work import Work
 from app.observations.site_states import due_sites, open_sites
+from app.rules.evaluator import SiteRules
 
 _SLICE: Final = 500
 _DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
@@ -34,15 +36,19 @@ async def look_after(
     looked = set(sorted(ripe)[:_SLICE])
     # A row may say an earlier time than memory: then it is written anew.
     due = {key for (key,) in await work.connection.fetch(_DUE, work.now_us, _SLICE)}
-    keys = looked | due | set(states.ripe(work.now_us)[:_SLICE])
-    boxes = {key: box for key in sorted(keys) if (box := registry.box(key)) is not None}
-    gone = due - boxes.keys()
+    # Those first that are due: of them one more waits with each that is read.
+    late = due | set(states.ripe(work.now_us)[:_SLICE])
+    keys = [*sorted(late), *sorted(looked - late)]
+    boxes = [box for key in keys if (box := registry.box(key)) is not None]
+    gone = due.difference(box.key for box in boxes)
     if gone:
         await work.connection.execute(_NOT_DUE, sorted(gone))
-    work.shared = await have(work, list(boxes.values()))
+    chosen = list(zip(boxes, registry.rules_of_each(boxes), strict=True))
+    chosen = chosen[: as_many(chosen, states)]
+    left = {box.key for box in boxes[len(chosen) :]}
+    work.shared = await have(work, [box for box, _ in chosen])
     opener = Opener(work.connection, registry, states, work.sole, work.now_us)
-    chosen = zip(boxes.values(), registry.rules_of_each(boxes.values()), strict=True)
-    work.walks = await opener.open(chosen, every=True)
+    work.walks = await opener.open(sorted(chosen, key=_key), every=True)
     waiting = sorted(await open_sites(work.connection) if upset is None else upset)
     sites = {*waiting[:_SLICE], *await due_sites(work.connection, work.now_us, _SLICE)}
     await opener.open_sites(work.walks, {site_id: _any_of(work, site_id) for site_id in sites})
@@ -53,7 +59,11 @@ async def look_after(
         states.touch(work.walks.slots[key])
     await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
     await states.drop(work.connection, work.shared)
-    return looked, set(waiting[_SLICE:])
+    return looked - left, set(waiting[_SLICE:])
+
+
+def _key(chosen: tuple[BoxEntry, SiteRules]) -> int:
+    return chosen[0].key
 
 
 def _any_of(work: Work, site_id: UUID) -> BoxEntry | None:

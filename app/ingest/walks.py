@@ -23,7 +23,9 @@ from app.rules.windows import History, SeenEvent
 from app.sites.catalogue import COLUMNS
 
 # How many values and events rules may keep to look back at, 16 bytes each; what is beyond is read again.
-_KEPT: Final = 4_000_000
+_KEPT: Final = 16_000_000
+# Of so many boxes the past is read by one statement.
+_AT_ONCE: Final = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +104,8 @@ class Opener:
             if history is None:
                 history = History(rules.needs)
                 missing[box.key] = history, _wanted(rules, latest)
+            # Put last: what was used longest ago is forgotten first.
+            states.extras.pop(slot, None)
             states.extras[slot] = history
             view = BoxView(self.registry.facts(box), latest, history, rules.needs)
             walks.tracks[box.key] = BoxTrack(view, rules, states.rules[slot])
@@ -162,15 +166,17 @@ class Opener:
     async def _fill(
         self, missing: Mapping[int, tuple[History, Wanted]], views: Mapping[int, BoxView]
     ) -> None:
-        """Read what histories begin with."""
-        wanted = {key: want for key, (_, want) in missing.items()}
-        for past in await past_values(self.connection, wanted):
-            missing[past.box_key][0].add(past.column, past.time_us, past.value)
-        for event in await past_events(self.connection, wanted):
-            history, want = missing[event.box_key]
-            seen = SeenEvent(event.time_us, event.candidates)
-            history.add_event(event.type, seen, want.events[event.type])
-            views[event.box_key].events_us[event.type] = event.time_us
+        """Read what histories begin with, some boxes at a time: no statement may take long."""
+        keys = list(missing)
+        for begin in range(0, len(keys), _AT_ONCE):
+            wanted = {key: missing[key][1] for key in keys[begin : begin + _AT_ONCE]}
+            for past in await past_values(self.connection, wanted):
+                missing[past.box_key][0].add(past.column, past.time_us, past.value)
+            for event in await past_events(self.connection, wanted):
+                history, want = missing[event.box_key]
+                seen = SeenEvent(event.time_us, event.candidates)
+                history.add_event(event.type, seen, want.events[event.type])
+                views[event.box_key].events_us[event.type] = event.time_us
 
 
 def _wanted(rules: SiteRules, latest: Latest) -> Wanted:
@@ -203,10 +209,14 @@ async def close(connection: RawConnection, walks: Walks, states: BoxStates) -> N
 
 def trim(states: BoxStates, used: Walks) -> None:
     """Forget what is kept to look back at, once it is too much, but for the boxes in use."""
-    if states.extras and sum(map(len, states.extras.values())) > _KEPT:
-        keep = frozenset(used.slots.values())
-        for slot in [slot for slot in states.extras if slot not in keep]:
-            del states.extras[slot]
+    total = sum(map(len, states.extras.values()))
+    if total <= _KEPT:
+        return
+    keep = frozenset(used.slots.values())
+    for slot in [slot for slot in states.extras if slot not in keep]:
+        total -= len(states.extras.pop(slot))
+        if total <= _KEPT:
+            return
 
 
 def keep(pasts: Pasts, states: BoxStates, walks: Walks) -> None:

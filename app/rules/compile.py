@@ -72,7 +72,7 @@ class CompiledRule:
         only: the one column that it looks at, where it looks at nothing else.
         columns: every column that it looks at; all of them where it waits for a box's silence.
         events: every type of event that it looks at.
-        silences: the columns whose silence it waits for; None among them: that of the box.
+        silences: the columns whose silence it waits for (None: that of the box), each with how long (µs).
         timed: it may change though nothing comes.
         ripens: it may begin though nothing comes.
         needs: what it looks back at.
@@ -99,7 +99,7 @@ class CompiledRule:
     only: int | None
     columns: frozenset[int]
     events: frozenset[str]
-    silences: frozenset[int | None]
+    silences: frozenset[tuple[int | None, int]]
     timed: bool
     ripens: bool
     needs: Needs
@@ -140,7 +140,8 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         ValueError: what else cannot be understood.
     """
     scope = make_scope(definition.get("scope"))
-    reader = _Reader(attributes or {}, _us(definition.get("max_age") or MAX_AGE), scope)
+    owner = "" if _goes_by_one_column(definition) else str(id)
+    reader = _Reader(attributes or {}, _us(definition.get("max_age") or MAX_AGE), scope, owner)
     levels = tuple(
         reader.level(level, f"levels/{place}/condition") for place, level in enumerate(definition["levels"])
     )
@@ -172,7 +173,7 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         only=next(iter(columns)) if len(columns) == 1 and not events else None,
         columns=columns,
         events=events,
-        silences=frozenset(part.column for part in parts if isinstance(part, SilenceLeaf)),
+        silences=frozenset((part.column, part.quiet_us) for part in parts if isinstance(part, SilenceLeaf)),
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
         # An event that leaves its window begins nothing, but for a `not`.
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
@@ -181,6 +182,21 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
+
+
+def _goes_by_one_column(definition: Mapping[str, Any]) -> bool:
+    """Tell whether nothing but samples with one certain metric of a box brings a rule's clock forward."""
+    metrics: set[str | None] = set()
+    waiting = [level["condition"] for level in definition["levels"]]
+    while waiting:
+        part = waiting.pop()
+        if "boxes" in part or part.get("box"):
+            return False
+        inner = part.get("all") or part.get("any") or ([part["not"]] if "not" in part else [])
+        waiting += inner
+        if not inner:
+            metrics.add(None if "event" in part else part.get("metric"))
+    return len(metrics) == 1 and None not in metrics
 
 
 def _us(duration: str) -> int:
@@ -233,8 +249,9 @@ def merge_needs(each: Iterator[Needs]) -> Needs:
 class _Reader:
     """Reads the levels of one definition, for one set of attributes."""
 
-    def __init__(self, attributes: Attributes, max_age_us: int, scope: Scope | None) -> None:
+    def __init__(self, attributes: Attributes, max_age_us: int, scope: Scope | None, owner: str) -> None:
         self.asked: set[str] = set()
+        self._owner = owner
         self._scope = scope
         self._attributes = attributes
         self._max_age_us = max_age_us
@@ -292,7 +309,7 @@ class _Reader:
         upward = stored["operator"] in {">", ">="}
         return WindowLeaf(
             path,
-            Span(column, _us(stored["window"])),
+            Span(column, _us(stored["window"]), self._owner),
             function,
             limit,
             stored.get("percentile"),

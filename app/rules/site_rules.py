@@ -38,6 +38,7 @@ class SiteRules:
         quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
             columns (None: of any). As long as it does not come, there is nothing to see.
         effort: how many parts of conditions are looked at for a sample.
+        reach_us: how far back its windows look, all together.
     """
 
     by_key: Mapping[str, CompiledRule]
@@ -52,6 +53,7 @@ class SiteRules:
     watched: tuple[int, ...] = ()
     quiet: tuple[int, frozenset[int | None]] | None = None
     effort: int = 0
+    reach_us: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.gates or self.walked or self.across)
@@ -75,6 +77,7 @@ def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
     looked_at = (
         range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in walked)
     )
+    needs = merge_needs(rule.needs for rule in ordered)
     return SiteRules(
         {rule.key: rule for rule in of_box},
         by_column,
@@ -83,11 +86,12 @@ def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
         high,
         walked,
         timed,
-        merge_needs(rule.needs for rule in ordered),
+        needs,
         across,
         tuple(sorted(set(looked_at))),
         None if across else _quiet(walked),
         sum(rule.parts for rule in (*walked, *across)),
+        sum(span.window_us for span in needs.spans),
     )
 
 

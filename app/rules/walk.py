@@ -129,16 +129,16 @@ class Walk:
         self._catch_up_box(track, seen.time_us - 1, seen.order, since_us)
         if self.site is not None:
             self._catch_up_site(self.site, seen.time_us - 1, seen.order, since_us)
+        refuted = self._refuted(track, fresh)
         if seen.values is not None:
             view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
             view.take_event(*seen.event)
         for rule in track.rules.walked:
             if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                refutes = _refutes(rule, fresh)
-                self._judge(rule, track, _clock(rule, track), seen.order, refutes=refutes)
+                self._judge(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
         if self.site is not None:
-            self._judge_site(self.site, view, fresh, kind, seen.order)
+            self._judge_site(self.site, view, fresh, kind, seen.order, refuted)
 
     def catch_up(self, until_us: int) -> None:
         """Let all happen that is due up to a time, that time included."""
@@ -171,15 +171,35 @@ class Walk:
                 if told is not None:
                     self.found.append((NEVER, told))
 
-    def _judge_site(
-        self, site: SiteTrack, view: BoxView, fresh: Sequence[int], kind: str | None, order: float
+    def _refuted(self, track: BoxTrack, fresh: Sequence[int]) -> frozenset[str]:
+        """The rules that a tick looked at when there was a silence, which this sample ends."""
+        found = []
+        tracks: tuple[Track, ...] = (track,) if self.site is None else (track, self.site)
+        for each in tracks:
+            rules = track.rules.walked if each is track else self.site.rules if self.site is not None else ()
+            for rule in rules:
+                if not rule.silences or rule.key not in each.state:
+                    continue
+                looked_us = take_apart(each.state[rule.key])[1]
+                if looked_us != NEVER and _was_silent(rule, track.view, fresh, looked_us):
+                    found.append(rule.key)
+        return frozenset(found)
+
+    def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
+        self,
+        site: SiteTrack,
+        view: BoxView,
+        fresh: Sequence[int],
+        kind: str | None,
+        order: float,
+        refuted: frozenset[str],
     ) -> None:
         """Look at the rules on the site as a whole that something fresh of one box concerns."""
         site.view.moved(view.facts.key)
         for rule in site.rules:
             if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
-                self._judge(rule, site, at_us, order, refutes=_refutes(rule, fresh))
+                self._judge(rule, site, at_us, order, refutes=rule.key in refuted)
 
     def _catch_up_box(self, track: BoxTrack, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
@@ -263,10 +283,14 @@ class Walk:
         return after, found + ([] if told is None else [told])
 
 
-def _refutes(rule: CompiledRule, fresh: Sequence[int]) -> bool:
-    """Tell whether a sample with these columns ends a silence that a rule waits for."""
-    silences = rule.silences
-    return bool(silences) and bool(fresh) and (None in silences or not silences.isdisjoint(fresh))
+def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: int) -> bool:
+    """Tell whether a box, before a sample with these columns, was silent at a time, as the rule means it."""
+    return any(
+        (column is None or column in fresh)
+        and (last := view.time(column)) != NEVER
+        and at_us - last >= quiet_us
+        for column, quiet_us in rule.silences
+    )
 
 
 def _at_rest(rule: CompiledRule, track: Track) -> bool:

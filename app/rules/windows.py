@@ -24,10 +24,15 @@ _COMPACT: Final = 64
 
 
 class Span(NamedTuple):
-    """Which values: of which column, and for how long back (µs)."""
+    """Which values: of which column, and for how long back (µs).
+
+    `owner`: the rule that has the window for itself, as its clock is not that of the column alone: if it were
+    shared it would go back and forth between clocks with every sample. Empty: it is shared.
+    """
 
     column: int
     window_us: int
+    owner: str = ""
 
 
 class Window:

@@ -8,6 +8,7 @@ from app.ingest.effort import portion
 from app.ingest.intake import Intake, Sent
 from app.ingest.registry import BoxEntry, Edition
 from app.ingest.rulebook import NO_RULES
+from app.observations.states import BoxStates
 from app.rules.site_rules import SiteRules
 
 NOBODY = UUID(int=0)
@@ -46,18 +47,18 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch_with_few_rules_is_taken_whole() -> None:
-    assert portion(intake("a", "b", "c"), Known({"a": 3, "b": 1, "c": 0})) == (3, 9)
+    assert portion(intake("a", "b", "c"), Known({"a": 3, "b": 1, "c": 0}), BoxStates()) == (3, 9)
 
 
 def test_what_is_dear_is_cut_where_it_is_enough() -> None:
     known = Known({"a": 4, "b": 1})
-    assert portion(intake("a", "b", "a", "a", "b"), known) == (3, 9)
-    assert portion(intake("b", "b", "b", "b", "b"), known) == (5, 5)
+    assert portion(intake("a", "b", "a", "a", "b"), known, BoxStates()) == (3, 9)
+    assert portion(intake("b", "b", "b", "b", "b"), known, BoxStates()) == (5, 5)
 
 
 def test_at_least_one_thing_is_taken() -> None:
-    assert portion(intake("a", "a"), Known({"a": 99})) == (1, 99)
+    assert portion(intake("a", "a"), Known({"a": 99}), BoxStates()) == (1, 99)
 
 
 def test_boxes_that_nobody_knows_cost_nothing() -> None:
-    assert portion(intake("x", "a", "x", "a"), Known({"a": 9})) == (3, 9)
+    assert portion(intake("x", "a", "x", "a"), Known({"a": 9}), BoxStates()) == (3, 9)
