@@ -39,15 +39,20 @@ class Rulebook:
 
     def take(self, rows: Iterable[ChangedRule]) -> None:
         """Take rules that were made, changed, disabled or deleted."""
-        changed = False
+        changed: dict[UUID, dict[UUID, ChangedRule]] = {}
+
+        def of(site_id: UUID) -> dict[UUID, ChangedRule]:
+            # Another rulebook may have the same.
+            if site_id not in changed:
+                changed[site_id] = self._by_site[site_id] = dict(self._by_site.get(site_id, {}))
+            return changed[site_id]
+
         for row in rows:
-            changed = True
             site_id = self._site_of.pop(row["id"], None)
-            if site_id is not None:
-                known = self._by_site[site_id]
-                self._by_site[site_id] = {key: rule for key, rule in known.items() if key != row["id"]}
+            rules = of(row["site_id"] if site_id is None else site_id)
+            rules.pop(row["id"], None)
             if row["enabled"] and not row["deleted"]:
-                self._by_site[row["site_id"]] = {**self._by_site.get(row["site_id"], {}), row["id"]: row}
+                of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
         if changed:
             self._forget_compiled()
