@@ -29,6 +29,8 @@ def portion(intake: Intake, edition: Edition, states: BoxStates) -> tuple[int, i
     Returns:
         Their number, and about how many parts of conditions are looked at for them.
     """
+    if not edition.walks:
+        return len(intake), 0
     ids = set(intake.boxes).union(box_id for box_id, _, _ in intake.events)
     boxes = [box for box_id in ids if (box := edition.boxes.get(box_id)) is not None]
     rules = edition.rules_of_each(boxes)

@@ -140,6 +140,11 @@ class Edition:
         """Whether no site has a retention: nothing is too old."""
         return not self._retention_us
 
+    @property
+    def walks(self) -> bool:
+        """Whether any rule has to see every sample."""
+        return self._rulebook.walks
+
     def retention_us(self, site_id: UUID) -> int | None:
         """How old a sample may be (µs); None where nothing is too old."""
         return self._retention_us.get(site_id)

@@ -23,6 +23,7 @@ class Rulebook:
     def __init__(self) -> None:
         self._by_site: dict[UUID, dict[UUID, ChangedRule]] = {}
         self._site_of: dict[UUID, UUID] = {}
+        self._walking: set[UUID] = set()
         self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
         self._shared: dict[tuple[int, ...], SiteRules] = {}
 
@@ -30,6 +31,7 @@ class Rulebook:
         """Another one that says the same, and can be changed."""
         made = Rulebook()
         made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
+        made._walking = set(self._walking)
         made._compiled, made._shared = dict(self._compiled), dict(self._shared)
         return made
 
@@ -54,8 +56,17 @@ class Rulebook:
             if row["enabled"] and not row["deleted"]:
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
+        for site, rules in changed.items():
+            (self._walking.add if any(row["effort"] for row in rules.values()) else self._walking.discard)(
+                site
+            )
         if changed:
             self._forget_compiled()
+
+    @property
+    def walks(self) -> bool:
+        """Whether any rule has to see every sample."""
+        return bool(self._walking)
 
     def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> SiteRules:
         """The rules for one box.

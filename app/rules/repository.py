@@ -18,7 +18,7 @@ from app.rules.models import Rule
 from app.sites.models import Box, Site
 
 _CHANGED = """
-SELECT id, version, organisation_id, site_id, name, definition::text AS definition, dry_run, enabled,
+SELECT id, version, organisation_id, site_id, name, definition::text AS definition, effort, dry_run, enabled,
        deleted_at IS NOT NULL AS deleted, revision
 FROM rules
 WHERE revision > $1
@@ -36,6 +36,7 @@ class ChangedRule(TypedDict):
     site_id: UUID
     name: str
     definition: dict[str, Any]
+    effort: int
     dry_run: bool
     enabled: bool
     deleted: bool
@@ -79,6 +80,7 @@ async def load_changed(connection: RawConnection, since_revision: int) -> list[C
             name=row["name"],
             # As text: whatever JSON codec the connection has does not matter.
             definition=msgspec.json.decode(row["definition"], type=dict[str, Any]),
+            effort=row["effort"],
             dry_run=row["dry_run"],
             enabled=row["enabled"],
             deleted=row["deleted"],

@@ -73,7 +73,8 @@ async def test_18_two_writers_in_reverse_order(
         await asyncio.gather(fleet.publish(range(0, many, 2)), post(range(1, many // 10, 2)))
         fleet.healed()
         report.add("18 two writers, keys reversed", await fleet.outcome())
-    assert await fleet.total("duplicate") == 0
+    # But for those that were sent again because the broker was slow to say that it had them.
+    assert await fleet.total("duplicate") <= fleet.perhaps_twice
 
 
 DAY = datetime.now(UTC).replace(microsecond=0, second=0, minute=0) - timedelta(days=2)

@@ -26,6 +26,11 @@ class Known(Edition):
         }
         self._ids = {known.key: box for box, known in self.boxes.items()}
 
+    @property
+    def walks(self) -> bool:
+        """As said."""
+        return any(self.efforts.values())
+
     def find_rules(self, key: int) -> SiteRules:
         """Nothing but the effort."""
         return SiteRules({}, {}, (), NO_RULES.low, NO_RULES.high, effort=self.efforts[self._ids[key]])
