@@ -130,7 +130,8 @@ def _extras(
 
 _COLUMNS = """
 SELECT column_name, data_type = 'real' AS is_real FROM information_schema.columns
-WHERE table_name = 'samples' AND column_name NOT IN ('time', 'seq', 'box_key', 'late') ORDER BY ordinal_position
+WHERE table_name = 'samples' AND column_name NOT IN ('time', 'seq', 'box_key', 'late')
+ORDER BY ordinal_position
 """
 _COUNT = """
 SELECT count(*) FROM samples s JOIN boxes b ON b.key = s.box_key
