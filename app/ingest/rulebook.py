@@ -56,10 +56,8 @@ class Rulebook:
             if row["enabled"] and not row["deleted"]:
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
-        for site, rules in changed.items():
-            (self._walking.add if any(row["effort"] for row in rules.values()) else self._walking.discard)(
-                site
-            )
+        walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
+        self._walking = (self._walking - changed.keys()) | walking
         if changed:
             self._forget_compiled()
 

@@ -1,5 +1,6 @@
 """`/v1/rules`: the HTTP of rules, and nothing else."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import AfterValidator
 
 from app.core.auth import Principal, requires
-from app.core.database import Database
+from app.core.database import Database, WriteSession
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.ports import AlertCloser
@@ -166,16 +167,19 @@ async def update_rule(
 async def _change(
     principal: Principal, database: Database, close_alerts: AlertCloser, rule_id: str, wanted: RuleChange
 ) -> RuleOut:
+    key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
+    return await _changing(
+        database,
+        lambda session: service.change(session, principal, key, wanted, close_alerts=close_alerts, now=now),
+    )
+
+
+async def _changing(
+    database: Database, change: Callable[[WriteSession], Awaitable[service.Changed]]
+) -> RuleOut:
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
-        changed = await service.change(
-            session,
-            principal,
-            parse_id(rule_id, "rule"),
-            wanted,
-            close_alerts=close_alerts,
-            now=datetime.now(UTC),
-        )
+        changed = await change(session)
         shown = RuleOut.of(changed.rule)
     if changed.closed:
         await wake_after(database)
@@ -253,19 +257,11 @@ async def restore_rule_version(
     it was then it changes nothing. `enabled` and `dry_run` are those of the version too. A box that it names,
     and that has left since, is refused (`unknown_box_in_rule`). Deleted rules do not come back.
     """
-    async with database.write() as session:
-        changed = await service.restore(
-            session,
-            principal,
-            parse_id(rule_id, "rule"),
-            version,
-            close_alerts=close_alerts,
-            now=datetime.now(UTC),
-        )
-        shown = RuleOut.of(changed.rule)
-    if changed.closed:
-        await wake_after(database)
-    return shown
+    key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
+    return await _changing(
+        database,
+        lambda session: service.restore(session, principal, key, version, close_alerts=close_alerts, now=now),
+    )
 
 
 @router.delete(

@@ -173,17 +173,17 @@ class Walk:
 
     def _refuted(self, track: BoxTrack, fresh: Sequence[int]) -> frozenset[str]:
         """The rules that a tick looked at when there was a silence, which this sample ends."""
-        found = []
-        tracks: tuple[Track, ...] = (track,) if self.site is None else (track, self.site)
-        for each in tracks:
-            rules = track.rules.walked if each is track else self.site.rules if self.site is not None else ()
-            for rule in rules:
-                if not rule.silences or rule.key not in each.state:
-                    continue
-                looked_us = take_apart(each.state[rule.key])[1]
-                if looked_us != NEVER and _was_silent(rule, track.view, fresh, looked_us):
-                    found.append(rule.key)
-        return frozenset(found)
+        ways: list[tuple[Sequence[CompiledRule], State]] = [(track.rules.walked, track.state)]
+        if self.site is not None:
+            ways.append((self.site.rules, self.site.state))
+        return frozenset(
+            rule.key
+            for rules, states in ways
+            for rule in rules
+            if rule.silences
+            and (looked_us := take_apart(states.get(rule.key))[1]) != NEVER
+            and _was_silent(rule, track.view, fresh, looked_us)
+        )
 
     def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
         self,
