@@ -20,6 +20,7 @@ from app.core.ids import new_id
 from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition, get_logger
 from app.core.parameters import known_parameters_only
 from app.core.readiness import Probe, Readiness
+from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
@@ -64,6 +65,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
+    app.state.sealer = Sealer.of(settings.encryption)
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry())
     app.state.close_alerts = close_alerts

@@ -3,6 +3,7 @@ here on free ports and in temporary folders; each test that asks for a database 
 migrated one."""
 
 import asyncio
+import json
 import os
 import signal
 import uuid
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 from app.core.database import Database
 from app.core.keys import generate_key
 from app.core.migrate import upgrade
+from app.core.sealing import generate_encryption_key
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import PrivatePostgres
@@ -102,6 +104,7 @@ def settings(
         "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(mosquitto.static_password_file),
         "VIGIE_BROKER__PID_FILE": str(mosquitto.pid_file),
         "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
+        "VIGIE_ENCRYPTION__KEYS": json.dumps([generate_encryption_key()]),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
         # Each test's consumer has a session of its own on the shared broker.
         "VIGIE_INGEST__CLIENT_ID": f"ingest-{uuid.uuid4().hex[:8]}",

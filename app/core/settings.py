@@ -166,6 +166,37 @@ class ApiSettings(BaseModel):
     )
 
 
+class EncryptionSettings(BaseModel):
+    """Keys that clients' secrets are sealed with in the database. They must be kept outside of it."""
+
+    keys: list[SecretStr] = Field(
+        [],
+        description="32 random bytes each, in base64. The first one seals, all of them open: to replace a "
+        "key put the new one before it, and take the old one away once nothing is sealed with it any more",
+    )
+    keys_file: Path | None = Field(None, description="The same, one a line; read where `keys` is empty")
+
+
+class SmtpSettings(BaseModel):
+    """The mail server that e-mail channels send through."""
+
+    host: str | None = Field(None, description="The mail server; unset: there are no e-mail channels")
+    port: Port = Field(587, description="Its port")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="TLS after STARTTLS, from the first byte on, or not at all"
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates that sign the server's (PEM); unset: those that this machine trusts"
+    )
+    username: str | None = Field(None, description="Account at the server; unset: without logging in")
+    password: SecretStr = Field(SecretStr(""), description="Its password")
+    sender: str = Field("Vigie <vigie@localhost>", description="What mails come from: `Name <address>`")
+    timeout_s: Seconds = Field(15.0, description="Longest wait for each answer (seconds)")
+    recipient_domains: list[str] = Field(
+        [], description="Domains that mails may go to; empty: any. For installations that many clients share"
+    )
+
+
 class WebhookSettings(BaseModel):
     """The role that delivers alerts to clients."""
 
@@ -175,7 +206,29 @@ class WebhookSettings(BaseModel):
     connect_timeout_s: Seconds = Field(5.0, description="Longest wait for a connection (seconds)")
     total_timeout_s: Seconds = Field(15.0, description="Longest wait for a whole attempt (seconds)")
     lease_s: Seconds = Field(30.0, description="A claimed delivery is free again after this (seconds)")
-    concurrency: int = Field(32, ge=1, le=1000, description="Attempts under way at once")
+    concurrency: int = Field(128, ge=1, le=1000, description="Attempts under way at once, of a process")
+    endpoint_concurrency: int = Field(
+        8, ge=1, le=100, description="Of these for one endpoint, unless the endpoint says less"
+    )
+    retry_after_max_s: Seconds = Field(
+        86_400.0, description="A receiver's Retry-After is followed up to this (seconds)"
+    )
+    breaker_failures: int = Field(
+        5,
+        ge=1,
+        description="After so many failures in a row an endpoint is tried one delivery at a time",
+    )
+    breaker_max_s: Seconds = Field(60.0, description="Longest wait between such tries (seconds)")
+    warn_after_s: Seconds = Field(
+        86_400.0, description="After so long without a success `endpoint.failing` is told (seconds)"
+    )
+    disable_after_s: Seconds = Field(
+        432_000.0, description="After so long without a success an endpoint is disabled (seconds)"
+    )
+    keep_days: int = Field(30, ge=1, description="Deliveries and their attempts are kept so many days")
+    keep_events_days: int = Field(
+        7, ge=1, description="Events can be resumed from in streams for so many days"
+    )
     response_limit_bytes: int = Field(4096, ge=0, description="What is kept of a receiver's answer")
     schedule_s: list[float] = Field(
         [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
@@ -222,6 +275,8 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     api: ApiSettings = ApiSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    smtp: SmtpSettings = SmtpSettings()
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     metrics_port: Port = Field(0, description="Prometheus and /healthz of a role other than the API; 0: off")

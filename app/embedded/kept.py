@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.core.files import replace_text
 from app.core.keys import generate_key
+from app.core.sealing import generate_encryption_key
 from app.embedded.account import EmbeddedError
 
 
@@ -17,6 +18,7 @@ class Secrets:
     admin_key: str
     gateway_password: str
     ingest_password: str
+    encryption_key: str
 
 
 def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
@@ -40,6 +42,7 @@ def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
         admin_key=admin_key or kept.get("admin_key") or generate_key(),
         gateway_password=kept.get("gateway_password") or secrets.token_urlsafe(24),
         ingest_password=kept.get("ingest_password") or secrets.token_urlsafe(24),
+        encryption_key=kept.get("encryption_key") or generate_encryption_key(),
     )
     if asdict(found) != kept:
         replace_text(path, json.dumps(asdict(found), indent=1), mode=0o600)

@@ -127,6 +127,7 @@ class Supervisor:
             host=host,
             port=port,
             admin_key=self._secrets.admin_key,
+            encryption_key=self._secrets.encryption_key,
             roles=self._options.roles,
             services=services,
         )

@@ -7,61 +7,30 @@ import asyncio
 import ssl
 import time
 from contextlib import suppress
+from datetime import datetime
 from importlib.metadata import version
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import aiohttp
 
 from app.core.errors import InvalidError
+from app.core.observability import get_logger
+from app.core.sealing import Sealer, SealError
 from app.core.settings import WebhookSettings
 from app.webhooks.guard import check_url
 from app.webhooks.resolver import AddressRefusedError, GuardedResolver
+from app.webhooks.secrets import open_headers, signing_secrets
 from app.webhooks.signing import sign
-
-DELIVERED: Final = "delivered"
-REASONS: Final = (
-    DELIVERED,  # a status of 200 to 299
-    "redirect_refused",  # 300 to 399: a redirect is never followed
-    "http_error",  # any other status
-    "timeout",  # no status in time
-    "connect_timeout",  # no connection in time
-    "connect_failed",  # refused, unreachable
-    "name_unresolved",  # the host has no address
-    "address_refused",  # the guard
-    "tls_failed",  # certificate or handshake
-    "response_broken",  # closed, or not HTTP
-    "internal_error",  # ours: it is in the log
-)
-"""Why an attempt ended as it did. Stable: clients and dashboards match them."""
+from app.webhooks.transport import DELIVERED, Claim, Outcome
 
 _USER_AGENT: Final = f"Vigie/{version('vigie')}"
 # Once the status is known the outcome is; the rest is for the log, and not worth a place for long.
 _BODY_PATIENCE_S: Final = 2.0
 # Shorter than what servers keep idle connections open for: one that they are closing is not picked up.
 _IDLE_S: Final = 2.0
+_log = get_logger(__name__)
 _EXACT: Final = 3600.0  # aiohttp rounds longer times up to whole seconds
-
-
-class Outcome(NamedTuple):
-    """What came of an attempt.
-
-    Attributes:
-        reason: One of `REASONS`.
-        status: The HTTP status, where one arrived.
-        body: The beginning of the answer's body, where one arrived; fit for PostgreSQL's text.
-        duration_ms: From the start to the end, in milliseconds.
-    """
-
-    reason: str
-    status: int | None
-    body: str | None
-    duration_ms: float
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the receiver took it."""
-        return self.reason == DELIVERED
 
 
 class Sender:
@@ -69,11 +38,15 @@ class Sender:
 
     Args:
         settings: Time limits, how much of an answer is kept, whether private addresses are allowed.
+        sealer: Opens secrets.
         resolver: Resolves names; the guarded one.
     """
 
-    def __init__(self, settings: WebhookSettings, resolver: GuardedResolver | None = None) -> None:
+    def __init__(
+        self, settings: WebhookSettings, sealer: Sealer, resolver: GuardedResolver | None = None
+    ) -> None:
         self._settings = settings
+        self._sealer = sealer
         self._resolver = resolver or GuardedResolver(allow_private=settings.allow_private)
         self._session: aiohttp.ClientSession | None = None
 
@@ -97,27 +70,35 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, *, url: str, secret: str, message_id: str, timestamp: int, body: bytes) -> Outcome:
-        """Send one message and say what came of it. Raises nothing but ValueError for a bad secret.
+    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+        """Send one message and say what came of it. Raises nothing.
 
-        Args:
-            url: Checked again here: what was allowed when it was registered may not be now.
-            secret: `whsec_…`.
-            message_id: The same on every attempt of a delivery.
-            timestamp: Whole seconds since the epoch, of this attempt.
-            body: The same bytes on every attempt.
+        The URL is checked again: what was allowed when it was registered may not be now.
         """
+        if claimed.url is None or claimed.secret is None:
+            raise ValueError("not a webhook")
+        timestamp = int(now.timestamp())
+        begun = time.perf_counter()
+        try:
+            secrets = signing_secrets(
+                self._sealer, claimed.endpoint_id, claimed.secret, claimed.former_secrets, now
+            )
+            own = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
+        except SealError as error:
+            _log.warning("secret_not_opened", endpoint_id=str(claimed.endpoint_id), error=str(error))
+            return Outcome("not_configured", None, None, 0.0)
+        signatures = (sign(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
         headers = {
+            **own,
             "content-type": "application/json",
             "user-agent": _USER_AGENT,
             "accept": "*/*",
             "accept-encoding": "identity",
-            "webhook-id": message_id,
+            "webhook-id": claimed.message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(secret, message_id, timestamp, body),
+            "webhook-signature": " ".join(signatures),
         }
-        begun = time.perf_counter()
-        reason, status, answer = await self._exchange(url, headers, body)
+        reason, status, answer = await self._exchange(claimed.url, headers, claimed.body)
         return Outcome(reason, status, answer, (time.perf_counter() - begun) * 1000)
 
     async def _exchange(

@@ -6,12 +6,14 @@ has run out, so that a process whose own clock jumps does no harm. Must not send
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from app.core.database import RawConnection
 from app.core.ids import new_id
-from app.webhooks.attempt import Outcome
+from app.webhooks.transport import Claim, Outcome
 
 # An endpoint's due deliveries are counted off one by one, each endpoint up to its own places: however many
 # wait for one that hangs, those of the others are found at once.
@@ -42,8 +44,10 @@ WITH room AS (
 UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $5)
 FROM locked, webhook_endpoints AS endpoint
 WHERE delivery.id = locked.id AND endpoint.id = delivery.endpoint_id
-RETURNING delivery.id, delivery.endpoint_id, delivery.event_id, delivery.body, delivery.attempt_count,
-    delivery.created_at, delivery.leased_until, endpoint.url, endpoint.secret, now() AS now
+RETURNING delivery.id, delivery.organisation_id, delivery.endpoint_id, delivery.event_id, delivery.site_id,
+    delivery.type, delivery.format, delivery.body, delivery.attempt_count, delivery.created_at,
+    delivery.leased_until, now() AS now, endpoint.kind, endpoint.url, endpoint.target::text AS target,
+    endpoint.secret, endpoint.former_secrets::text AS former_secrets, endpoint.headers
 """
 _NEXT = """
 SELECT extract(epoch FROM least(
@@ -66,12 +70,12 @@ WITH before AS (
         delivered_at = CASE WHEN $3 THEN $5 ELSE delivered_at END,
         attempt_count = CASE WHEN $3 OR held THEN attempt_count + 1 ELSE attempt_count END
     FROM before WHERE delivery.id = before.id
-    RETURNING delivery.id
+    RETURNING delivery.id, delivery.endpoint_id
 )
 INSERT INTO delivery_attempts
-    (id, delivery_id, number, started_at, duration_ms, status, reason, response_body)
-SELECT $6, done.id, 1 + coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = $1), 0),
-    $7, $8, $9, $10, $11
+    (id, delivery_id, endpoint_id, number, started_at, duration_ms, status, reason, response_body)
+SELECT $6, done.id, done.endpoint_id,
+    1 + coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = $1), 0), $7, $8, $9, $10, $11
 FROM done
 RETURNING number
 """
@@ -81,44 +85,6 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS held (id, leased_until)
 WHERE delivery.id = held.id AND delivery.leased_until = held.leased_until
 """
 _PENDING = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
-
-
-class Claim(NamedTuple):
-    """A delivery that this process may attempt until its lease ends.
-
-    Attributes:
-        id: The delivery.
-        endpoint_id: Where it goes.
-        event_id: What it tells of.
-        body: What is sent.
-        attempt_count: Its place in the schedule.
-        created_at: When the event happened.
-        leased_until: When the lease ends, by the database's clock; also the lease's name.
-        url: The endpoint's URL.
-        secret: The endpoint's secret: never to be logged.
-        now: The database's time of the claim.
-    """
-
-    id: UUID
-    endpoint_id: UUID
-    event_id: UUID
-    body: bytes
-    attempt_count: int
-    created_at: datetime
-    leased_until: datetime
-    url: str
-    secret: str
-    now: datetime
-
-    @property
-    def message_id(self) -> str:
-        """The `webhook-id`: of the event, so the same on every attempt and replay."""
-        return message_id(self.event_id)
-
-
-def message_id(event_id: UUID) -> str:
-    """Return the `webhook-id` of an event."""
-    return f"msg_{event_id.hex}"
 
 
 async def claim(
@@ -134,7 +100,14 @@ async def claim(
         lease_s: How long the leases last, in seconds.
     """
     rows = await connection.fetch(_CLAIM, places, share, list(busy), list(busy.values()), lease_s)
-    return [Claim(*row) for row in rows]
+    return [
+        Claim(**{**row, "target": _decoded(row["target"]), "former_secrets": _decoded(row["former_secrets"])})
+        for row in rows
+    ]
+
+
+def _decoded(text: str | None) -> Any:  # noqa: ANN401 (JSON)
+    return None if text is None else msgspec.json.decode(text)
 
 
 async def next_due_in(connection: RawConnection) -> float | None:

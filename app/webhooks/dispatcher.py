@@ -24,12 +24,13 @@ from app.core.observability import (
     OUTBOX_PENDING,
     get_logger,
 )
+from app.core.sealing import Sealer
 from app.core.settings import Settings, WebhookSettings
 from app.webhooks import claims, fanout, groups
-from app.webhooks.attempt import Outcome, Sender
-from app.webhooks.claims import Claim
+from app.webhooks.attempt import Sender
 from app.webhooks.listener import DATABASE_ERRORS, listen
 from app.webhooks.schedule import next_due
+from app.webhooks.transport import Claim, Outcome
 
 DRAIN_S: Final = 10.0
 """How long a stop waits for the attempts under way."""
@@ -51,7 +52,7 @@ async def run(settings: Settings, database: Database, stop: asyncio.Event) -> No
     if pool is None:
         return
     try:
-        async with Sender(settings.webhooks) as sender:
+        async with Sender(settings.webhooks, Sealer.of(settings.encryption)) as sender:
             await Dispatcher(settings.webhooks, pool, sender).run(database, stop)
     finally:
         try:
@@ -204,13 +205,7 @@ class Dispatcher:
         )
         started_at = self._now()
         try:
-            outcome = await self._sender.post(
-                url=claimed.url,
-                secret=claimed.secret,
-                message_id=claimed.message_id,
-                timestamp=int(started_at.timestamp()),
-                body=claimed.body,
-            )
+            outcome = await self._sender.send(claimed, started_at)
         except Exception:
             # Recorded like any failure: left to its lease it would come back at once and for ever.
             log.exception("attempt_failed")

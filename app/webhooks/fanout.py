@@ -16,12 +16,9 @@ from app.core.instants import format_us, from_datetime
 from app.core.observability import GROUPED_EVENTS
 from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.event_types import ALL_EVENTS, TEST_EVENT
 from app.webhooks.grouping import AlertData, Plan, read_alert
 from app.webhooks.groups import GroupedEvent, gather
-
-ALL_EVENTS: Final = "*"
-TEST_EVENT: Final = "webhook.test"
-"""Goes to the one endpoint that its payload names, whatever that endpoint subscribes to."""
 
 BATCH: Final = 500
 _FIRING: Final = "firing"

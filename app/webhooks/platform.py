@@ -5,17 +5,14 @@ there is something to tell.
 """
 
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
 from app.core.broker_figures import Known
 from app.core.database import RawConnection
 from app.core.ids import new_id
+from app.webhooks.event_types import MESSAGES_DROPPED
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
-
-MESSAGES_DROPPED: Final = "platform.messages_dropped"
-"""The broker dropped messages that it had acknowledged: a queue was full."""
 
 _OWNER = "SELECT id FROM organisations WHERE platform"
 # The newest stays in the outbox (see `prune`): it says what was told before.

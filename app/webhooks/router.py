@@ -15,11 +15,11 @@ from app.core.errors import NotFoundError
 from app.core.ids import parse_id
 from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.sealing import Sealer
 from app.core.settings import WebhookSettings
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.webhooks import repository, service
-from app.webhooks.claims import message_id
 from app.webhooks.models import Delivery, Endpoint
 from app.webhooks.outbox import wake_after
 from app.webhooks.repository import DELIVERIES, ENDPOINTS
@@ -34,7 +34,9 @@ from app.webhooks.schemas import (
     State,
     TestOut,
 )
+from app.webhooks.secrets import seal_secret
 from app.webhooks.signing import generate_secret
+from app.webhooks.transport import message_id
 
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
@@ -51,6 +53,14 @@ def _settings(request: Request) -> WebhookSettings:
 _Settings = Annotated[WebhookSettings, Depends(_settings)]
 
 
+def _sealer(request: Request) -> Sealer:
+    sealer: Sealer = request.app.state.sealer
+    return sealer
+
+
+_Sealer = Annotated[Sealer, Depends(_sealer)]
+
+
 @router.post(
     "/webhooks",
     status_code=201,
@@ -59,17 +69,22 @@ _Settings = Annotated[WebhookSettings, Depends(_settings)]
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_webhook(
-    body: EndpointCreate, principal: _Writer, session: Writes, settings: _Settings
+    body: EndpointCreate, principal: _Writer, session: Writes, settings: _Settings, sealer: _Sealer
 ) -> EndpointCreated:
     """Have alerts posted to a URL of yours.
 
     Each POST is signed as Standard Webhooks 1.0 says, with the `secret` that is shown here and never again.
     The URL must be https and lead to a public address; redirects are not followed.
     """
-    endpoint = await service.add_endpoint(
-        session, principal, body, allow_private=settings.allow_private, now=datetime.now(UTC)
+    endpoint, secret = await service.add_endpoint(
+        session,
+        principal,
+        body,
+        allow_private=settings.allow_private,
+        sealer=sealer,
+        now=datetime.now(UTC),
     )
-    return EndpointCreated.model_validate(endpoint, from_attributes=True)
+    return EndpointCreated(**EndpointOut.of(endpoint).model_dump(), secret=secret)
 
 
 @router.get(
@@ -147,13 +162,14 @@ async def delete_webhook(webhook: str, principal: _Writer, session: Writes) -> R
     summary="Replace an endpoint's secret",
     responses=documented(401, 403, 404),
 )
-async def rotate_secret(webhook: str, principal: _Writer, session: Writes) -> SecretOut:
+async def rotate_secret(webhook: str, principal: _Writer, session: Writes, sealer: _Sealer) -> SecretOut:
     """From now on every attempt is signed with the new secret, also those of older events."""
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
-    endpoint.secret = generate_secret()
+    secret = generate_secret()
+    endpoint.secret = seal_secret(sealer, endpoint.id, secret)
     endpoint.updated_at = datetime.now(UTC)
     await session.flush()
-    return SecretOut(id=endpoint.id, secret=endpoint.secret)
+    return SecretOut(id=endpoint.id, secret=secret)
 
 
 @router.post(

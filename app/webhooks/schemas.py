@@ -13,24 +13,11 @@ from app.core.fields import Body, Description, Identifier, TenantId, absent
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
-from app.webhooks.attempt import REASONS
-from app.webhooks.claims import message_id
-from app.webhooks.fanout import ALL_EVENTS
+from app.webhooks.event_types import ALL_EVENTS, EVENTS
 from app.webhooks.grouping import GROUP_EVENT, LABELS
 from app.webhooks.guard import MAX_LENGTH
 from app.webhooks.models import Attempt, Delivery, Endpoint
-from app.webhooks.platform import MESSAGES_DROPPED
-
-EVENTS: Final = (
-    "alert.firing",
-    "alert.escalated",
-    "alert.deescalated",
-    "alert.resolved",
-    "alert.acknowledged",
-    "alert.reminder",
-    MESSAGES_DROPPED,
-)
-"""What an endpoint can subscribe to; those of the platform go to its own organisation's endpoints only."""
+from app.webhooks.transport import REASONS, message_id
 
 _DEFAULT_EVENTS: Final = ("alert.firing", "alert.resolved")
 _SITES_LIMIT: Final = 1000

@@ -9,14 +9,16 @@ from app.core.database import WriteSession
 from app.core.errors import ConflictError, NotFoundError
 from app.core.fields import given
 from app.core.ids import new_id
+from app.core.sealing import Sealer
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
 from app.webhooks import groups, repository
-from app.webhooks.fanout import TEST_EVENT
+from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.guard import check_url
 from app.webhooks.models import Endpoint
 from app.webhooks.outbox import OutboxRecord, enqueue_in
 from app.webhooks.schemas import EndpointChange, EndpointCreate
+from app.webhooks.secrets import seal_secret
 from app.webhooks.signing import generate_secret
 
 
@@ -26,9 +28,10 @@ async def add_endpoint(
     wanted: EndpointCreate,
     *,
     allow_private: bool,
+    sealer: Sealer,
     now: datetime,
-) -> Endpoint:
-    """Make an endpoint, with a new secret.
+) -> tuple[Endpoint, str]:
+    """Make an endpoint, with a new secret, which is given too.
 
     Raises:
         InvalidError: `webhook_url_not_allowed`, `foreign_organisation`.
@@ -37,22 +40,23 @@ async def add_endpoint(
     check_url(wanted.url, allow_private=allow_private)
     owner = await named_organisation(session, principal, wanted.organisation_id)
     await _check_sites(session, wanted.site_ids, owner.id)
+    identifier, secret = new_id(), generate_secret()
     endpoint = Endpoint(
-        id=new_id(),
+        id=identifier,
         organisation_id=owner.id,
         url=wanted.url,
         description=wanted.description,
         events=wanted.events,
         site_ids=wanted.site_ids,
         grouping=wanted.grouping.model_dump() if wanted.grouping else None,
-        secret=generate_secret(),
+        secret=seal_secret(sealer, identifier, secret),
         enabled=wanted.enabled,
         created_at=now,
         updated_at=now,
     )
     session.add(endpoint)
     await session.flush()
-    return endpoint
+    return endpoint, secret
 
 
 async def change_endpoint(

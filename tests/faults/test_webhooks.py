@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from app.core.database import Database
+from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.webhooks.attempt import Sender
 from app.webhooks.dispatcher import Dispatcher
@@ -173,7 +174,7 @@ async def test_17_bad_receivers(
         await add_endpoint(connection, organisation, receiver.url, events=["good"])
         pool = await database.pool(size=4)
         resolver = GuardedResolver(allow_private=True, ask=names)
-        async with Sender(chosen.webhooks, resolver) as sender:
+        async with Sender(chosen.webhooks, Sealer([]), resolver) as sender:
             dispatcher = asyncio.create_task(Dispatcher(chosen.webhooks, pool, sender).run(database, stop))
             await emit(connection, *(event(organisation, type_="bad") for _ in range(bad)))
             records = [event(organisation, type_="good") for _ in range(good)]

@@ -28,8 +28,8 @@ from app.main import create_app
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
-from app.webhooks import attempt
-from app.webhooks.schemas import EVENTS
+from app.webhooks import transport
+from app.webhooks.event_types import EVENTS
 from tests.integration import bad_calls, bad_input
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,12 @@ ATTEMPTS = {
     "connect_failed": "The connection was refused, or the host cannot be reached",
     "name_unresolved": "The host's name has no address",
     "address_refused": "The URL or its address is one that webhooks must not reach",
+    "gone": "A status of 410: the endpoint is disabled",
+    "rate_limited": "A status of 429: slowed down",
+    "mail_refused": "The mail server refused the mail for good",
+    "mail_deferred": "The mail server did not take the mail now",
+    "login_refused": "The mail server or the broker refused the account",
+    "not_configured": "This installation has no mail server, or not the key of the secret",
     "tls_failed": "The certificate is not valid, or the handshake failed",
     "response_broken": "The connection was closed before an answer, or the answer is not HTTP",
     "internal_error": "A fault of Vigie: its log says more",
@@ -112,7 +118,7 @@ def reasons_table() -> str:
 
 def attempts_table() -> str:
     return rows(
-        "reason", "meaning", body=[(f"`{code}`", ATTEMPTS.get(code, "?")) for code in attempt.REASONS]
+        "reason", "meaning", body=[(f"`{code}`", ATTEMPTS.get(code, "?")) for code in transport.REASONS]
     )
 
 
@@ -317,7 +323,7 @@ def test_every_table_is_somewhere() -> None:
 
 
 def test_no_reason_of_an_attempt_lacks_its_meaning() -> None:
-    assert set(ATTEMPTS) == set(attempt.REASONS), "complete ATTEMPTS in this file"
+    assert set(ATTEMPTS) == set(transport.REASONS), "complete ATTEMPTS in this file"
 
 
 def test_every_setting_and_metric_has_a_meaning() -> None:

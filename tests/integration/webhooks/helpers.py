@@ -16,6 +16,7 @@ from app.core.settings import Settings
 from app.webhooks import dispatcher
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
 from app.webhooks.signing import generate_secret
+from app.webhooks.transport import Claim
 
 SITE, RULE = uuid4(), uuid4()
 """Where `alert_event` says that its alerts are, and of which rule."""
@@ -65,6 +66,32 @@ async def add_endpoint(
         None if grouping is None else json.dumps(grouping),
     )
     return endpoint, secret
+
+
+def claim_of(url: str, secret: str, body: bytes, **changes: Any) -> Claim:  # noqa: ANN401 (fields of a claim)
+    """A claim as the database would give it; its secret may be in clear."""
+    now = datetime.now(UTC)
+    usual: dict[str, Any] = {
+        "id": new_id(),
+        "organisation_id": new_id(),
+        "endpoint_id": new_id(),
+        "event_id": new_id(),
+        "site_id": None,
+        "type": "alert.firing",
+        "format": "native",
+        "body": body,
+        "attempt_count": 0,
+        "created_at": now,
+        "leased_until": now,
+        "now": now,
+        "kind": "webhook",
+        "url": url,
+        "target": None,
+        "secret": secret,
+        "former_secrets": [],
+        "headers": None,
+    }
+    return Claim(**{**usual, **changes})
 
 
 def event(organisation: UUID, *, type_: str = "alert.firing", site_id: UUID | None = None) -> OutboxRecord:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from app.core.sealing import Sealer
 from app.core.settings import WebhookSettings
-from app.webhooks.attempt import REASONS, Outcome, Sender
+from app.webhooks.attempt import Sender
 from app.webhooks.resolver import Found, GuardedResolver
 from app.webhooks.signing import generate_secret
+from app.webhooks.transport import REASONS, Outcome
+from tests.integration.webhooks.helpers import claim_of
 from tests.integration.webhooks.receivers import Talk, receiving, status, talking
 
 SECRET = generate_secret()
@@ -30,20 +34,15 @@ def _settings(**changes: Any) -> WebhookSettings:  # noqa: ANN401 (whatever a se
 
 
 async def _post(sender: Sender, url: str, timestamp: int | None = None) -> Outcome:
-    outcome = await sender.post(
-        url=url,
-        secret=SECRET,
-        message_id="msg_1",
-        timestamp=timestamp or int(time.time()),
-        body=BODY,
-    )
+    now = datetime.now(UTC) if timestamp is None else datetime.fromtimestamp(timestamp, UTC)
+    outcome = await sender.send(claim_of(url, SECRET, BODY), now)
     assert outcome.reason in REASONS
     return outcome
 
 
 @asynccontextmanager
 async def _sender(**changes: Any) -> AsyncIterator[Sender]:  # noqa: ANN401 (whatever a setting holds)
-    async with Sender(_settings(**changes)) as sender:
+    async with Sender(_settings(**changes), Sealer([])) as sender:
         yield sender
 
 
@@ -277,7 +276,7 @@ async def test_a_name_that_does_not_exist() -> None:
         raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} {family}")
 
     resolver = GuardedResolver(allow_private=True, ask=nothing)
-    async with Sender(_settings(), resolver) as sender:
+    async with Sender(_settings(), Sealer([]), resolver) as sender:
         assert (await _post(sender, "https://nowhere.example/")).reason == "name_unresolved"
 
 
@@ -310,7 +309,7 @@ async def test_a_name_that_is_rebound_reaches_nothing() -> None:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         for name, expected in [("a", "delivered"), ("b", "address_refused"), ("c", "delivered")]:
             resolver = GuardedResolver(allow_private=True, ask=rebind)
-            async with Sender(_settings(), resolver) as sender:
+            async with Sender(_settings(), Sealer([]), resolver) as sender:
                 # One look-up an attempt: there is no second answer between the check and the connection.
                 assert (await _post(sender, f"http://{name}.example:{port}/")).reason == expected
     assert asked == ["a.example", "b.example", "c.example"]
@@ -325,7 +324,7 @@ async def test_a_name_for_a_private_address_is_refused_before_anything_is_sent()
     async with receiving(status(204)) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         resolver = GuardedResolver(allow_private=False, ask=inside)
-        async with Sender(_settings(allow_private=False), resolver) as sender:
+        async with Sender(_settings(allow_private=False), Sealer([]), resolver) as sender:
             outcome = await _post(sender, f"https://inside.example:{port}/")
     assert outcome.reason == "address_refused"
     assert receiver.got == []

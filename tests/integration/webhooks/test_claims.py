@@ -5,10 +5,10 @@ import asyncpg
 import pytest
 
 from app.core.settings import Settings
-from app.webhooks.attempt import Outcome
-from app.webhooks.claims import Claim, claim, count_pending, next_due_in, record, release
+from app.webhooks.claims import claim, count_pending, next_due_in, record, release
 from app.webhooks.fanout import fan_out
 from app.webhooks.outbox import enqueue
+from app.webhooks.transport import Claim, Outcome
 from tests.integration.webhooks.helpers import add_endpoint, add_organisation, attempts, event, states
 
 FAILED = Outcome("http_error", 500, "no", 1.5)

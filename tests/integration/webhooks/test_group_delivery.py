@@ -10,8 +10,8 @@ from standardwebhooks import Webhook
 
 from app.core.database import Database
 from app.core.settings import Settings
-from app.webhooks.claims import message_id
 from app.webhooks.outbox import enqueue
+from app.webhooks.transport import message_id
 from tests.integration.webhooks.helpers import (
     RULE,
     SITE,

@@ -24,6 +24,7 @@ def make(
         host="127.0.0.1",
         port=8001,
         admin_key="vg_key",
+        encryption_key="KEY",
         roles=roles,
         services=services,
         base=base,

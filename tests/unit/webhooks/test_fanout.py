@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.webhooks.fanout import TEST_EVENT, Subscription, build_body, wants
+from app.webhooks.event_types import TEST_EVENT
+from app.webhooks.fanout import Subscription, build_body, wants
 
 ENDPOINT, SITE, OTHER = uuid4(), uuid4(), uuid4()
 

@@ -1,0 +1,119 @@
+"""Secrets as the database may hold them: sealed with a key that is kept elsewhere.
+
+Owns the form `sealed:1:<key's name>:<base64>`: AES-256-GCM (NIST SP 800-38D) with a nonce of chance, bound to
+a context, so that what was sealed for one row opens in no other. Must not know what is sealed.
+"""
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.core.settings import EncryptionSettings
+
+PREFIX: Final = "sealed:1:"
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_NAME_LENGTH: Final = 8
+
+
+class SealError(Exception):
+    """Something cannot be sealed or opened; the text says which key is missing, and shows no secret."""
+
+
+class Sealer:
+    """Seals with its first key, opens with all of them.
+
+    Args:
+        keys: 32 bytes each; none: nothing can be sealed, nor opened.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if any(len(key) != KEY_BYTES for key in keys):
+            raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
+        self._keys = {key_name(key): AESGCM(key) for key in keys}
+        self._first = key_name(keys[0]) if keys else None
+
+    @classmethod
+    def of(cls, settings: EncryptionSettings) -> Self:
+        """The one that settings speak of.
+
+        Raises:
+            SealError: A key is not valid.
+            OSError: `keys_file` cannot be read.
+        """
+        texts = [key.get_secret_value() for key in settings.keys]
+        if not texts and settings.keys_file is not None:
+            texts = settings.keys_file.read_text(encoding="ascii").split()
+        return cls([_decoded(text) for text in texts])
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a key to seal with."""
+        return self._first is not None
+
+    @property
+    def current(self) -> str | None:
+        """The beginning of all that is sealed with the first key."""
+        return None if self._first is None else f"{PREFIX}{self._first}:"
+
+    def seal(self, text: str, context: str) -> str:
+        """Seal a text.
+
+        Args:
+            text: What nobody is to read.
+            context: What it belongs to; the same has to be given to open it.
+
+        Raises:
+            SealError: There is no key.
+        """
+        if self._first is None:
+            raise SealError("no encryption key is set (VIGIE_ENCRYPTION__KEYS)")
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = nonce + self._keys[self._first].encrypt(nonce, text.encode(), context.encode())
+        return f"{PREFIX}{self._first}:{base64.b64encode(sealed).decode()}"
+
+    def open(self, sealed: str, context: str) -> str:
+        """Open what `seal` gave.
+
+        Raises:
+            SealError: It was sealed with a key that is not here, for another context, or is damaged.
+        """
+        name, _, text = sealed.removeprefix(PREFIX).partition(":")
+        if not is_sealed(sealed) or not text:
+            raise SealError("it is not sealed")
+        cipher = self._keys.get(name)
+        if cipher is None:
+            raise SealError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")
+        try:
+            raw = base64.b64decode(text, validate=True)
+            return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context.encode()).decode()
+        except (InvalidTag, binascii.Error, ValueError):
+            raise SealError("it is damaged, or was sealed for something else") from None
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a text is one that `Sealer.seal` gave."""
+    return text.startswith(PREFIX)
+
+
+def generate_encryption_key() -> str:
+    """A new key, in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def key_name(key: bytes) -> str:
+    """What a key is called in what it sealed: the beginning of its hash."""
+    return hashlib.sha256(key).hexdigest()[:_NAME_LENGTH]
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64") from None

@@ -1,0 +1,30 @@
+"""The types of events, and what each one means. Data only."""
+
+from collections.abc import Mapping
+from typing import Final
+
+ALL_EVENTS: Final = "*"
+"""Subscribes to every type, also those to come."""
+
+TEST_EVENT: Final = "webhook.test"
+"""Goes to the one endpoint that its payload names, whatever that endpoint subscribes to."""
+
+MESSAGES_DROPPED: Final = "platform.messages_dropped"
+ENDPOINT_FAILING: Final = "endpoint.failing"
+ENDPOINT_DISABLED: Final = "endpoint.disabled"
+
+NOTICES: Final = frozenset({ENDPOINT_FAILING, ENDPOINT_DISABLED})
+"""Of an endpoint, for its owner: also sent to the organisation's e-mail channels, but never to itself."""
+
+EVENTS: Final[Mapping[str, str]] = {
+    "alert.firing": "A rule fires, on a box or on a site as a whole",
+    "alert.escalated": "The severity of an alert went up",
+    "alert.deescalated": "The severity of an alert went down",
+    "alert.resolved": "A sample resolved an alert, or it was closed",
+    "alert.acknowledged": "Somebody acknowledged an alert",
+    "alert.reminder": "An alert still fires, and nobody has acknowledged it",
+    ENDPOINT_FAILING: "Another endpoint of the organisation has failed for a day",
+    ENDPOINT_DISABLED: "Another endpoint of the organisation was disabled: gone, or failing for too long",
+    MESSAGES_DROPPED: "The broker dropped messages; for the platform's own organisation",
+}
+"""What an endpoint can subscribe to."""
