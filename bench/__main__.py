@@ -15,7 +15,7 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import backtests, delay, fleet, http_door, recovery, sections
+from bench import backtests, delay, deliveries, fleet, http_door, recovery, sections
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
@@ -88,6 +88,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
         "From publish to webhook": delayed,
         "HTTP ingest": by_http,
         sections.BACKTESTS: partial(_backtests, running),
+        sections.DELIVERIES: partial(_deliveries, running),
     }
     if long:
         parts["A long absence"] = recovered
@@ -120,15 +121,24 @@ async def _backtests(running: Stack, measured: str | None = None) -> str:
     return sections.backtests_section(tried, measured)
 
 
-async def _only_backtests() -> str:
-    async with stack() as running:
-        return await _backtests(running, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
+async def _deliveries(running: Stack, measured: str | None = None) -> str:
+    sent = await deliveries.rates(running)
+    for each in sent:
+        _say(each.line())
+    beside = await deliveries.isolation(running)
+    for other in beside:
+        _say(f"beside {other.others}: p50 {other.at(0.5):.1f} ms, p99 {other.at(0.99):.1f} ms")
+    return sections.deliveries_section(sent, beside, measured)
 
 
-async def _fleet(boxes: int) -> str:
+async def _fleet(boxes: int, running: Stack, measured: str) -> str:
+    return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
+
+
+async def _alone(part: Callable[[Stack, str], Awaitable[str]]) -> str:
+    """One section, measured by itself."""
     async with stack() as running:
-        found = await fleet.measure(running, boxes=boxes)
-    return sections.fleet_section(found, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
+        return await part(running, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
 
 
 def main(
@@ -144,11 +154,21 @@ def main(
     only_backtests: Annotated[
         bool, typer.Option("--only-backtests", help="Try rules on a year, and nothing else")
     ] = False,
+    only_deliveries: Annotated[
+        bool, typer.Option("--only-deliveries", help="Send webhooks out, and nothing else")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
-    if only_fleet or only_backtests:
-        section = uvloop.run(_fleet(only_fleet) if only_fleet else _only_backtests())
+    alone: Callable[[Stack, str], Awaitable[str]] | None = None
+    if only_fleet:
+        alone = partial(_fleet, only_fleet)
+    elif only_backtests:
+        alone = _backtests
+    elif only_deliveries:
+        alone = _deliveries
+    if alone is not None:
+        section = uvloop.run(_alone(alone))
         path = docs / "performance.md"
         path.write_text(replaced(path.read_text(encoding="utf-8"), section), encoding="utf-8")
         print(f"\n{section}\nWritten: {path}")

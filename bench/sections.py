@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, http_door, recovery
+from bench import backtests, deliveries, http_door, recovery
 from bench.backtests import Tried
 from bench.delay import Delays
+from bench.deliveries import Beside, Sent
 from bench.fleet import Arrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
@@ -68,6 +69,60 @@ def http_section(rates: Sequence[HttpRate]) -> str:
         " same cores."
     )
     return f"## HTTP ingest\n\n{paragraph(text)}\n" + table(http_door.HEAD, [rate.row() for rate in rates])
+
+
+DELIVERIES: Final = "Webhooks out"
+"""The heading of the deliveries' section."""
+
+
+def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured: str | None = None) -> str:
+    """How many webhooks go out, and whom one that hangs holds up.
+
+    Args:
+        sent: many deliveries to one endpoint, by each who delivers.
+        others: delays of an endpoint, by what its neighbours do; the first one is what the others are held
+            against.
+        measured: when and on what, where it was measured by itself.
+    """
+    subject = sent[0]
+    text = f"""
+        {subject.messages:,} events wait, and go to one endpoint, whose receiver answers at once in a process
+        of its own; the clock runs from the first arrival to the last record. CPU is in µs a delivery;
+        receiver, database and sender share the same cores. Vigie (g) fans the events out, leases, signs,
+        records each attempt and the endpoint's state. What becomes of deliveries when it is killed is shown
+        by `make faults`.
+    """
+    rate = table(
+        ["ratio of deliveries/s", *(f"(g) ÷ ({each.letter})" for each in sent[1:])],
+        [
+            [
+                "Vigie is so many times as fast as",
+                *(f"**{subject.rate / each.rate:.2f}**" for each in sent[1:]),
+            ]
+        ],
+    )
+    first = others[0]
+    beside = f"""
+        One endpoint gets {deliveries.RATE} events a second, each of which its neighbours get too. From an
+        event's commit to its arrival at that endpoint:
+    """
+    change = "; ".join(
+        f"beside {each.others} the 99th percentile differs by {each.at(0.99) / first.at(0.99) - 1:+.0%}"
+        f" from that beside {first.others}"
+        for each in others[1:]
+    )
+    parts = [
+        f"## {DELIVERIES}\n",
+        paragraph(text),
+        table(deliveries.HEAD, [each.row() for each in sent]),
+        rate,
+        paragraph(beside),
+        table(deliveries.BESIDE_HEAD, [each.row() for each in others]),
+        paragraph(f"{change[0].upper()}{change[1:]}."),
+    ]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
 
 
 BACKTESTS: Final = "Rules tried on a year"

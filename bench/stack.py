@@ -4,6 +4,7 @@ Owns their life, the environment of Vigie's roles, and the fleets registered in 
 """
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import asyncpg
 
 from app.core.keys import generate_key
 from app.core.migrate import upgrade
+from app.core.sealing import generate_encryption_key
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import PrivatePostgres
@@ -51,12 +53,14 @@ class Stack:
         postgres: durable, as `vigie up` has it.
         mosquitto: with the limits that `vigie up` gives it.
         admin_key: the key of every database's administrator.
+        encryption_key: seals webhooks' secrets.
     """
 
     folder: Path
     postgres: PrivatePostgres
     mosquitto: PrivateMosquitto
     admin_key: str
+    encryption_key: str
 
     def account(self, name: str) -> Account:
         """How to speak to the broker as `gateway` or `ingest`."""
@@ -79,6 +83,7 @@ class Stack:
             "VIGIE_BROKER__PASSWORD": broker.password,
             "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
             "VIGIE_BOOTSTRAP_ADMIN_KEY": self.admin_key,
+            "VIGIE_ENCRYPTION__KEYS": json.dumps([self.encryption_key]),
             **more,
         }
 
@@ -227,6 +232,6 @@ async def stack() -> AsyncIterator[Stack]:
         ):
             settings = Settings.model_validate({"database": {"url": postgres.url}})
             await asyncio.to_thread(upgrade, settings.database)
-            yield Stack(folder, postgres, mosquitto, generate_key())
+            yield Stack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,12 +1,14 @@
 """The report's text."""
 
+from bench.deliveries import Beside, Sent
 from bench.fleet import Arrival, FleetResult
 from bench.report import Report, drains_table, ratios_table, render, replaced, steps_section
 from bench.results import Drain
-from bench.sections import FLEET, fleet_section
+from bench.sections import FLEET, deliveries_section, fleet_section
 from bench.suite import Plan
 
 _PLAN = Plan(messages=200_000, boxes=1_000, repeat=3, letters="acef", seed=1)
+_SECONDS = (("g", 10.0), ("h", 5.0), ("i", 20.0))
 _STEPS = {"store": 1.0, "commit": 0.5}
 _DRAINS = [
     Drain("a", 200_000, seconds=20.0, cpu={"consumer": 20.0}, peak={"consumer": 2**27}),
@@ -97,3 +99,12 @@ def test_the_fleets_section_says_what_was_lost() -> None:
         assert expected in words
     assert "| Mosquitto, with all of them | 32 MiB |" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
+
+
+def test_deliveries_are_held_against_each_other_and_neighbours_against_the_first() -> None:
+    sent = [Sent(letter, 20_000, seconds, {"deliver": 4.0}, 2**26, 0, 0) for letter, seconds in _SECONDS]
+    others = [Beside("one that answers", (5.0, 10.0)), Beside("one that hangs", (5.0, 10.5))]
+    text = deliveries_section(sent, others)
+    assert "| **0.50** | **2.00** |" in text
+    assert "| 2,000 | 200 | 0 | 64 MiB | 0 | 0 |" in text
+    assert "differs by +5%" in text
