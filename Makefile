@@ -39,5 +39,5 @@ bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS
 	uv run --frozen --group bench python -m bench $(ARGS)
 
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,11 @@ from app.observations.routers import routers as observations
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.routers import routers as sites
-from app.webhooks.router import router as webhooks
+from app.webhooks.events_router import describe_events
+from app.webhooks.events_router import router as event_types
+from app.webhooks.routers import routers as webhooks
+from app.webhooks.stream_hub import Hub
+from app.webhooks.stream_router import router as stream
 
 _DESCRIPTION = """
 Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
@@ -51,7 +55,9 @@ _TAGS = [
     {"name": "Readings", "description": "What was measured: latest values, series, events"},
     {"name": "Rules", "description": "Thresholds that make alerts"},
     {"name": "Alerts", "description": "What fires now, what fired before"},
+    {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
     {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
+    {"name": "Channels", "description": "Alerts by e-mail, and by MQTT"},
     {"name": "Quarantine", "description": "What was refused at a door, and why"},
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
@@ -70,6 +76,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.pipeline = Pipeline(Registry())
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=4, eager=False)
+    app.state.stream_hub = await Hub.of(settings.api, database)
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -80,6 +87,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if beginning is not None:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
+        await app.state.stream_hub.close()
         await app.state.ingest_pool.close()
         await database.close()
 
@@ -188,8 +196,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     app.middleware("http")(_observed)
-    for router in (*sites, telemetry, *observations, replays, *rules, *alerts, webhooks):
+    routers = (*sites, telemetry, *observations, replays, *rules, *alerts, *webhooks, event_types, stream)
+    for router in routers:
         app.include_router(router)
+    describe_events(app.webhooks)
     _add_service_routes(app)
     problems.describe(app)
     return app

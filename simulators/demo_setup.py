@@ -92,7 +92,8 @@ async def endpoint(api: Api, state: DemoState, url: str) -> None:
         found = await api.post("/v1/webhooks", body)
         state.secret = str(found["secret"])
     else:
-        # It is there, but its secret was forgotten.
+        # It is there, but its secret was forgotten: nobody needs that one to go on signing.
         await api.patch(f"/v1/webhooks/{found['id']}", {"url": url, "enabled": True})
-        state.secret = str((await api.post(f"/v1/webhooks/{found['id']}/rotate-secret"))["secret"])
+        rotated = await api.post(f"/v1/webhooks/{found['id']}/rotate-secret", {"overlap": "PT0S"})
+        state.secret = str(rotated["secret"])
     state.endpoint_id = str(found["id"])

@@ -1,26 +1,27 @@
-"""A client's webhook receiver: verifies, counts repetitions, prints one line for each message.
+"""A client's webhook receiver: verifies, knows repetitions, answers, prints one line for each message.
 
-Owns the HTTP side and the deliberate faults (another status, a failing start, delay). Signatures are those
-of webhook.py.
+It does in this order what the guide advises (docs/webhooks.md): read the raw body, verify it, look whether
+its `webhook-id` was handled before, handle it, answer. Owns the HTTP side and the deliberate faults (another
+status, a failing start, delay, no answer at all). Signatures are webhook.py's, texts those of messages.py.
 """
 
 import asyncio
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import web
 
+from simulators.messages import describe, kind_of, read
 from simulators.rest import UnreachableError
 from simulators.webhook import NotVerifiedError, secret_key, verify
 
 _UNAUTHORISED = 401
 _FAILING = 500
+_FAILING_FOR_NOW = 503
 _ID_SHOWN = 16
 _MAX_BODY = 1_048_576
 _MAX_IDS = 100_000
@@ -32,13 +33,18 @@ class Manners:
 
     Attributes:
         status: The status of an answer to a verified message.
-        fail_first: The first so many verified requests are answered with 500.
+        fail_first: The first so many verified requests are answered with 500; with 503 where `retry_after_s`
+            is set.
         delay_s: Waited before each answer (seconds).
+        retry_after_s: Given with every failure as `Retry-After` (seconds).
+        hang: Nothing is ever answered.
     """
 
     status: int = 204
     fail_first: int = 0
     delay_s: float = 0.0
+    retry_after_s: int | None = None
+    hang: bool = False
 
 
 @dataclass(slots=True)
@@ -49,9 +55,9 @@ class Tally:
         requests: All of them.
         verified: Those whose signature was right.
         refused: Those whose signature was not.
-        failed: Those answered with 500 on purpose.
+        failed: Those answered with 500 or 503 on purpose.
         duplicates: Verified ones whose `webhook-id` had been answered with success before.
-        by_type: Verified ones by their type, without the duplicates.
+        by_type: Those that were handled, by their type: without the duplicates.
     """
 
     requests: int = 0
@@ -73,7 +79,7 @@ class Receiver:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        secret: str | None = None,
+        secret: str | Sequence[str] | None = None,
         unsigned: bool = False,
         manners: Manners | None = None,
         say: Callable[[str], None] = print,
@@ -83,25 +89,27 @@ class Receiver:
         Args:
             host: The address to listen on.
             port: The port; 0 takes a free one.
-            secret: The endpoint's secret, `whsec_…`.
+            secret: The endpoint's secret, `whsec_…`; several while it is being changed.
             unsigned: Take messages without checking them while no secret is set.
             manners: How to answer.
             say: Called with the line of each message.
         """
         self._host = host
         self._port = port
-        self._key = secret_key(secret) if secret else None
+        given = [secret] if isinstance(secret, str) else list(secret or [])
+        self._keys = [secret_key(each) for each in given if each]
         self._unsigned = unsigned
         self._manners = manners or Manners()
         self._say = say
-        self._done: Counter[str] = Counter()
+        # In a program of your own these ids belong into the database, beside what handling them changed.
+        self._handled: dict[str, None] = {}
         self._attempts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self.tally = Tally()
 
     def use_secret(self, secret: str) -> None:
         """Check with another secret from now on."""
-        self._key = secret_key(secret)
+        self._keys = [secret_key(secret)]
 
     @property
     def url(self) -> str:
@@ -130,7 +138,7 @@ class Receiver:
         """
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_post("/{path:.*}", self._take)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -146,8 +154,11 @@ class Receiver:
             await self._runner.cleanup()
 
     async def _take(self, request: web.Request) -> web.Response:
+        # The bytes as they came: what a JSON library writes anew has another signature.
         body = await request.read()
         self.tally.requests += 1
+        if self._manners.hang:
+            await self._hang(body)
         if self._manners.delay_s > 0:
             await asyncio.sleep(self._manners.delay_s)
         try:
@@ -156,39 +167,56 @@ class Receiver:
             self.tally.refused += 1
             self._say(f"webhook REFUSED: {error}")
             return web.Response(status=_UNAUTHORISED, text=str(error))
-        if self.tally.failed < self._manners.fail_first:
-            self.tally.failed += 1
-            self._line(message_id, body, f"answered {_FAILING} on purpose")
-            return web.Response(status=_FAILING, text="failing on purpose")
-        self._count(message_id, body)
-        return web.Response(status=self._manners.status)
+        self.tally.verified += 1
+        status = self._status()
+        if not _is_success(status):
+            self._line(message_id, body, f"answered {status} on purpose")
+            return web.Response(status=status, headers=self._headers(), text="failing on purpose")
+        if message_id in self._handled:
+            self.tally.duplicates += 1
+            self._line(message_id, body, "seen before")
+        else:
+            self._handle(message_id, body)
+            self._line(message_id, body, "")
+        # Also for one that is known: otherwise it would come again.
+        return web.Response(status=status)
+
+    async def _hang(self, body: bytes) -> None:
+        self._say(f"webhook left without an answer: {describe(read(body))}")
+        await asyncio.Event().wait()
 
     def _verified(self, headers: Mapping[str, str], body: bytes) -> str:
-        if self._key is None:
+        if not self._keys:
             if not self._unsigned:
                 raise NotVerifiedError("the secret is not known yet")
             return headers.get("webhook-id", "?")
-        return verify(self._key, headers, body, time.time())
+        return verify(self._keys, headers, body, time.time())
 
-    def _count(self, message_id: str, body: bytes) -> None:
-        self.tally.verified += 1
-        success = 200 <= self._manners.status < 300  # noqa: PLR2004 - what HTTP calls a success
-        repeated = self._done[message_id] > 0
-        if repeated:
-            self.tally.duplicates += 1
-        elif success:
-            self.tally.by_type[_read(body).get("type", "?")] += 1
-        if success:
-            if len(self._done) >= _MAX_IDS:
-                self._done.clear()  # a receiver left on for weeks must not grow for ever
-                self._attempts.clear()
-            self._done[message_id] += 1
-        self._line(message_id, body, "seen before" if repeated else "")
+    def _status(self) -> int:
+        """What to answer a verified message with."""
+        if self.tally.failed >= self._manners.fail_first:
+            return self._manners.status
+        self.tally.failed += 1
+        return _FAILING if self._manners.retry_after_s is None else _FAILING_FOR_NOW
+
+    def _headers(self) -> dict[str, str]:
+        seconds = self._manners.retry_after_s
+        return {} if seconds is None else {"Retry-After": str(seconds)}
+
+    def _handle(self, message_id: str, body: bytes) -> None:
+        """Do what has to be done once: here it is counted."""
+        self.tally.by_type[kind_of(read(body))] += 1
+        self._handled[message_id] = None
+        if len(self._handled) > _MAX_IDS:
+            # A receiver left on for weeks must not grow for ever; repetitions come within days.
+            del self._handled[next(iter(self._handled))]
 
     def _line(self, message_id: str, body: bytes, remark: str) -> None:
+        if len(self._attempts) > _MAX_IDS:
+            self._attempts.clear()
         self._attempts[message_id] += 1
-        checked = "unchecked" if self._key is None else "verified"
-        parts = ["webhook", checked, message_id[-_ID_SHOWN:], describe(_read(body))]
+        checked = "verified" if self._keys else "unchecked"
+        parts = ["webhook", checked, message_id[-_ID_SHOWN:], describe(read(body))]
         if self._attempts[message_id] > 1:
             parts.append(f"(time {self._attempts[message_id]})")
         if remark:
@@ -196,30 +224,8 @@ class Receiver:
         self._say(" ".join(parts))
 
 
-def _read(body: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
-        message = json.loads(body)
-        if isinstance(message, dict):
-            return message
-    return {}
-
-
-def describe(message: Mapping[str, Any]) -> str:
-    """One line for a person: what happened, where, how much. Control characters are shown, not sent."""
-    data = message.get("data")
-    if not isinstance(data, dict):
-        data = {}
-    kind = str(message.get("type", "no type"))
-    if "metric" not in data:
-        return ascii(kind)[1:-1]
-    value = data.get("resolved_value") if data.get("state") == "resolved" else data.get("value")
-    value = data.get("value") if value is None else value
-    when = data.get("resolved_at") or data.get("started_at")
-    text = (
-        f"{kind} {data.get('severity')} {data.get('box')} {data.get('metric')} {value} "
-        f"(threshold {data.get('threshold')}) at {when}, sequence {data.get('sequence')}"
-    )
-    return ascii(text)[1:-1]
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 - what HTTP calls a success
 
 
 async def serve(receiver: Receiver) -> None:

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 TOLERANCE_S: Final = 300
@@ -42,11 +42,11 @@ def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def verify(key: bytes, headers: Mapping[str, str], body: bytes, now_s: float) -> str:
+def verify(keys: Iterable[bytes], headers: Mapping[str, str], body: bytes, now_s: float) -> str:
     """Check a message.
 
     Args:
-        key: The bytes of the secret.
+        keys: The bytes of the secret; of several while it is being changed, of which any may be right.
         headers: The request's headers; names without regard to case, if the mapping has none.
         body: The body's bytes, as received.
         now_s: The time now, in seconds since 1970.
@@ -66,10 +66,10 @@ def verify(key: bytes, headers: Mapping[str, str], body: bytes, now_s: float) ->
         raise NotVerifiedError("webhook-timestamp is not a number of seconds")
     if abs(now_s - int(timestamp)) > TOLERANCE_S:
         raise NotVerifiedError(f"webhook-timestamp is {now_s - int(timestamp):+.0f} s away")
-    wanted = signature(key, message_id, timestamp, body).encode()
+    wanted = [signature(key, message_id, timestamp, body).encode() for key in keys]
     # While a secret is being changed there are several signatures: one of them has to be right.
     for candidate in signatures:
         version, _, given = candidate.partition(",")
-        if version == _VERSION and hmac.compare_digest(given.encode(), wanted):
+        if version == _VERSION and any(hmac.compare_digest(given.encode(), one) for one in wanted):
             return message_id
     raise NotVerifiedError("no signature is right")

@@ -19,3 +19,6 @@ PUBLISHER: Final = 7_309_021_177
 
 GATE: Final = 7_309_021_178
 """Batches hold it together, whoever changes what they rely on alone (`app.core.gate`; migration 0002)."""
+
+STREAM: Final = 7_309_021_179
+"""Events get their places in streams from one fan-out at a time, until it is committed."""

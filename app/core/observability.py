@@ -74,6 +74,28 @@ SWEEP_FAILURES = Counter(
 DELIVERIES = Counter("vigie_deliveries_total", "Attempts to deliver, by outcome", ["outcome"])
 DELIVERY_SECONDS = Histogram("vigie_delivery_seconds", "Time of an attempt", buckets=_STEPS)
 DELIVERY_DELAY = Histogram("vigie_delivery_delay_seconds", "From outbox to first attempt", buckets=_STEPS)
+DELIVERIES_RUNNING = Gauge(
+    "vigie_deliveries_running", "Attempts to deliver that are under way", multiprocess_mode="livesum"
+)
+DELIVERIES_LEASED = Gauge(
+    "vigie_deliveries_leased",
+    "Deliveries that are under way, about to be, or to be recorded",
+    multiprocess_mode="livesum",
+)
+RECORD_BATCH = Histogram(
+    "vigie_delivery_record_batch",
+    "Attempts that were recorded together",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+ENDPOINT_NOTICES = Counter(
+    "vigie_endpoint_notices_total", "Owners told that an endpoint fails, or was disabled, by event", ["type"]
+)
+ENDPOINTS_TROUBLED = Gauge(
+    "vigie_endpoints_troubled",
+    "Endpoints that fail, are slowed down, or were disabled for failing: `open`, `slowed`, `disabled`",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
 GROUPED_EVENTS = Counter("vigie_grouped_events_total", "Events that were put into a group's notification")
 GROUPS_WAITING = Gauge(
     "vigie_groups_waiting",
@@ -83,6 +105,17 @@ GROUPS_WAITING = Gauge(
 GROUPS_OLDEST = Gauge(
     "vigie_groups_oldest_waiting_seconds",
     "How old the oldest event in one of these is, 0 where none waits",
+    multiprocess_mode="mostrecent",
+)
+STREAMS_OPEN = Gauge("vigie_event_streams_open", "Streams of events now open", multiprocess_mode="livesum")
+STREAM_EVENTS = Counter("vigie_event_stream_events_total", "Events written to streams")
+DELIVERIES_EXPIRED = Counter(
+    "vigie_deliveries_expired_total",
+    "Deliveries removed for their age that were neither delivered nor given up: of disabled endpoints",
+)
+SECRETS_TO_SEAL = Gauge(
+    "vigie_secrets_to_seal",
+    "Secrets and headers of endpoints that are in clear, sealed under an older key, or cannot be opened",
     multiprocess_mode="mostrecent",
 )
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")

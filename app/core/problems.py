@@ -37,6 +37,7 @@ _TITLES = {
 # What pydantic and FastAPI call a fault, in our stable codes.
 _CODES = {
     "missing": "missing_field",
+    "union_tag_not_found": "missing_field",
     "extra_forbidden": "unknown_field",
     "json_invalid": "invalid_json",
     "json_type": "invalid_json",

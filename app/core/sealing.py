@@ -14,10 +14,10 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.core.settings import EncryptionSettings
+from app.core.settings import ENCRYPTION_KEY_BYTES, EncryptionSettings
 
 PREFIX: Final = "sealed:1:"
-KEY_BYTES: Final = 32
+KEY_BYTES: Final = ENCRYPTION_KEY_BYTES
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
 
@@ -44,13 +44,12 @@ class Sealer:
         """The one that settings speak of.
 
         Raises:
-            SealError: A key is not valid.
-            OSError: `keys_file` cannot be read.
+            SealError: The file of keys cannot be read any more; what else is wrong, the settings refuse.
         """
-        texts = [key.get_secret_value() for key in settings.keys]
-        if not texts and settings.keys_file is not None:
-            texts = settings.keys_file.read_text(encoding="ascii").split()
-        return cls([_decoded(text) for text in texts])
+        try:
+            return cls(settings.key_bytes())
+        except ValueError as error:
+            raise SealError(str(error)) from None
 
     @property
     def ready(self) -> bool:
@@ -110,10 +109,3 @@ def generate_encryption_key() -> str:
 def key_name(key: bytes) -> str:
     """What a key is called in what it sealed: the beginning of its hash."""
     return hashlib.sha256(key).hexdigest()[:_NAME_LENGTH]
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64") from None

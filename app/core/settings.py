@@ -4,12 +4,24 @@ Nested names are joined by two underscores: `VIGIE_BROKER__PORT=1884`. This modu
 validates; nothing is connected here.
 """
 
+import base64
+import binascii
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+ENCRYPTION_KEY_BYTES: Final = 32
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -152,18 +164,33 @@ class ApiSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: Port = Field(8000, description="Port to listen on")
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
+        description="Where clients reach the API, for links in what is sent; empty: its port on 127.0.0.1",
+    )
     max_body_bytes: int = Field(5_242_880, ge=1024, description="A larger request body is refused (413)")
     patience_s: Seconds = Field(
         30.0,
         description="How long a request's head may take to arrive, how long its body may (408), "
         "and how long an answer may wait to be read on (seconds)",
     )
+    stream_keepalive_s: Seconds = Field(
+        15.0, description="A stream of events that has nothing to say says so after this (seconds)"
+    )
+    streams_max: int = Field(500, ge=1, description="Streams of events that one process keeps open")
+    streams_per_organisation: int = Field(20, ge=1, description="Of these for one organisation")
     ready_requires: list[Literal["database", "migrations", "broker", "ingest", "deliver", "maintain"]] = (
         Field(
             ["database", "migrations"],
             description="Without these `/readyz` answers 503; the others are only shown",
         )
     )
+
+    @property
+    def base_url(self) -> str:
+        """Where links begin, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
 
 
 class EncryptionSettings(BaseModel):
@@ -175,6 +202,51 @@ class EncryptionSettings(BaseModel):
         "key put the new one before it, and take the old one away once nothing is sealed with it any more",
     )
     keys_file: Path | None = Field(None, description="The same, one a line; read where `keys` is empty")
+
+    @field_validator("keys")
+    @classmethod
+    def _whole(cls, value: list[SecretStr]) -> list[SecretStr]:
+        for key in value:
+            encryption_key(key.get_secret_value())
+        return value
+
+    @field_validator("keys_file")
+    @classmethod
+    def _readable(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not info.data.get("keys"):
+            _keys_in(value)
+        return value
+
+    def key_bytes(self) -> list[bytes]:
+        """The keys, the first one first; empty where there is none.
+
+        Raises:
+            ValueError: `keys_file` cannot be read by now, or holds something else.
+        """
+        if self.keys or self.keys_file is None:
+            return [encryption_key(key.get_secret_value()) for key in self.keys]
+        return _keys_in(self.keys_file)
+
+
+def encryption_key(text: str) -> bytes:
+    """The key that a text stands for (ValueError; it does not show the text)."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != ENCRYPTION_KEY_BYTES:
+        raise ValueError(f"a key must be {ENCRYPTION_KEY_BYTES} bytes in base64: openssl rand -base64 32")
+    return key
+
+
+def _keys_in(path: Path) -> list[bytes]:
+    try:
+        texts = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
+    if not texts:
+        raise ValueError(f"{path} holds no key")
+    return [encryption_key(text) for text in texts]
 
 
 class SmtpSettings(BaseModel):
@@ -313,6 +385,14 @@ def _faults(error: ValidationError | SettingsError) -> str:
     return "".join(lines)
 
 
+def read_settings() -> Settings:
+    """Read the settings as they are now (InvalidSettingsError where they make no sense)."""
+    try:
+        return Settings()
+    except (ValidationError, SettingsError) as error:
+        raise InvalidSettingsError(error) from None
+
+
 @cache
 def get_settings() -> Settings:
     """Read the settings once per process.
@@ -320,7 +400,4 @@ def get_settings() -> Settings:
     Raises:
         InvalidSettingsError: they make no sense.
     """
-    try:
-        return Settings()
-    except (ValidationError, SettingsError) as error:
-        raise InvalidSettingsError(error) from None
+    return read_settings()

@@ -51,6 +51,7 @@ def run(data_dir: Path = Path(".vigie")) -> int:
 def examine(layout: Layout) -> Iterator[Finding]:
     """All findings, from the machine to the data directory."""
     yield _python()
+    yield from _settings()
     yield from _database()
     yield _broker()
     yield from _accounts()
@@ -69,6 +70,29 @@ def _python() -> Finding:
             "missing", "Python", f"{found} is too old, 3.12 is needed", f"{_APT} python3 python3-venv"
         )
     return Finding("ok", "Python", found)
+
+
+def _settings() -> Iterator[Finding]:
+    # Here: what they are made with may be what is missing.
+    from app.core.sealing import key_name  # noqa: PLC0415
+    from app.core.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+
+    what = "encryption key"
+    try:
+        encryption = read_settings().encryption
+        names = [key_name(key) for key in encryption.key_bytes()]
+    except InvalidSettingsError as error:
+        yield Finding("missing", "settings", str(error), "set what is named right (docs/operations.md)")
+        return
+    except ValueError as error:
+        yield Finding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
+        return
+    if not names:
+        none = "none is set: `vigie up` keeps one of its own, roles that run without it cannot keep secrets"
+        yield Finding("note", what, none, 'VIGIE_ENCRYPTION__KEYS=["…"], made by: openssl rand -base64 32')
+        return
+    also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
+    yield Finding("ok", what, f"seals with {names[0]}{also}")
 
 
 def _told(path: Path, *arguments: str) -> str:

@@ -9,6 +9,9 @@ _GIB = 2**30
 
 # Who may do what. A box speaks under its own id only: `%u` is its username, which is its id. Its topics are
 # named one by one: the broker keeps a retained message for each, and a box could fill its memory with a `+`.
+# Alerts are under `@` and an organisation's id, which is the username of whoever reads them. Patterns make no
+# difference between names, so such a reader may also publish what a box may, under its own name: it is no
+# box's, so ingest puts that into quarantine. Below `alerts` nobody but the roles may publish.
 ACCESS_RULES = """\
 # Written by Vigie at each start: changes are lost.
 user ingest
@@ -17,6 +20,7 @@ topic read vigie/v1/+/#
 topic read application/+/device/+/event/up
 topic write vigie/v1/+/ack
 topic write vigie/v1/+/config
+topic write vigie/v1/+/alerts/#
 
 user gateway
 topic write vigie/v1/+/telemetry
@@ -37,6 +41,7 @@ pattern write vigie/v1/%u/status
 pattern write vigie/v1/%u/config/reported
 pattern read vigie/v1/%u/ack
 pattern read vigie/v1/%u/config
+pattern read vigie/v1/%u/alerts/#
 """
 
 

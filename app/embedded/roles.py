@@ -68,7 +68,7 @@ def environment(
     host: str,
     port: int,
     admin_key: str,
-    encryption_key: str,
+    encryption_key: str | None,
     roles: Sequence[str],
     services: Services | None,
     base: Mapping[str, str] | None = None,
@@ -81,7 +81,7 @@ def environment(
         host: the API's address.
         port: the API's port.
         admin_key: the platform administrator's key.
-        encryption_key: seals clients' secrets, where the operator gives no key.
+        encryption_key: seals clients' secrets; None: the operator gives a key, also by a `.env` file.
         roles: those that run: `/readyz` waits for each.
         services: the private ones; None leaves database and broker to the settings.
         base: stands for `os.environ` in tests.
@@ -94,7 +94,7 @@ def environment(
         "VIGIE_API__READY_REQUIRES": json.dumps(needed),
         "PYTHONUNBUFFERED": "1",
     }
-    if not inherited.get("VIGIE_ENCRYPTION__KEYS_FILE"):
+    if encryption_key is not None and not inherited.get("VIGIE_ENCRYPTION__KEYS_FILE"):
         asked["VIGIE_ENCRYPTION__KEYS"] = json.dumps([encryption_key])
     decided = {
         MARKER: marker,

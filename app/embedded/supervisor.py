@@ -127,7 +127,7 @@ class Supervisor:
             host=host,
             port=port,
             admin_key=self._secrets.admin_key,
-            encryption_key=self._secrets.encryption_key,
+            encryption_key=None if self._settings.encryption.key_bytes() else self._secrets.encryption_key,
             roles=self._options.roles,
             services=services,
         )

@@ -1,9 +1,9 @@
-"""The boxes' accounts at the broker: Mosquitto's password file, rendered from the database.
+"""The accounts at the broker: Mosquitto's password file, rendered from the database.
 
-Owns `broker.password_file`: the lines of `broker.static_password_file`, one line for each living box, and one
-for a probe. Call `sync` after the commit that changed a box's credentials and before the response. Must not
-change the database. Where no password file is set the accounts are the operator's own job, and this does
-nothing.
+Owns `broker.password_file`: the lines of `broker.static_password_file`, one line for a probe, one for each
+living box, and one for each organisation that reads its alerts by MQTT (`broker_accounts`). Call `sync` after
+the commit that changed credentials and before the response. Must not change the database. Where no password
+file is set the accounts are the operator's own job, and this does nothing.
 
 Mosquitto reads the file again on SIGHUP, and checks the password of every connected client against it, which
 stops it for 0.05 ms a client (measured). So changes that come together share one rewrite, and the broker is
@@ -43,8 +43,10 @@ _RETRY_S: Final = 0.005
 _IN_FORCE: Final = b"in force"
 # One text of all lines costs a tenth of ten thousand rows.
 _LINES: Final = text(
-    "SELECT coalesce(string_agg(id || ':' || password_hash, E'\\n' ORDER BY key), '')"
-    " FROM boxes WHERE deleted_at IS NULL AND password_hash <> ''"
+    "SELECT concat_ws(E'\\n',"
+    " (SELECT string_agg(id || ':' || password_hash, E'\\n' ORDER BY key)"
+    " FROM boxes WHERE deleted_at IS NULL AND password_hash <> ''),"
+    " (SELECT string_agg(username || ':' || password_hash, E'\\n' ORDER BY username) FROM broker_accounts))"
 )
 _log = get_logger(__name__)
 
@@ -78,16 +80,16 @@ class _Accounts:
     async def _rewrite(self, database: Database, mark: int, *, only_if_stale: bool) -> None:
         # Under the file's lock: rows read before it could be older than those in the file.
         async with database.read() as session:
-            boxes: str = (await session.execute(_LINES)).scalar_one()
+            lines: str = (await session.execute(_LINES)).scalar_one()
         if (
             only_if_stale
             and os.pread(mark, 16, 0) == _IN_FORCE
-            and await asyncio.to_thread(self._holds, boxes)
+            and await asyncio.to_thread(self._holds, lines)
         ):
             return
         password = secrets.token_urlsafe(18)
         os.ftruncate(mark, 0)
-        await asyncio.to_thread(self._write, boxes, password_line(PROBE, password))
+        await asyncio.to_thread(self._write, lines, password_line(PROBE, password))
         pid = self._broker()
         if pid is None:
             _log.info("broker_not_told", reason="not running here; it reads the file when it starts")
@@ -98,26 +100,26 @@ class _Accounts:
         else:
             _log.warning("broker_accounts_unconfirmed", waited_s=_PATIENCE_S)
 
-    def _render(self, boxes: str, probe: str) -> str:
+    def _render(self, lines: str, probe: str) -> str:
         static = self._settings.static_password_file
         first = static.read_text(encoding="utf-8") if static is not None else ""
-        parts = [part.strip("\n") for part in (first, probe, boxes)]
+        parts = [part.strip("\n") for part in (first, probe, lines)]
         return "\n".join(part for part in parts if part) + "\n"
 
-    def _holds(self, boxes: str) -> bool:
+    def _holds(self, lines: str) -> bool:
         """Tell whether the file is as it would be written now, whatever the probe's password is."""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            there = self._path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return False
-        wanted = self._render(boxes, "").splitlines()
-        return [line for line in lines if not line.startswith(f"{PROBE}:")] == wanted
+        wanted = self._render(lines, "").splitlines()
+        return [line for line in there if not line.startswith(f"{PROBE}:")] == wanted
 
-    def _write(self, boxes: str, probe: str) -> None:
+    def _write(self, lines: str, probe: str) -> None:
         # In a folder that hands its group on, the group is the broker's, which must be able to read.
         shared = bool(self._path.parent.stat().st_mode & stat.S_ISGID)
         mode = None if self._path.exists() else 0o640 if shared else 0o600
-        replace_text(self._path, self._render(boxes, probe), mode=mode)
+        replace_text(self._path, self._render(lines, probe), mode=mode)
 
     def _broker(self) -> int | None:
         """The broker's process number, if the process that has it is a Mosquitto."""
@@ -189,7 +191,7 @@ async def sync(database: Database, settings: BrokerSettings, *, only_if_stale: b
     it is read at the next start.
 
     Args:
-        database: Where the boxes are.
+        database: Where the accounts are.
         settings: Where the file and the broker are.
         only_if_stale: Leave the broker alone where the file already says what the database does.
 

@@ -29,8 +29,15 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
 
 
-async def sync_accounts(request: Request, database: Database) -> None:
+async def sync_accounts(
+    request: Request, database: Database, *, mend: str = "ask for new credentials of the box"
+) -> None:
     """Bring the broker's accounts up to date; call it after the commit that changed them.
+
+    Args:
+        request: The call.
+        database: Where the accounts are.
+        mend: What to do where that fails, once it can be done again.
 
     Raises:
         UnavailableError: `broker_accounts`: the change is stored, and not yet in force at the broker.
@@ -41,6 +48,6 @@ async def sync_accounts(request: Request, database: Database) -> None:
         _log.error("broker_accounts_not_written", exc_info=error)
         raise UnavailableError(
             "The change is stored, but the broker's accounts could not be written: it is not in force there."
-            " Once the server's log no longer says so, ask for new credentials of the box.",
+            f" Once the server's log no longer says so, {mend}.",
             code="broker_accounts",
         ) from error

@@ -137,3 +137,14 @@ class ProvisioningKey(Base):
     expires_at: Mapped[datetime | None] = mapped_column(_Instant)
     last_used_at: Mapped[datetime | None] = mapped_column(_Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class BrokerAccount(Base):
+    """The account at the broker under which an organisation reads its alerts; its password is hashed."""
+
+    __tablename__ = "broker_accounts"
+
+    username: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    password_hash: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(_Instant)

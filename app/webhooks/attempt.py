@@ -1,16 +1,19 @@
 """One POST to a receiver, whatever the receiver does, in bounded time and memory.
 
-Owns the HTTP client and the names of the outcomes. Must not touch the database, nor decide about retries.
+Owns the HTTP client, which headers are sent, and the names of the outcomes. Must not touch the database, nor
+decide about retries.
 """
 
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
+from io import BytesIO
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import aiohttp
 
@@ -20,17 +23,45 @@ from app.core.sealing import Sealer, SealError
 from app.core.settings import WebhookSettings
 from app.webhooks.guard import check_url
 from app.webhooks.resolver import AddressRefusedError, GuardedResolver
+from app.webhooks.schedule import retry_after_s
 from app.webhooks.secrets import open_headers, signing_secrets
 from app.webhooks.signing import sign
 from app.webhooks.transport import DELIVERED, Claim, Outcome
 
+_TYPES: Final[Mapping[str, str]] = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
+_TYPE: Final = "application/json"
+# What belongs to the connection, or says how the body is read: never an endpoint's own to set.
+_NEVER_OWN: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 _USER_AGENT: Final = f"Vigie/{version('vigie')}"
 # Once the status is known the outcome is; the rest is for the log, and not worth a place for long.
 _BODY_PATIENCE_S: Final = 2.0
 # Shorter than what servers keep idle connections open for: one that they are closing is not picked up.
 _IDLE_S: Final = 2.0
+_LARGE_BYTES: Final = 500_000
 _log = get_logger(__name__)
 _EXACT: Final = 3600.0  # aiohttp rounds longer times up to whole seconds
+
+
+class _Answer(NamedTuple):
+    """What came back: as in `Outcome`, and the value of Retry-After."""
+
+    reason: str
+    status: int | None = None
+    body: str | None = None
+    retry_after: str | None = None
 
 
 class Sender:
@@ -40,20 +71,28 @@ class Sender:
         settings: Time limits, how much of an answer is kept, whether private addresses are allowed.
         sealer: Opens secrets.
         resolver: Resolves names; the guarded one.
+        trusted: Whose certificates are valid; those that this machine trusts, if none is given.
     """
 
     def __init__(
-        self, settings: WebhookSettings, sealer: Sealer, resolver: GuardedResolver | None = None
+        self,
+        settings: WebhookSettings,
+        sealer: Sealer,
+        resolver: GuardedResolver | None = None,
+        trusted: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
         self._sealer = sealer
         self._resolver = resolver or GuardedResolver(allow_private=settings.allow_private)
+        self._trusted = trusted
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # Who may be connected to at once is the dispatcher's matter.
-            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver, keepalive_timeout=_IDLE_S),
+            connector=aiohttp.TCPConnector(
+                limit=0, resolver=self._resolver, keepalive_timeout=_IDLE_S, ssl=self._trusted or True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._settings.connect_timeout_s, ceil_threshold=_EXACT
@@ -89,8 +128,8 @@ class Sender:
             return Outcome("not_configured", None, None, 0.0)
         signatures = (sign(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
         headers = {
-            **own,
-            "content-type": "application/json",
+            **{name.lower(): value for name, value in own.items() if name.lower() not in _NEVER_OWN},
+            "content-type": _TYPES.get(claimed.format, _TYPE),
             "user-agent": _USER_AGENT,
             "accept": "*/*",
             "accept-encoding": "identity",
@@ -98,37 +137,45 @@ class Sender:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": " ".join(signatures),
         }
-        reason, status, answer = await self._exchange(claimed.url, headers, claimed.body)
-        return Outcome(reason, status, answer, (time.perf_counter() - begun) * 1000)
+        answer = await self._exchange(claimed.url, headers, claimed.body)
+        duration_ms = (time.perf_counter() - begun) * 1000
+        wait = None if answer.retry_after is None else retry_after_s(answer.retry_after, now)
+        return Outcome(answer.reason, answer.status, answer.body, duration_ms, wait)
 
-    async def _exchange(
-        self, url: str, headers: dict[str, str], body: bytes
-    ) -> tuple[str, int | None, str | None]:
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> _Answer:
         if self._session is None:
             raise RuntimeError("open the sender first")
         limit = time.monotonic() + self._settings.total_timeout_s
         try:
             checked = check_url(url, allow_private=self._settings.allow_private)
             async with asyncio.timeout(self._settings.total_timeout_s):
+                # A large body is written piece by piece: others have their turn in between.
+                data = body if len(body) <= _LARGE_BYTES else BytesIO(body)
                 response = await self._session.post(
-                    checked, data=body, headers=headers, allow_redirects=False
+                    checked, data=data, headers=headers, allow_redirects=False
                 )
         except InvalidError:
-            return "address_refused", None, None
+            return _Answer("address_refused")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _reason_of(error), None, None
+            return _Answer(_reason_of(error))
         try:
             patience = min(_BODY_PATIENCE_S, limit - time.monotonic())
             kept = await _beginning(response, self._settings.response_limit_bytes, patience)
         finally:
             # Kept for the next attempt if the answer was read to its end; closed if it was cut.
             response.close()
-        return _meaning(response.status), response.status, kept
+        status = response.status
+        return _Answer(_meaning(status), status, kept, response.headers.get("retry-after"))
+
+
+_NAMED: Final[Mapping[int, str]] = {410: "gone", 429: "rate_limited"}
 
 
 def _meaning(status: int) -> str:
     if 200 <= status < 300:  # noqa: PLR2004 (the classes of HTTP statuses)
         return DELIVERED
+    if status in _NAMED:
+        return _NAMED[status]
     return "redirect_refused" if 300 <= status < 400 else "http_error"  # noqa: PLR2004 (the same)
 
 

@@ -1,155 +1,232 @@
-"""Who may attempt which delivery, and what came of it: leases and records, in SQL.
+"""Who may attempt which delivery: leases, in SQL.
 
-Owns the statements that claim, record and release. The database's clock decides what is due and whose lease
-has run out, so that a process whose own clock jumps does no harm. Must not send anything.
+Owns the statements that claim and release. The database's clock decides what is due and whose lease
+has run out, so that a process whose own clock jumps does no harm. Must not send anything, nor say
+what came of it (`records`).
+
+A claim looks at each endpoint's first due deliveries, as many as it may have leased at once. An endpoint's
+places are each process's own: what a process that died had leased must not hold up the rest. Only where an
+endpoint says how many it bears (`concurrency`), or is tried one at a time, are those of others counted too:
+of its first due deliveries those are taken that nobody has, as far as due times tell them apart (those that
+fell due in the same microsecond have no order).
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from app.core.database import RawConnection
-from app.core.ids import new_id
-from app.webhooks.transport import Claim, Outcome
+from app.core.settings import WebhookSettings
+from app.webhooks.transport import Claim
 
-# An endpoint's due deliveries are counted off one by one, each endpoint up to its own places: however many
-# wait for one that hangs, those of the others are found at once.
+AHEAD: Final = 8
+"""So many times its places are leased for an endpoint that answers soon: it need not wait for a claim."""
+
+# `waiting` hops over the index from one endpoint that has something pending to the next: neither the number
+# of endpoints nor that of their deliveries matters. `room` is what each of these may have leased at once.
+_ROOM: Final = f"""
+RECURSIVE waiting AS (
+    (
+        SELECT endpoint_id, due_at FROM deliveries WHERE state = 'pending'
+        ORDER BY endpoint_id, due_at LIMIT 1
+    )
+    UNION ALL
+    SELECT next.endpoint_id, next.due_at FROM waiting CROSS JOIN LATERAL (
+        SELECT endpoint_id, due_at FROM deliveries
+        WHERE state = 'pending' AND endpoint_id > waiting.endpoint_id
+        ORDER BY endpoint_id, due_at LIMIT 1
+    ) AS next
+), known AS (
+    SELECT endpoint.id, endpoint.rate_per_s AS rate, greatest(endpoint.rate_per_s, 1) AS burst,
+        state.endpoint_id IS NULL AS new, state.open_until, state.tokens, state.tokens_at,
+        coalesce(state.consecutive_failures > 0 OR state.last_success_at IS NULL, true) AS suspect,
+        CASE WHEN state.consecutive_failures >= $6 OR state.slow_step > 0 THEN 1
+            ELSE least(endpoint.concurrency, $1) END AS places,
+        endpoint.concurrency IS NOT NULL OR state.consecutive_failures >= $6 OR state.slow_step > 0
+            AS strict,
+        here.quick AND endpoint.concurrency IS NULL AND endpoint.rate_per_s IS NULL AS deep,
+        coalesce(here.count, 0) AS count
+    FROM waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
+    LEFT JOIN endpoint_states AS state ON state.endpoint_id = endpoint.id
+    LEFT JOIN unnest($2::uuid[], $3::integer[], $4::boolean[], $5::boolean[])
+        AS here (id, count, quick, held) ON here.id = endpoint.id
+    WHERE endpoint.enabled AND here.held IS NOT TRUE
+), room AS (
+    SELECT known.*, limits.depth, greatest(limits.depth - known.count, 0) AS free
+    FROM known CROSS JOIN LATERAL (
+        SELECT places * CASE WHEN deep AND NOT suspect AND places > 1 THEN {AHEAD} ELSE 1 END AS depth
+    ) AS limits
+    WHERE NOT known.suspect OR $7 > 0
+)
+"""  # noqa: S608 (a number of ours)
+_AVAILABLE: Final = """
+least(room.burst, coalesce(
+    state.tokens + room.rate * greatest(extract(epoch FROM now() - state.tokens_at)::float8, 0), room.burst
+))
+"""
 # The conditions stand twice: the second time they are checked on the locked row, as it is then.
-_CLAIM = """
-WITH room AS (
-    SELECT endpoint.id, $2::integer - coalesce(busy.count, 0) AS places
-    FROM webhook_endpoints AS endpoint
-    LEFT JOIN unnest($3::uuid[], $4::integer[]) AS busy (id, count) ON busy.id = endpoint.id
-    WHERE endpoint.enabled
-), chosen AS (
-    SELECT due.id
-    FROM room CROSS JOIN LATERAL (
-        SELECT delivery.id, delivery.due_at FROM deliveries AS delivery
-        WHERE delivery.endpoint_id = room.id AND delivery.state = 'pending' AND delivery.due_at <= now()
-            AND (delivery.leased_until IS NULL OR delivery.leased_until < now())
-        ORDER BY delivery.due_at
-        LIMIT greatest(room.places, 0)
+# Whose row of tokens is locked (another process claims, or records) is passed over this time, and so is who
+# has none yet: it is made here.
+_CLAIM: Final = f"""
+WITH {_ROOM}, budget AS (
+    SELECT state.endpoint_id, {_AVAILABLE} AS tokens
+    FROM endpoint_states AS state JOIN room ON room.id = state.endpoint_id
+    WHERE room.rate IS NOT NULL AND room.free > 0
+    FOR UPDATE OF state SKIP LOCKED
+), made AS (
+    INSERT INTO endpoint_states (endpoint_id) SELECT id FROM room WHERE rate IS NOT NULL AND new
+    ON CONFLICT DO NOTHING
+), offered AS (
+    SELECT due.id, due.due_at, due.place, room.suspect
+    FROM room LEFT JOIN budget ON budget.endpoint_id = room.id CROSS JOIN LATERAL (
+        SELECT first.id, first.due_at, room.count + row_number() OVER (ORDER BY first.due_at) AS place
+        FROM (
+            SELECT id, due_at, leased_until FROM deliveries
+            WHERE endpoint_id = room.id AND state = 'pending' AND due_at <= now()
+                AND (room.strict OR leased_until IS NULL OR leased_until < now())
+            ORDER BY due_at LIMIT room.depth
+        ) AS first
+        WHERE first.leased_until IS NULL OR first.leased_until < now()
+        ORDER BY place
+        LIMIT least(room.free, CASE WHEN room.rate IS NULL THEN room.free
+            ELSE floor(coalesce(budget.tokens, 0)) END)
     ) AS due
-    ORDER BY due.due_at LIMIT $1
+    WHERE room.free > 0 AND (room.open_until IS NULL OR room.open_until <= now())
+), chosen AS (
+    SELECT id FROM (
+        SELECT id, due_at, place, suspect,
+            row_number() OVER (PARTITION BY suspect ORDER BY place, due_at) AS among FROM offered
+    ) AS ranked
+    WHERE NOT suspect OR among <= $7
+    ORDER BY place, due_at LIMIT $8
 ), locked AS (
     SELECT delivery.id
     FROM deliveries AS delivery JOIN chosen ON chosen.id = delivery.id
     WHERE delivery.state = 'pending' AND delivery.due_at <= now()
         AND (delivery.leased_until IS NULL OR delivery.leased_until < now())
     FOR UPDATE OF delivery SKIP LOCKED
+), leased AS (
+    UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $9)
+    FROM locked WHERE delivery.id = locked.id
+    RETURNING delivery.id, delivery.organisation_id, delivery.endpoint_id, delivery.event_id,
+        delivery.site_id, delivery.type, delivery.format, delivery.body, delivery.attempt_count,
+        delivery.created_at, delivery.leased_until, delivery.due_at
+), spent AS (
+    UPDATE endpoint_states AS state SET tokens = budget.tokens - taken.count, tokens_at = now()
+    FROM budget JOIN (SELECT endpoint_id, count(*) AS count FROM leased GROUP BY endpoint_id) AS taken
+        ON taken.endpoint_id = budget.endpoint_id
+    WHERE state.endpoint_id = budget.endpoint_id
 )
-UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $5)
-FROM locked, webhook_endpoints AS endpoint
-WHERE delivery.id = locked.id AND endpoint.id = delivery.endpoint_id
-RETURNING delivery.id, delivery.organisation_id, delivery.endpoint_id, delivery.event_id, delivery.site_id,
-    delivery.type, delivery.format, delivery.body, delivery.attempt_count, delivery.created_at,
-    delivery.leased_until, now() AS now, endpoint.kind, endpoint.url, endpoint.target::text AS target,
-    endpoint.secret, endpoint.former_secrets::text AS former_secrets, endpoint.headers
-"""
-_NEXT = """
+SELECT leased.id, leased.organisation_id, leased.endpoint_id, leased.event_id, leased.site_id, leased.type,
+    leased.format, leased.body, leased.attempt_count, leased.created_at, leased.leased_until, now() AS now,
+    endpoint.kind, endpoint.url, endpoint.target::text AS target, endpoint.secret,
+    endpoint.former_secrets::text AS former_secrets, endpoint.headers, room.places, room.suspect
+FROM leased JOIN room ON room.id = leased.endpoint_id
+JOIN webhook_endpoints AS endpoint ON endpoint.id = leased.endpoint_id
+ORDER BY leased.due_at
+"""  # noqa: S608 (our own parts)
+# When something can be claimed, as far as time decides it: what waits for places is told by their end.
+_NEXT: Final = f"""
+WITH {_ROOM}, ready AS (
+    SELECT greatest(first.at, room.open_until, CASE WHEN room.rate IS NOT NULL AND NOT room.new
+        THEN now() + make_interval(secs => greatest(1 - {_AVAILABLE}, 0) / room.rate) END) AS at
+    FROM room LEFT JOIN endpoint_states AS state ON state.endpoint_id = room.id CROSS JOIN LATERAL (
+        SELECT min(greatest(delivery.due_at, delivery.leased_until)) AS at FROM (
+            SELECT due_at, leased_until FROM deliveries
+            WHERE endpoint_id = room.id AND state = 'pending'
+                AND (room.strict OR leased_until IS NULL OR leased_until < now())
+            ORDER BY due_at LIMIT room.depth
+        ) AS delivery
+    ) AS first
+    WHERE room.free > 0
+)
 SELECT extract(epoch FROM least(
-    (SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND due_at > now()),
+    (SELECT min(at) FROM ready),
     (SELECT min(due_at) FROM delivery_groups WHERE due_at > now())
 ) - now())::float8
-"""
-# A delivered message is delivered, whoever holds the lease by now. A failure counts only for the lease under
-# which it was attempted: a replay, or another process that took over, has its own.
-_RECORD = """
-WITH before AS (
-    SELECT id, state = 'pending' AND leased_until IS NOT DISTINCT FROM $2 AS held
-    FROM deliveries WHERE id = $1 FOR UPDATE
-), done AS (
-    UPDATE deliveries AS delivery SET
-        state = CASE WHEN $3 THEN 'delivered' WHEN NOT held THEN state
-            WHEN $4::timestamptz IS NULL THEN 'failed' ELSE 'pending' END,
-        due_at = CASE WHEN $3 THEN NULL WHEN NOT held THEN due_at ELSE $4 END,
-        leased_until = CASE WHEN $3 OR held THEN NULL ELSE leased_until END,
-        delivered_at = CASE WHEN $3 THEN $5 ELSE delivered_at END,
-        attempt_count = CASE WHEN $3 OR held THEN attempt_count + 1 ELSE attempt_count END
-    FROM before WHERE delivery.id = before.id
-    RETURNING delivery.id, delivery.endpoint_id
-)
-INSERT INTO delivery_attempts
-    (id, delivery_id, endpoint_id, number, started_at, duration_ms, status, reason, response_body)
-SELECT $6, done.id, done.endpoint_id,
-    1 + coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = $1), 0), $7, $8, $9, $10, $11
-FROM done
-RETURNING number
-"""
-_RELEASE = """
+"""  # noqa: S608 (our own parts)
+_RELEASE: Final = """
 UPDATE deliveries AS delivery SET leased_until = NULL
 FROM unnest($1::uuid[], $2::timestamptz[]) AS held (id, leased_until)
 WHERE delivery.id = held.id AND delivery.leased_until = held.leased_until
 """
-_PENDING = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
+_PENDING: Final = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
+
+
+class Busy(NamedTuple):
+    """An endpoint that this process has leases of.
+
+    Attributes:
+        endpoint_id: Which.
+        leases: How many.
+        quick: It answers soon: more may be leased than are attempted at once.
+        held: An attempt has been under way for long: no more is leased.
+    """
+
+    endpoint_id: UUID
+    leases: int
+    quick: bool = False
+    held: bool = False
+
+
+class Lease(NamedTuple):
+    """A claimed delivery, and what its endpoint may have.
+
+    Attributes:
+        claimed: The delivery.
+        places: How many attempts the endpoint may have under way at once.
+        suspect: Its last attempt failed, or none has succeeded yet.
+    """
+
+    claimed: Claim
+    places: int
+    suspect: bool
 
 
 async def claim(
-    connection: RawConnection, *, places: int, share: int, busy: Mapping[UUID, int], lease_s: float
-) -> list[Claim]:
-    """Lease deliveries that are due, the longest due first.
-
-    Args:
-        connection: Outside a transaction.
-        places: The most that are taken.
-        share: The most that one endpoint may have under way at once.
-        busy: How many each endpoint has under way here.
-        lease_s: How long the leases last, in seconds.
-    """
-    rows = await connection.fetch(_CLAIM, places, share, list(busy), list(busy.values()), lease_s)
-    return [
-        Claim(**{**row, "target": _decoded(row["target"]), "former_secrets": _decoded(row["former_secrets"])})
-        for row in rows
-    ]
-
-
-def _decoded(text: str | None) -> Any:  # noqa: ANN401 (JSON)
-    return None if text is None else msgspec.json.decode(text)
-
-
-async def next_due_in(connection: RawConnection) -> float | None:
-    """Return in how many seconds the next delivery falls due, or is made of a group that waits.
-
-    None when nothing waits for a time to come.
-    """
-    seconds: float | None = await connection.fetchval(_NEXT)
-    return seconds
-
-
-async def record(
     connection: RawConnection,
-    claimed: Claim,
-    outcome: Outcome,
+    settings: WebhookSettings,
     *,
-    started_at: datetime,
-    ended_at: datetime,
-    due_at: datetime | None,
-) -> int | None:
-    """Write down an attempt and what it means for its delivery, in one statement.
+    places: int,
+    suspects: int,
+    busy: Collection[Busy] = (),
+) -> list[Lease]:
+    """Lease deliveries that are due: each endpoint's first before anybody's second, then the longest due.
 
     Args:
         connection: Outside a transaction.
-        claimed: What was attempted, under which lease.
-        outcome: What came of it.
-        started_at: When it began, by the database's clock.
-        ended_at: When it ended, by the same.
-        due_at: When the next attempt is due if this one failed; None gives the delivery up.
-
-    Returns:
-        The attempt's number, from 1; None when the delivery was deleted meanwhile.
-
-    Raises:
-        asyncpg.UniqueViolationError: Another attempt of it was recorded at the same moment: record again.
+        settings: Shares, limits, and how long leases last.
+        places: The most that are taken.
+        suspects: The most of these for endpoints of which the last attempt failed, or none has succeeded yet.
+        busy: The endpoints that this process has leases of.
     """
-    number: int | None = await connection.fetchval(
-        _RECORD,
-        *(claimed.id, claimed.leased_until, outcome.delivered, due_at, ended_at),
-        *(new_id(), started_at, outcome.duration_ms, outcome.status, outcome.reason, outcome.body),
-    )
-    return number
+    rows = await connection.fetch(_CLAIM, *_room(settings, busy, suspects), places, settings.lease_s)
+    return [Lease(_claim_of(row), row["places"], row["suspect"]) for row in rows]
+
+
+def _room(settings: WebhookSettings, busy: Collection[Busy], suspects: int) -> tuple[Any, ...]:
+    ids, leases, quick, held = map(list, zip(*busy, strict=True)) if busy else ([], [], [], [])
+    return settings.endpoint_concurrency, ids, leases, quick, held, settings.breaker_failures, suspects
+
+
+def _claim_of(row: Any) -> Claim:  # noqa: ANN401 (a row)
+    *plain, target, secret, former, headers, _, _ = row
+    former = [] if former == "[]" else msgspec.json.decode(former)
+    where = None if target is None else msgspec.json.decode(target)
+    return Claim._make((*plain, where, secret, former, headers))
+
+
+async def next_due_in(
+    connection: RawConnection, settings: WebhookSettings, *, suspects: int = 1, busy: Collection[Busy] = ()
+) -> float | None:
+    """Return in how many seconds something can be claimed, or a waiting group is due; the arguments as above.
+
+    None when nothing waits for a time to come; 0 or less when something can be claimed now.
+    """
+    seconds: float | None = await connection.fetchval(_NEXT, *_room(settings, busy, suspects))
+    return seconds
 
 
 async def release(connection: RawConnection, claims: Sequence[Claim]) -> None:

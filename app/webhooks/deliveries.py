@@ -16,11 +16,13 @@ from app.webhooks.schedule import next_due
 
 _ADD: Final = """
 INSERT INTO deliveries
-    (id, organisation_id, endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at)
-SELECT id, organisation_id, endpoint_id, event_id, type, body, 'pending', 0, due_at, created_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::timestamptz[],
-            $8::timestamptz[])
-    AS given (id, organisation_id, endpoint_id, event_id, type, body, due_at, created_at)
+    (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, state, attempt_count, due_at,
+     created_at)
+SELECT id, organisation_id, endpoint_id, event_id, site_id, type, format, body, 'pending', 0, due_at,
+    created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bytea[],
+            $9::timestamptz[], $10::timestamptz[])
+    AS given (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, due_at, created_at)
 ON CONFLICT (endpoint_id, event_id) DO NOTHING
 """
 
@@ -32,7 +34,9 @@ class NewDelivery(NamedTuple):
     organisation_id: UUID
     endpoint_id: UUID
     event_id: UUID
+    site_id: UUID | None
     type: str
+    format: str
     body: bytes
     due_at: datetime
     created_at: datetime
@@ -44,7 +48,9 @@ class NewDelivery(NamedTuple):
         organisation_id: UUID,
         *,
         event_id: UUID,
+        site_id: UUID | None,
         type_: str,
+        format_: str,
         body: bytes,
         created_at: datetime,
         now: datetime,
@@ -56,14 +62,27 @@ class NewDelivery(NamedTuple):
             endpoint_id: Where it goes.
             organisation_id: Whose that is.
             event_id: What it tells of: the `webhook-id` is made of it.
-            type_: The `type` of the body.
+            site_id: The site that it concerns, if it is one.
+            type_: The event's type.
+            format_: What `body` is written in.
             body: What is signed and sent.
             created_at: When that happened.
             now: The database's time.
             settings: The schedule.
         """
         due = next_due(settings.schedule_s, 0, now, settings.jitter, random.random)
-        return cls(new_id(), organisation_id, endpoint_id, event_id, type_, body, due or now, created_at)
+        return cls(
+            id=new_id(),
+            organisation_id=organisation_id,
+            endpoint_id=endpoint_id,
+            event_id=event_id,
+            site_id=site_id,
+            type=type_,
+            format=format_,
+            body=body,
+            due_at=due or now,
+            created_at=created_at,
+        )
 
 
 async def add_deliveries(connection: RawConnection, made: Sequence[NewDelivery]) -> None:

@@ -1,44 +1,53 @@
 """The role that delivers: wakes, fans out, sends groups on their way, claims, attempts, records.
 
-Owns the loop and what is under way in this process. Several may run at once: leases in the database keep
+Owns the loop and the attempts under way in this process. Several may run at once: leases in the database keep
 them apart. A process that dies after a POST and before its record leaves a lease that runs out: the same
-message goes out again under the same `webhook-id`. Must not know SQL (`claims`, `fanout`,
-`groups`) nor HTTP (`attempt`).
+message goes out again under the same `webhook-id`. Must not know SQL (`claims`, `fanout`, `groups`), nor how
+anything is sent (`transports`), nor what an outcome means (`recorder`).
+
+    woken ─▶ round: fan out │ groups │ give back │ claim ─▶ lanes ─▶ attempts ─▶ recorder ─▶ woken
 """
 
 import asyncio
-import random
 import time
-from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 
 from app.core.database import Database, RawConnection
+from app.core.ids import new_id
 from app.core.observability import (
     DELIVERIES,
+    DELIVERIES_LEASED,
+    DELIVERIES_RUNNING,
     DELIVERY_DELAY,
     DELIVERY_SECONDS,
     OUTBOX_PENDING,
     get_logger,
 )
-from app.core.sealing import Sealer
 from app.core.settings import Settings, WebhookSettings
-from app.webhooks import claims, fanout, groups
-from app.webhooks.attempt import Sender
+from app.webhooks import claims, fanout, groups, replays
+from app.webhooks.lanes import SLOW_S, Lanes, Leased
 from app.webhooks.listener import DATABASE_ERRORS, listen
-from app.webhooks.schedule import next_due
-from app.webhooks.transport import Claim, Outcome
+from app.webhooks.recorder import Recorder, Settled
+from app.webhooks.records import Record
+from app.webhooks.transport import Claim, Outcome, Transport
+from app.webhooks.transports import Transports
 
 DRAIN_S: Final = 10.0
 """How long a stop waits for the attempts under way."""
 
 _POOL_SIZE: Final = 4
+_LEASES: Final = 4  # for each place: what is next, and what is being recorded, has a lease too
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _COUNT_EVERY_S: Final = 5.0
+_GROUPS_EVERY_S: Final = 0.1  # while there is no end of other things to do
+_SOON_S: Final = 0.05  # after a claim: what it was not given may be there by then
+_NOT_AT_ONCE_S: Final = 0.02  # what is due and cannot be claimed (locked, say) is asked for again
 _PATIENCE_S: Final = 2.0  # with the database, when it is time to end
 _log = get_logger(__name__)
 
@@ -52,8 +61,9 @@ async def run(settings: Settings, database: Database, stop: asyncio.Event) -> No
     if pool is None:
         return
     try:
-        async with Sender(settings.webhooks, Sealer.of(settings.encryption)) as sender:
-            await Dispatcher(settings.webhooks, pool, sender).run(database, stop)
+        async with Transports(settings) as transports:
+            links = settings.api.base_url
+            await Dispatcher(settings.webhooks, pool, transports, links).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -74,13 +84,11 @@ async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | 
     return None
 
 
-async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, for some seconds at most; tell whether it came."""
-    try:
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, for some seconds at most."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+            await event.wait()
 
 
 class Dispatcher:
@@ -89,39 +97,52 @@ class Dispatcher:
     Args:
         settings: Concurrency, schedule, leases.
         pool: For claims and records.
-        sender: Open.
+        transport: Open.
+        public_url: Where links in what is sent lead; None: to where the API is by default.
     """
 
-    def __init__(self, settings: WebhookSettings, pool: asyncpg.Pool, sender: Sender) -> None:
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        pool: asyncpg.Pool,
+        transport: Transport,
+        public_url: str | None = None,
+    ) -> None:
         self._settings = settings
+        self._public_url = public_url
         self._pool = pool
-        self._sender = sender
+        self._transport = transport
+        self._recorder = Recorder(settings, pool, self._settled)
+        self._lanes = Lanes(settings.total_timeout_s)
+        self._most_leased = settings.concurrency * _LEASES
         self._wake = asyncio.Event()
         self._news = True
-        self._running: dict[asyncio.Task[None], Claim] = {}
-        self._busy: Counter[UUID] = Counter()
+        self._stopping = False
+        self._under_way: dict[asyncio.Task[None], Claim] = {}
         # Of the database's clock, read off with our monotonic one in between.
         self._clock: tuple[datetime, float] | None = None
-        self._counted = 0.0
-        # One that hangs cannot take every place.
-        self._share = max(1, settings.concurrency // 4)
+        self._looked: dict[str, float] = {}
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then drain."""
         listening = asyncio.create_task(listen(database, self._heard), name="listen")
         rounds = asyncio.create_task(self._rounds(stop), name="rounds")
+        recording = asyncio.create_task(self._recorder.run(), name="record")
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await asyncio.wait((rounds, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((rounds, stopped, recording), return_when=asyncio.FIRST_COMPLETED)
+            self._stopping = True
             self._wake.set()
             # A claim that is cut leaves leases that run out: only where the database hangs.
             await asyncio.wait((rounds,), timeout=_PATIENCE_S)
         finally:
-            helpers = (listening, rounds, stopped)
-            for helper in helpers:
+            self._stopping = True
+            for helper in (listening, rounds, stopped):
                 helper.cancel()
-            ends = await asyncio.gather(*helpers, return_exceptions=True)
-            await self._drain()
+            await asyncio.wait((listening, rounds, stopped))
+            await self._drain(recording)
+            recording.cancel()
+            ends = await asyncio.gather(listening, rounds, stopped, recording, return_exceptions=True)
         for end in ends:
             if isinstance(end, Exception):
                 raise end
@@ -143,53 +164,83 @@ class Dispatcher:
                 wait = min(wait * 2, _LONGEST_WAIT_S)
                 continue
             wait = _FIRST_WAIT_S
-            if pause > 0 and not await _wait_for(self._wake, pause):
-                # The poll: for wake-ups that were lost.
-                self._news = True
+            if pause > 0:
+                await _wait_for(self._wake, pause)
 
     async def _round(self) -> float:
         """Fan out what waits, start what is due; return how long nothing will be due (seconds)."""
         async with self._pool.acquire() as connection:
-            if self._news:
+            # The poll: for wake-ups that were lost.
+            news = self._news or self._due("outbox", self._settings.poll_s)
+            if news:
+                self._looked["outbox"] = time.monotonic()
                 self._news = False
                 # One batch, then what is due: a flood of events does not hold up what is ready.
-                self._news = await fanout.fan_out(connection, self._settings) == fanout.BATCH
-            more = await groups.send_due(connection, self._settings)
-            free = self._settings.concurrency - len(self._running)
-            claimed = 0
-            if free > 0:
-                claimed = await self._claim(connection, free)
+                taken = await fanout.fan_out(connection, self._settings, self._public_url)
+                # What was heard meanwhile stays heard.
+                self._news = self._news or taken == fanout.BATCH
+            more = False
+            if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
+                self._looked["groups"] = time.monotonic()
+                more = await groups.send_due(connection, self._settings, self._public_url)
+                more = await replays.step(connection) or more
+            await self._give_back(connection, self._lanes.take_back(time.monotonic()))
+            wanted, claimed = await self._claim(connection)
             await self._count(connection)
-            if self._news or more:
+            if self._news or more or claimed == wanted > 0:
                 return 0.0
-            if claimed == free:
-                # No place is left: the next one that ends wakes us.
-                return self._settings.poll_s
-            due_in = await claims.next_due_in(connection)
-        return self._settings.poll_s if due_in is None else min(max(due_in, 0.001), self._settings.poll_s)
+            if claimed:
+                return min(_SOON_S, self._settings.poll_s)
+            return await self._pause(connection, asked=wanted > 0)
 
-    async def _claim(self, connection: RawConnection, free: int) -> int:
-        taken = await claims.claim(
-            connection,
-            places=free,
-            share=self._share,
-            busy=self._busy,
-            lease_s=self._settings.lease_s,
+    def _due(self, what: str, every_s: float) -> bool:
+        return time.monotonic() - self._looked.get(what, 0.0) >= every_s
+
+    async def _pause(self, connection: RawConnection, *, asked: bool) -> float:
+        """How long nothing can be claimed, as far as is known; the end of attempts wakes us earlier."""
+        longest = self._settings.poll_s
+        if self._lanes.leased:
+            longest = min(longest, SLOW_S)  # then what waits for a slow endpoint is given back
+        if not asked:
+            return longest
+        due_in = await claims.next_due_in(
+            connection, self._settings, suspects=self._suspects(), busy=self._lanes.busy(time.monotonic())
         )
-        for claimed in taken:
-            self._clock = (claimed.now, time.monotonic())
-            self._busy[claimed.endpoint_id] += 1
-            task = asyncio.create_task(self._deliver(claimed), name=f"deliver {claimed.id}")
-            self._running[task] = claimed
-            task.add_done_callback(self._ended)
-        return len(taken)
+        if due_in is None:
+            return longest
+        return min(max(due_in, 0.001) if due_in > 0 else _NOT_AT_ONCE_S, longest)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        claimed = self._running.pop(task)
-        self._busy[claimed.endpoint_id] -= 1
-        if not self._busy[claimed.endpoint_id]:
-            del self._busy[claimed.endpoint_id]
-        self._wake.set()
+    def _suspects(self) -> int:
+        """How many more may be leased for endpoints that fail or are new: half of all is for others."""
+        return max(0, max(1, self._settings.concurrency // 2) - self._lanes.suspects())
+
+    async def _claim(self, connection: RawConnection) -> tuple[int, int]:
+        """Lease what is due and start it; how many were wanted, and how many there were."""
+        wanted = self._most_leased - self._lanes.leased
+        if wanted <= 0 or (wanted < self._most_leased // 8 and self._lanes.waiting):
+            return 0, 0
+        began = time.monotonic()
+        leases = await claims.claim(
+            connection,
+            self._settings,
+            places=wanted,
+            suspects=self._suspects(),
+            busy=self._lanes.busy(began),
+        )
+        if leases:
+            self._clock = (leases[0].claimed.now, time.monotonic())
+            self._lanes.add(leases, began + self._settings.lease_s)
+            self._start()
+        return wanted, len(leases)
+
+    def _start(self) -> None:
+        while self._lanes.waiting and len(self._under_way) < self._settings.concurrency:
+            leased = self._lanes.next(time.monotonic())
+            if leased is None:
+                return
+            task = asyncio.create_task(self._deliver(leased), name="deliver")
+            self._under_way[task] = leased.lease.claimed
+            task.add_done_callback(self._under_way.pop)
 
     def _now(self) -> datetime:
         """The database's time: our own clock may be wrong, or jump."""
@@ -198,82 +249,98 @@ class Dispatcher:
         then, mark = self._clock
         return then + timedelta(seconds=time.monotonic() - mark)
 
-    async def _deliver(self, claimed: Claim) -> None:
-        deadline = time.monotonic() + self._settings.lease_s
-        log = _log.bind(
-            delivery_id=str(claimed.id), endpoint_id=str(claimed.endpoint_id), event_id=str(claimed.event_id)
-        )
+    async def _deliver(self, first: Leased) -> None:
+        """Make an attempt after the other, as long as there are some whose turn it is."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("this runs as a task")
+        leased: Leased | None = first
+        while leased is not None:
+            self._under_way[task] = leased.lease.claimed
+            await self._attempt(leased)
+            leased = None if self._stopping else self._lanes.next(time.monotonic())
+
+    async def _attempt(self, leased: Leased) -> None:
+        claimed = leased.lease.claimed
         started_at = self._now()
         try:
-            outcome = await self._sender.send(claimed, started_at)
+            outcome = await self._transport.send(claimed, started_at)
         except Exception:
+            log = _log.bind(**_names(claimed))
             # Recorded like any failure: left to its lease it would come back at once and for ever.
             log.exception("attempt_failed")
             outcome = Outcome("internal_error", None, None, 0.0)
         DELIVERIES.labels(outcome=outcome.reason).inc()
         DELIVERY_SECONDS.observe(outcome.duration_ms / 1000)
-        number = await self._record(claimed, outcome, started_at, deadline)
-        if number == 1:
-            DELIVERY_DELAY.observe(max(0.0, (started_at - claimed.created_at).total_seconds()))
-        log.info(
-            "attempted",
-            reason=outcome.reason,
-            status=outcome.status,
-            duration_ms=round(outcome.duration_ms, 1),
-            number=number,
-        )
+        self._lanes.ended(claimed, delivered=outcome.delivered, now=time.monotonic())
+        record = Record(new_id(), claimed, outcome, started_at, self._now(), None)
+        self._recorder.put(record, leased.deadline)
 
-    async def _record(
-        self, claimed: Claim, outcome: Outcome, started_at: datetime, deadline: float
-    ) -> int | None:
-        """Record an attempt; try again while the lease lasts. Returns its number, None if there is none."""
-        ended_at = self._now()
-        due_at = next_due(
-            self._settings.schedule_s,
-            claimed.attempt_count + 1,
-            ended_at,
-            self._settings.jitter,
-            random.random,
-        )
-        wait = 0.05
-        while True:
-            try:
-                async with self._pool.acquire() as connection:
-                    return await claims.record(
-                        connection, claimed, outcome, started_at=started_at, ended_at=ended_at, due_at=due_at
-                    )
-            except DATABASE_ERRORS as error:
-                _log.warning(
-                    "record_failed",
-                    delivery_id=str(claimed.id),
-                    error=str(error) or type(error).__name__,
+    def _settled(self, settled: Sequence[Settled]) -> None:
+        """Told by the recorder: these leases are no longer ours."""
+        self._lanes.settled(each.ended.record.claimed for each in settled)
+        for each in settled:
+            record = each.ended.record
+            if each.number == 1:
+                delay = record.started_at - record.claimed.created_at
+                DELIVERY_DELAY.observe(max(0.0, delay.total_seconds()))
+            # What succeeds is counted, and in the log of attempts: a line for each would cost as much as it.
+            if each.number is None or not record.outcome.delivered:
+                outcome = record.outcome
+                _log.info(
+                    "attempted",
+                    **_names(record.claimed),
+                    reason=outcome.reason,
+                    status=outcome.status,
+                    duration_ms=round(outcome.duration_ms, 1),
+                    number=each.number,
                 )
-                if time.monotonic() + wait > deadline:
-                    # Its lease has run out: it is sent again, which receivers know by the id.
-                    return None
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, _LONGEST_WAIT_S)
+        if self._lanes.waiting <= len(self._under_way):
+            self._wake.set()
 
     async def _count(self, connection: RawConnection) -> None:
-        if time.monotonic() - self._counted >= _COUNT_EVERY_S:
-            self._counted = time.monotonic()
+        DELIVERIES_RUNNING.set(len(self._under_way))
+        DELIVERIES_LEASED.set(self._lanes.leased)
+        if self._due("counts", _COUNT_EVERY_S):
+            self._looked["counts"] = time.monotonic()
             OUTBOX_PENDING.set(await claims.count_pending(connection))
 
-    async def _drain(self) -> None:
-        """Let what is under way end; what does not in time is cut, and free for another process at once."""
-        if not self._running:
+    async def _give_back(self, connection: RawConnection, back: Sequence[Claim]) -> None:
+        if not back:
             return
-        _log.info("draining", attempts=len(self._running))
-        _, cut = await asyncio.wait(list(self._running), timeout=DRAIN_S)
-        left = [self._running[task] for task in cut]
-        for task in cut:
-            task.cancel()
-        await asyncio.gather(*cut, return_exceptions=True)
+        try:
+            await claims.release(connection, back)
+        finally:
+            # What could not be released is free when its lease ends.
+            self._lanes.settled(back)
+
+    async def _drain(self, recording: asyncio.Task[None]) -> None:
+        """Let what is under way end; what does not in time is cut, and free for another process at once."""
+        left = self._lanes.take_back(time.monotonic(), everything=True)
+        if self._under_way:
+            _log.info("draining", attempts=len(self._under_way))
+            _, cut = await asyncio.wait(list(self._under_way), timeout=DRAIN_S)
+            left += [self._under_way[task] for task in cut]
+            if cut:
+                _log.warning("cut_short", attempts=len(cut))
+            for task in cut:
+                task.cancel()
+            await asyncio.gather(*cut, return_exceptions=True)
+        written = asyncio.create_task(self._recorder.empty(), name="written")
+        await asyncio.wait((written, recording), timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        written.cancel()
         if not left:
             return
-        _log.warning("cut_short", attempts=len(left))
         try:
             async with asyncio.timeout(_PATIENCE_S), self._pool.acquire() as connection:
                 await claims.release(connection, left)
         except DATABASE_ERRORS as error:
             _log.warning("release_failed", error=str(error) or type(error).__name__)
+
+
+def _names(claimed: Claim) -> dict[str, str]:
+    return {
+        "delivery_id": str(claimed.id),
+        "endpoint_id": str(claimed.endpoint_id),
+        "event_id": str(claimed.event_id),
+    }

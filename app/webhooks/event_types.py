@@ -9,6 +9,9 @@ ALL_EVENTS: Final = "*"
 TEST_EVENT: Final = "webhook.test"
 """Goes to the one endpoint that its payload names, whatever that endpoint subscribes to."""
 
+SEVERITIES: Final = ("info", "warning", "critical")
+"""Of alerts, from the lightest to the gravest (those of `app.rules.severity`, which is above this room)."""
+
 MESSAGES_DROPPED: Final = "platform.messages_dropped"
 ENDPOINT_FAILING: Final = "endpoint.failing"
 ENDPOINT_DISABLED: Final = "endpoint.disabled"

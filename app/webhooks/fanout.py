@@ -1,28 +1,32 @@
 """From the outbox to deliveries: one for each endpoint that wants the event, or its place in a group there.
 
-Owns who receives what, and the bytes of a webhook's body. Must not send anything.
+Owns the transaction in which that happens, and the places of events in streams. Who wants what is said in
+`subscriptions`, what is sent in `formats`. Must not send anything.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from app.core.database import RawConnection
-from app.core.instants import format_us, from_datetime
+from app.core.locks import STREAM
 from app.core.observability import GROUPED_EVENTS
-from app.core.settings import WebhookSettings
+from app.core.settings import ApiSettings, WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
-from app.webhooks.event_types import ALL_EVENTS, TEST_EVENT
-from app.webhooks.grouping import AlertData, Plan, read_alert
+from app.webhooks.formats import Rendering
+from app.webhooks.formats.native import build_body
+from app.webhooks.grouping import AlertData, Plan
 from app.webhooks.groups import GroupedEvent, gather
+from app.webhooks.mail.render import SiteName
+from app.webhooks.outbox import wake_streams
+from app.webhooks.rendered import Bodies
+from app.webhooks.site_names import site_names
+from app.webhooks.subscriptions import BEGINNING, Happened, Subscription, wants
 
 BATCH: Final = 500
 _FIRING: Final = "firing"
-_BEGINNING: Final = "alert.firing"
+_EMAIL: Final = "email"
 
 _TAKE = """
 SELECT id, position, organisation_id, site_id, type, payload::text AS payload, created_at, now() AS now
@@ -32,52 +36,40 @@ FOR UPDATE SKIP LOCKED
 """
 # FOR KEY SHARE: an endpoint that is deleted meanwhile is gone here, or goes after us with what we made.
 _ENDPOINTS = """
-SELECT id, organisation_id, events, site_ids, grouping::text AS grouping
+SELECT id, organisation_id, kind, format, target::text AS target, events, site_ids,
+    grouping::text AS grouping, min_severity
 FROM webhook_endpoints WHERE organisation_id = ANY ($1::uuid[]) AND enabled
 ORDER BY id
 FOR KEY SHARE
 """
-_DONE = "UPDATE outbox SET fanned_out_at = now() WHERE id = ANY ($1::uuid[])"
+# Held until the commit: places in streams are given by one at a time, and seen in their order. Whoever has
+# read up to a place never finds a lower one afterwards.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock($1)"
+_DONE = """
+UPDATE outbox AS done SET fanned_out_at = now(), stream_position = placed.place
+FROM (
+    SELECT position, nextval('outbox_stream') AS place
+    FROM (SELECT position FROM unnest($1::bigint[]) AS taken (position) ORDER BY position) AS sorted
+) AS placed
+WHERE done.position = placed.position
+"""
 
 
-class Subscription(NamedTuple):
-    """What an endpoint wants. `site_ids` of None means every site, `plan` of None each event on its own."""
+class _Wanted(NamedTuple):
+    """An event, and the endpoints that want it."""
 
-    endpoint_id: UUID
-    events: Collection[str]
-    site_ids: Collection[UUID] | None
-    plan: Plan | None = None
+    event: Any
+    alert: AlertData | None
+    by: list[Subscription]
 
 
-def wants(subscription: Subscription, type_: str, site_id: UUID | None, payload: str) -> bool:
-    """Tell whether an event of the endpoint's own organisation goes to it.
+async def fan_out(connection: RawConnection, settings: WebhookSettings, public_url: str | None = None) -> int:
+    """Turn waiting events into deliveries, or put them into groups, in order, in one transaction.
 
     Args:
-        subscription: What the endpoint wants.
-        type_: The event's type.
-        site_id: The site that it concerns, if any.
-        payload: Its data, as JSON text.
-    """
-    if type_ == TEST_EVENT:
-        named = msgspec.json.decode(payload).get("endpoint_id")
-        return bool(named == str(subscription.endpoint_id))
-    if type_ not in subscription.events and ALL_EVENTS not in subscription.events:
-        return False
-    return subscription.site_ids is None or site_id in subscription.site_ids
-
-
-def build_body(type_: str, timestamp: datetime, payload: str) -> bytes:
-    """Return the bytes of a webhook's body: type, timestamp (RFC 3339, UTC), data (JSON text, as it is)."""
-    at = format_us(from_datetime(timestamp.astimezone(UTC)))
-    return b'{"type":%b,"timestamp":"%b","data":%b}' % (
-        msgspec.json.encode(type_),
-        at.encode(),
-        payload.encode(),
-    )
-
-
-async def fan_out(connection: RawConnection, settings: WebhookSettings) -> int:
-    """Turn waiting events into deliveries, or put them into groups, in order, in one transaction.
+        connection: Outside a transaction.
+        settings: The schedule of the deliveries.
+        public_url: Where links in them lead; None: to where the API is by default.
 
     Returns:
         How many events were taken, at most `BATCH`; fewer means that no more wait.
@@ -87,42 +79,63 @@ async def fan_out(connection: RawConnection, settings: WebhookSettings) -> int:
         if not events:
             return 0
         owners = await connection.fetch(_ENDPOINTS, list({event["organisation_id"] for event in events}))
-        single, grouped = _sorted(events, owners, settings)
+        wanted = _paired(events, owners)
+        sites = await site_names(connection, _sites_of_mails(wanted))
+        single, grouped = _made(wanted, sites, settings, public_url or ApiSettings().base_url)
         await add_deliveries(connection, single)
         await gather(connection, grouped)
-        await connection.execute(_DONE, [event["id"] for event in events])
+        # Last of all: nobody waits here for longer than a commit takes.
+        await connection.execute(_ONE_AT_A_TIME, STREAM)
+        await connection.execute(_DONE, [event["position"] for event in events])
+    await wake_streams(connection)
     GROUPED_EVENTS.inc(len(grouped))
     return len(events)
 
 
-def _sorted(
-    events: Sequence[Any], endpoints: Sequence[Any], settings: WebhookSettings
-) -> tuple[list[NewDelivery], list[GroupedEvent]]:
-    """Pair events with the endpoints that want them: what goes on its own, and what is put together."""
+def _paired(events: Sequence[Any], endpoints: Sequence[Any]) -> list[_Wanted]:
+    """Pair events with the endpoints that want them."""
     by_owner: defaultdict[UUID, list[Subscription]] = defaultdict(list)
     for endpoint in endpoints:
-        by_owner[endpoint["organisation_id"]].append(
-            Subscription(
-                endpoint["id"], endpoint["events"], endpoint["site_ids"], Plan.of(endpoint["grouping"])
-            )
-        )
+        by_owner[endpoint["organisation_id"]].append(Subscription.of(endpoint))
+    paired = []
+    for event in events:
+        there = by_owner.get(event["organisation_id"])
+        if there is None:
+            continue
+        happened = Happened.of(event["type"], event["site_id"], event["payload"])
+        wanting = [subscription for subscription in there if wants(subscription, happened)]
+        if wanting:
+            paired.append(_Wanted(event, happened.alert, wanting))
+    return paired
+
+
+def _sites_of_mails(wanted: Sequence[_Wanted]) -> set[UUID]:
+    """The sites that mails of these events speak of; those that are put together are mails later."""
+    return {
+        event["site_id"]
+        for event, alert, by in wanted
+        if event["site_id"] is not None
+        and any(subscription.kind == _EMAIL and _is_alone(subscription.plan, alert) for subscription in by)
+    }
+
+
+def _is_alone(plan: Plan | None, alert: AlertData | None) -> bool:
+    return plan is None or alert is None
+
+
+def _made(
+    wanted: Sequence[_Wanted], sites: Mapping[str, SiteName], settings: WebhookSettings, public_url: str
+) -> tuple[list[NewDelivery], list[GroupedEvent]]:
+    """Make what goes on its own, and what is put together."""
     single: list[NewDelivery] = []
     grouped: list[GroupedEvent] = []
-    for event in events:
-        type_, payload = event["type"], event["payload"]
-        wanting = [
-            subscription
-            for subscription in by_owner[event["organisation_id"]]
-            if wants(subscription, type_, event["site_id"], payload)
-        ]
-        if not wanting:
-            continue
-        body = build_body(type_, event["created_at"], payload)
-        together = any(subscription.plan is not None for subscription in wanting)
-        alert = read_alert(type_, payload) if together else None
-        for subscription in wanting:
+    for event, alert, by in wanted:
+        body = build_body(event["type"], event["created_at"], event["payload"])
+        rendering = Rendering(body, event["id"], event["organisation_id"], event["site_id"], public_url)
+        bodies = Bodies(rendering, sites)
+        for subscription in by:
             if subscription.plan is None or alert is None:
-                single.append(_single(event, subscription, body, settings))
+                single.append(_single(event, subscription, bodies.of(subscription), settings))
             else:
                 grouped.append(_grouped(event, subscription.endpoint_id, subscription.plan, alert, body))
     return single, grouped
@@ -133,7 +146,9 @@ def _single(event: Any, subscription: Subscription, body: bytes, settings: Webho
         subscription.endpoint_id,
         event["organisation_id"],
         event_id=event["id"],
+        site_id=event["site_id"],
         type_=event["type"],
+        format_=subscription.format,
         body=body,
         created_at=event["created_at"],
         now=event["now"],
@@ -151,7 +166,7 @@ def _grouped(event: Any, endpoint_id: UUID, plan: Plan, alert: AlertData, body: 
         position=event["position"],
         sequence=alert.sequence,
         firing=alert.state == _FIRING,
-        begins=event["type"] == _BEGINNING,
+        begins=event["type"] == BEGINNING,
         event_id=event["id"],
         type=event["type"],
         body=body,

@@ -59,12 +59,14 @@ class _Stored(msgspec.Struct):
 
 
 class AlertData(msgspec.Struct):
-    """What grouping reads of an event's data."""
+    """What is read of an event's data to decide where it goes."""
 
     alert_id: UUID
     site_id: str | None = None
     rule_id: str | None = None
     severity: str | None = None
+    highest_severity: str | None = None
+    previous_severity: str | None = None
     box: str | None = None
     state: str = "firing"
     sequence: int = 0
@@ -88,6 +90,18 @@ def read_alert(type_: str, payload: str) -> AlertData | None:
         return msgspec.json.decode(payload, type=AlertData)
     except msgspec.ValidationError:
         # Whatever it is, it must not hold up the events after it.
+        return None
+
+
+class _Site(msgspec.Struct):
+    site_id: UUID | None = None
+
+
+def site_of(key: str) -> UUID | None:
+    """Return the site that all events of a group are on, where its key says so."""
+    try:
+        return msgspec.json.decode(key, type=_Site).site_id
+    except msgspec.ValidationError:
         return None
 
 

@@ -15,14 +15,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
-from app.core.settings import WebhookSettings
+from app.core.settings import ApiSettings, WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.formats import Rendering
 from app.webhooks.group_mutes import sort_out
-from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body
+from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body, site_of
+from app.webhooks.mail.render import SiteName
+from app.webhooks.rendered import Bodies
+from app.webhooks.site_names import site_names
 
 AT_ONCE: Final = 10
 """Groups that one transaction sends: each may have five hundred events."""
@@ -30,6 +35,7 @@ AT_ONCE: Final = 10
 LOOK_AGAIN_S: Final = 5
 """After how many seconds is looked again whether what was held back is muted still."""
 
+_EMAIL: Final = "email"
 _FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
 # The first event opens a group, also one in which all that waits is held back. One that was sent waits until
 # its interval has passed, if that is later.
@@ -72,7 +78,8 @@ SELECT EXISTS (
 """
 _TAKE: Final = """
 SELECT waiting.id, waiting.organisation_id, waiting.endpoint_id, waiting.key, waiting.idle_until,
-    endpoint.grouping::text AS grouping, now() AS now
+    endpoint.grouping::text AS grouping, endpoint.kind, endpoint.format, endpoint.target::text AS target,
+    now() AS now
 FROM delivery_groups AS waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
 WHERE waiting.due_at <= now() AND endpoint.enabled
 ORDER BY waiting.due_at LIMIT $1
@@ -110,6 +117,14 @@ _FLUSH: Final = text(
     "UPDATE delivery_groups SET due_at = CASE WHEN due_at IS NOT NULL THEN now() END, idle_until = now() "
     "WHERE endpoint_id = :endpoint"
 )
+
+
+class _Place(msgspec.Struct):
+    site_id: UUID | None = None
+
+
+class _Body(msgspec.Struct):
+    data: _Place
 
 
 @dataclass(slots=True)
@@ -197,7 +212,9 @@ def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
     return list(kept.values())
 
 
-async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool:
+async def send_due(
+    connection: RawConnection, settings: WebhookSettings, public_url: str | None = None
+) -> bool:
     """Make the deliveries of groups that are due, the longest due first, and close these groups.
 
     Those of disabled endpoints wait, as deliveries do. What is muted by now is not sent: see `group_mutes`.
@@ -205,6 +222,7 @@ async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool
     Args:
         connection: Outside a transaction.
         settings: The schedule of the deliveries.
+        public_url: Where links in them lead; None: to where the API is by default.
 
     Returns:
         Whether more may be due.
@@ -216,7 +234,8 @@ async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool
         groups = await connection.fetch(_TAKE, AT_ONCE)
         ids = [group["id"] for group in groups]
         await sort_out(connection, ids)
-        made = {group["id"]: await _delivery(connection, group, settings) for group in groups}
+        url = public_url or ApiSettings().base_url
+        made = {group["id"]: await _delivery(connection, group, settings, url) for group in groups}
         await add_deliveries(connection, [delivery for delivery in made.values() if delivery is not None])
         await connection.execute(_EMPTY, ids)
         ends = [_idle_until(group, sent=made[group["id"]] is not None) for group in groups]
@@ -225,23 +244,45 @@ async def send_due(connection: RawConnection, settings: WebhookSettings) -> bool
     return len(groups) == AT_ONCE
 
 
-async def _delivery(connection: RawConnection, group: Any, settings: WebhookSettings) -> NewDelivery | None:  # noqa: ANN401 (a row)
+async def _delivery(
+    connection: RawConnection,
+    group: Any,  # noqa: ANN401 (a row)
+    settings: WebhookSettings,
+    public_url: str,
+) -> NewDelivery | None:
     """What is sent of a group; None where all of it is muted."""
     (counts,) = await connection.fetch(_COUNTS, group["id"])
     if counts["firing"] + counts["resolved"] == 0:
         return None
     events = await connection.fetch(_EVENTS, group["id"], MOST_EVENTS)
-    body = build_group_body(group["key"], group["now"], [Latest(*event) for event in events], **counts)
+    event = Rendering(
+        body=build_group_body(group["key"], group["now"], [Latest(*event) for event in events], **counts),
+        event_id=new_id(),
+        organisation_id=group["organisation_id"],
+        site_id=site_of(group["key"]),
+        public_url=public_url,
+    )
+    target: dict[str, Any] = msgspec.json.decode(group["target"]) if group["target"] else {}
+    sites = await _sites(connection, events) if group["kind"] == _EMAIL else {}
+    body = Bodies(event, sites).body(group["kind"], group["format"], str(target.get("language", "en")))
     return NewDelivery.to(
         group["endpoint_id"],
         group["organisation_id"],
-        event_id=new_id(),
+        event_id=event.event_id,
+        site_id=event.site_id,
         type_=GROUP_EVENT,
+        format_=group["format"],
         body=body,
         created_at=group["now"],
         now=group["now"],
         settings=settings,
     )
+
+
+async def _sites(connection: RawConnection, events: Sequence[Any]) -> dict[str, SiteName]:
+    """The names of the sites that the events of a group are on."""
+    sites = (msgspec.json.decode(event["body"], type=_Body).data.site_id for event in events)
+    return await site_names(connection, {site for site in sites if site is not None})
 
 
 def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)

@@ -31,7 +31,7 @@ _PROOF_EVERY_S: Final = 30.0
 _log = get_logger(__name__)
 
 
-async def listen(database: Database, heard: Callable[[], None]) -> None:
+async def listen(database: Database, heard: Callable[[], None], *, channel: str = CHANNEL) -> None:
     """Call `heard` at each wake-up, and at each (re)connection: one may have been missed. Ends by cancel."""
     wait = _FIRST_WAIT_S
     while True:
@@ -44,7 +44,7 @@ async def listen(database: Database, heard: Callable[[], None]) -> None:
             continue
         wait = _FIRST_WAIT_S
         try:
-            await _hear(connection, heard)
+            await _hear(connection, heard, channel)
         except DATABASE_ERRORS as error:
             _log.warning("listen_lost", error=str(error) or type(error).__name__)
             await asyncio.sleep(wait)
@@ -53,10 +53,10 @@ async def listen(database: Database, heard: Callable[[], None]) -> None:
                 await connection.close(timeout=1)
 
 
-async def _hear(connection: asyncpg.Connection, heard: Callable[[], None]) -> None:
+async def _hear(connection: asyncpg.Connection, heard: Callable[[], None], channel: str) -> None:
     gone = asyncio.Event()
     connection.add_termination_listener(lambda _: gone.set())
-    await connection.add_listener(CHANNEL, lambda *_: heard())
+    await connection.add_listener(channel, lambda *_: heard())
     heard()
     while not gone.is_set():
         with suppress(TimeoutError):

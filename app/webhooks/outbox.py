@@ -21,6 +21,9 @@ from app.webhooks.models import OutboxEntry
 CHANNEL = "vigie_outbox"
 """The LISTEN/NOTIFY channel that wakes the dispatcher."""
 
+STREAM_CHANNEL = "vigie_stream"
+"""The LISTEN/NOTIFY channel that wakes streams: events have got their places."""
+
 _log = get_logger(__name__)
 _ENQUEUE = """
 INSERT INTO outbox (id, organisation_id, site_id, type, payload, created_at)
@@ -91,6 +94,17 @@ async def wake(connection: RawConnection) -> None:
     if connection.is_in_transaction():
         raise RuntimeError("wake() belongs after the commit, not inside the transaction")
     await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def wake_streams(connection: RawConnection) -> None:
+    """Wake whoever streams events, in a transaction of its own, after the fan-out's commit.
+
+    Raises:
+        RuntimeError: The connection is inside a transaction.
+    """
+    if connection.is_in_transaction():
+        raise RuntimeError("wake_streams() belongs after the commit, not inside the transaction")
+    await connection.execute(f"NOTIFY {STREAM_CHANNEL}")
 
 
 async def wake_after(database: Database) -> None:

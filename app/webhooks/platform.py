@@ -5,6 +5,7 @@ there is something to tell.
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -16,10 +17,21 @@ from app.webhooks.outbox import OutboxRecord, enqueue, wake
 
 _OWNER = "SELECT id FROM organisations WHERE platform"
 # The newest stays in the outbox (see `prune`): it says what was told before.
+_AT_ONCE: Final = 5000
 _LAST = "SELECT payload::text FROM outbox WHERE type = $1 ORDER BY position DESC LIMIT 1"
+# The oldest are looked at, not all: events are fanned out in about the order in which they were written.
 _PRUNE = """
-DELETE FROM outbox WHERE fanned_out_at < now() - interval '1 day'
-    AND position NOT IN (SELECT max(position) FROM outbox WHERE type = $1 HAVING max(position) IS NOT NULL)
+WITH oldest AS MATERIALIZED (
+    SELECT position, organisation_id, type, fanned_out_at, stream_position
+    FROM outbox ORDER BY position LIMIT $3
+)
+DELETE FROM outbox USING oldest
+WHERE outbox.position = oldest.position AND oldest.fanned_out_at < now() - make_interval(days => $2)
+    AND (oldest.type <> $1 OR EXISTS (
+        SELECT FROM outbox AS newer
+        WHERE newer.organisation_id = oldest.organisation_id
+            AND newer.stream_position > oldest.stream_position AND newer.type = $1
+    ))
 """
 
 
@@ -66,6 +78,14 @@ async def last_dropped(connection: RawConnection) -> Known | None:
     return Known(data.total, data.broker_started_at)
 
 
-async def prune(connection: RawConnection) -> None:
-    """Remove events that were fanned out more than a day ago, but for the newest of the platform's own."""
-    await connection.execute(_PRUNE, MESSAGES_DROPPED)
+async def prune(connection: RawConnection, *, keep_days: int) -> None:
+    """Remove events that were fanned out so long ago, but for the newest of the platform's own.
+
+    Args:
+        connection: Outside a transaction.
+        keep_days: For how long streams can be resumed from them.
+    """
+    removed = 1
+    while removed:
+        tag = await connection.execute(_PRUNE, MESSAGES_DROPPED, keep_days, _AT_ONCE)
+        removed = int(tag.rpartition(" ")[2])

@@ -1,64 +1,34 @@
-"""REST for webhook endpoints and their deliveries.
+"""REST for webhook endpoints.
 
-Owns the HTTP side only: shapes, statuses, who may call. What wakes the dispatcher does so after the commit.
+Owns the HTTP side only: shapes, statuses, who may call. What is sent to them is the matter of
+`deliveries_router` and `replays_router`.
 """
 
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Response
 
-from app.core.auth import Principal, requires
-from app.core.database import Database, ReadSession
-from app.core.errors import NotFoundError
 from app.core.ids import parse_id
 from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
-from app.core.sealing import Sealer
-from app.core.settings import WebhookSettings
 from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes, get_database
+from app.core.web import Reads, Writes
 from app.webhooks import repository, service
-from app.webhooks.models import Delivery, Endpoint
-from app.webhooks.outbox import wake_after
-from app.webhooks.repository import DELIVERIES, ENDPOINTS
-from app.webhooks.schemas import (
-    DeliveryDetail,
-    DeliveryOut,
+from app.webhooks.endpoint_schemas import (
+    ROTATIONS,
     EndpointChange,
     EndpointCreate,
     EndpointCreated,
     EndpointOut,
     SecretOut,
-    State,
-    TestOut,
+    SecretRotate,
 )
-from app.webhooks.secrets import seal_secret
-from app.webhooks.signing import generate_secret
-from app.webhooks.transport import message_id
+from app.webhooks.repository import ENDPOINTS
+from app.webhooks.web import Reader, Seal, Settings, Writer
 
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
-
-_Reader = Annotated[Principal, Depends(requires("webhooks:read"))]
-_Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
-_Holder = Annotated[Database, Depends(get_database)]
-
-
-def _settings(request: Request) -> WebhookSettings:
-    settings: WebhookSettings = request.app.state.settings.webhooks
-    return settings
-
-
-_Settings = Annotated[WebhookSettings, Depends(_settings)]
-
-
-def _sealer(request: Request) -> Sealer:
-    sealer: Sealer = request.app.state.sealer
-    return sealer
-
-
-_Sealer = Annotated[Sealer, Depends(_sealer)]
 
 
 @router.post(
@@ -66,25 +36,21 @@ _Sealer = Annotated[Sealer, Depends(_sealer)]
     status_code=201,
     operation_id="create_webhook",
     summary="Register an endpoint",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def create_webhook(
-    body: EndpointCreate, principal: _Writer, session: Writes, settings: _Settings, sealer: _Sealer
+    body: EndpointCreate, principal: Writer, session: Writes, settings: Settings, sealer: Seal
 ) -> EndpointCreated:
     """Have alerts posted to a URL of yours.
 
     Each POST is signed as Standard Webhooks 1.0 says, with the `secret` that is shown here and never again.
     The URL must be https and lead to a public address; redirects are not followed.
     """
+    now = datetime.now(UTC)
     endpoint, secret = await service.add_endpoint(
-        session,
-        principal,
-        body,
-        allow_private=settings.allow_private,
-        sealer=sealer,
-        now=datetime.now(UTC),
+        session, principal, body, allow_private=settings.allow_private, sealer=sealer, now=now
     )
-    return EndpointCreated(**EndpointOut.of(endpoint).model_dump(), secret=secret)
+    return EndpointCreated(**service.shown(endpoint, sealer, now).model_dump(), secret=secret)
 
 
 @router.get(
@@ -95,19 +61,21 @@ async def create_webhook(
 )
 async def list_webhooks(
     *,
-    principal: _Reader,
+    principal: Reader,
     session: Reads,
+    sealer: Seal,
     limit: Limit = 100,
     cursor: Cursor = None,
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EndpointOut]:
-    """The oldest first. Secrets are not shown."""
+    """The oldest first. Secrets are not shown, nor the values of headers."""
     rows = await repository.list_endpoints(
         session, principal.visible(), cursor, limit, organisation=organisation, enabled=enabled
     )
     kept, following = cut(rows, limit, lambda row: encode_cursor(ENDPOINTS, str(row.id)))
-    return Page(data=[EndpointOut.of(row) for row in kept], next=following)
+    now = datetime.now(UTC)
+    return Page(data=[service.shown(row, sealer, now) for row in kept], next=following)
 
 
 @router.get(
@@ -116,29 +84,38 @@ async def list_webhooks(
     summary="Read an endpoint",
     responses=documented(401, 403, 404),
 )
-async def get_webhook(webhook: str, principal: _Reader, session: Reads) -> EndpointOut:
-    """The secret is not shown."""
-    return EndpointOut.of(await _endpoint(session, webhook, principal))
+async def get_webhook(webhook: str, principal: Reader, session: Reads, sealer: Seal) -> EndpointOut:
+    """The secret is not shown, nor are the values of headers."""
+    endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal)
+    return service.shown(endpoint, sealer, datetime.now(UTC))
 
 
 @router.patch(
     "/webhooks/{webhook}",
     operation_id="update_webhook",
     summary="Change an endpoint",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def update_webhook(
-    webhook: str, body: EndpointChange, principal: _Writer, session: Writes, settings: _Settings
+    *,
+    webhook: str,
+    body: EndpointChange,
+    principal: Writer,
+    session: Writes,
+    settings: Settings,
+    sealer: Seal,
 ) -> EndpointOut:
     """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
 
-    With another `grouping` what waits is sent at once, as it was put together so far.
+    With another `grouping` what waits is sent at once, as it was put together so far. Another `format` goes
+    for what is yet to be made. An endpoint that is enabled begins anew, whatever it was disabled for.
     """
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
+    now = datetime.now(UTC)
     await service.change_endpoint(
-        session, endpoint, body, allow_private=settings.allow_private, now=datetime.now(UTC)
+        session, endpoint, body, allow_private=settings.allow_private, sealer=sealer, now=now
     )
-    return EndpointOut.of(endpoint)
+    return service.shown(endpoint, sealer, now)
 
 
 @router.delete(
@@ -148,7 +125,7 @@ async def update_webhook(
     summary="Delete an endpoint",
     responses=documented(401, 403, 404),
 )
-async def delete_webhook(webhook: str, principal: _Writer, session: Writes) -> Response:
+async def delete_webhook(webhook: str, principal: Writer, session: Writes) -> Response:
     """Its deliveries go with it, also those that are pending, and what waits to be put together."""
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     await session.delete(endpoint)
@@ -160,101 +137,23 @@ async def delete_webhook(webhook: str, principal: _Writer, session: Writes) -> R
     "/webhooks/{webhook}/rotate-secret",
     operation_id="rotate_webhook_secret",
     summary="Replace an endpoint's secret",
-    responses=documented(401, 403, 404),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
-async def rotate_secret(webhook: str, principal: _Writer, session: Writes, sealer: _Sealer) -> SecretOut:
-    """From now on every attempt is signed with the new secret, also those of older events."""
-    endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
-    secret = generate_secret()
-    endpoint.secret = seal_secret(sealer, endpoint.id, secret)
-    endpoint.updated_at = datetime.now(UTC)
-    await session.flush()
-    return SecretOut(id=endpoint.id, secret=secret)
-
-
-@router.post(
-    "/webhooks/{webhook}/test",
-    status_code=202,
-    operation_id="test_webhook",
-    summary="Send a test event",
-    responses=documented(401, 403, 404, 409),
-)
-async def send_test(webhook: str, principal: _Writer, database: _Holder) -> TestOut:
-    """Sends a `webhook.test` to this endpoint, whatever it subscribes to; its deliveries show what came."""
-    async with database.write() as session:
-        endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal)
-        event_id = await service.send_test(session, endpoint, datetime.now(UTC))
-    await wake_after(database)
-    return TestOut(event_id=event_id, webhook_id=message_id(event_id))
-
-
-@router.get(
-    "/webhooks/{webhook}/deliveries",
-    operation_id="list_deliveries",
-    summary="List an endpoint's deliveries",
-    responses=documented(401, 403, 404, 422),
-)
-async def list_deliveries(
-    *,
+async def rotate_secret(
     webhook: str,
-    principal: _Reader,
-    session: Reads,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    state: Annotated[State | None, Query(description="Only those in this state")] = None,
-) -> Page[DeliveryOut]:
-    """The newest first, each with all of its attempts."""
-    endpoint = await _endpoint(session, webhook, principal)
-    rows = await repository.list_deliveries(session, endpoint.id, cursor, limit, state=state)
-    kept, following = cut(rows, limit, lambda row: encode_cursor(DELIVERIES, str(row.id)))
-    attempts = await repository.attempts_of(session, [row.id for row in kept])
-    return Page(data=[DeliveryOut.of(row, attempts.get(row.id, [])) for row in kept], next=following)
+    principal: Writer,
+    session: Writes,
+    sealer: Seal,
+    body: Annotated[SecretRotate | None, Body(openapi_examples=ROTATIONS)] = None,
+) -> SecretOut:
+    """From now on every attempt is signed with the new secret, also those of older events.
 
-
-@router.get(
-    "/deliveries/{delivery}",
-    operation_id="get_delivery",
-    summary="Read a delivery",
-    responses=documented(401, 403, 404),
-)
-async def get_delivery(delivery: str, principal: _Reader, session: Reads) -> DeliveryDetail:
-    """With the body that is sent, and all attempts."""
-    identifier = parse_id(delivery, "delivery")
-    row = _present(await repository.find_delivery(session, identifier, principal.visible()), delivery)
-    attempts = await repository.attempts_of(session, [row.id])
-    return DeliveryDetail.of(row, attempts.get(row.id, []))
-
-
-@router.post(
-    "/deliveries/{delivery}/replay",
-    status_code=202,
-    operation_id="replay_delivery",
-    summary="Send a delivery again",
-    responses=documented(401, 403, 404),
-)
-async def replay_delivery(delivery: str, principal: _Writer, database: _Holder) -> DeliveryOut:
-    """Due now, whatever its state: the same body and `webhook-id`, and the retry schedule from its beginning.
-
-    For a disabled endpoint it waits until that is enabled.
+    During the `overlap` (a day, where nothing is said) the former secrets sign too: `webhook-signature` then
+    holds several signatures, and receivers that know either secret go on verifying. At most five former
+    secrets may sign at once (409 `too_many_secrets`).
     """
-    identifier = parse_id(delivery, "delivery")
-    async with database.write() as session:
-        row = _present(await repository.replay(session, identifier, principal.visible()), delivery)
-        attempts = await repository.attempts_of(session, [row.id])
-        replayed = DeliveryOut.of(row, attempts.get(row.id, []))
-    await wake_after(database)
-    return replayed
-
-
-async def _endpoint(session: ReadSession, text: str, principal: Principal) -> Endpoint:
-    identifier = parse_id(text, "webhook")
-    endpoint = await repository.find_endpoint(session, identifier, principal.visible())
-    if endpoint is None:
-        raise NotFoundError("webhook", text)
-    return endpoint
-
-
-def _present(row: Delivery | None, text: str) -> Delivery:
-    if row is None:
-        raise NotFoundError("delivery", text)
-    return row
+    endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
+    secret, until = await service.rotate_secret(
+        session, endpoint, body or SecretRotate(), sealer, datetime.now(UTC)
+    )
+    return SecretOut(id=endpoint.id, secret=secret, former_expire_at=until)

@@ -4,7 +4,11 @@ Pure: the schedule is data, now and chance are arguments. Must not know what an 
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_MOST_DIGITS: Final = 9  # thirty years: whatever is longer is as good as for ever
 
 
 def next_due(
@@ -30,3 +34,22 @@ def next_due(
     if attempt_count >= len(schedule):
         return None
     return now + timedelta(seconds=schedule[attempt_count] * (1 + jitter * random()))
+
+
+def retry_after_s(text: str, now: datetime) -> float | None:
+    """Read a Retry-After (RFC 9110, 10.2.3): in how many seconds, 0 or more; None where it says nothing.
+
+    Args:
+        text: The field's value: seconds, or a date in one of HTTP's three forms.
+        now: Aware.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:_MOST_DIGITS]) if len(text) <= _MOST_DIGITS else float("9" * _MOST_DIGITS)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:  # as in the oldest of the three forms
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())

@@ -1,25 +1,36 @@
 """What happens when endpoints are made, changed and tested. Works inside the caller's transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from app.core.auth import Principal
-from app.core.database import WriteSession
-from app.core.errors import ConflictError, NotFoundError
+from app.core.database import ReadSession, WriteSession
+from app.core.errors import ConflictError, NotFoundError, UnavailableError
 from app.core.fields import given
 from app.core.ids import new_id
-from app.core.sealing import Sealer
+from app.core.instants import parse_iso_duration
+from app.core.observability import get_logger
+from app.core.sealing import Sealer, SealError
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
-from app.webhooks import groups, repository
+from app.webhooks import endpoint_states, groups, repository
+from app.webhooks.endpoint_schemas import EndpointChange, EndpointCreate, EndpointOut, SecretRotate
 from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.guard import check_url
+from app.webhooks.header_fields import MASKED
 from app.webhooks.models import Endpoint
 from app.webhooks.outbox import OutboxRecord, enqueue_in
-from app.webhooks.schemas import EndpointChange, EndpointCreate
-from app.webhooks.secrets import seal_secret
+from app.webhooks.secrets import FORMER_LIMIT, alive, open_headers, retired, seal_headers, seal_secret
 from app.webhooks.signing import generate_secret
+from app.webhooks.web import KINDS, Noun
+
+_log = get_logger(__name__)
+_NO_KEY: Final = (
+    "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
+    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
+)
 
 
 async def add_endpoint(
@@ -31,25 +42,34 @@ async def add_endpoint(
     sealer: Sealer,
     now: datetime,
 ) -> tuple[Endpoint, str]:
-    """Make an endpoint, with a new secret, which is given too.
+    """Make a webhook, with a secret, which is given too.
 
     Raises:
         InvalidError: `webhook_url_not_allowed`, `foreign_organisation`.
         NotFoundError: The organisation, or one of the sites in it, does not exist.
+        UnavailableError: `encryption_key_missing`.
     """
     check_url(wanted.url, allow_private=allow_private)
+    require_key(sealer)
     owner = await named_organisation(session, principal, wanted.organisation_id)
-    await _check_sites(session, wanted.site_ids, owner.id)
-    identifier, secret = new_id(), generate_secret()
+    await check_sites(session, wanted.site_ids, owner.id)
+    identifier, secret = new_id(), wanted.secret or generate_secret()
     endpoint = Endpoint(
         id=identifier,
         organisation_id=owner.id,
+        kind="webhook",
+        format=wanted.format,
         url=wanted.url,
         description=wanted.description,
         events=wanted.events,
         site_ids=wanted.site_ids,
+        min_severity=wanted.min_severity,
         grouping=wanted.grouping.model_dump() if wanted.grouping else None,
         secret=seal_secret(sealer, identifier, secret),
+        former_secrets=[],
+        headers=seal_headers(sealer, identifier, wanted.headers or {}),
+        rate_per_s=wanted.rate_per_s,
+        concurrency=wanted.concurrency,
         enabled=wanted.enabled,
         created_at=now,
         updated_at=now,
@@ -65,28 +85,56 @@ async def change_endpoint(
     change: EndpointChange,
     *,
     allow_private: bool,
+    sealer: Sealer,
     now: datetime,
 ) -> None:
-    """Change what is given of an endpoint (errors as for a new one).
-
-    Where its grouping becomes another one, what waits is due at once, as it was put together.
+    """Change what is given of a webhook (errors as for a new one).
 
     Args:
         session: The transaction.
         endpoint: Locked.
         change: What is given.
         allow_private: Whether http and private addresses are taken.
+        sealer: Seals headers.
         now: The time of the change.
     """
     fields = given(change)
     if "url" in fields:
         check_url(change.url, allow_private=allow_private)
+    if "headers" in fields:
+        if change.headers:
+            require_key(sealer)
+        fields["headers"] = seal_headers(sealer, endpoint.id, change.headers or {})
+    await apply_change(session, endpoint, fields, now)
+
+
+async def apply_change(
+    session: WriteSession, endpoint: Endpoint, fields: dict[str, Any], now: datetime
+) -> None:
+    """Write changed columns of an endpoint of any kind.
+
+    Where its grouping becomes another one, what waits is due at once, as it was put together. An endpoint
+    that is enabled begins anew: why it was disabled, and what its attempts had come to, is forgotten.
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        fields: By column; `grouping` may be the body's.
+        now: The time of the change.
+
+    Raises:
+        NotFoundError: One of `site_ids` is not a site of the endpoint's organisation.
+    """
     if "site_ids" in fields:
-        await _check_sites(session, change.site_ids, endpoint.organisation_id)
+        await check_sites(session, fields["site_ids"], endpoint.organisation_id)
     if "grouping" in fields:
-        fields["grouping"] = change.grouping.model_dump() if change.grouping else None
+        grouping = fields["grouping"]
+        fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
         if fields["grouping"] != endpoint.grouping:
             await groups.flush(session, endpoint.id)
+    if fields.get("enabled") and not endpoint.enabled:
+        fields = {**fields, "disabled_reason": None, "disabled_at": None}
+        await endpoint_states.reset(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
     if fields:
@@ -94,13 +142,74 @@ async def change_endpoint(
     await session.flush()
 
 
+async def rotate_secret(
+    session: WriteSession, endpoint: Endpoint, wanted: SecretRotate, sealer: Sealer, now: datetime
+) -> tuple[str, datetime | None]:
+    """Give a webhook another secret; what signed before goes on doing so until the overlap ends.
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        wanted: How.
+        sealer: Seals the new one.
+        now: The time of the change.
+
+    Returns:
+        The new secret, and until when the former ones sign (None: they ended).
+
+    Raises:
+        ConflictError: `too_many_secrets`.
+        UnavailableError: `encryption_key_missing`.
+    """
+    require_key(sealer)
+    if endpoint.secret is None:
+        raise RuntimeError(f"the webhook {endpoint.id} has no secret")
+    overlap_s = parse_iso_duration(wanted.overlap)
+    until = now + timedelta(seconds=overlap_s)
+    former = retired(endpoint.secret, endpoint.former_secrets, now, until)
+    if len(former) > FORMER_LIMIT:
+        raise ConflictError(
+            f"{FORMER_LIMIT} former secrets sign already: wait until one ends (`secret_expires`), or end all "
+            "of them with an overlap of PT0S.",
+            code="too_many_secrets",
+        )
+    secret = wanted.secret or generate_secret()
+    endpoint.secret = seal_secret(sealer, endpoint.id, secret)
+    endpoint.former_secrets = former
+    endpoint.updated_at = now
+    await session.flush()
+    return secret, until if former else None
+
+
+def shown(endpoint: Endpoint, sealer: Sealer, now: datetime) -> EndpointOut:
+    """Give a webhook as its readers may see it: of headers the names, of secrets when they end."""
+    headers: dict[str, str] | None = None
+    if endpoint.headers is not None:
+        try:
+            opened = open_headers(sealer, endpoint.id, endpoint.headers)
+            headers = dict.fromkeys(opened, MASKED)
+        except SealError as error:
+            _log.warning("headers_cannot_be_opened", endpoint_id=str(endpoint.id), error=str(error))
+            headers = {MASKED: MASKED}
+    ends = sorted(datetime.fromisoformat(each["expires_at"]) for each in alive(endpoint.former_secrets, now))
+    return EndpointOut.of(endpoint, headers, ends)
+
+
 async def get_endpoint(
-    session: WriteSession, identifier: UUID, principal: Principal, *, lock: bool = False
+    session: ReadSession | WriteSession,
+    identifier: UUID,
+    principal: Principal,
+    *,
+    noun: Noun = "webhook",
+    lock: bool = False,
+    hold: bool = False,
 ) -> Endpoint:
-    """One endpoint that the caller may see (NotFoundError)."""
-    endpoint = await repository.find_endpoint(session, identifier, principal.visible(), lock=lock)
+    """One endpoint that the caller may see, where it is looked for (NotFoundError)."""
+    endpoint = await repository.find_endpoint(
+        session, identifier, principal.visible(), kinds=KINDS[noun], lock=lock, hold=hold
+    )
     if endpoint is None:
-        raise NotFoundError("webhook", identifier)
+        raise NotFoundError(noun, identifier)
     return endpoint
 
 
@@ -120,7 +229,7 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
         payload={
             "endpoint_id": endpoint.id,
             "organisation_id": endpoint.organisation_id,
-            "message": "A test event: whoever verifies its signature is ready for alerts.",
+            "message": "A test event: whoever reads this will get alerts too.",
         },
         created_at=now,
     )
@@ -128,7 +237,7 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
     return event.id
 
 
-async def _check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
+async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
     """Refuse sites that are not the endpoint's own organisation's (NotFoundError)."""
     if site_ids is None:
         return
@@ -136,3 +245,9 @@ async def _check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, o
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
+
+
+def require_key(sealer: Sealer) -> None:
+    """Refuse what would have to be sealed where there is no key (UnavailableError)."""
+    if not sealer.ready:
+        raise UnavailableError(_NO_KEY, code="encryption_key_missing")

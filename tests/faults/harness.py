@@ -36,6 +36,11 @@ class Report:
 
     def __init__(self) -> None:
         self.rows: dict[str, Outcome] = {}
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """A line below the table."""
+        self.notes.append(text)
 
     def add(self, fault: str, outcome: Outcome) -> None:
         self.rows[fault] = outcome
@@ -55,7 +60,8 @@ class Report:
             for fault, row in sorted(self.rows.items())
         ]
         widths = [max(len(line[place]) for line in (HEADER, *body)) for place in range(len(HEADER))]
-        return [_line(line, widths) for line in (HEADER, tuple("-" * width for width in widths), *body)]
+        table = [_line(line, widths) for line in (HEADER, tuple("-" * width for width in widths), *body)]
+        return [*table, *self.notes]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

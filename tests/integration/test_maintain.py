@@ -10,13 +10,17 @@ import pytest
 
 from app.core.database import Database
 from app.core.role import Role
+from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.mosquitto_config import Limits
 from app.maintain import maintain
 from app.webhooks.platform import last_dropped, prune
+from app.webhooks.secrets import open_secret
 from tests.conftest import ACCOUNTS
 from tests.faults.fleet import leave_session
+from tests.integration.webhooks.helpers import add_endpoint, add_organisation
+from tests.integration.webhooks.log import add_delivery, ago
 from tests.scenarios.processes import until
 
 
@@ -84,7 +88,7 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
             assert await until(told) == [7]
         # As after a day, but for the newest, which says how far was told.
         await connection.execute("UPDATE outbox SET fanned_out_at = now() - interval '2 days'")
-        await prune(connection)
+        await prune(connection, keep_days=1)
         known = await last_dropped(connection)
         assert known is not None
         assert known.total == 7
@@ -95,4 +99,26 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
             await asyncio.sleep(1)
             assert again.state == "working"
             assert await told() == [7]
+    await connection.close()
+
+
+async def test_secrets_are_sealed_and_old_deliveries_forgotten(
+    settings: Settings, database: Database
+) -> None:
+    connection = await database.connect()
+    owner = await add_organisation(connection)
+    endpoint, secret = await add_endpoint(connection, owner, "https://example.com/")
+    old = ago(days=settings.webhooks.keep_days + 1)
+    await add_delivery(connection, owner, endpoint, created_at=old)
+    await add_delivery(connection, owner, endpoint)
+
+    async def done() -> bool:
+        left = await connection.fetchval("SELECT count(*) FROM deliveries")
+        stored = await connection.fetchval("SELECT secret FROM webhook_endpoints")
+        return left == 1 and str(stored).startswith("sealed:")
+
+    async with maintaining(settings, database):
+        await until(done)
+    stored = await connection.fetchval("SELECT secret FROM webhook_endpoints")
+    assert open_secret(Sealer.of(settings.encryption), endpoint, stored) == secret
     await connection.close()

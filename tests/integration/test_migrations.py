@@ -375,3 +375,123 @@ async def test_alerts_that_an_older_program_cannot_read_go_and_the_others_stay(
     await asyncio.to_thread(upgrade, settings)
     assert await connection.fetchval("SELECT count(*) FROM alert_timeline") == 3
     await connection.close()
+
+
+async def a_delivery(
+    connection: asyncpg.Connection, endpoint: uuid.UUID, *, state: str, attempts: int, **columns: str
+) -> uuid.UUID:
+    """A delivery of an endpoint, with so many attempts."""
+    identifier = uuid.uuid4()
+    row = {"id": identifier, "event_id": uuid.uuid4(), "state": state, "attempt_count": attempts, **columns}
+    names = ", ".join(row)
+    places = ", ".join(f"${place}" for place in range(2, len(row) + 2))
+    await connection.execute(
+        f"INSERT INTO deliveries (endpoint_id, organisation_id, type, body, created_at, {names})"  # noqa: S608 (names of ours)
+        f" SELECT id, organisation_id, 'alert.firing', '{{}}', now(), {places} FROM webhook_endpoints"
+        " WHERE id = $1",
+        *(endpoint, *row.values()),
+    )
+    endpoint_column = "endpoint_id, " if columns else ""
+    endpoint_value = "$2, " if columns else ""
+    for number in range(1, attempts + 1):
+        await connection.execute(
+            f"INSERT INTO delivery_attempts (id, delivery_id, {endpoint_column}number, started_at,"  # noqa: S608 (names of ours)
+            f" duration_ms, reason) VALUES (gen_random_uuid(), $1, {endpoint_value}{number}, now(), 5,"
+            " 'http_error')",
+            *((identifier, endpoint) if columns else (identifier,)),
+        )
+    return identifier
+
+
+async def test_webhooks_and_their_log_become_ways_out_and_come_back(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0010")
+    connection = await asyncpg.connect(settings.url)
+    organisation = uuid.uuid4()
+    await connection.execute("INSERT INTO organisations VALUES ($1, 'o', false, now(), now())", organisation)
+    endpoints = [uuid.uuid4(), uuid.uuid4()]
+    for endpoint, enabled in zip(endpoints, (True, False), strict=True):
+        await connection.execute(
+            "INSERT INTO webhook_endpoints (id, organisation_id, url, events, secret, enabled, created_at,"
+            " updated_at) VALUES ($1, $2, 'https://example.com/', '{*}', 'whsec_c2VjcmV0', $3, now(), now())",
+            *(endpoint, organisation, enabled),
+        )
+    deliveries = [
+        await a_delivery(connection, endpoints[0], state="delivered", attempts=2),
+        await a_delivery(connection, endpoints[1], state="failed", attempts=3),
+        await a_delivery(connection, endpoints[0], state="pending", attempts=0),
+    ]
+    for place, fanned_out in enumerate((True, False, True, True, False)):
+        await connection.execute(
+            "INSERT INTO outbox (id, organisation_id, type, payload, created_at, fanned_out_at)"
+            " VALUES ($1, $2, 'alert.firing', $3, now(), CASE WHEN $4 THEN now() END)",
+            *(uuid.uuid4(), organisation, json.dumps({"place": place}), fanned_out),
+        )
+    before = {
+        table: await connection.fetch(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608 (names of ours)
+        for table in ("webhook_endpoints", "deliveries", "delivery_attempts", "outbox")
+    }
+    await asyncio.to_thread(upgrade, settings, "0011")
+    for endpoint, enabled in zip(endpoints, (True, False), strict=True):
+        row = await the_row(connection, "webhook_endpoints", "id", endpoint)
+        assert (row["kind"], row["format"], row["secret"]) == ("webhook", "native", "whsec_c2VjcmV0")
+        assert (row["former_secrets"], row["headers"], row["enabled"]) == ("[]", None, enabled)
+        assert (row["disabled_reason"], row["min_severity"]) == (None, None)
+    assert [
+        (row["format"], row["site_id"], row["replay_id"])
+        for row in await connection.fetch("SELECT * FROM deliveries")
+    ] == [("native", None, None)] * 3
+    owners = await connection.fetch(
+        "SELECT endpoint_id, count(*) AS count FROM delivery_attempts GROUP BY endpoint_id"
+    )
+    assert {row["endpoint_id"]: row["count"] for row in owners} == {endpoints[0]: 2, endpoints[1]: 3}
+    placed = await connection.fetch(
+        "SELECT payload ->> 'place' AS place, stream_position FROM outbox ORDER BY position"
+    )
+    # In the order in which they happened, and the next one that is fanned out comes after them.
+    assert [row["stream_position"] for row in placed] == [1, None, 2, 3, None]
+    assert await connection.fetchval("SELECT nextval('outbox_stream')") == 4
+    # What only the newer program knows goes on the way back; the rest is as it was.
+    channel = uuid.uuid4()
+    await connection.execute(
+        "INSERT INTO webhook_endpoints (id, organisation_id, kind, target, events, enabled, created_at,"
+        """ updated_at) VALUES ($1, $2, 'email', '{"to": ["a@example.com"]}', '{*}', true, now(), now())""",
+        *(channel, organisation),
+    )
+    await a_delivery(connection, channel, state="delivered", attempts=1, format="native")
+    await a_delivery(connection, endpoints[0], state="delivered", attempts=1, format="cloudevents")
+    await connection.execute("INSERT INTO endpoint_states (endpoint_id) VALUES ($1)", endpoints[0])
+    await asyncio.to_thread(downgrade, settings, "0010")
+    for table, rows in before.items():
+        assert await connection.fetch(f"SELECT * FROM {table} ORDER BY id") == rows, table  # noqa: S608 (names of ours)
+    assert {row["id"] for row in before["deliveries"]} == set(deliveries)
+    await asyncio.to_thread(upgrade, settings)
+    await connection.close()
+
+
+async def test_what_is_neither_a_webhook_nor_a_channel_is_refused(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    organisation = uuid.uuid4()
+    await connection.execute("INSERT INTO organisations VALUES ($1, 'o', false, now(), now())", organisation)
+    for columns, values in (
+        ("kind, url, secret", "'sms', 'https://example.com/', 'whsec_'"),
+        ("url", "'https://example.com/'"),
+        ("secret", "'whsec_'"),
+        ("kind", "'email'"),
+        ("url, secret, format", "'https://example.com/', 'whsec_', 'xml'"),
+        ("url, secret, min_severity", "'https://example.com/', 'whsec_', 'fatal'"),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(
+                f"INSERT INTO webhook_endpoints (id, organisation_id, events, enabled, created_at, {columns},"
+                f" updated_at) SELECT gen_random_uuid(), $1, '{{*}}', true, now(), {values}, now()",
+                organisation,
+            )
+    mqtt = (
+        "INSERT INTO webhook_endpoints (id, organisation_id, kind, target, events, enabled, created_at,"
+        " updated_at) VALUES (gen_random_uuid(), $1, 'mqtt', '{}', '{*}', true, now(), now())"
+    )
+    await connection.execute(mqtt, organisation)
+    with pytest.raises(asyncpg.UniqueViolationError, match="uq_webhook_endpoints_mqtt"):
+        await connection.execute(mqtt, organisation)
+    await connection.close()

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import cbor2
 import pytest
@@ -16,13 +17,18 @@ from app.ingest.codec import MAX_FUTURE_US
 from app.ingest.intake import Intake, sort_messages
 from app.ingest.receipt import BoxAck
 from app.ingest.sources.options import TOPICS
+from app.webhooks.event_examples import EXAMPLES as EVENT_EXAMPLES
+from app.webhooks.event_examples import ORGANISATION, SITE
+from app.webhooks.formats import Rendering, render
+from app.webhooks.mqtt import topic_of
 from tests import asyncapi
+from tests.integration.webhooks.helpers import claim_of
 
 NOW = parse_rfc3339("2026-11-24T23:00:00Z")
 DOCUMENT = asyncapi.load()
 CHANNELS: dict[str, Any] = DOCUMENT["channels"]
 # What Vigie itself publishes.
-SENT = {"ack", "config"}
+SENT = {"ack", "config", "alerts"}
 
 
 def as_json(payload: Any) -> bytes:  # noqa: ANN401 (whatever an example has)
@@ -32,6 +38,7 @@ def as_json(payload: Any) -> bytes:  # noqa: ANN401 (whatever an example has)
 ENCODE: dict[str, Callable[[Any], bytes]] = {
     "application/json": as_json,
     "application/senml+json": as_json,
+    "application/cloudevents+json": as_json,
     "application/cbor": cbor2.dumps,
     "application/gzip": lambda payload: gzip.compress(as_json(payload)),
 }
@@ -100,6 +107,23 @@ def test_an_acknowledgement_is_what_the_program_writes() -> None:
     written = BoxAck([1, 2], [3], [{"seq": 4, "code": "conflict"}]).payload()
     assert list(Draft7Validator(schema).iter_errors(written)) == []
     assert set(written) == set(schema["properties"])
+
+
+@pytest.mark.parametrize(("format_", "schema"), [("native", "alert"), ("cloudevents", "cloudEvent")])
+@pytest.mark.parametrize("type_", EVENT_EXAMPLES)
+def test_alerts_are_what_the_program_writes(type_: str, format_: str, schema: str) -> None:
+    body = json.dumps(EVENT_EXAMPLES[type_]).encode()
+    event = Rendering(body, uuid4(), UUID(ORGANISATION), UUID(SITE), "https://vigie.example.com")
+    written = json.loads(render("mqtt", format_, event))
+    wanted = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"][schema])
+    assert list(Draft7Validator(wanted).iter_errors(written)) == []
+    assert set(written) <= set(wanted["properties"])
+
+
+def test_alerts_have_the_topic_of_the_program() -> None:
+    claim = claim_of("", "", b"{}", site_id=uuid4(), type="alert.resolved")
+    parts = {"organisation": claim.organisation_id, "site": claim.site_id, "type": claim.type}
+    assert CHANNELS["alerts"]["address"].format(**parts) == topic_of(claim)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -28,8 +30,9 @@ from app.main import create_app
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
-from app.webhooks import transport
+from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
+from app.webhooks.formats import Rendering, render
 from tests.integration import bad_calls, bad_input
 
 ROOT = Path(__file__).parents[2]
@@ -250,6 +253,19 @@ def bad_rest() -> str:
     return rows("input", "HTTP", body=[*found, (*urls, "422 `webhook_url_not_allowed`")])
 
 
+def event_in(format_: str) -> str:
+    """The end of an alert as one format has it."""
+    event = Rendering(
+        json.dumps(event_examples.EXAMPLES["alert.resolved"], ensure_ascii=False).encode(),
+        UUID(event_examples.EVENT_ID),
+        UUID(event_examples.ORGANISATION),
+        UUID(event_examples.SITE),
+        "https://vigie.example.com",
+    )
+    sent = json.loads(render("webhook", format_, event))
+    return f"```json\n{json.dumps(sent, ensure_ascii=False, indent=2)}\n```\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
@@ -268,6 +284,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bad-broker": bad_broker,
     "bad-keys": bad_keys,
     "bad-rest": bad_rest,
+    "event-native": partial(event_in, "native"),
+    "event-cloudevents": partial(event_in, "cloudevents"),
+    "event-alertmanager": partial(event_in, "alertmanager"),
 }
 
 

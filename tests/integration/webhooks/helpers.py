@@ -49,21 +49,26 @@ async def add_organisation(connection: asyncpg.Connection) -> UUID:
 async def add_endpoint(
     connection: asyncpg.Connection,
     organisation: UUID,
-    url: str,
+    url: str | None,
     *,
     events: Sequence[str] = ("*",),
     site_ids: Sequence[UUID] | None = None,
     enabled: bool = True,
     grouping: dict[str, Any] | None = None,
+    kind: str = "webhook",
+    format_: str = "native",
+    target: dict[str, Any] | None = None,
+    min_severity: str | None = None,
 ) -> tuple[UUID, str]:
     """Make an endpoint; gives its id and its secret."""
     endpoint, secret = new_id(), generate_secret()
     await connection.execute(
         "INSERT INTO webhook_endpoints (id, organisation_id, url, events, site_ids, secret, enabled, "
-        "grouping, created_at, updated_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, now(), now())",
+        "grouping, kind, format, target, min_severity, created_at, updated_at) VALUES "
+        "($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9, $10, $11::text::jsonb, $12, now(), now())",
         *(endpoint, organisation, url, list(events), site_ids, secret, enabled),
         None if grouping is None else json.dumps(grouping),
+        *(kind, format_, None if target is None else json.dumps(target), min_severity),
     )
     return endpoint, secret
 

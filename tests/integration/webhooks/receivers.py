@@ -1,10 +1,13 @@
 """Receivers on loopback that behave, or do not."""
 
 import asyncio
+import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import trustme
 from aiohttp import web
 
 type Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -73,8 +76,20 @@ type Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 
 @asynccontextmanager
-async def talking(talk: Talk) -> AsyncIterator[str]:
-    """A bare TCP server: what HTTP libraries would not send. Gives its URL."""
+async def talking(
+    talk: Talk, *, listens: bool = True, certificate: trustme.LeafCert | None = None
+) -> AsyncIterator[str]:
+    """A bare TCP server: what HTTP libraries would not send. Gives its URL.
+
+    Args:
+        talk: What it says.
+        listens: Reads the request's head before.
+        certificate: For TLS; the URL's host is `localhost` then.
+    """
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        certificate.configure_cert(context)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +97,8 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
         assert task is not None
         tasks.add(task)
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            if listens:
+                await reader.readuntil(b"\r\n\r\n")
             await talk(reader, writer)
         except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
             return
@@ -90,11 +106,63 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    base = "http://127.0.0.1" if context is None else "https://localhost"
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        yield f"{base}:{server.sockets[0].getsockname()[1]}/hook"
     finally:
         server.close()
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Fast(asyncio.Protocol):
+    """As little of HTTP as a receiver needs to be quick."""
+
+    def __init__(self, got: Counter[str], open_: set[asyncio.Transport], delay_s: float) -> None:
+        self._got = got
+        self._open = open_
+        self._delay_s = delay_s
+        self._read = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._open.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        assert self._transport is not None
+        self._open.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        head, end, rest = self._read.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        if not end or len(rest) < int(fields[b"content-length"]):
+            return
+        self._read = b""
+        self._got[fields[b"webhook-id"].decode()] += 1
+        asyncio.get_running_loop().call_later(self._delay_s, self._answer)
+
+    def _answer(self) -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+@asynccontextmanager
+async def counting(delay_s: float = 0.0) -> AsyncIterator[tuple[str, Counter[str]]]:
+    """A receiver for thousands: its URL, and how often each `webhook-id` came."""
+    got: Counter[str] = Counter()
+    opened: set[asyncio.Transport] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Fast(got, opened, delay_s), "127.0.0.1", 0, backlog=500)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", got
+    finally:
+        server.close()
+        for transport in list(opened):
+            transport.abort()

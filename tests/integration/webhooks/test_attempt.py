@@ -1,24 +1,29 @@
 """One POST against real receivers on loopback, well-behaved and not."""
 
 import asyncio
+import resource
 import socket
 import ssl
-import subprocess
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
+import trustme
 from aiohttp import web
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
 
+from app.core.ids import new_id
 from app.core.sealing import Sealer
 from app.core.settings import WebhookSettings
 from app.webhooks.attempt import Sender
 from app.webhooks.resolver import Found, GuardedResolver
+from app.webhooks.secrets import seal_headers, seal_secret
 from app.webhooks.signing import generate_secret
 from app.webhooks.transport import REASONS, Outcome
 from tests.integration.webhooks.helpers import claim_of
@@ -70,8 +75,8 @@ async def test_what_arrives_verifies_and_says_who_sent_it() -> None:
         (304, "redirect_refused"),
         (308, "redirect_refused"),
         (400, "http_error"),
-        (410, "http_error"),
-        (429, "http_error"),
+        (410, "gone"),
+        (429, "rate_limited"),
         (500, "http_error"),
         (503, "http_error"),
     ],
@@ -80,6 +85,111 @@ async def test_what_a_status_means(code: int, reason: str) -> None:
     async with receiving(status(code)) as receiver, _sender() as sender:
         outcome = await _post(sender, receiver.url)
     assert (outcome.reason, outcome.status) == (reason, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "seconds"),
+    [(503, "30", 30), (429, "Thu, 26 Nov 2026 10:02:00 GMT", 120), (503, "later", None), (503, None, None)],
+)
+async def test_a_receiver_says_when_it_wants_to_hear_again(
+    code: int, value: str | None, seconds: float | None
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=code, headers={} if value is None else {"Retry-After": value})
+
+    now = datetime(2026, 11, 26, 10, tzinfo=UTC)
+    async with receiving(answer) as receiver, _sender() as sender:
+        outcome = await _post(sender, receiver.url, int(now.timestamp()))
+    assert (outcome.status, outcome.retry_after_s) == (code, seconds)
+
+
+@pytest.mark.parametrize(
+    ("format_", "type_"),
+    [
+        ("native", "application/json"),
+        ("alertmanager", "application/json"),
+        ("cloudevents", "application/cloudevents+json; charset=utf-8"),
+    ],
+)
+async def test_each_format_has_its_type(format_: str, type_: str) -> None:
+    async with receiving(status(204)) as receiver, _sender() as sender:
+        claimed = claim_of(receiver.url, SECRET, BODY, format=format_)
+        assert (await sender.send(claimed, datetime.now(UTC))).delivered
+    assert receiver.got[0].headers["content-type"] == type_
+    Webhook(SECRET).verify(receiver.got[0].body, receiver.got[0].headers)
+
+
+async def test_an_endpoints_own_headers_do_not_replace_ours() -> None:
+    sealer, endpoint = Sealer([b"k" * 32]), new_id()
+    own = {
+        "Authorization": "Bearer t0ken",
+        "Webhook-Id": "msg_forged",
+        "WEBHOOK-SIGNATURE": "v1,forged",
+        "Content-Type": "text/plain",
+        "User-Agent": "curl",
+        "Host": "inside.example",
+        "Content-Length": "3",
+        "Transfer-Encoding": "chunked",
+        "Expect": "100-continue",
+        "Connection": "close",
+    }
+    claimed = claim_of(
+        "", seal_secret(sealer, endpoint, SECRET), BODY, endpoint_id=endpoint,
+        headers=seal_headers(sealer, endpoint, own),
+    )  # fmt: skip
+    async with receiving(status(204)) as receiver, Sender(_settings(), sealer) as sender:
+        outcome = await sender.send(claimed._replace(url=receiver.url), datetime.now(UTC))
+    assert outcome.delivered
+    (got,) = receiver.got
+    Webhook(SECRET).verify(got.body, got.headers)
+    assert got.headers["authorization"] == "Bearer t0ken"
+    assert got.headers["webhook-id"] == claimed.message_id
+    assert got.headers["content-type"] == "application/json"
+    assert got.headers["user-agent"].startswith("Vigie/")
+    assert got.headers["host"] in receiver.url
+    assert got.headers["content-length"] == str(len(BODY))
+    assert not {"transfer-encoding", "expect", "connection"} & got.headers.keys()
+
+
+async def test_a_secret_of_another_key_is_told_apart() -> None:
+    sealed = seal_secret(Sealer([b"k" * 32]), new_id(), SECRET)
+    async with receiving(status(204)) as receiver, Sender(_settings(), Sealer([b"x" * 32])) as sender:
+        outcome = await sender.send(claim_of(receiver.url, sealed, BODY), datetime.now(UTC))
+    assert outcome.reason == "not_configured"
+    assert receiver.got == []
+
+
+async def test_former_secrets_sign_too() -> None:
+    now, former, past = datetime.now(UTC), generate_secret(), generate_secret()
+    alive, dead = (now + timedelta(hours=1)).isoformat(), (now - timedelta(seconds=1)).isoformat()
+    claimed = claim_of(
+        "",
+        SECRET,
+        BODY,
+        former_secrets=[{"secret": former, "expires_at": alive}, {"secret": past, "expires_at": dead}],
+    )
+    async with receiving(status(204)) as receiver, _sender() as sender:
+        await sender.send(claimed._replace(url=receiver.url), now)
+    (got,) = receiver.got
+    assert len(got.headers["webhook-signature"].split()) == 2
+    Webhook(SECRET).verify(got.body, got.headers)
+    Webhook(former).verify(got.body, got.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(past).verify(got.body, got.headers)
+
+
+async def test_an_answer_before_the_request_was_read() -> None:
+    """A receiver that answers at once, and reads nothing of a large body: it has said what it has to say."""
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(5)
+
+    async with talking(hasty, listens=False) as url, _sender(total_timeout_s=2.0) as sender:
+        outcome = await sender.send(claim_of(url, SECRET, b"x" * 10_000_000), datetime.now(UTC))
+    assert (outcome.reason, outcome.status) == ("http_error", 413)
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -140,6 +250,10 @@ async def test_a_hang_is_a_timeout() -> None:
     assert 290 < outcome.duration_ms < 30_000
 
 
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 async def _endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n")
     while True:
@@ -186,6 +300,41 @@ async def _not_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await writer.drain()
 
 
+async def _flood_of_continue(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        await writer.drain()
+
+
+async def _huge_header(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nx-huge: ")
+    while True:
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+async def _huge_status_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 ")
+    while True:
+        writer.write(b"K" * 65_536)
+        await writer.drain()
+
+
+async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def _http_0_9(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"<html>It works!</html>")
+    await writer.drain()
+
+
+async def _two_lengths(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc")
+    await writer.drain()
+
+
 async def _broken_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
     await writer.drain()
@@ -200,16 +349,25 @@ async def _broken_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         (_endless_headers, "response_broken"),
         (_dripping_headers, "timeout"),
         (_endless_continue, "timeout"),
+        (_flood_of_continue, "timeout"),
+        (_huge_header, "response_broken"),
+        (_huge_status_line, "response_broken"),
+        (_reset, "response_broken"),
+        (_http_0_9, "response_broken"),
+        (_two_lengths, "response_broken"),
         (_close, "response_broken"),
         (_not_http, "response_broken"),
     ],
 )
 async def test_no_receiver_holds_an_attempt_beyond_its_time(talk: Talk, reason: str) -> None:
     async with talking(talk) as url, _sender(total_timeout_s=0.5, response_limit_bytes=64) as sender:
+        before = _peak_bytes()
         began = time.monotonic()
         outcome = await _post(sender, url)
         assert time.monotonic() - began < 1.5
     assert outcome.reason == reason
+    # Whatever was sent in that time, next to nothing of it was kept.
+    assert _peak_bytes() - before < 30_000_000
     assert len(outcome.body or "") <= 64
 
 
@@ -239,31 +397,32 @@ async def test_nobody_accepts() -> None:
     assert outcome.reason == "connect_timeout"
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("certificate")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost "
-        "-keyout key.pem -out cert.pem -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=30)  # noqa: S603 (ours)
-    return folder
+async def _taken(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+    await writer.drain()
 
 
-async def test_a_certificate_that_nobody_vouches_for(certificate: Path) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+@pytest.mark.parametrize("case", ["valid", "nobody vouches", "another name", "expired"])
+async def test_certificates(case: str) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    certificate = {
+        "valid": lambda: authority.issue_cert("localhost"),
+        "nobody vouches": lambda: stranger.issue_cert("localhost"),
+        "another name": lambda: authority.issue_cert("example.com"),
+        "expired": lambda: authority.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC)),
+    }[case]()
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    sending = Sender(_settings(), Sealer([]), trusted=trusted)
+    async with talking(_taken, certificate=certificate) as url, sending as sender:
+        outcome = await _post(sender, url)
+    assert outcome.reason == ("delivered" if case == "valid" else "tls_failed")
 
-    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
 
-    server = await asyncio.start_server(never, "127.0.0.1", 0, ssl=context)
-    try:
-        async with _sender() as sender:
-            outcome = await _post(sender, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    finally:
-        server.close()
-    assert outcome.reason == "tls_failed"
+async def test_a_certificate_that_this_machine_does_not_know() -> None:
+    certificate = trustme.CA().issue_cert("localhost")
+    async with talking(_taken, certificate=certificate) as url, _sender() as sender:
+        assert (await _post(sender, url)).reason == "tls_failed"
 
 
 async def test_a_receiver_that_speaks_no_tls() -> None:
@@ -328,3 +487,38 @@ async def test_a_name_for_a_private_address_is_refused_before_anything_is_sent()
             outcome = await _post(sender, f"https://inside.example:{port}/")
     assert outcome.reason == "address_refused"
     assert receiver.got == []
+
+
+async def test_a_name_that_is_rebound_between_two_attempts() -> None:
+    """A kept connection goes on to where it was checked; a new one is checked anew."""
+    asked = 0
+
+    async def rebind(host: str, port: int, family: socket.AddressFamily) -> Found:
+        nonlocal asked
+        del host, port, family
+        asked += 1
+        return [(socket.AF_INET, "127.0.0.1" if asked == 1 else "169.254.169.254")]
+
+    peers: set[object] = set()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        response = web.Response(status=204)
+        if len(receiver.got) == 2:
+            response.force_close()
+        return response
+
+    async with receiving(answer) as receiver:
+        port = int(receiver.url.rpartition(":")[2].partition("/")[0])
+        resolver = GuardedResolver(allow_private=True, ask=rebind)
+        async with Sender(_settings(), Sealer([]), resolver) as sender:
+            reasons = []
+            for _ in range(3):
+                reasons.append((await _post(sender, f"http://rebound.example:{port}/")).reason)
+                # What was looked up and checked is remembered for some seconds: as if they had passed.
+                assert sender._session is not None
+                assert isinstance(sender._session.connector, aiohttp.TCPConnector)
+                sender._session.connector.clear_dns_cache()
+    assert reasons == ["delivered", "delivered", "address_refused"]
+    assert (asked, len(receiver.got), len(peers)) == (2, 2, 1)

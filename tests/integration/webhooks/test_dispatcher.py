@@ -12,11 +12,12 @@ from standardwebhooks import Webhook
 from app.core.database import Database
 from app.core.settings import Settings
 from app.webhooks import dispatcher
-from app.webhooks.outbox import enqueue
+from app.webhooks.outbox import enqueue, wake
 from app.webhooks.transport import message_id
 from tests.integration.webhooks.helpers import (
     add_endpoint,
     add_organisation,
+    alert_event,
     attempts,
     dispatching,
     emit,
@@ -25,7 +26,7 @@ from tests.integration.webhooks.helpers import (
     until,
     with_webhooks,
 )
-from tests.integration.webhooks.receivers import receiving, status
+from tests.integration.webhooks.receivers import counting, receiving, status
 
 
 async def _hang(_: web.Request) -> web.StreamResponse:
@@ -160,14 +161,14 @@ async def test_an_endpoint_deleted_during_an_attempt_harms_nothing(
             await other.wait(1)
 
 
-async def test_one_that_hangs_takes_a_quarter_of_the_places_at_most(
+async def test_one_that_hangs_takes_its_own_places_at_most(
     database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(_hang) as bad, receiving(status(204)) as good:
         await add_endpoint(connection, organisation, bad.url)
         await add_endpoint(connection, organisation, good.url)
-        hanging = with_webhooks(settings, concurrency=8, total_timeout_s=3, lease_s=6)
+        hanging = with_webhooks(settings, concurrency=8, endpoint_concurrency=2, total_timeout_s=3, lease_s=6)
         async with dispatching(hanging, database):
             began = time.monotonic()
             await emit(connection, *[event(organisation) for _ in range(100)])
@@ -271,3 +272,209 @@ async def test_what_was_written_while_nobody_listened_is_found(
             await asyncio.sleep(0.3)
             await enqueue(connection, [event(organisation)])
             await receiver.wait(6)
+
+
+async def test_a_rate_is_kept_by_two_dispatchers_together(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+    async with receiving(status(204)) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        await connection.execute("UPDATE webhook_endpoints SET rate_per_s = 10")
+        both = with_webhooks(settings)
+        async with dispatching(both, database), dispatching(both, database):
+            began = time.monotonic()
+            await emit(connection, *[event(organisation) for _ in range(25)])
+            await receiver.wait(25)
+            took = time.monotonic() - began
+    # Ten at once, and fifteen more at ten a second; it polls every half minute, so it knew when.
+    assert 1.4 < took < 6
+    assert len(receiver.got) == 25
+
+
+async def test_an_endpoints_own_limit_is_kept(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation, now, most = await add_organisation(connection), 0, 0
+
+    async def busy(_: web.Request) -> web.StreamResponse:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return web.Response(status=204)
+
+    async with receiving(busy) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        await connection.execute("UPDATE webhook_endpoints SET concurrency = 2")
+        async with dispatching(with_webhooks(settings), database):
+            await emit(connection, *[event(organisation) for _ in range(30)])
+            await receiver.wait(30)
+    assert most == 2
+
+
+async def test_a_receiver_that_is_down_is_tried_ever_less_often_and_recovers(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation, well = await add_organisation(connection), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=204 if well.is_set() else 500)
+
+    async with receiving(answer) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        chosen = with_webhooks(settings, breaker_failures=2, breaker_max_s=0.5, schedule_s=[0, *[0.01] * 500])
+        async with dispatching(chosen, database):
+            await emit(connection, *[event(organisation) for _ in range(20)])
+            await receiver.wait(20)
+            before = len(receiver.got)
+            await asyncio.sleep(1.5)
+            # By its schedule alone each of the twenty would have been tried a hundred times by now.
+            assert len(receiver.got) - before <= 5
+            well.set()
+
+            async def delivered() -> bool:
+                return await states(connection) == {"delivered": 20}
+
+            await until(delivered)
+    state = await connection.fetchrow("SELECT consecutive_failures, open_until FROM endpoint_states")
+    assert tuple(state or ()) == (0, None)
+
+
+async def test_one_that_is_gone_is_left_alone_until_it_is_enabled(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+    async with receiving(status(410, 204)) as receiver, receiving(status(204)) as other:
+        gone, _ = await add_endpoint(connection, organisation, receiver.url, events=["alert.firing"])
+        await add_endpoint(connection, organisation, other.url, events=["endpoint.disabled"])
+        await connection.execute("UPDATE webhook_endpoints SET concurrency = 1")
+        async with dispatching(with_webhooks(settings), database):
+            await emit(connection, *[event(organisation) for _ in range(3)])
+            (notice,) = await other.wait(1)
+            assert len(receiver.got) == 1
+            data = json.loads(notice.body)["data"]
+            assert (data["endpoint_id"], data["reason"], data["last_status"]) == (str(gone), "gone", 410)
+            assert data["pending"] == 2
+            await connection.execute("UPDATE webhook_endpoints SET enabled = true")
+            await wake(connection)
+            await receiver.wait(3)
+
+            async def settled() -> bool:
+                return await states(connection) == {"failed": 1, "delivered": 3}
+
+            await until(settled)
+
+
+async def test_one_that_asks_to_wait_is_left_alone(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        if len(receiver.got) == 1:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        return web.Response(status=204)
+
+    async with receiving(answer) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        async with dispatching(with_webhooks(settings), database):
+            await emit(connection, event(organisation))
+            await receiver.wait(1)
+            began = time.monotonic()
+            # What comes meanwhile waits too.
+            await emit(connection, event(organisation))
+            await receiver.wait(3)
+            assert time.monotonic() - began > 0.8
+
+
+async def test_what_waits_for_one_that_hangs_is_left_to_others(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    """It answers soon at first, so that more is leased than it has places; then it hangs."""
+    organisation = await add_organisation(connection)
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        if len(receiver.got) > 20:
+            await asyncio.sleep(60)
+        return web.Response(status=204)
+
+    async with receiving(answer) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        patient = with_webhooks(settings, endpoint_concurrency=2, total_timeout_s=10, lease_s=60)
+        async with dispatching(patient, database) as stop:
+            await emit(connection, *[event(organisation) for _ in range(200)])
+            await receiver.wait(22)
+
+            async def given_back() -> bool:
+                count = "SELECT count(*) FROM deliveries WHERE leased_until IS NOT NULL"
+                return bool(await connection.fetchval(count) == 2)
+
+            await until(given_back)
+            assert len(receiver.got) == 22
+            stop.set()
+
+
+@pytest.mark.parametrize(("kind", "target"), [("email", {"to": ["a@example.com"], "language": "en"})])
+async def test_a_channel_that_this_installation_lacks_is_named(
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: Settings,
+    kind: str,
+    target: dict[str, object],
+) -> None:
+    organisation = await add_organisation(connection)
+    await add_endpoint(connection, organisation, None, kind=kind, target=target)
+    async with dispatching(with_webhooks(settings, schedule_s=[0]), database):
+        await emit(connection, alert_event(organisation))
+
+        async def given_up() -> bool:
+            return await states(connection) == {"failed": 1}
+
+        await until(given_up)
+    assert await attempts(connection) == [(1, "not_configured", None)]
+    # No fault of its own.
+    assert await connection.fetchval("SELECT failing_since FROM endpoint_states") is None
+
+
+async def test_memory_does_not_grow_with_what_waits(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+    async with receiving(_hang) as bad:
+        for _ in range(5):
+            await add_endpoint(connection, organisation, bad.url)
+        chosen = with_webhooks(settings, concurrency=16, endpoint_concurrency=4)
+        async with dispatching(chosen, database):
+            await emit(connection, *[event(organisation) for _ in range(500)])
+            await bad.wait(10)
+            leased = "SELECT count(*) FROM deliveries WHERE leased_until > now()"
+            assert await connection.fetchval(leased) <= 4 * 16
+            assert len(bad.got) <= 16
+
+
+async def test_each_attempt_is_recorded_once_though_connections_break_all_the_time(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+    async with counting(delay_s=0.002) as (url, got):
+        await add_endpoint(connection, organisation, url)
+        async with dispatching(with_webhooks(settings, total_timeout_s=2, lease_s=30), database):
+            await emit(connection, *[event(organisation) for _ in range(1000)])
+
+            async def delivered() -> bool:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                    "AND application_name = 'tests'"
+                )
+                # Long enough for some of what is under way to be committed, or to have been cut at that.
+                await asyncio.sleep(0.1)
+                return await states(connection) == {"delivered": 1000}
+
+            await until(delivered, 60)
+            recorded = "SELECT count(*) FROM delivery_attempts"
+            assert await connection.fetchval(recorded) == got.total()
+    # A claim that was cut at its commit leaves leases that nobody has: none was posted under them.
+    assert len(got) == got.total() == 1000

@@ -1,15 +1,40 @@
+import asyncio
 import json
-from uuid import uuid4
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.locks import STREAM
 from app.core.settings import Settings
 from app.webhooks import fanout
+from app.webhooks.event_types import ENDPOINT_DISABLED
 from app.webhooks.fanout import fan_out
-from app.webhooks.outbox import enqueue
-from tests.integration.webhooks.helpers import add_endpoint, add_organisation, event
+from app.webhooks.outbox import STREAM_CHANNEL, OutboxRecord, enqueue
+from app.webhooks.transport import message_id
+from tests.integration.alerts.helpers import make_street
+from tests.integration.webhooks.helpers import (
+    add_endpoint,
+    add_organisation,
+    alert_event,
+    event,
+    until,
+)
 
 URL = "https://example.com/"
+MAILBOX = {"to": ["night@example.com"], "language": "en"}
+# A commit that takes its time: what got its place before it is seen after it.
+SLOW_COMMITS = """
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.02 * random()); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER linger AFTER UPDATE ON outbox DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.stream_position % 3 = 0) EXECUTE FUNCTION linger()
+"""
 
 
 async def test_each_endpoint_gets_what_it_wants_once(
@@ -66,3 +91,245 @@ async def test_many_are_taken_in_batches(connection: asyncpg.Connection, setting
     assert await fan_out(connection, settings.webhooks) == fanout.BATCH
     assert await fan_out(connection, settings.webhooks) == 7
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == fanout.BATCH + 7
+
+
+async def _delivery(connection: asyncpg.Connection, endpoint: UUID) -> Any:  # noqa: ANN401 (a row)
+    return await connection.fetchrow("SELECT * FROM deliveries WHERE endpoint_id = $1", endpoint)
+
+
+async def test_each_kind_gets_its_own_form(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    street = await make_street(database, connection)
+    ours, site = street.organisation_id, street.site_id
+    plain, _ = await add_endpoint(connection, ours, URL)
+    clouds, _ = await add_endpoint(connection, ours, URL, format_="cloudevents")
+    manager, _ = await add_endpoint(connection, ours, URL, format_="alertmanager")
+    broker, _ = await add_endpoint(connection, ours, None, kind="mqtt", target={})
+    mail, _ = await add_endpoint(connection, ours, None, kind="email", target=MAILBOX)
+    french, _ = await add_endpoint(connection, ours, None, kind="email", target={**MAILBOX, "language": "fr"})
+    await connection.execute("UPDATE sites SET name = 'Quai Lucien-Lombard' WHERE id = $1", site)
+    await street.batch(street.story().fires(1))
+    assert await fan_out(connection, settings.webhooks, "https://vigie.example.com") == 1
+
+    rows = {row["endpoint_id"]: row for row in await connection.fetch("SELECT * FROM deliveries")}
+    assert {endpoint: row["format"] for endpoint, row in rows.items()} == {
+        plain: "native",
+        clouds: "cloudevents",
+        manager: "alertmanager",
+        broker: "native",
+        mail: "native",
+        french: "native",
+    }
+    assert {(row["site_id"], row["type"], row["event_id"]) for row in rows.values()} == {
+        (site, "alert.firing", rows[plain]["event_id"])
+    }
+    native = json.loads(rows[plain]["body"])
+    identifier = message_id(rows[plain]["event_id"])
+    assert json.loads(rows[broker]["body"]) == {"id": identifier, **native}
+    cloud = from_http_event(
+        HTTPMessage({"content-type": "application/cloudevents+json"}, rows[clouds]["body"])
+    )
+    assert (cloud.get_id(), cloud.get_subject()) == (identifier, native["data"]["alert_id"])
+    assert cloud.get_source() == f"/organisations/{ours}/sites/{site}"
+    assert cloud.get_data() == native["data"]
+    (alert,) = json.loads(rows[manager]["body"])["alerts"]
+    assert alert["labels"]["box"] == native["data"]["box"]
+    assert alert["generatorURL"] == f"https://vigie.example.com/v1/alerts/{native['data']['alert_id']}"
+    english, translated = json.loads(rows[mail]["body"]), json.loads(rows[french]["body"])
+    assert "Quai Lucien-Lombard" in english["text"]
+    assert english["subject"] != translated["subject"]
+
+
+async def test_names_of_sites_are_asked_for_once_and_for_mails_alone(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    street = await make_street(database, connection)
+    grouping = {"by": ["site"], "wait": "PT15M", "interval": "PT0S"}
+    await add_endpoint(connection, street.organisation_id, URL, format_="alertmanager")
+    mail: dict[str, Any] = {"kind": "email", "target": MAILBOX}
+    await add_endpoint(connection, street.organisation_id, None, grouping=grouping, **mail)
+    asked: list[str] = []
+
+    async def queries() -> list[str]:
+        await street.batch(street.story(street.first, await street.add_rule()).fires(1))
+        await street.batch(street.story(street.second, await street.add_rule()).fires(1))
+        asked.clear()
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            assert await fan_out(connection, settings.webhooks) == 2
+        return [query for query in asked if "FROM sites" in query]
+
+    assert await queries() == []
+    assert asked
+    await add_endpoint(connection, street.organisation_id, None, **mail)
+    assert len(await queries()) == 1
+
+
+async def test_a_critical_endpoint_hears_of_an_alert_from_its_escalation_on(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    street = await make_street(database, connection)
+    grave, _ = await add_endpoint(
+        connection,
+        street.organisation_id,
+        URL,
+        events=["alert.firing", "alert.resolved"],
+        min_severity="critical",
+    )
+    mild, rising = street.story(), street.story(street.second)
+    await street.batch(mild.fires(1), rising.fires(1))
+    await street.batch(rising.rises(2, "critical"))
+    await street.batch(rising.falls(3, "warning"))
+    await street.batch(mild.ends(4), rising.ends(4))
+    await fan_out(connection, settings.webhooks)
+    rows = await connection.fetch("SELECT * FROM deliveries ORDER BY created_at, id")
+    assert {row["endpoint_id"] for row in rows} == {grave}
+    assert [row["type"] for row in rows] == ["alert.escalated", "alert.resolved"]
+    assert {json.loads(row["body"])["data"]["alert_id"] for row in rows} == {str(rising.alert_id)}
+
+
+async def test_a_notice_reaches_mails_and_subscribers_but_not_whom_it_is_about(
+    connection: asyncpg.Connection, settings: Settings
+) -> None:
+    ours, theirs = await add_organisation(connection), await add_organisation(connection)
+    grouping = {"by": ["site"], "wait": "PT15M", "interval": "PT0S"}
+    gone, _ = await add_endpoint(connection, ours, URL)
+    wants, _ = await add_endpoint(connection, ours, URL, grouping=grouping)
+    await add_endpoint(connection, ours, URL, events=["alert.firing"])
+    mail, _ = await add_endpoint(
+        connection, ours, None, kind="email", target=MAILBOX, events=["alert.firing"], grouping=grouping
+    )
+    await add_endpoint(
+        *(connection, ours, None), kind="email", target={**MAILBOX, "notices": False}, events=["alert.firing"]
+    )
+    await add_endpoint(connection, ours, None, kind="email", target=MAILBOX, enabled=False)
+    await add_endpoint(connection, theirs, None, kind="email", target=MAILBOX)
+    data = {
+        "endpoint_id": gone,
+        "organisation_id": ours,
+        "kind": "webhook",
+        "target": URL,
+        "description": None,
+        "reason": "gone",
+        "failing_since": None,
+        "last_reason": "gone",
+        "last_status": 410,
+        "pending": 3,
+    }
+    await enqueue(
+        connection, [OutboxRecord(new_id(), ours, None, ENDPOINT_DISABLED, data, datetime.now(UTC))]
+    )
+    await fan_out(connection, settings.webhooks)
+    rows = await connection.fetch("SELECT endpoint_id, type FROM deliveries")
+    assert {(row["endpoint_id"], row["type"]) for row in rows} == {
+        (wants, ENDPOINT_DISABLED),
+        (mail, ENDPOINT_DISABLED),
+    }
+
+
+async def _places(connection: asyncpg.Connection) -> list[int | None]:
+    rows = await connection.fetch("SELECT stream_position FROM outbox ORDER BY position")
+    return [row["stream_position"] for row in rows]
+
+
+async def test_events_get_their_places_in_order_also_those_that_nobody_wants(
+    connection: asyncpg.Connection, settings: Settings
+) -> None:
+    ours, alone = await add_organisation(connection), await add_organisation(connection)
+    await add_endpoint(connection, ours, URL, events=["alert.firing"])
+    await enqueue(connection, [event(owner) for owner in (ours, alone, ours)])
+    assert await _places(connection) == [None, None, None]
+    await fan_out(connection, settings.webhooks)
+    first = await _places(connection)
+    await enqueue(connection, [event(alone)])
+    await fan_out(connection, settings.webhooks)
+    places = await _places(connection)
+    assert None not in places
+    assert places[:3] == first
+    assert places == sorted(set(places), key=lambda place: place or 0)
+    assert len(places) == 4
+
+
+async def test_streams_are_woken_once_the_places_are_there_and_only_then(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    heard: list[object] = []
+    listening = await database.connect()
+    await listening.add_listener(STREAM_CHANNEL, lambda *_: heard.append(1))
+    try:
+        ours = await add_organisation(connection)
+        await fan_out(connection, settings.webhooks)
+        await enqueue(connection, [event(ours), event(ours)])
+        await fan_out(connection, settings.webhooks)
+
+        async def woken() -> int:
+            await listening.execute("SELECT 1")
+            return len(heard)
+
+        await until(woken)
+        await fan_out(connection, settings.webhooks)
+        assert await woken() == 1
+    finally:
+        await listening.close()
+
+
+async def test_one_fan_out_at_a_time_gives_places(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    ours = await add_organisation(connection)
+    await enqueue(connection, [event(ours)])
+    other = await database.connect()
+    try:
+        async with other.transaction():
+            await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM)
+            waiting = asyncio.create_task(fan_out(connection, settings.webhooks))
+
+            async def waits() -> bool:
+                return bool(
+                    await other.fetchval(
+                        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' "
+                        "AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = "
+                        "current_database()))"
+                    )
+                )
+
+            await until(waits)
+            assert not waiting.done()
+        assert await waiting == 1
+    finally:
+        await other.close()
+
+
+async def test_who_reads_the_stream_by_its_places_misses_nothing_of_several_fan_outs(
+    database: Database, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "BATCH", 5)
+    ours = await add_organisation(connection)
+    await add_endpoint(connection, ours, URL)
+    await connection.execute(SLOW_COMMITS)
+    total = 300
+    await enqueue(connection, [alert_event(ours) for _ in range(total)])
+
+    async def work() -> None:
+        mine = await database.connect()
+        try:
+            while await fan_out(mine, settings.webhooks):
+                pass
+        finally:
+            await mine.close()
+
+    working = asyncio.gather(work(), work(), work())
+    seen: list[int] = []
+    async with asyncio.timeout(60):
+        while len(seen) < total:
+            done = working.done()
+            rows = await connection.fetch(
+                "SELECT stream_position FROM outbox WHERE stream_position > $1 ORDER BY stream_position",
+                seen[-1] if seen else 0,
+            )
+            seen += [row["stream_position"] for row in rows]
+            if done and not rows:
+                break
+        await working
+    assert seen == sorted(place for place in await _places(connection) if place is not None)
+    assert len(seen) == total

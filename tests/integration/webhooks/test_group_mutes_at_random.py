@@ -112,6 +112,9 @@ async def test_an_end_is_told_exactly_when_the_beginning_was(
     endpoints = [plain]
     for by in ("rule", "box", "severity"):
         endpoints.append(await postman.endpoint({**GROUPING, "by": [by]}))  # noqa: PERF401 (it awaits)
+    # These hear of an alert only from `critical` on.
+    grave, _ = await add_endpoint(connection, street.organisation_id, URL, min_severity="critical")
+    graver = [grave, await postman.endpoint({**GROUPING, "by": ["rule"]}, min_severity="critical")]
     play = Play(postman, random.Random(seed))  # noqa: S311 (a choice of steps)
     play.rules.append(await street.add_rule("more", escalations=[{"after": "PT10M", "severity": "critical"}]))
     for _ in range(STEPS):
@@ -123,6 +126,10 @@ async def test_an_end_is_told_exactly_when_the_beginning_was(
         told = await play.told(endpoint)
         for identifier, alert in alerts.items():
             check(told.get(identifier, []), alert, alone=endpoint == plain)
+    for endpoint in graver:
+        told = await play.told(endpoint)
+        for identifier, alert in alerts.items():
+            check_grave(told.get(identifier, []), alert)
 
 
 def check(told: Sequence[Told], alert: dict[str, Any], *, alone: bool) -> None:
@@ -143,3 +150,18 @@ def check(told: Sequence[Told], alert: dict[str, Any], *, alone: bool) -> None:
         assert "alert.firing" in kinds or any(event.events_count > 1 for event in told), told
     if alone:
         assert kinds[:1] == ["alert.firing"] * bool(alert["notified"]), told
+
+
+def check_grave(told: Sequence[Told], alert: dict[str, Any]) -> None:
+    """The promises to an endpoint that hears of what is critical."""
+    sequences = [event.sequence for event in told]
+    assert len(set(sequences)) == len(sequences), told
+    if told:
+        assert alert["highest_severity"] == "critical", told
+    if alert["state"] == "firing":
+        if alert["severity"] == "critical":
+            assert told, alert
+            assert told[-1].severity == "critical", told
+        return
+    # Nothing stays open. What grew critical only while it was muted has its end told alone.
+    assert not told or told[-1].kind == "alert.resolved", told

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from app.core.database import Database
-from app.webhooks.outbox import CHANNEL, OutboxRecord, enqueue, enqueue_in, wake, wake_after
+from app.webhooks.outbox import CHANNEL, OutboxRecord, enqueue, enqueue_in, wake, wake_after, wake_streams
 from tests.integration.webhooks.helpers import add_organisation, event, until
 
 
@@ -73,6 +73,8 @@ async def test_waking_is_heard_and_refused_inside_a_transaction(
         async with other.transaction():
             with pytest.raises(RuntimeError, match="after the commit"):
                 await wake(other)
+            with pytest.raises(RuntimeError, match="after the commit"):
+                await wake_streams(other)
         await wake(other)
         await wake_after(database)
     finally:

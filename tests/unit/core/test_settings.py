@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.core.settings import (
+    ApiSettings,
     DatabaseSettings,
     InvalidSettingsError,
     Settings,
@@ -66,3 +67,13 @@ def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.Monkey
     settings = Settings(_env_file=None)
     assert settings.broker.password_file is None
     assert settings.broker.port == 1883
+
+
+def test_links_begin_where_clients_reach_the_api() -> None:
+    assert ApiSettings.model_validate({}).base_url == "http://127.0.0.1:8000"
+    assert ApiSettings.model_validate({"port": 8123}).base_url == "http://127.0.0.1:8123"
+    public = ApiSettings.model_validate({"public_url": "https://vigie.example.com/"})
+    assert public.base_url == "https://vigie.example.com"
+    for wrong in ("vigie.example.com", "ftp://vigie.example.com", "https://", "https://a b"):
+        with pytest.raises(ValidationError):
+            ApiSettings.model_validate({"public_url": wrong})

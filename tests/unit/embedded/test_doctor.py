@@ -1,8 +1,10 @@
+import base64
 import shutil
 from pathlib import Path
 
 import pytest
 
+from app.core.sealing import key_name
 from app.embedded import doctor, mosquitto, postgres
 from app.embedded.layout import Layout, locked, open_layout
 
@@ -31,6 +33,30 @@ def test_what_is_missing_comes_with_the_command_that_mends_it(
     assert "apt-get install postgresql-17 postgresql-17-timescaledb" in told
     assert "apt-get install mosquitto" in told
     assert told.endswith("2 missing.\n")
+
+
+def test_the_encryption_key_is_named_and_never_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(tmp_path / "d")
+    for name in ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert states(layout)["encryption key"] == "note"
+    old, new = base64.b64encode(b"o" * 32).decode(), base64.b64encode(b"n" * 32).decode()
+    file = tmp_path / "keys"
+    file.write_text(f"{new}\n{old}\n")
+    monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS_FILE", str(file))
+    doctor.run(tmp_path / "d")
+    told = capsys.readouterr().out
+    assert f"seals with {key_name(b'n' * 32)}, also opens what {key_name(b'o' * 32)} sealed" in told
+    assert new not in told
+    monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS", '["hunter2"]')
+    assert doctor.run(tmp_path / "d") == 1
+    told = capsys.readouterr().out
+    assert "missing  settings" in told
+    assert "VIGIE_ENCRYPTION__KEYS: a key must be 32 bytes in base64" in told
+    assert "hunter2" not in told
 
 
 def test_a_running_stack_is_seen(tmp_path: Path) -> None:

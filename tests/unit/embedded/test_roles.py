@@ -16,7 +16,10 @@ SERVICES = Services(
 
 
 def make(
-    services: Services | None, base: dict[str, str], roles: tuple[str, ...] = ("api",)
+    services: Services | None,
+    base: dict[str, str],
+    roles: tuple[str, ...] = ("api",),
+    encryption_key: str | None = "KEY",
 ) -> dict[str, str]:
     return environment(
         marker="id@/d",
@@ -24,7 +27,7 @@ def make(
         host="127.0.0.1",
         port=8001,
         admin_key="vg_key",
-        encryption_key="KEY",
+        encryption_key=encryption_key,
         roles=roles,
         services=services,
         base=base,
@@ -57,6 +60,14 @@ def test_the_supervisor_decides_on_addresses_and_key() -> None:
 def test_an_operators_word_on_private_webhooks_is_kept() -> None:
     assert make(None, {})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "true"
     assert make(None, {"VIGIE_WEBHOOKS__ALLOW_PRIVATE": "false"})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "false"
+
+
+def test_an_encryption_key_is_given_where_the_operator_gives_none() -> None:
+    assert json.loads(make(None, {})["VIGIE_ENCRYPTION__KEYS"]) == ["KEY"]
+    assert make(None, {"VIGIE_ENCRYPTION__KEYS": '["OWN"]'})["VIGIE_ENCRYPTION__KEYS"] == '["OWN"]'
+    assert "VIGIE_ENCRYPTION__KEYS" not in make(None, {"VIGIE_ENCRYPTION__KEYS_FILE": "/keys"})
+    # By a `.env` file, which the roles read themselves.
+    assert "VIGIE_ENCRYPTION__KEYS" not in make(None, {}, encryption_key=None)
 
 
 def test_no_box_can_guess_the_name_of_the_consumers_session() -> None:

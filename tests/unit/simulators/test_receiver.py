@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulators.receiver import Manners, Receiver, describe
+from simulators.receiver import Manners, Receiver
 from simulators.webhook import secret_key, signature
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -87,8 +87,32 @@ async def test_a_taken_port_is_an_error() -> None:
             await Receiver(port=first.port).open()
 
 
-def test_whatever_comes_is_described() -> None:
-    assert describe({}) == "no type"
-    assert describe({"type": "x", "data": [1]}) == "x"
-    resolved = {"state": "resolved", "value": 31, "resolved_value": 12, "metric": "co2", "resolved_at": "now"}
-    assert " 12 (" in describe({"type": "alert.resolved", "data": resolved})
+async def test_while_a_secret_is_changed_either_verifies() -> None:
+    other = "whsec_" + base64.b64encode(b"x" * 32).decode()
+    async with Receiver(secret=[SECRET, other], say=lambda _line: None) as receiver:
+        assert await post(receiver.url, "msg_a") == 204
+        assert await post(receiver.url, "msg_b", secret=other) == 204
+        assert await post(receiver.url, "msg_c", secret="whsec_" + base64.b64encode(b"y").decode()) == 401
+
+
+async def test_failures_say_when_to_come_again() -> None:
+    manners = Manners(status=429, fail_first=1, retry_after_s=7)
+    async with (
+        Receiver(unsigned=True, manners=manners, say=lambda _line: None) as receiver,
+        aiohttp.ClientSession() as session,
+    ):
+        for status in (503, 429, 429):
+            async with session.post(receiver.url, data=b"{}") as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (status, "7")
+    assert receiver.tally.by_type == {}
+
+
+async def test_it_hangs_as_told_and_stops_all_the_same() -> None:
+    lines: list[str] = []
+    async with (
+        Receiver(unsigned=True, manners=Manners(hang=True), say=lines.append) as receiver,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as session,
+    ):
+        with pytest.raises(TimeoutError):
+            await session.post(receiver.url, data=json.dumps(MESSAGE).encode())
+    assert "without an answer: alert.firing" in lines[0]

@@ -23,7 +23,7 @@ def headers(body: bytes, at: int) -> dict[str, str]:
 @given(st.text())
 def test_what_the_package_signs_is_verified(text: str) -> None:
     body = text.encode("utf-8", "replace")
-    assert verify(KEY, headers(body, 1_700_000_000), body, 1_700_000_100.0) == "msg_1"
+    assert verify([KEY], headers(body, 1_700_000_000), body, 1_700_000_100.0) == "msg_1"
 
 
 def test_what_is_signed_here_the_package_verifies() -> None:
@@ -35,7 +35,7 @@ def test_what_is_signed_here_the_package_verifies() -> None:
         "webhook-signature": f"v1a,no v1,{signature(KEY, 'msg_2', now, body)}",
     }
     assert Webhook(SECRET).verify(body, signed) == {"type": "x"}
-    assert verify(KEY, signed, body, time.time()) == "msg_2"
+    assert verify([KEY], signed, body, time.time()) == "msg_2"
 
 
 @pytest.mark.parametrize(
@@ -50,20 +50,32 @@ def test_what_is_signed_here_the_package_verifies() -> None:
 )
 def test_a_changed_header_is_noticed(change: dict[str, str], why: str) -> None:
     with pytest.raises(NotVerifiedError, match=why):
-        verify(KEY, {**headers(b"{}", 1_700_000_000), **change}, b"{}", 1_700_000_000.0)
+        verify([KEY], {**headers(b"{}", 1_700_000_000), **change}, b"{}", 1_700_000_000.0)
 
 
 def test_a_changed_body_a_missing_header_and_an_old_message_are_noticed() -> None:
     good = headers(b"{}", 1_700_000_000)
     with pytest.raises(NotVerifiedError, match="no signature"):
-        verify(KEY, good, b"{ }", 1_700_000_000.0)
+        verify([KEY], good, b"{ }", 1_700_000_000.0)
     with pytest.raises(NotVerifiedError, match="missing"):
-        verify(KEY, {"webhook-id": "x"}, b"{}", 1_700_000_000.0)
+        verify([KEY], {"webhook-id": "x"}, b"{}", 1_700_000_000.0)
     with pytest.raises(NotVerifiedError, match="away"):
-        verify(KEY, good, b"{}", 1_700_000_301.0)
+        verify([KEY], good, b"{}", 1_700_000_301.0)
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64!"])
 def test_a_broken_secret_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="secret"):
         secret_key(secret)
+
+
+def test_any_of_several_secrets_and_any_of_several_signatures() -> None:
+    other = secret_key("whsec_" + base64.b64encode(b"x" * 32).decode())
+    now = "1700000000"
+    both = " ".join(f"v1,{signature(key, 'msg_1', now, b'{}')}" for key in (other, KEY))
+    signed = {**headers(b"{}", 1_700_000_000), "webhook-signature": both}
+    for keys in ([KEY], [other], [KEY, other]):
+        assert verify(keys, signed, b"{}", 1_700_000_000.0) == "msg_1"
+    assert verify([other, KEY], headers(b"{}", 1_700_000_000), b"{}", 1_700_000_000.0) == "msg_1"
+    with pytest.raises(NotVerifiedError, match="no signature"):
+        verify([], signed, b"{}", 1_700_000_000.0)

@@ -1,11 +1,11 @@
 import json
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from app.webhooks.fanout import build_body
-from app.webhooks.grouping import LABELS, Latest, Plan, build_group_body, read_alert
+from app.webhooks.formats.native import build_body
+from app.webhooks.grouping import LABELS, Latest, Plan, build_group_body, read_alert, site_of
 
 ALERT, SITE, RULE = str(uuid4()), str(uuid4()), str(uuid4())
 DATA = {
@@ -79,3 +79,9 @@ def test_the_body_lists_the_bodies_that_the_events_would_have_had() -> None:
             "truncated": 2,
         },
     }
+
+
+def test_a_groups_site_is_the_one_in_its_key() -> None:
+    assert site_of(f'{{"site_id":"{SITE}","box":null}}') == UUID(SITE)
+    assert site_of('{"severity":"critical"}') is None
+    assert site_of('{"site_id":null}') is None

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.settings import WebhookSettings
-from app.webhooks.schedule import next_due
+from app.webhooks.schedule import next_due, retry_after_s
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 SCHEDULE = WebhookSettings.model_fields["schedule_s"].get_default(call_default_factory=True)
@@ -33,3 +33,29 @@ def test_jitter_stretches_and_never_shortens(count: int, jitter: float, chance: 
     wait = (due - NOW).total_seconds()
     assert SCHEDULE[count] <= wait + 1e-6
     assert wait <= SCHEDULE[count] * (1 + jitter) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        (" 7 ", 7),
+        ("Thu, 26 Nov 2026 10:02:00 GMT", 120),
+        ("Thursday, 26-Nov-26 10:02:00 GMT", 120),
+        ("Thu Nov 26 10:02:00 2026", 120),
+        ("Thu, 26 Nov 2026 11:02:00 +0100", 120),
+        # Past: at once.
+        ("Thu, 26 Nov 2026 09:00:00 GMT", 0),
+        ("9" * 400, 999_999_999),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
+    assert retry_after_s(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-5", "1.5", "soon", "²", "99 Nov 2026", "Thu, 99 Nov 2026 10:02:00 GMT", "١٢", "\0"]
+)
+def test_a_retry_after_that_says_nothing(text: str) -> None:
+    assert retry_after_s(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) is None

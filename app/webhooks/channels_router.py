@@ -1,0 +1,185 @@
+"""REST for channels: e-mail and MQTT.
+
+Owns the HTTP side only. What changes an account at the broker commits first, then brings the broker up to
+date, then answers: a password works as soon as it is known, and not any more once the channel is deleted.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.settings import SmtpSettings
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.sites.dependencies import sync_accounts
+from app.webhooks import channels_service, repository, service
+from app.webhooks.channels_schemas import (
+    EXAMPLES,
+    ChannelChange,
+    ChannelCreate,
+    ChannelCreated,
+    ChannelKind,
+    ChannelOut,
+    EmailOut,
+    MqttCreated,
+    MqttOut,
+    PasswordOut,
+    created,
+    credentials_of,
+    shown,
+)
+from app.webhooks.web import KINDS, Holder, Reader, Writer
+
+router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
+
+CHANNELS: Final = "channels"
+"""The name of the cursors of channels."""
+
+_AGAIN: Final = "give the channel a new password"
+_ENDED: Final = "the account has ended"
+
+
+def _smtp(request: Request) -> SmtpSettings:
+    settings: SmtpSettings = request.app.state.settings.smtp
+    return settings
+
+
+_Smtp = Annotated[SmtpSettings, Depends(_smtp)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_channel",
+    summary="Open a channel",
+    response_model=ChannelCreated,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def create_channel(
+    body: Annotated[ChannelCreate, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    principal: Writer,
+    database: Holder,
+    smtp: _Smtp,
+) -> EmailOut | MqttCreated:
+    """Have alerts mailed (`"kind": "email"`), or published at the broker (`"kind": "mqtt"`).
+
+    Mails tell of several alerts at once, unless `grouping` is null. They need a mail server: without one the
+    answer is 409 `email_not_configured`.
+
+    An organisation has one MQTT channel at most. The answer shows the account that may subscribe to `topic`;
+    its password is shown here and never again, and works at once.
+    """
+    now = datetime.now(UTC)
+    async with database.write() as session:
+        channel, password = await channels_service.add_channel(session, principal, body, smtp, now)
+        answer = created(channel, password)
+    if password is not None:
+        await sync_accounts(request, database, mend=_AGAIN)
+    return answer
+
+
+@router.get(
+    "",
+    operation_id="list_channels",
+    summary="List channels",
+    response_model=Page[ChannelOut],
+    responses=documented(401, 403, 422),
+)
+async def list_channels(
+    *,
+    principal: Reader,
+    session: Reads,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
+    kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
+) -> Page[EmailOut | MqttOut]:
+    """The oldest first. Passwords are not shown."""
+    rows = await repository.list_endpoints(
+        session,
+        principal.visible(),
+        cursor,
+        limit,
+        organisation=organisation,
+        enabled=enabled,
+        kinds=KINDS["channel"] if kind is None else (kind,),
+        cursors=CHANNELS,
+    )
+    kept, following = cut(rows, limit, lambda row: encode_cursor(CHANNELS, str(row.id)))
+    return Page(data=[shown(row) for row in kept], next=following)
+
+
+@router.get(
+    "/{channel}",
+    operation_id="get_channel",
+    summary="Read a channel",
+    response_model=ChannelOut,
+    responses=documented(401, 403, 404),
+)
+async def get_channel(channel: str, principal: Reader, session: Reads) -> EmailOut | MqttOut:
+    """The password is not shown."""
+    identifier = parse_id(channel, "channel")
+    return shown(await service.get_endpoint(session, identifier, principal, noun="channel"))
+
+
+@router.patch(
+    "/{channel}",
+    operation_id="update_channel",
+    summary="Change a channel",
+    response_model=ChannelOut,
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_channel(
+    channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp
+) -> EmailOut | MqttOut:
+    """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
+
+    With another `grouping` what waits is sent at once, as it was put together so far. The account of an MQTT
+    channel may go on subscribing while the channel is disabled.
+    """
+    identifier = parse_id(channel, "channel")
+    row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
+    await channels_service.change_channel(session, row, body, smtp, datetime.now(UTC))
+    return shown(row)
+
+
+@router.delete(
+    "/{channel}",
+    status_code=204,
+    operation_id="delete_channel",
+    summary="Delete a channel",
+    responses=documented(401, 403, 404, 503),
+)
+async def delete_channel(channel: str, request: Request, principal: Writer, database: Holder) -> Response:
+    """Its deliveries go with it, also those that are pending. An MQTT channel's subscribers are cut off."""
+    identifier = parse_id(channel, "channel")
+    async with database.write() as session:
+        row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
+        kind = row.kind
+        await channels_service.delete_channel(session, row)
+    if kind == "mqtt":
+        await sync_accounts(request, database, mend=_ENDED)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{channel}/rotate-password",
+    operation_id="rotate_channel_password",
+    summary="Replace an MQTT channel's password",
+    responses=documented(401, 403, 404, 409, 503),
+)
+async def rotate_password(channel: str, request: Request, principal: Writer, database: Holder) -> PasswordOut:
+    """The new password is shown here and never again; whoever is connected with the former one is cut off."""
+    identifier = parse_id(channel, "channel")
+    async with database.write() as session:
+        row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
+        organisation, password = await channels_service.rotate_password(session, row, datetime.now(UTC))
+    await sync_accounts(request, database, mend=_AGAIN)
+    return PasswordOut(id=identifier, credentials=credentials_of(organisation, password))

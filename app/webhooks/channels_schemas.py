@@ -1,0 +1,224 @@
+"""The shapes of channels on the wire: mails, and topics at the broker. Shapes only."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi.openapi.models import Example
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.core.fields import Body, Description, TenantId, absent
+from app.sites.broker_accounts import username_of
+from app.webhooks.endpoint_fields import (
+    GROUPING,
+    SEVERE_EVENTS,
+    Events,
+    Grouping,
+    MinSeverity,
+    Sites,
+)
+from app.webhooks.endpoint_schemas import Rate
+from app.webhooks.event_types import ALL_EVENTS
+from app.webhooks.mail.addresses import MAX_RECIPIENTS
+from app.webhooks.models import Endpoint
+from app.webhooks.mqtt import root_of
+
+type ChannelKind = Literal["email", "mqtt"]
+"""What a channel may be."""
+
+Recipients = Annotated[
+    list[str],
+    Field(
+        min_length=1,
+        max_length=MAX_RECIPIENTS,
+        description="Whom mails go to; all of them see each other's addresses",
+        examples=[["night-shift@example.com"]],
+    ),
+]
+Language = Annotated[Literal["en", "fr"], Field(description="What mails are written in")]
+Notices = Annotated[
+    bool,
+    Field(description="Whether mails also tell of other endpoints of the organisation that fail"),
+]
+MqttFormat = Annotated[
+    Literal["native", "cloudevents"],
+    Field(description="What payloads are: Vigie's own shape, or CloudEvents 1.0 in JSON"),
+]
+
+
+def _mail_grouping() -> Grouping:
+    return Grouping(by=["site", "rule"], wait="PT30S", interval="PT5M")
+
+
+class _ChannelCreate(Body):
+    organisation_id: TenantId = None
+    site_ids: Sites | None = None
+    min_severity: MinSeverity = None
+    rate_per_s: Rate | None = None
+    description: Description | None = None
+    enabled: bool = True
+
+
+class EmailCreate(_ChannelCreate):
+    """Mails to be sent."""
+
+    kind: Literal["email"]
+    to: Recipients
+    language: Language = "en"
+    notices: Notices = True
+    events: Events = Field(default_factory=lambda: list(SEVERE_EVENTS))
+    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=_mail_grouping)
+
+
+class MqttCreate(_ChannelCreate):
+    """Messages to be published at the broker; an organisation has one such channel at most."""
+
+    kind: Literal["mqtt"]
+    format: MqttFormat = "native"
+    events: Events = Field(default_factory=lambda: [ALL_EVENTS])
+    grouping: Annotated[Grouping | None, GROUPING] = None
+
+
+type ChannelCreate = Annotated[EmailCreate | MqttCreate, Field(discriminator="kind")]
+"""A channel to be; `kind` says which."""
+
+EXAMPLES: Final[dict[str, Example]] = {
+    "email": {
+        "summary": "Mails, several alerts in one",
+        "value": {"kind": "email", "to": ["night-shift@example.com"], "language": "en"},
+    },
+    "email-critical": {
+        "summary": "Mails on critical alerts alone, and soon",
+        "value": {
+            "kind": "email",
+            "to": ["night-shift@example.com"],
+            "min_severity": "critical",
+            "grouping": {"by": ["site"], "wait": "PT5S", "interval": "PT1M"},
+        },
+    },
+    "mqtt": {
+        "summary": "MQTT",
+        "value": {"kind": "mqtt", "format": "native"},
+    },
+    "mqtt-cloudevents": {
+        "summary": "MQTT, CloudEvents",
+        "value": {"kind": "mqtt", "format": "cloudevents", "events": ["alert.firing", "alert.resolved"]},
+    },
+}
+"""One for each kind, and more, for Swagger UI."""
+
+EMAIL_FIELDS: Final = ("to", "language", "notices")
+MQTT_FIELDS: Final = ("format",)
+
+
+class ChannelChange(Body):
+    """What may change of a channel. `to`, `language` and `notices` are e-mail's, `format` is MQTT's."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": ["*"], "enabled": True}]})
+
+    to: Recipients = absent()
+    language: Language = absent()
+    notices: Notices = absent()
+    format: MqttFormat = absent()
+    events: Events = absent()
+    site_ids: Sites | None = absent()
+    min_severity: MinSeverity = absent()
+    grouping: Annotated[Grouping | None, GROUPING] = absent()
+    rate_per_s: Rate | None = absent()
+    description: Description | None = absent()
+    enabled: bool = absent()
+
+
+class _ChannelOut(BaseModel):
+    id: UUID
+    organisation_id: UUID
+    events: list[str] = Field(examples=[list(SEVERE_EVENTS)])
+    site_ids: list[UUID] | None = Field(description="Null: events of every site")
+    min_severity: MinSeverity
+    grouping: Annotated[Grouping | None, GROUPING]
+    rate_per_s: float | None = Field(description="Null: no limit")
+    description: str | None
+    enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
+    disabled_reason: str | None = Field(
+        description="Why Vigie disabled it: `failing` for too long", examples=[None]
+    )
+    disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])
+    created_at: datetime
+    updated_at: datetime
+
+
+class EmailOut(_ChannelOut):
+    """Mails that are sent."""
+
+    kind: Literal["email"]
+    to: list[str] = Field(examples=[["night-shift@example.com"]])
+    language: Literal["en", "fr"]
+    notices: bool
+
+
+class MqttOut(_ChannelOut):
+    """Messages that are published at the broker."""
+
+    kind: Literal["mqtt"]
+    format: Literal["native", "cloudevents"]
+    username: str = Field(
+        description="The account at the broker that may subscribe: `@` and the organisation's id",
+        examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
+    )
+    topic: str = Field(
+        description="What to subscribe to; below it are the site's id (or `-`) and the event's type",
+        examples=["vigie/v1/@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11/alerts/#"],
+    )
+
+
+class BrokerCredentials(BaseModel):
+    """An account at the broker that may read its organisation's alerts. The password is shown once."""
+
+    username: str = Field(examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"])
+    password: str = Field(examples=["…"])
+
+
+class MqttCreated(MqttOut):
+    """A new MQTT channel, with credentials that are shown here and never again."""
+
+    credentials: BrokerCredentials
+
+
+class PasswordOut(BaseModel):
+    """A new password of an MQTT channel, shown here and never again."""
+
+    id: UUID = Field(description="The channel")
+    credentials: BrokerCredentials
+
+
+type ChannelOut = Annotated[EmailOut | MqttOut, Field(discriminator="kind")]
+"""A channel; `kind` says which."""
+
+type ChannelCreated = Annotated[EmailOut | MqttCreated, Field(discriminator="kind")]
+"""A new channel; `kind` says which."""
+
+
+def shown(row: Endpoint) -> EmailOut | MqttOut:
+    """The shape of a row."""
+    stored: dict[str, Any] = {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
+    if row.kind == "email":
+        return EmailOut.model_validate({**stored, **(row.target or {})})
+    organisation = row.organisation_id
+    return MqttOut.model_validate(
+        {**stored, "username": username_of(organisation), "topic": f"{root_of(organisation)}/#"}
+    )
+
+
+def created(row: Endpoint, password: str | None) -> EmailOut | MqttCreated:
+    """The shape of a new row, with its password where it has one."""
+    channel = shown(row)
+    if isinstance(channel, EmailOut):
+        return channel
+    if password is None:
+        raise ValueError("a new MQTT channel has a password")
+    return MqttCreated(**channel.model_dump(), credentials=credentials_of(row.organisation_id, password))
+
+
+def credentials_of(organisation_id: UUID, password: str) -> BrokerCredentials:
+    """An organisation's account at the broker, with its password."""
+    return BrokerCredentials(username=username_of(organisation_id), password=password)

@@ -1,0 +1,149 @@
+"""What happens when channels are made, changed and deleted. Works inside the caller's transaction.
+
+The broker's accounts are brought up to date by the caller, with `app.sites.accounts`, after its commit.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from app.core.auth import Principal
+from app.core.database import WriteSession
+from app.core.errors import ConflictError, InvalidError
+from app.core.fields import given
+from app.core.ids import new_id
+from app.core.settings import SmtpSettings
+from app.sites.broker_accounts import give_account, withdraw_account
+from app.sites.service import named_organisation
+from app.webhooks.channels_schemas import (
+    EMAIL_FIELDS,
+    MQTT_FIELDS,
+    ChannelChange,
+    EmailCreate,
+    MqttCreate,
+)
+from app.webhooks.mail.addresses import check_recipients
+from app.webhooks.models import Endpoint
+from app.webhooks.service import apply_change, check_sites
+
+_ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
+_FOREIGN: Final = {"email": MQTT_FIELDS, "mqtt": EMAIL_FIELDS}
+
+
+async def add_channel(
+    session: WriteSession,
+    principal: Principal,
+    wanted: EmailCreate | MqttCreate,
+    smtp: SmtpSettings,
+    now: datetime,
+) -> tuple[Endpoint, str | None]:
+    """Make a channel; one of MQTT comes with the only copy of its password.
+
+    Raises:
+        ConflictError: `email_not_configured`, `mqtt_channel_exists`.
+        InvalidError: `invalid_email_address`, `recipient_domain_not_allowed`, `foreign_organisation`.
+        NotFoundError: The organisation, or one of the sites in it, does not exist.
+    """
+    target: dict[str, Any] = {}
+    if isinstance(wanted, EmailCreate):
+        _require_mail_server(smtp)
+        recipients = check_recipients(wanted.to, smtp.recipient_domains)
+        target = {"to": recipients, "language": wanted.language, "notices": wanted.notices}
+    owner = await named_organisation(session, principal, wanted.organisation_id)
+    await check_sites(session, wanted.site_ids, owner.id)
+    channel = Endpoint(
+        id=new_id(),
+        organisation_id=owner.id,
+        kind=wanted.kind,
+        format=wanted.format if isinstance(wanted, MqttCreate) else "native",
+        target=target,
+        description=wanted.description,
+        events=wanted.events,
+        site_ids=wanted.site_ids,
+        min_severity=wanted.min_severity,
+        grouping=wanted.grouping.model_dump() if wanted.grouping else None,
+        former_secrets=[],
+        rate_per_s=wanted.rate_per_s,
+        enabled=wanted.enabled,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(channel)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if _ONE_MQTT not in str(error.orig):
+            raise
+        raise ConflictError(
+            "The organisation has an MQTT channel already: change that one, or delete it first.",
+            code="mqtt_channel_exists",
+        ) from None
+    if isinstance(wanted, EmailCreate):
+        return channel, None
+    return channel, await give_account(session, owner.id, now)
+
+
+async def change_channel(
+    session: WriteSession, channel: Endpoint, change: ChannelChange, smtp: SmtpSettings, now: datetime
+) -> None:
+    """Change what is given of a channel.
+
+    Args:
+        session: The transaction.
+        channel: Locked.
+        change: What is given.
+        smtp: Says which domains mails may go to.
+        now: The time of the change.
+
+    Raises:
+        InvalidError: `unknown_field` for one that channels of the other kind have; as for a new one.
+        NotFoundError: One of the sites does not exist.
+    """
+    fields = given(change)
+    for name in _FOREIGN[channel.kind]:
+        if name in fields:
+            raise InvalidError(
+                f"body.{name}: a channel of the kind {channel.kind} has no such field.", code="unknown_field"
+            )
+    if "to" in fields:
+        fields["to"] = check_recipients(change.to, smtp.recipient_domains)
+    aims = {name: fields.pop(name) for name in EMAIL_FIELDS if name in fields}
+    if aims:
+        fields["target"] = {**(channel.target or {}), **aims}
+    await apply_change(session, channel, fields, now)
+
+
+async def delete_channel(session: WriteSession, channel: Endpoint) -> None:
+    """Delete a channel with its deliveries; one of MQTT with its account at the broker."""
+    if channel.kind == "mqtt":
+        await withdraw_account(session, channel.organisation_id)
+    await session.delete(channel)
+    await session.flush()
+
+
+async def rotate_password(session: WriteSession, channel: Endpoint, now: datetime) -> tuple[UUID, str]:
+    """Give an MQTT channel's account a new password.
+
+    Returns:
+        Whose account it is, and the only copy of the password.
+
+    Raises:
+        ConflictError: `channel_without_password`.
+    """
+    if channel.kind != "mqtt":
+        raise ConflictError(
+            "Only channels of the kind mqtt have a password.", code="channel_without_password"
+        )
+    channel.updated_at = now
+    return channel.organisation_id, await give_account(session, channel.organisation_id, now)
+
+
+def _require_mail_server(smtp: SmtpSettings) -> None:
+    if smtp.host is None:
+        raise ConflictError(
+            "This installation has no mail server to send through. Its operator has to set VIGIE_SMTP__HOST, "
+            "the same for the api and deliver roles.",
+            code="email_not_configured",
+        )

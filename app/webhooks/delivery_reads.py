@@ -1,0 +1,151 @@
+"""Queries on deliveries and attempts, for the REST side; the dispatcher's are in `claims`.
+
+Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
+outside of it is not found. Nothing is decided here, and nothing committed.
+
+Lists are in the order of ids, which is that in which deliveries were made, and of which there are indexes:
+by endpoint, by organisation, by endpoint of those that failed. An event is older than what is made of it:
+where a list begins at a time, that bounds the ids too.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import BindParameter, ScalarSelect, Select, Text, bindparam, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
+
+from app.core.ids import first_id
+from app.core.pagination import decode_cursor
+from app.webhooks.models import Attempt, Delivery, Endpoint
+
+DELIVERIES: Final = "deliveries"
+"""The name of the cursors of deliveries."""
+
+CLOCKS: Final = timedelta(days=1)
+"""How much later than its delivery an event may claim to have happened: clocks differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which deliveries are listed; None: whichever.
+
+    Attributes:
+        endpoint: Of this endpoint.
+        organisation: Of this organisation.
+        state: In this state.
+        types: Of one of these types.
+        event: Of this event.
+        reason: Whose last attempt ended so.
+        since: Created at or after this.
+        until: Created before this.
+        replay: Last sent again with this replay.
+    """
+
+    endpoint: UUID | None = None
+    organisation: UUID | None = None
+    state: str | None = None
+    types: Sequence[str] | None = None
+    event: UUID | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    replay: UUID | None = None
+
+
+async def find_delivery(
+    session: AsyncSession, identifier: UUID, visible: UUID | None
+) -> tuple[Delivery, str] | None:
+    """One delivery, with its body, and its endpoint's kind."""
+    statement = select(Delivery, _kind()).where(Delivery.id == identifier)
+    if visible is not None:
+        statement = statement.where(Delivery.organisation_id == visible)
+    found = (await session.execute(statement)).one_or_none()
+    return None if found is None else (found[0], found[1])
+
+
+async def list_deliveries(
+    session: AsyncSession, visible: UUID | None, wanted: Filters, cursor: str | None, limit: int
+) -> Sequence[tuple[Delivery, str]]:
+    """Deliveries and their endpoints' kinds, the newest first, without bodies; one more than `limit`."""
+    statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
+    for organisation in {visible, wanted.organisation} - {None}:
+        statement = statement.where(Delivery.organisation_id == organisation)
+    statement = _narrowed(statement, wanted)
+    if wanted.endpoint is None and (wanted.event is not None or wanted.state in {"pending", "failed"}):
+        # By endpoint there are indexes of these.
+        theirs = select(Endpoint.id)
+        if visible is not None:
+            theirs = theirs.where(Endpoint.organisation_id == visible)
+        statement = statement.where(Delivery.endpoint_id.in_(theirs))
+    if cursor is not None:
+        (last,) = decode_cursor(DELIVERIES, cursor, UUID)
+        statement = statement.where(Delivery.id < last)
+    rows = await session.execute(statement.order_by(Delivery.id.desc()).limit(limit + 1))
+    return [(delivery, kind) for delivery, kind in rows]
+
+
+def in_state(state: str) -> BindParameter[str]:
+    """A state for a query. It stands in the text: there are indexes of one state alone, which have to fit."""
+    return bindparam(None, state, Text, literal_execute=True)
+
+
+def _kind() -> ScalarSelect[str]:
+    """The kind of a delivery's endpoint. No join: how rows are found does not depend on it."""
+    return select(Endpoint.kind).where(Endpoint.id == Delivery.endpoint_id).scalar_subquery()
+
+
+def _narrowed(statement: Select[Delivery, str], wanted: Filters) -> Select[Delivery, str]:
+    equal: tuple[tuple[Any, object], ...] = (
+        (Delivery.endpoint_id, wanted.endpoint),
+        (Delivery.state, None if wanted.state is None else in_state(wanted.state)),
+        (Delivery.event_id, wanted.event),
+        (Delivery.replay_id, wanted.replay),
+    )
+    for column, value in equal:
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.types:
+        statement = statement.where(Delivery.type.in_(wanted.types))
+    if wanted.since is not None:
+        statement = statement.where(Delivery.created_at >= wanted.since)
+        statement = statement.where(Delivery.id >= first_id(wanted.since - CLOCKS))
+    if wanted.until is not None:
+        statement = statement.where(Delivery.created_at < wanted.until)
+    if wanted.reason is not None:
+        last = select(Attempt.reason).where(Attempt.delivery_id == Delivery.id)
+        last = last.order_by(Attempt.number.desc()).limit(1)
+        statement = statement.where(last.scalar_subquery() == wanted.reason)
+    return statement
+
+
+async def attempts_of(session: AsyncSession, delivery_ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
+    """The attempts of each of the deliveries, the first first; empty for one without any."""
+    found: defaultdict[UUID, list[Attempt]] = defaultdict(list)
+    if delivery_ids:
+        statement = select(Attempt).where(Attempt.delivery_id.in_(delivery_ids))
+        for attempt in await session.scalars(statement.order_by(Attempt.delivery_id, Attempt.number)):
+            found[attempt.delivery_id].append(attempt)
+    return found
+
+
+async def replay(
+    session: AsyncSession, identifier: UUID, visible: UUID | None
+) -> tuple[Delivery, str] | None:
+    """Make a delivery due now, at the beginning of its schedule; None where there is no such delivery.
+
+    An attempt that is under way loses its lease: if it fails, that changes nothing any more.
+    """
+    statement = (
+        update(Delivery)
+        .where(Delivery.id == identifier)
+        .values(state="pending", attempt_count=0, due_at=func.now(), leased_until=None, delivered_at=None)
+    )
+    if visible is not None:
+        statement = statement.where(Delivery.organisation_id == visible)
+    await session.execute(statement.execution_options(synchronize_session=False))
+    return await find_delivery(session, identifier, visible)

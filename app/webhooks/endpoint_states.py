@@ -1,0 +1,186 @@
+"""The states of endpoints, in SQL: locked, read, written, counted.
+
+Owns `endpoint_states`, and what disables an endpoint without its owner. What a state becomes is decided by
+`endpoint_health`. The tokens are the claims' matter (`claims`).
+
+Locks: an endpoint's row comes before its state, and both are taken in the order of the endpoints' ids.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+
+from app.core.database import RawConnection, WriteSession
+from app.core.ids import new_id
+from app.webhooks.endpoint_health import Health, Verdict
+from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING
+from app.webhooks.outbox import OutboxRecord
+
+MOST_COUNTED: Final = 10_000
+"""How many pending deliveries a notice counts at most."""
+
+_FIELDS: Final = Health._fields
+_MAKE: Final = """
+INSERT INTO endpoint_states (endpoint_id)
+SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[])
+    AND NOT EXISTS (SELECT FROM endpoint_states WHERE endpoint_id = webhook_endpoints.id)
+ORDER BY id
+FOR KEY SHARE
+ON CONFLICT DO NOTHING
+"""
+# Against the deletion of the endpoint; where it may be disabled, against others who change it too.
+_LOCK: Final = """
+SELECT endpoint.id, endpoint.organisation_id, endpoint.enabled, endpoint.kind, endpoint.url,
+    endpoint.target::text AS target, endpoint.description, {fields}
+FROM webhook_endpoints AS endpoint JOIN endpoint_states AS state ON state.endpoint_id = endpoint.id
+WHERE endpoint.id = ANY ($1::uuid[])
+ORDER BY endpoint.id
+FOR {strength} OF endpoint FOR UPDATE OF state
+"""
+_NAMES: Final = ", ".join(f"state.{field}" for field in _FIELDS)
+_LOCK_KEY: Final = _LOCK.format(fields=_NAMES, strength="KEY SHARE")
+_LOCK_WHOLE: Final = _LOCK.format(fields=_NAMES, strength="NO KEY UPDATE")
+_WRITE: Final = f"""
+UPDATE endpoint_states AS state SET ({", ".join(_FIELDS)}) = ({", ".join(f"given.{f}" for f in _FIELDS)})
+FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+            $6::timestamptz[], $7::text[], $8::integer[], $9::timestamptz[], $10::integer[])
+    AS given (endpoint_id, {", ".join(_FIELDS)})
+WHERE state.endpoint_id = given.endpoint_id
+"""  # noqa: S608 (names of our own)
+_DISABLE: Final = """
+UPDATE webhook_endpoints SET enabled = false, disabled_reason = $2, disabled_at = now(), updated_at = now()
+WHERE id = $1
+"""
+_PENDING: Final = """
+SELECT count(*) FROM (
+    SELECT FROM deliveries WHERE endpoint_id = $1 AND state = 'pending' LIMIT $2
+) AS counted
+"""
+_RESET: Final = text(
+    "UPDATE endpoint_states SET consecutive_failures = 0, failing_since = NULL, noticed_at = NULL, "
+    "open_until = NULL, slow_step = 0 WHERE endpoint_id = :endpoint"
+)
+_COUNT: Final = """
+SELECT count(*) FILTER (WHERE NOT disabled AND slow_step = 0 AND open_until > now()) AS open,
+    count(*) FILTER (WHERE NOT disabled AND slow_step > 0) AS slowed,
+    count(*) FILTER (WHERE disabled) AS disabled
+FROM (
+    SELECT NOT enabled AND disabled_reason IS NOT NULL AS disabled, coalesce(slow_step, 0) AS slow_step,
+        open_until
+    FROM webhook_endpoints LEFT JOIN endpoint_states ON endpoint_id = id
+) AS endpoint
+"""
+
+
+class Known(NamedTuple):
+    """An endpoint with its state, both locked.
+
+    Attributes:
+        id: The endpoint's.
+        organisation_id: Whose it is.
+        enabled: Whether it is.
+        kind: `webhook`, `email` or `mqtt`.
+        url: A webhook's.
+        target: A channel's, as JSON text.
+        description: Its owner's words.
+        health: Its state.
+    """
+
+    id: UUID
+    organisation_id: UUID
+    enabled: bool
+    kind: str
+    url: str | None
+    target: str | None
+    description: str | None
+    health: Health
+
+
+class Counts(NamedTuple):
+    """How many endpoints are in each state; one that is slowed down is not counted as open too."""
+
+    open: int
+    slowed: int
+    disabled: int
+
+
+async def make(connection: RawConnection, ids: Collection[UUID]) -> None:
+    """Make the states that are missing; nothing for endpoints that are gone."""
+    await connection.execute(_MAKE, list(ids))
+
+
+async def lock(connection: RawConnection, ids: Collection[UUID], *, whole: bool) -> list[Known]:
+    """Lock endpoints and their states; those that are gone are left out.
+
+    Args:
+        connection: In a transaction.
+        ids: The endpoints'.
+        whole: Lock them against changes too: one may have to be disabled.
+    """
+    rows = await connection.fetch(_LOCK_WHOLE if whole else _LOCK_KEY, list(ids))
+    own = len(Known._fields) - 1
+    return [Known._make((*row[:own], Health._make(row[own:]))) for row in map(tuple, rows)]
+
+
+async def write(connection: RawConnection, changed: Sequence[tuple[UUID, Health]]) -> None:
+    """Write states that the caller has locked."""
+    if changed:
+        columns = zip(*((endpoint_id, *health) for endpoint_id, health in changed), strict=True)
+        await connection.execute(_WRITE, *map(list, columns))
+
+
+async def act(
+    connection: RawConnection, known: Known, health: Health, verdict: Verdict, now: datetime
+) -> OutboxRecord:
+    """Do what a verdict says to an endpoint that the caller has locked; give the notice of it.
+
+    Args:
+        connection: In a transaction.
+        known: The endpoint.
+        health: What its state is now.
+        verdict: Warn, or disable and why.
+        now: The database's time.
+    """
+    reason = Verdict.DISABLE_FAILING if verdict is Verdict.WARN else verdict
+    if verdict is not Verdict.WARN:
+        await connection.execute(_DISABLE, known.id, reason.value)
+    data: dict[str, Any] = {
+        "endpoint_id": known.id,
+        "organisation_id": known.organisation_id,
+        "kind": known.kind,
+        "target": _target(known),
+        "description": known.description,
+        "reason": reason.value,
+        "failing_since": health.failing_since,
+        "last_reason": health.last_reason,
+        "last_status": health.last_status,
+        "pending": await connection.fetchval(_PENDING, known.id, MOST_COUNTED),
+    }
+    type_ = ENDPOINT_FAILING if verdict is Verdict.WARN else ENDPOINT_DISABLED
+    return OutboxRecord(new_id(), known.organisation_id, None, type_, data, now)
+
+
+def _target(known: Known) -> str | None:
+    """Where it leads, in words: a URL, or recipients."""
+    if known.target is None:
+        return known.url
+    recipients = msgspec.json.decode(known.target).get("to", [])
+    return ", ".join(recipients) or known.kind
+
+
+async def reset(session: WriteSession, endpoint_id: UUID) -> None:
+    """Forget an endpoint's failures: it was enabled again. The caller has locked the endpoint.
+
+    What it was last told stays, and its tokens.
+    """
+    await session.execute(_RESET, {"endpoint": endpoint_id})
+
+
+async def count(connection: RawConnection) -> Counts:
+    """Count the endpoints that are attempted rarely, or not at all, without their owners having said so."""
+    (row,) = await connection.fetch(_COUNT)
+    return Counts(**row)

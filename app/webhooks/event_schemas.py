@@ -1,0 +1,253 @@
+"""What every event that is sent looks like: its envelope, and its data. Shapes only.
+
+The catalogue of event types and the API's description are made of them. Receivers are told to expect fields
+to be added: a field that is here is a promise.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING, MESSAGES_DROPPED, TEST_EVENT
+from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS
+
+type Severity = Literal["info", "warning", "critical"]
+
+
+class Cause(BaseModel):
+    """The part of a rule's condition that decided."""
+
+    path: str = Field(description="Where it is in the rule")
+    function: str | None = Field(description="Such as `mean`; null for a sample's own value")
+    window: str | None = Field(description="What the function looks at, ISO 8601")
+    event: dict[str, Any] | None = Field(description="What a box recognised, where that decided")
+    boxes: list[str] = Field(description="Those that raise it, where the rule is on the site as a whole")
+
+
+class AlertData(BaseModel):
+    """An alert as it is after the event. Its times are those of measurements."""
+
+    alert_id: UUID
+    rule_id: UUID
+    rule_name: str
+    rule_version: int = Field(description="The rule's version when it fired")
+    organisation_id: UUID
+    site_id: UUID
+    box: str | None = Field(description="Null where the rule is on the site as a whole")
+    metric: str | None
+    value: float | None = Field(description="What fired it, or the level that fires now")
+    threshold: float | None
+    clear: float | None
+    severity: Severity
+    highest_severity: Severity = Field(description="The highest that it had so far")
+    state: Literal["firing", "resolved"]
+    pending_since: datetime = Field(description="Time of the sample that began the wait")
+    started_at: datetime = Field(description="Time of the sample that fired it")
+    resolved_at: datetime | None
+    resolved_value: float | None
+    resolution: str | None = Field(description="`cleared` by a sample; else why it was closed")
+    acknowledged_at: datetime | None
+    description: str | None = Field(description="The rule's: what to do")
+    cause: Cause | None
+    assignee: str | None
+    sequence: int = Field(description="Counts up from 1 within one alert: keep the highest")
+
+
+class ChangedData(AlertData):
+    """An alert whose severity changed."""
+
+    previous_severity: Severity = Field(description="What was told before")
+    reason: Literal["samples", "unacknowledged"]
+
+
+class AcknowledgedData(AlertData):
+    """An alert that somebody acknowledged."""
+
+    acknowledged_by: str | None = Field(description="The name of the API key")
+
+
+class TestData(BaseModel):
+    """A test of one endpoint."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    endpoint_id: UUID
+    organisation_id: UUID
+    message: str
+
+
+class NoticeData(BaseModel):
+    """What became of another endpoint."""
+
+    endpoint_id: UUID
+    organisation_id: UUID
+    kind: Literal["webhook", "email", "mqtt"]
+    target: str | None = Field(description="Its URL, or its recipients")
+    description: str | None
+    reason: Literal["gone", "failing"]
+    failing_since: datetime | None
+    last_reason: str | None = Field(description="Of the last attempt")
+    last_status: int | None
+    pending: int = Field(description="Deliveries that wait")
+
+
+class DroppedData(BaseModel):
+    """Messages that the broker dropped."""
+
+    organisation_id: UUID
+    dropped: int = Field(description="Since this was last told")
+    total: int = Field(description="Since the broker's start")
+    broker_started_at: datetime
+
+
+class Envelope(BaseModel):
+    """What every body has."""
+
+    timestamp: datetime = Field(description="When Vigie wrote the event")
+
+
+class AlertFiring(Envelope):
+    """A rule fires, on a box or on a site as a whole."""
+
+    type: Literal["alert.firing"]
+    data: AlertData
+
+
+class AlertEscalated(Envelope):
+    """The severity of an alert went up."""
+
+    type: Literal["alert.escalated"]
+    data: ChangedData
+
+
+class AlertDeescalated(Envelope):
+    """The severity of an alert went down."""
+
+    type: Literal["alert.deescalated"]
+    data: ChangedData
+
+
+class AlertResolved(Envelope):
+    """A sample resolved an alert, or it was closed."""
+
+    type: Literal["alert.resolved"]
+    data: AlertData
+
+
+class AlertAcknowledged(Envelope):
+    """Somebody acknowledged an alert."""
+
+    type: Literal["alert.acknowledged"]
+    data: AcknowledgedData
+
+
+class AlertReminder(Envelope):
+    """An alert still fires, and nobody has acknowledged it."""
+
+    type: Literal["alert.reminder"]
+    data: AlertData
+
+
+class Counted(BaseModel):
+    """How many events of its alert one in a group stands for."""
+
+    events_count: int
+
+
+class GroupedFiring(AlertFiring, Counted):
+    """As on its own."""
+
+
+class GroupedEscalated(AlertEscalated, Counted):
+    """As on its own."""
+
+
+class GroupedDeescalated(AlertDeescalated, Counted):
+    """As on its own."""
+
+
+class GroupedResolved(AlertResolved, Counted):
+    """As on its own."""
+
+
+class GroupedAcknowledged(AlertAcknowledged, Counted):
+    """As on its own."""
+
+
+class GroupedReminder(AlertReminder, Counted):
+    """As on its own."""
+
+
+type Grouped = Annotated[
+    GroupedFiring
+    | GroupedEscalated
+    | GroupedDeescalated
+    | GroupedResolved
+    | GroupedAcknowledged
+    | GroupedReminder,
+    Field(discriminator="type"),
+]
+
+
+class GroupData(BaseModel):
+    """Alerts of one group, each with its latest event."""
+
+    group: dict[str, str | None] = Field(description="What they have in common")
+    firing: int = Field(description="How many fire, those that are not listed too")
+    resolved: int
+    events: list[Grouped] = Field(max_length=MOST_EVENTS, description="Those that fire come first")
+    truncated: int = Field(description="How many are not listed")
+
+
+class AlertGroup(Envelope):
+    """Events of alerts, put together as the endpoint's `grouping` says."""
+
+    type: Literal["alert.group"]
+    data: GroupData
+
+
+class EndpointFailing(Envelope):
+    """Another endpoint of the organisation has failed for a day."""
+
+    type: Literal["endpoint.failing"]
+    data: NoticeData
+
+
+class EndpointDisabled(Envelope):
+    """Another endpoint of the organisation was disabled: gone, or failing for too long."""
+
+    type: Literal["endpoint.disabled"]
+    data: NoticeData
+
+
+class MessagesDropped(Envelope):
+    """The broker dropped messages; for the platform's own organisation."""
+
+    type: Literal["platform.messages_dropped"]
+    data: DroppedData
+
+
+class WebhookTest(Envelope):
+    """Somebody asked for a test. Goes to one endpoint, whatever it subscribes to."""
+
+    type: Literal["webhook.test"]
+    data: TestData
+
+
+SENT: Final[Mapping[str, type[Envelope]]] = {
+    "alert.firing": AlertFiring,
+    "alert.escalated": AlertEscalated,
+    "alert.deescalated": AlertDeescalated,
+    "alert.resolved": AlertResolved,
+    "alert.acknowledged": AlertAcknowledged,
+    "alert.reminder": AlertReminder,
+    GROUP_EVENT: AlertGroup,
+    ENDPOINT_FAILING: EndpointFailing,
+    ENDPOINT_DISABLED: EndpointDisabled,
+    MESSAGES_DROPPED: MessagesDropped,
+    TEST_EVENT: WebhookTest,
+}
+"""Every type that is sent, with the shape of its body."""

@@ -1,0 +1,215 @@
+"""What Prometheus Alertmanager's webhook receivers take, version 4. Pure.
+
+Every event is told as the state in which it leaves its alert: a receiver knows firing and resolved. It knows
+an alert by its `fingerprint`, so that one whose severity changes stays one. What is not of an alert (a test,
+an endpoint that fails, messages that were dropped) becomes an alert of its own, which nothing resolves.
+There are receivers that know alerts by `alertname` and `instance`: what tells two apart is in the latter.
+
+Whatever an event's data holds, there is something to send: what is missing is left out, never null.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from app.webhooks.event_types import (
+    ENDPOINT_DISABLED,
+    ENDPOINT_FAILING,
+    MESSAGES_DROPPED,
+    TEST_EVENT,
+)
+from app.webhooks.formats import native
+from app.webhooks.grouping import GROUP_EVENT
+
+VERSION: Final = "4"
+RECEIVER: Final = "vigie"
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""The end of what has not ended."""
+
+MOST_CHARACTERS: Final = 1024
+"""Of a label or an annotation: what is longer is cut."""
+
+_FIRING: Final = "firing"
+_RESOLVED: Final = "resolved"
+_INFO: Final = "info"
+_LABELS: Final = ("organisation_id", "site_id", "box", "metric", "rule_id")
+# The type → the alert's name, how grave it is, and what its summary says of the data.
+_OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
+    TEST_EVENT: ("VigieTest", _INFO, "{message}"),
+    ENDPOINT_FAILING: (
+        "VigieEndpointFailing",
+        "warning",
+        "Nothing has reached {target} since {failing_since}: {last_reason}",
+    ),
+    ENDPOINT_DISABLED: ("VigieEndpointDisabled", "critical", "{target} is disabled: {reason}"),
+    MESSAGES_DROPPED: ("VigieMessagesDropped", "critical", "The broker dropped {dropped} messages"),
+}
+
+type _Data = dict[str, Any]
+type _Alert = dict[str, Any]
+
+
+def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
+    """Return an event, or a group of them, as Alertmanager would send it.
+
+    Args:
+        body: The native body.
+        organisation_id: Whose it is.
+        public_url: Where clients reach the API; the links are below it.
+    """
+    event = native.read(body)
+    data: _Data = msgspec.json.decode(event.data)
+    if event.type == GROUP_EVENT:
+        return _render_group(data, public_url)
+    if "alert_id" in data:
+        alert = _alert(event.timestamp, data, public_url)
+        key = {"alert_id": str(data["alert_id"])}
+    else:
+        alert = _other(event.type, event.timestamp, data, organisation_id, public_url)
+        key = {"alertname": alert["labels"]["alertname"], "fingerprint": alert["fingerprint"]}
+    group = {"alertname": alert["labels"]["alertname"]}
+    return _message([alert], key, group, firing=alert["status"] == _FIRING, public_url=public_url)
+
+
+def _render_group(data: _Data, public_url: str) -> bytes:
+    alerts = [_alert(event["timestamp"], event["data"], public_url) for event in data["events"]]
+    labels = _texts(data["group"].items())
+    key = {name: labels.get(name, "") for name in data["group"]}
+    return _message(
+        alerts,
+        key,
+        labels,
+        firing=data["firing"] > 0,
+        public_url=public_url,
+        truncated=data["truncated"],
+    )
+
+
+def _message(
+    alerts: Sequence[_Alert],
+    key: Mapping[str, str],
+    group: Mapping[str, str],
+    *,
+    firing: bool,
+    public_url: str,
+    truncated: int = 0,
+) -> bytes:
+    return msgspec.json.encode(
+        {
+            "version": VERSION,
+            "groupKey": _group_key(key),
+            "truncatedAlerts": truncated,
+            "status": _FIRING if firing else _RESOLVED,
+            "receiver": RECEIVER,
+            "groupLabels": group,
+            "commonLabels": _common([alert["labels"] for alert in alerts]),
+            "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+            "externalURL": public_url,
+            "alerts": alerts,
+        }
+    )
+
+
+def _alert(timestamp: str, data: _Data, public_url: str) -> _Alert:
+    """An alert in the state in which an event left it."""
+    resolved = data.get("state") == _RESOLVED
+    name = str(data.get("rule_name") or "VigieAlert")
+    labels = _texts(
+        [
+            ("alertname", name),
+            ("severity", data.get("severity") or _INFO),
+            *((label, data.get(label)) for label in _LABELS),
+            ("instance", data.get("box") or data.get("site_id")),
+        ]
+    )
+    value = data.get("resolved_value") if resolved else data.get("value")
+    annotations = [
+        ("summary", _summary(name, labels, data, resolved=resolved)),
+        ("description", data.get("description")),
+        ("value", value),
+        ("threshold", data.get("threshold")),
+    ]
+    return {
+        "status": _RESOLVED if resolved else _FIRING,
+        "labels": labels,
+        "annotations": _texts(annotations),
+        "startsAt": data.get("started_at") or timestamp,
+        "endsAt": (data.get("resolved_at") or timestamp) if resolved else NEVER,
+        "generatorURL": f"{public_url}/v1/alerts/{data['alert_id']}",
+        "fingerprint": _fingerprint(str(data["alert_id"])),
+    }
+
+
+def _summary(name: str, labels: Mapping[str, str], data: _Data, *, resolved: bool) -> str:
+    where = f"box {labels['box']}" if "box" in labels else "the whole site"
+    if resolved:
+        why = data.get("resolution")
+        return f"{name} on {where} is over" + (f" ({why})" if why else "")
+    what = f"{name} ({labels['severity']}) on {where}"
+    if data.get("value") is None or "metric" not in labels:
+        return what
+    return f"{what}: {labels['metric']} at {_text(data['value'])}"
+
+
+def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
+    """What is not of an alert, as one."""
+    known = _OTHERS.get(type_)
+    name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
+    endpoint = data.get("endpoint_id")
+    labels = [
+        ("alertname", name),
+        ("severity", severity),
+        ("organisation_id", organisation_id),
+        ("endpoint_id", endpoint),
+        ("instance", endpoint or "vigie"),
+    ]
+    sentence = summary.format_map(_Texts(data)) if known else summary
+    return {
+        "status": _FIRING,
+        "labels": _texts(labels),
+        "annotations": _texts([("summary", sentence)]),
+        "startsAt": timestamp,
+        "endsAt": NEVER,
+        "generatorURL": public_url if endpoint is None else f"{public_url}/v1/webhooks/{endpoint}",
+        "fingerprint": _fingerprint(f"{type_} {organisation_id} {endpoint}"),
+    }
+
+
+class _Texts(dict[str, Any]):
+    """The data of an event, to be put into a sentence: what is missing is a question mark."""
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        return "?" if value is None else _text(value)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
+    if isinstance(value, float):
+        # As people write it: 25, not 25.0.
+        return repr(value).removesuffix(".0")
+    return str(value)[:MOST_CHARACTERS]
+
+
+def _texts(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    return {name: _text(value) for name, value in pairs if value is not None and value != ""}
+
+
+def _common(sets: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all of them have, with the same value."""
+    if not sets:
+        return {}
+    shared = set(sets[0].items()).intersection(*(labels.items() for labels in sets[1:]))
+    return {name: value for name, value in sets[0].items() if (name, value) in shared}
+
+
+def _group_key(labels: Mapping[str, str]) -> str:
+    inside = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in labels.items())
+    return f"{{}}:{{{inside}}}"
+
+
+def _fingerprint(identity: str) -> str:
+    """Sixteen hexadecimal digits, always the same of one identity."""
+    return hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,81 @@
+"""What mails read of the bodies of events: all of it optional, so that no event is too strange to be told.
+
+Shapes only. Times are RFC 3339, values in the metric's unit.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class Cause(msgspec.Struct):
+    """The part of a rule's condition that decided."""
+
+    function: str | None = None
+    window: str | None = None
+    event: dict[str, Any] | None = None
+    boxes: list[str] = []
+
+
+class Alert(msgspec.Struct):
+    """The data of an event of an alert."""
+
+    alert_id: str | None = None
+    rule_id: str | None = None
+    rule_name: str | None = None
+    site_id: str | None = None
+    box: str | None = None
+    metric: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    clear: float | None = None
+    severity: str | None = None
+    previous_severity: str | None = None
+    highest_severity: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    pending_since: str | None = None
+    started_at: str | None = None
+    resolved_at: str | None = None
+    resolved_value: float | None = None
+    resolution: str | None = None
+    acknowledged_at: str | None = None
+    acknowledged_by: str | None = None
+    description: str | None = None
+    assignee: str | None = None
+    sequence: int | None = None
+    cause: Cause | None = None
+
+
+class AlertEvent(msgspec.Struct):
+    """An event of an alert; `events_count` in a group: how many events it stands for."""
+
+    type: str
+    data: Alert
+    timestamp: str | None = None
+    events_count: int = 1
+
+
+class Group(msgspec.Struct):
+    """The data of `alert.group`."""
+
+    events: list[AlertEvent]
+    group: dict[str, str | None] = {}
+    firing: int = 0
+    resolved: int = 0
+    truncated: int = 0
+
+
+class GroupEvent(msgspec.Struct):
+    """A notification of several events."""
+
+    type: str
+    data: Group
+
+
+class AnyEvent(msgspec.Struct):
+    """Any event."""
+
+    type: str = ""
+    timestamp: str | None = None
+    data: dict[str, Any] = {}

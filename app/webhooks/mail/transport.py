@@ -1,0 +1,145 @@
+"""The way out of e-mail: from a claimed delivery to its outcome, in bounded time and memory.
+
+Owns how long an attempt may last, how many there are at once, and whom they may go to. Must not touch the
+database, nor decide about retries. What is said to the mail server is in `app.webhooks.mail.exchange`.
+"""
+
+import asyncio
+import ssl
+import time
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from app.core.errors import InvalidError
+from app.core.observability import get_logger
+from app.core.settings import SmtpSettings
+from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, normal_address
+from app.webhooks.mail.exchange import Server, StoppedError, exchange
+from app.webhooks.mail.message import From, Sent, build_message
+from app.webhooks.transport import DELIVERED, Claim, Outcome
+
+CONNECTIONS: Final = 4
+"""To the mail server at once, of a process: servers allow one client few of them."""
+
+ANSWER_LIMIT: Final = 1000
+"""How many characters of an answer are kept."""
+
+_LONGEST_S: Final = 25.0
+_OF_LEASE: Final = 0.75  # the rest is for a good-bye, and for recording what came of it
+_log = get_logger(__name__)
+
+
+class Mailer:
+    """Sends mails. Open with `async with`.
+
+    Args:
+        settings: The mail server, and whom mails may go to.
+    """
+
+    def __init__(self, settings: SmtpSettings) -> None:
+        self._settings = settings
+        self._server: Server | None = None
+        self._sender: From | None = None
+        self._places = asyncio.Semaphore(CONNECTIONS)
+
+    async def __aenter__(self) -> Self:
+        # In a thread: files are read.
+        await asyncio.to_thread(self._prepare)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server = None
+
+    def _prepare(self) -> None:
+        """Read what the settings name. A mistake in them must not keep webhooks from being sent."""
+        settings = self._settings
+        if settings.host is None:
+            return
+        try:
+            self._sender = From.of(settings.sender)
+            context = None
+            if settings.security != "none":
+                context = ssl.create_default_context(cafile=settings.ca_file)
+        except InvalidError as error:
+            _log.error("mail_not_configured", setting="VIGIE_SMTP__SENDER", error=error.detail)
+        except OSError as error:  # ssl.SSLError is one
+            _log.error("mail_not_configured", setting="VIGIE_SMTP__CA_FILE", error=str(error))
+        else:
+            self._server = Server(
+                settings.host,
+                settings.port,
+                settings.security,
+                context,
+                settings.username,
+                settings.password,
+                settings.timeout_s,
+                self._sender.domain,
+            )
+
+    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+        """Send one mail to all recipients of a channel, and say what came of it. Raises nothing.
+
+        Delivered means that the server took it for at least one of them; the answer names those that it
+        refused.
+        """
+        begun = time.perf_counter()
+        try:
+            code, answer = await self._attempt(claimed, now)
+            outcome = Outcome(DELIVERED, code, _fit(answer), 0.0)
+        except StoppedError as stop:
+            outcome = Outcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+        return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
+
+    def _patience(self, claimed: Claim, now: datetime) -> float:
+        """How long an attempt may last, the wait for a connection's place included: less than its lease."""
+        lease_s = (claimed.leased_until - now).total_seconds()
+        return min(2 * self._settings.timeout_s, _LONGEST_S, max(0.0, lease_s * _OF_LEASE))
+
+    async def _attempt(self, claimed: Claim, now: datetime) -> tuple[int, str]:
+        if self._server is None or self._sender is None:
+            raise StoppedError("not_configured")
+        to = self._recipients(claimed)
+        sent = Sent(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
+        try:
+            message = build_message(claimed.body, self._sender, to, sent, now)
+        except (msgspec.DecodeError, ValueError) as error:
+            _log.exception("mail_not_made", delivery_id=str(claimed.id))
+            raise StoppedError("internal_error") from error
+        deadline = asyncio.get_running_loop().time() + self._patience(claimed, now)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise StoppedError("timeout") from error
+        try:
+            return await exchange(self._server, self._sender.address, to, message, deadline)
+        finally:
+            self._places.release()
+
+    def _recipients(self, claimed: Claim) -> list[str]:
+        """Those that mails may still go to: the setting may have changed since they were given."""
+        given = (claimed.target or {}).get("to") or []
+        try:
+            checked = [normal_address(str(address)) for address in given][:MAX_RECIPIENTS]
+        except InvalidError as error:
+            raise StoppedError("not_configured", answer=error.detail) from error
+        if not checked:
+            raise StoppedError("not_configured", answer="The channel has no recipients.")
+        to = [address for address in checked if is_allowed(address, self._settings.recipient_domains)]
+        if not to:
+            raise StoppedError("address_refused", answer="This installation sends no mail to these domains.")
+        return to
+
+
+def _fit(answer: str | None) -> str | None:
+    """Make a server's answer fit for PostgreSQL's text, and cut it."""
+    if not answer:
+        return None
+    # What is not UTF-8 comes as halves of characters.
+    text = answer.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text[:ANSWER_LIMIT].replace("\0", "\ufffd")

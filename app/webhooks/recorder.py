@@ -1,0 +1,241 @@
+"""Writes down what came of attempts, many at once: whatever ended while the last ones were being written.
+
+Owns the queue of outcomes and the transaction that records them: attempts, deliveries, the states of their
+endpoints, and the notices to the owners. Must not send anything.
+
+    attempt ends ─▶ queue ─▶ one transaction: states locked │ attempts, deliveries │ states │ notices ─▶ told
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from app.core.database import RawConnection, is_transient
+from app.core.observability import ENDPOINT_NOTICES, RECORD_BATCH, get_logger
+from app.core.settings import WebhookSettings
+from app.webhooks import endpoint_states
+from app.webhooks.endpoint_health import GONE, Health, Limits, Verdict, after, asked_to_wait
+from app.webhooks.endpoint_states import Known
+from app.webhooks.listener import DATABASE_ERRORS
+from app.webhooks.outbox import OutboxRecord, enqueue, wake
+from app.webhooks.records import Record
+from app.webhooks.records import record as write_records
+from app.webhooks.schedule import next_due
+from app.webhooks.transport import Outcome
+
+MOST_AT_ONCE: Final = 500
+_MOST_REMEMBERED: Final = 20_000
+_FIRST_WAIT_S: Final = 0.05
+_LONGEST_WAIT_S: Final = 5.0
+_log = get_logger(__name__)
+
+
+class Ended(NamedTuple):
+    """An attempt that is to be recorded.
+
+    Attributes:
+        record: What is written.
+        deadline: Until when it is tried (`time.monotonic`): when the lease runs out it is sent again.
+    """
+
+    record: Record
+    deadline: float
+
+
+class Settled(NamedTuple):
+    """What became of a record: its attempt's number, None where it was not written."""
+
+    ended: Ended
+    number: int | None
+
+
+def limits_of(settings: WebhookSettings) -> Limits:
+    """The limits that the settings say."""
+    return Limits(*(getattr(settings, name) for name in Limits._fields))
+
+
+def due_again(ended: Record, settings: WebhookSettings, limits: Limits) -> Record:
+    """Give a failed attempt's next due time: the schedule's, or later where the receiver asked for it."""
+    if ended.outcome.delivered or ended.outcome.reason == GONE:
+        return ended
+    count = ended.claimed.attempt_count + 1
+    due_at = next_due(settings.schedule_s, count, ended.ended_at, settings.jitter, random.random)
+    wait = asked_to_wait(ended.outcome, limits)
+    if due_at is not None and wait is not None:
+        due_at = max(due_at, ended.ended_at + timedelta(seconds=wait))
+    return ended._replace(due_at=due_at)
+
+
+class Recorder:
+    """Records outcomes; `run` it as a task, and `close` it.
+
+    Args:
+        settings: Schedule and limits.
+        pool: For one connection at a time.
+        settled: Told of each batch that was written, or given up.
+    """
+
+    def __init__(
+        self, settings: WebhookSettings, pool: asyncpg.Pool, settled: Callable[[Sequence[Settled]], None]
+    ) -> None:
+        self._settings = settings
+        self._limits = limits_of(settings)
+        self._pool = pool
+        self._settled = settled
+        self._waiting: list[Ended] = []
+        # Endpoints that have a state: it need not be made.
+        self._made: set[UUID] = set()
+        self._come = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, record: Record, deadline: float) -> None:
+        """Have an attempt recorded soon."""
+        self._waiting.append(Ended(due_again(record, self._settings, self._limits), deadline))
+        self._idle.clear()
+        self._come.set()
+
+    async def empty(self) -> None:
+        """Wait until all is written that was put, or given up."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Record until cancelled."""
+        while True:
+            await self._come.wait()
+            self._come.clear()
+            while self._waiting:
+                batch, self._waiting = _batch(self._waiting)
+                await self._write(batch)
+            self._idle.set()
+
+    async def _write(self, batch: list[Ended]) -> None:
+        """Write a batch; try again while leases last, and each on its own where one of them is at fault."""
+        wait = _FIRST_WAIT_S
+        while batch:
+            try:
+                numbers = await self._record([ended.record for ended in batch])
+            except DATABASE_ERRORS as error:
+                _log.warning("record_failed", records=len(batch), error=str(error) or type(error).__name__)
+                if not is_transient(error) and not isinstance(error, asyncpg.UniqueViolationError):
+                    if len(batch) > 1:
+                        for ended in batch:
+                            await self._write([ended])
+                        return
+                    batch = [_plain(batch[0])]
+            else:
+                RECORD_BATCH.observe(len(batch))
+                self._settled([Settled(ended, numbers.get(ended.record.claimed.id)) for ended in batch])
+                return
+            # Of a lease that has run out the delivery is sent again, which receivers know by the id.
+            limit = time.monotonic() + wait
+            late = [ended for ended in batch if ended.deadline < limit]
+            self._settled([Settled(ended, None) for ended in late])
+            batch = [ended for ended in batch if ended.deadline >= limit]
+            if batch:
+                await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+
+    async def _record(self, records: Sequence[Record]) -> dict[UUID, int]:
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                by_endpoint = _by_endpoint(records)
+                locked = await self._lock(connection, records)
+                numbers = await write_records(connection, records)
+                notices = await self._judge(connection, locked, by_endpoint)
+                await enqueue(connection, notices)
+            self._made.update(record.claimed.endpoint_id for record in records)
+            if notices:
+                await _tell(connection, notices)
+        return numbers
+
+    async def _lock(self, connection: RawConnection, records: Sequence[Record]) -> list[Known]:
+        ids = {each.claimed.endpoint_id for each in records}
+        if len(self._made) > _MOST_REMEMBERED:
+            self._made.clear()
+        if new := ids - self._made:
+            await endpoint_states.make(connection, new)
+        failed = any(not each.outcome.delivered for each in records)
+        return await endpoint_states.lock(connection, ids, whole=failed)
+
+    async def _judge(
+        self, connection: RawConnection, locked: Sequence[Known], by_endpoint: Mapping[UUID, Sequence[Record]]
+    ) -> list[OutboxRecord]:
+        """Bring the endpoints' states up to date, and do what follows; gives the notices of it."""
+        changed: list[tuple[UUID, Health]] = []
+        notices: list[OutboxRecord] = []
+        for known in locked:
+            health, verdicts = self._judged(known.health, by_endpoint[known.id])
+            changed.append((known.id, health))
+            # Disabled already, or meanwhile by its owner: there is nothing to tell.
+            for verdict in verdicts if known.enabled else []:
+                ended_at = by_endpoint[known.id][-1].ended_at
+                notices.append(await endpoint_states.act(connection, known, health, verdict, ended_at))
+        await endpoint_states.write(connection, changed)
+        return notices
+
+    def _judged(self, health: Health, records: Sequence[Record]) -> tuple[Health, list[Verdict]]:
+        """A state after several attempts, in the order of their ends; a disabling ends what they lead to."""
+        verdicts: list[Verdict] = []
+        for each in records:
+            health, verdict = after(
+                health,
+                each.outcome,
+                started_at=each.started_at,
+                ended_at=each.ended_at,
+                limits=self._limits,
+                chance=random.random(),  # noqa: S311 (spread, not secrecy)
+            )
+            final = bool(verdicts) and verdicts[-1] is not Verdict.WARN
+            if verdict is not None and not final:
+                verdicts.append(verdict)
+        return health, verdicts
+
+
+def _by_endpoint(records: Sequence[Record]) -> dict[UUID, list[Record]]:
+    """Each endpoint's, in the order in which they ended."""
+    by_endpoint: dict[UUID, list[Record]] = {}
+    for each in sorted(records, key=lambda each: each.ended_at):
+        by_endpoint.setdefault(each.claimed.endpoint_id, []).append(each)
+    return by_endpoint
+
+
+def _plain(ended: Ended) -> Ended:
+    """The same without what the receiver said: the database did not take it."""
+    outcome = ended.record.outcome
+    reason = outcome.reason if outcome.delivered else "internal_error"
+    plain = ended.record._replace(outcome=Outcome(reason, None, None, outcome.duration_ms))
+    return ended._replace(record=plain)
+
+
+async def _tell(connection: RawConnection, notices: Sequence[OutboxRecord]) -> None:
+    """Wake whoever fans out; what was committed stands, whether that succeeds or not."""
+    for notice in notices:
+        ENDPOINT_NOTICES.labels(notice.type).inc()
+        data = notice.payload
+        _log.warning(
+            "endpoint_notice", type=notice.type, endpoint_id=str(data["endpoint_id"]), reason=data["reason"]
+        )
+    try:
+        await wake(connection)
+    except DATABASE_ERRORS as error:
+        _log.warning("wake_failed", error=str(error) or type(error).__name__)
+
+
+def _batch(waiting: Sequence[Ended]) -> tuple[list[Ended], list[Ended]]:
+    """What is written next, and what after it: of a delivery there is one record at most in a batch."""
+    chosen: dict[UUID, Ended] = {}
+    later: list[Ended] = []
+    for ended in waiting:
+        known = ended.record.claimed.id
+        if len(chosen) < MOST_AT_ONCE and known not in chosen:
+            chosen[known] = ended
+        else:
+            later.append(ended)
+    return list(chosen.values()), later

@@ -1,0 +1,35 @@
+"""What the routers of this room have in common: who calls, and what they need of the application."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import Depends, Request
+
+from app.core.auth import Principal, requires
+from app.core.database import Database
+from app.core.sealing import Sealer
+from app.core.settings import WebhookSettings
+from app.core.web import get_database
+
+type Noun = Literal["webhook", "channel"]
+"""What an endpoint is called in paths: `/v1/{noun}s/{id}`."""
+
+KINDS: Final[dict[Noun, tuple[str, ...]]] = {"webhook": ("webhook",), "channel": ("email", "mqtt")}
+"""Which kinds of endpoints are found there."""
+
+Reader = Annotated[Principal, Depends(requires("webhooks:read"))]
+Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
+Holder = Annotated[Database, Depends(get_database)]
+
+
+def _settings(request: Request) -> WebhookSettings:
+    settings: WebhookSettings = request.app.state.settings.webhooks
+    return settings
+
+
+def _sealer(request: Request) -> Sealer:
+    sealer: Sealer = request.app.state.sealer
+    return sealer
+
+
+Settings = Annotated[WebhookSettings, Depends(_settings)]
+Seal = Annotated[Sealer, Depends(_sealer)]

@@ -1,0 +1,73 @@
+"""What a message of Vigie's says, in one line for a person: its own body, CloudEvents, Alertmanager. Pure."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+type Message = Mapping[str, Any]
+
+_LONGEST: Final = 300
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """The object that a body holds; an empty one where it holds none."""
+    with suppress(ValueError):
+        message = json.loads(body)
+        if isinstance(message, dict):
+            return message
+    return {}
+
+
+def kind_of(message: Message) -> str:
+    """What to count a message by: its type, or what an Alertmanager's says of itself."""
+    if _is_alertmanager(message):
+        return f"alertmanager {message.get('status')}"
+    return str(message.get("type", "no type"))
+
+
+def describe(message: Message) -> str:
+    """What happened, where, how much. Control characters are shown, not sent."""
+    if _is_alertmanager(message):
+        text = _alertmanager(message)
+    else:
+        text = " ".join([kind_of(message), *_told(_mapping(message.get("data")))])
+    return ascii(text)[1:-1][:_LONGEST]
+
+
+def _mapping(value: Any) -> Message:  # noqa: ANN401 (whatever JSON holds)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_alertmanager(message: Message) -> bool:
+    return "type" not in message and isinstance(message.get("alerts"), list)
+
+
+def _told(data: Message) -> list[str]:
+    """Of the data of an event, which is the same in Vigie's own body and in a CloudEvent."""
+    if "events" in data and "group" in data:
+        inside = [_mapping(event) for event in data["events"]]
+        alerts = "; ".join(describe(event) for event in inside[:3])
+        return [f"{data.get('firing')} firing, {data.get('resolved')} resolved:", alerts]
+    if "metric" in data:
+        value = data.get("resolved_value") if data.get("state") == "resolved" else data.get("value")
+        value = data.get("value") if value is None else value
+        when = data.get("resolved_at") or data.get("started_at")
+        # A rule on a site as a whole has no box, and one on silence no metric.
+        what = [data.get("severity"), data.get("box") or "site", data.get("metric") or "", value]
+        threshold, sequence = data.get("threshold"), data.get("sequence")
+        return [
+            *(str(each) for each in what if each != ""),
+            f"(threshold {threshold}) at {when}, sequence {sequence}",
+        ]
+    named = ("severity", "box", "target", "reason", "dropped", "message", "detail")
+    return [str(data[name]) for name in named if data.get(name) is not None]
+
+
+def _alertmanager(message: Message) -> str:
+    alerts = [_mapping(alert) for alert in message["alerts"]]
+    lines = []
+    for alert in alerts[:3]:
+        labels, annotations = _mapping(alert.get("labels")), _mapping(alert.get("annotations"))
+        lines.append(f"{labels.get('severity')} {annotations.get('summary') or labels.get('alertname')}")
+    return f"{kind_of(message)}, {len(alerts)} alerts: {'; '.join(lines)}"

@@ -1,0 +1,170 @@
+"""The API on a real port, and a client of its event stream."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from app.core.impatience import ImpatientProtocol
+from app.core.settings import WebhookSettings
+from app.serve import _Server
+from app.webhooks.fanout import fan_out
+from app.webhooks.outbox import OutboxRecord
+from tests.integration.webhooks.helpers import emit
+
+PATH = "/v1/events/stream"
+
+
+@dataclass
+class Block:
+    """What came between two empty lines; `data` is the JSON of an event."""
+
+    id: str | None = None
+    event: str | None = None
+    data: Any = None
+    retry: int | None = None
+    comments: int = 0
+
+    @property
+    def message(self) -> str:
+        return str(self.data["id"])
+
+
+def parse(lines: list[str]) -> Block:
+    block = Block()
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not name:
+            block.comments += 1
+        elif name == "data":
+            assert block.data is None, "one line of data"
+            block.data = json.loads(value)
+        elif name == "retry":
+            block.retry = int(value)
+        else:
+            assert name in {"id", "event"}, line
+            setattr(block, name, value)
+    return block
+
+
+@dataclass
+class Listening:
+    """An open stream; what has come is in `blocks`."""
+
+    response: httpx.Response
+    blocks: list[Block] = field(default_factory=list)
+    ended: bool = False
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self) -> None:
+        """Read until the stream ends. A block that was cut is thrown away."""
+        lines: list[str] = []
+        try:
+            async for line in self.response.aiter_lines():
+                if line:
+                    lines.append(line)
+                    continue
+                self.blocks.append(parse(lines))
+                lines = []
+                self._arrived.set()
+        except httpx.TransportError:
+            pass
+        finally:
+            self.ended = True
+            self._arrived.set()
+
+    @property
+    def events(self) -> list[Block]:
+        return [block for block in self.blocks if block.data is not None]
+
+    @property
+    def messages(self) -> list[str]:
+        return [block.message for block in self.events]
+
+    @property
+    def last_id(self) -> str:
+        return next(block.id for block in reversed(self.blocks) if block.id is not None)
+
+    async def hear(self, enough: Callable[[], bool], patience: float = 10.0) -> None:
+        """Read until it is enough, or the stream ends."""
+        async with asyncio.timeout(patience):
+            while not enough() and not self.ended:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def wait(self, count: int, patience: float = 10.0) -> list[Block]:
+        """Wait for so many events."""
+        await self.hear(lambda: len(self.events) >= count, patience)
+        return self.events
+
+    async def end(self, patience: float = 10.0) -> None:
+        """Wait until the server ends the stream."""
+        await self.hear(lambda: False, patience)
+
+
+@asynccontextmanager
+async def listening(
+    url: str,
+    key: str,
+    *,
+    last_event_id: str | None = None,
+    **params: Any,  # noqa: ANN401 (query)
+) -> AsyncIterator[Listening]:
+    """A stream for the length of a block, with the opening block read."""
+    headers = {"Authorization": f"Bearer {key}"}
+    if last_event_id is not None:
+        headers["Last-Event-ID"] = last_event_id
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=30) as client,
+        client.stream("GET", PATH, headers=headers, params=params) as response,
+    ):
+        assert response.status_code == 200, await response.aread()
+        heard = Listening(response)
+        reading = asyncio.create_task(heard.read())
+        try:
+            await heard.hear(lambda: bool(heard.blocks))
+            yield heard
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving(application: FastAPI, patience_s: float = 30.0) -> AsyncIterator[str]:
+    """Serve an application that is running; gives its URL."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(100)
+    config = uvicorn.Config(
+        application,
+        http=ImpatientProtocol.of(patience_s),
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        application.state.stream_hub.stop()
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+async def tell(connection: asyncpg.Connection, *records: OutboxRecord) -> list[str]:
+    """Commit events and fan them out; gives their ids as webhooks have them."""
+    await emit(connection, *records)
+    while await fan_out(connection, WebhookSettings()):
+        pass
+    return [f"msg_{record.id.hex}" for record in records]

@@ -1,0 +1,35 @@
+"""Alerts go out by the broker that samples come in by: ingest takes none of them for a box's message."""
+
+import re
+from uuid import uuid4
+
+import aiomqtt
+import pytest
+
+from app.embedded.mosquitto_config import ACCESS_RULES
+from app.ingest.intake import sort_messages
+from app.ingest.sources.options import TOPICS
+from app.sites.broker_accounts import username_of
+
+READER = username_of(uuid4())
+
+
+@pytest.mark.parametrize("rest", ["-/alert.firing", f"{uuid4()}/alert.resolved", "status", "telemetry"])
+def test_ingest_subscribes_to_no_alerts(rest: str) -> None:
+    topic = aiomqtt.Topic(f"vigie/v1/{READER}/alerts/{rest}")
+    assert not any(topic.matches(each) for each in TOPICS)
+
+
+@pytest.mark.parametrize("topic", re.findall(r"^pattern write (\S+)$", ACCESS_RULES, re.MULTILINE))
+def test_what_a_reader_of_alerts_may_publish_is_quarantined(topic: str) -> None:
+    payload = b'{"time": "2026-11-24T10:00:00Z", "values": {"pm2_5": 12.4}}'
+    intake = sort_messages([topic.replace("%u", READER)], [payload], now_us=0, max_future_us=0)
+    (turned,) = intake.turned
+    assert (turned.rejection.code, turned.box) == ("topic", None)
+    assert (intake.rows, intake.events, intake.statuses, intake.configs) == ([], [], [], [])
+
+
+def test_a_reader_may_read_alerts_and_publish_none() -> None:
+    rules = [line.split()[1:] for line in ACCESS_RULES.splitlines() if line.startswith("pattern ")]
+    assert ["read", "vigie/v1/%u/alerts/#"] in rules
+    assert not [topic for verb, topic in rules if verb != "read" and "alerts" in topic]

@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.errors import InvalidError
+from app.webhooks.mail.addresses import MAX_RECIPIENTS, check_recipients, is_allowed, normal_address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@example.com",
+        "night.shift+vigie@mail.example.com",
+        "o'brien@example.com",
+        "x@xn--bcher-kva.example",
+        "root@localhost",
+        "a" * 64 + "@example.com",
+    ],
+)
+def test_what_is_in_use_is_taken(address: str) -> None:
+    assert check_recipients([address], []) == [address]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "@", "a", "a@", "@example.com", "a b@example.com", "a@b@example.com", '"a b"@example.com'),
+        *(
+            "a@example.com\r\nRCPT TO:<b@example.com>",
+            "a@example.com\n",
+            "a@example.com\0",
+            "<a@example.com>",
+        ),
+        *(
+            "a@example.com, b@example.com",
+            "A <a@example.com>",
+            "a@[127.0.0.1]",
+            "a@127.0.0.1",
+            "a@example..com",
+        ),
+        *(
+            ".a@example.com",
+            "a.@example.com",
+            "a..b@example.com",
+            "a@-example.com",
+            "a@example-.com",
+            "a@.com",
+        ),
+        *("é@example.com", "a@bücher.example", "a@example.com\u202e", "a@example.com."),
+        *("a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b.c" * 90),
+    ],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        check_recipients([address], [])
+    assert refused.value.code == "invalid_email_address"
+    assert refused.value.detail.isprintable()
+
+
+def test_how_many_there_may_be() -> None:
+    many = [f"a{number}@example.com" for number in range(MAX_RECIPIENTS + 1)]
+    assert check_recipients(many[:-1], []) == many[:-1]
+    for wrong in ([], many):
+        with pytest.raises(InvalidError) as refused:
+            check_recipients(wrong, [])
+        assert refused.value.code == "invalid_email_address"
+
+
+def test_each_is_written_to_once_and_domains_have_no_case() -> None:
+    assert check_recipients(["A@Example.COM", "a@example.com", "A@example.com"], []) == [
+        "A@example.com",
+        "a@example.com",
+    ]
+
+
+def test_domains_are_those_named_and_not_theirs_beneath() -> None:
+    domains = ["Example.com", " ville.example "]
+    assert check_recipients(["a@EXAMPLE.com", "b@ville.example"], domains)
+    for address in ("a@mail.example.com", "a@notexample.com", "a@example.com.evil.example"):
+        assert not is_allowed(address, domains)
+        with pytest.raises(InvalidError) as refused:
+            check_recipients(["b@ville.example", address], domains)
+        assert refused.value.code == "recipient_domain_not_allowed"
+
+
+@given(st.text(max_size=300))
+def test_whatever_is_taken_fits_in_a_header_and_in_a_command(text: str) -> None:
+    try:
+        taken = normal_address(text)
+    except InvalidError:
+        return
+    assert taken.isascii()
+    assert taken.isprintable()
+    assert not set(taken) & set(' <>",;:\\()[]')

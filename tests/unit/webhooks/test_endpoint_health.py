@@ -1,0 +1,180 @@
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from app.webhooks.endpoint_health import MOST_STEPS, Health, Limits, Verdict, after, asked_to_wait
+from app.webhooks.transport import Outcome
+
+NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
+LIMITS = Limits(
+    breaker_failures=5,
+    breaker_max_s=60.0,
+    retry_after_max_s=3600.0,
+    warn_after_s=86_400.0,
+    disable_after_s=432_000.0,
+    jitter=0.1,
+)
+OK = Outcome("delivered", 204, None, 1.0)
+FAILED = Outcome("http_error", 500, None, 1.0)
+LIMITED = Outcome("rate_limited", 429, None, 1.0)
+
+
+def _after(
+    health: Health, outcome: Outcome, now: datetime = NOW, *, began: datetime | None = None, chance: float = 0
+) -> tuple[Health, Verdict | None]:
+    started_at = now - timedelta(seconds=1) if began is None else began
+    return after(health, outcome, started_at=started_at, ended_at=now, limits=LIMITS, chance=chance)
+
+
+def _wait(health: Health, now: datetime = NOW) -> float | None:
+    return None if health.open_until is None else (health.open_until - now).total_seconds()
+
+
+def test_a_success_wipes_the_slate() -> None:
+    troubled = Health(
+        consecutive_failures=9,
+        failing_since=NOW - timedelta(days=2),
+        noticed_at=NOW - timedelta(days=1),
+        last_failure_at=NOW - timedelta(hours=1),
+        last_reason="timeout",
+        open_until=NOW + timedelta(hours=1),
+    )
+    health, verdict = _after(troubled, OK)
+    assert verdict is None
+    assert health == Health(
+        last_success_at=NOW,
+        last_failure_at=troubled.last_failure_at,
+        last_reason="delivered",
+        last_status=204,
+    )
+
+
+def test_failures_are_counted_from_the_first() -> None:
+    health, _ = _after(Health(), FAILED)
+    later = NOW + timedelta(seconds=5)
+    health, verdict = _after(health, Outcome("timeout", None, None, 1.0), later)
+    assert verdict is None
+    assert (health.consecutive_failures, health.failing_since) == (2, NOW)
+    assert (health.last_failure_at, health.last_reason, health.last_status) == (later, "timeout", None)
+    assert health.open_until is None
+
+
+def test_the_breaker_opens_ever_longer() -> None:
+    health, now, waits = Health(), NOW, []
+    for _ in range(13):
+        health, _ = _after(health, FAILED, now)
+        waits.append(_wait(health, now))
+        now = health.open_until or now
+    assert waits == [None] * 4 + [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    health, _ = _after(health._replace(consecutive_failures=10**6), FAILED, now, chance=0.5)
+    assert _wait(health, now) == pytest.approx(63)
+
+
+def test_one_that_is_slowed_down_recovers_step_by_step() -> None:
+    health, now, steps = Health(), NOW, []
+    for _ in range(8):
+        health, _ = _after(health, LIMITED, now)
+        steps.append(health.slow_step)
+        now = health.open_until or now
+    assert steps == [1, 2, 3, 4, 5, 6, 6, 6]
+    # The breaker has its own say, which may be longer.
+    assert _wait(health, now) == 0
+    waits = []
+    for _ in range(7):
+        health, _ = _after(health, OK, now)
+        waits.append(_wait(health, now))
+        now = health.open_until or now
+    assert waits == [32, 16, 8, 4, 2, None, None]
+    assert health.slow_step == 0
+
+
+@pytest.mark.parametrize("status", [429, 502, 504])
+def test_what_was_under_way_together_slows_down_once(status: int) -> None:
+    outcome = Outcome("http_error", status, None, 1.0)
+    health = Health()
+    for late in range(8):
+        health, _ = _after(health, outcome, NOW + timedelta(milliseconds=late), began=NOW - timedelta(1))
+    assert health.slow_step == 1
+    assert health.consecutive_failures == 8
+    health, _ = _after(health, outcome, NOW + timedelta(seconds=9), began=NOW + timedelta(seconds=8))
+    assert health.slow_step == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 501, 503, None])
+def test_other_failures_slow_nobody_down(status: int | None) -> None:
+    health, _ = _after(Health(), Outcome("http_error", status, None, 1.0))
+    assert (health.slow_step, health.open_until) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "opens", "heeded"),
+    [
+        (503, 100.0, 100.0, 100.0),
+        (429, 100.0, 100.0, 100.0),
+        (429, 0.5, 2.0, 0.5),  # its step is longer
+        (503, 99_999.0, 3600.0, 3600.0),
+        (500, 100.0, None, 100.0),  # of this delivery alone
+        (404, 100.0, None, None),
+        (200, 100.0, None, None),
+        (503, None, None, None),
+    ],
+)
+def test_retry_after(status: int, asked: float | None, opens: float | None, heeded: float | None) -> None:
+    outcome = Outcome("http_error", status, None, 1.0, asked)
+    health, _ = _after(Health(), outcome)
+    assert _wait(health) == opens
+    assert asked_to_wait(outcome, LIMITS) == heeded
+
+
+def test_a_shorter_wait_does_not_end_a_longer_one() -> None:
+    closed = NOW + timedelta(hours=1)
+    health, _ = _after(Health(open_until=closed), LIMITED)
+    assert health.open_until == closed
+
+
+def test_its_owner_is_told_once_and_it_is_disabled_later() -> None:
+    health, now, told = Health(), NOW, []
+    for _ in range(7 * 24):
+        health, verdict = _after(health, FAILED, now)
+        if verdict is not None:
+            told.append((now - NOW, verdict))
+        now += timedelta(hours=1)
+    day = timedelta(days=1)
+    assert told[0] == (day, Verdict.WARN)
+    assert told[1] == (5 * day, Verdict.DISABLE_FAILING)
+    # Who enables it without success is told again: it has not recovered.
+    assert {verdict for _, verdict in told[1:]} == {Verdict.DISABLE_FAILING}
+
+
+def test_after_a_success_the_time_begins_anew() -> None:
+    health, _ = _after(Health(), FAILED)
+    health, _ = _after(health, OK, NOW + timedelta(days=4))
+    health, verdict = _after(health, FAILED, NOW + timedelta(days=9))
+    assert verdict is None
+    assert health.failing_since == NOW + timedelta(days=9)
+
+
+def test_gone_is_gone_at_once() -> None:
+    health, verdict = _after(Health(), Outcome("gone", 410, None, 1.0))
+    assert verdict is Verdict.DISABLE_GONE
+    assert health.failing_since == NOW
+
+
+@pytest.mark.parametrize("reason", ["internal_error", "not_configured"])
+def test_a_fault_of_ours_disables_nobody(reason: str) -> None:
+    health = Health()
+    for days in range(10):
+        health, verdict = _after(health, Outcome(reason, None, None, 0.0), NOW + timedelta(days=days))
+        assert verdict is None
+    # But it is not tried as often as it could be.
+    assert (health.failing_since, health.consecutive_failures) == (None, 10)
+    assert health.open_until is not None
+
+
+def test_waits_are_stretched_by_chance_and_never_shortened() -> None:
+    waits = [_wait(_after(Health(), LIMITED, chance=chance / 10)[0]) or 0 for chance in range(10)]
+    assert waits[0] == 2
+    assert all(one < other for one, other in pairwise(waits))
+    assert waits[-1] < 2.2
+    assert MOST_STEPS == 6
