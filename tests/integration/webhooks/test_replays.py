@@ -287,8 +287,8 @@ async def test_what_is_new_does_not_queue_behind_all_of_the_past(
         await add_delivery(connection, owner, endpoint, state="failed", created_at=ago(minutes=9))
     await connection.execute(
         "INSERT INTO deliveries (id, organisation_id, endpoint_id, event_id, type, body, state, "
-        "attempt_count, due_at, created_at) SELECT gen_random_uuid(), $1, $2, gen_random_uuid(), 'alert.firing', '{}', "
-        "'pending', 0, now(), now() FROM generate_series(1, $3)",
+        "attempt_count, due_at, created_at) SELECT gen_random_uuid(), $1, $2, gen_random_uuid(), "
+        "'alert.firing', '{}', 'pending', 0, now(), now() FROM generate_series(1, $3)",
         *(owner, endpoint, replays.ENOUGH),
     )
     await add_delivery(connection, owner, other, state="failed", created_at=ago(minutes=9))
