@@ -1,7 +1,7 @@
 """Alerts go out by the broker that samples come in by: ingest takes none of them for a box's message."""
 
 import re
-from uuid import uuid4
+from uuid import UUID
 
 import aiomqtt
 import pytest
@@ -11,10 +11,12 @@ from app.ingest.intake import sort_messages
 from app.ingest.sources.options import TOPICS
 from app.sites.broker_accounts import username_of
 
-READER = username_of(uuid4())
+READER = username_of(UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e12"))
 
 
-@pytest.mark.parametrize("rest", ["-/alert.firing", f"{uuid4()}/alert.resolved", "status", "telemetry"])
+@pytest.mark.parametrize(
+    "rest", ["-/alert.firing", "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11/alert.resolved", "status", "telemetry"]
+)
 def test_ingest_subscribes_to_no_alerts(rest: str) -> None:
     topic = aiomqtt.Topic(f"vigie/v1/{READER}/alerts/{rest}")
     assert not any(topic.matches(each) for each in TOPICS)
