@@ -3,11 +3,14 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app import __version__
+
+if TYPE_CHECKING:
+    from app.core.settings import SmtpSettings
 
 app = typer.Typer(
     name="vigie",
@@ -101,9 +104,15 @@ def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to
 @app.command()
 def doctor() -> None:
     """Say what is missing on this machine, and the command that mends it."""
-    from app.embedded.doctor import run  # noqa: PLC0415
+    from app.embedded.doctor import mail, run  # noqa: PLC0415
 
-    raise typer.Exit(run())
+    raise typer.Exit(run(more=mail(_mail_fault)))
+
+
+def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:
+    from app.webhooks.mail.transport import fault_of  # noqa: PLC0415
+
+    return fault_of(settings)
 
 
 @app.command()

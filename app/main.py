@@ -32,13 +32,14 @@ from app.sites.bootstrap import bootstrap
 from app.sites.routers import routers as sites
 from app.webhooks.events_router import describe_events
 from app.webhooks.events_router import router as event_types
+from app.webhooks.loops import refused_loop
 from app.webhooks.routers import routers as webhooks
 from app.webhooks.stream_hub import Hub
 from app.webhooks.stream_router import router as stream
 
 _DESCRIPTION = """
 Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
-webhooks.
+webhooks, by e-mail, by MQTT, and as a stream of events.
 
 **To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's), then try
 `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are `application/problem+json`
@@ -72,6 +73,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
     app.state.sealer = Sealer.of(settings.encryption)
+    if not app.state.sealer.ready:
+        _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry())
     app.state.close_alerts = close_alerts
@@ -131,7 +134,7 @@ async def _observed(request: Request, call_next: Callable[[Request], Awaitable[R
     structlog.contextvars.bind_contextvars(request_id=request_id)
     began = time.perf_counter()
     try:
-        response = await call_next(request)
+        response = refused_loop(request) or await call_next(request)
     finally:
         structlog.contextvars.unbind_contextvars("request_id")
     method, route = _method_of(request), _route_of(request)

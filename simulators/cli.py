@@ -38,7 +38,7 @@ from simulators.patterns import KINDS
 from simulators.receiver import Manners, Receiver, serve
 from simulators.replay import Pace
 from simulators.rest import ApiError, UnreachableError
-from simulators.target import DEFAULT_RUN, TargetError, find_target
+from simulators.target import DEFAULT_RUN, TargetError, find_api, find_target
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -215,11 +215,10 @@ def listen(
     run: RunFile = DEFAULT_RUN,
     api: ApiAddress = None,
     key: ApiKey = None,
-    mqtt: MqttAddress = None,
 ) -> None:
     """Follow the event stream, and print a line for each event; goes on where it was after a break."""
     wish = Wish(after, tuple(types or ()), site, min_severity, organisation, count)
-    _run(lambda: follow(find_target(run, api, key, mqtt, None), wish, _say))
+    _run(lambda: follow(*find_api(run, api, key), wish, _say))
 
 
 @app.command()

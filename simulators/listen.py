@@ -18,7 +18,7 @@ import aiohttp
 from simulators.enrol import find_by
 from simulators.messages import describe
 from simulators.rest import Api, ApiError, UnreachableError
-from simulators.target import Target, TargetError
+from simulators.target import TargetError
 
 PATH: Final = "/v1/events/stream"
 RESET: Final = "stream.reset"
@@ -144,15 +144,21 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         raise ApiError(answer.status, str(problem.get("code", "?")), str(problem.get("detail", "")))
 
 
-async def follow(target: Target, wish: Wish, say: Callable[[str], None] = print) -> int:
+async def follow(address: str, key: str, wish: Wish, say: Callable[[str], None] = print) -> int:
     """Print what happens, until there were enough events or the caller cancels it.
+
+    Args:
+        address: Of the API, without a slash at its end.
+        key: An API key.
+        wish: What to listen to.
+        say: Called with each line.
 
     Raises:
         ApiError: The API refuses the key, the id or a filter.
         TargetError: There is no organisation of the name given.
     """
-    stream = Stream(target.api, target.key, await _params(target, wish), after=wish.after, say=say)
-    say(f"listening to {target.api}{PATH}")
+    stream = Stream(address, key, await _params(address, key, wish), after=wish.after, say=say)
+    say(f"listening to {address}{PATH}")
     left = wish.count
     try:
         async with aclosing(stream.events()) as events:
@@ -172,19 +178,19 @@ async def follow(target: Target, wish: Wish, say: Callable[[str], None] = print)
     return 0
 
 
-async def _params(target: Target, wish: Wish) -> dict[str, str]:
+async def _params(address: str, key: str, wish: Wish) -> dict[str, str]:
     params = {"types": ",".join(wish.types), "site": wish.site, "min_severity": wish.min_severity}
     if wish.organisation is not None:
-        params["organisation"] = await _organisation(target, wish.organisation)
+        params["organisation"] = await _organisation(address, key, wish.organisation)
     return {name: value for name, value in params.items() if value}
 
 
-async def _organisation(target: Target, named: str) -> str:
+async def _organisation(address: str, key: str, named: str) -> str:
     try:
         return str(UUID(named))
     except ValueError:
         pass
-    async with Api(target.api, target.key) as api:
+    async with Api(address, key) as api:
         found = await find_by(api, "/v1/organisations", "name", named)
     if found is None:
         raise TargetError(f"there is no organisation {named!r} that this key sees")

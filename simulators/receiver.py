@@ -22,7 +22,7 @@ from simulators.webhook import NotVerifiedError, secret_key, verify
 _UNAUTHORISED = 401
 _FAILING = 500
 _FAILING_FOR_NOW = 503
-_ID_SHOWN = 16
+_ID_SHOWN = 64  # all of an id of Vigie's; a stranger's may have any length
 _MAX_BODY = 1_048_576
 _MAX_IDS = 100_000
 
@@ -115,7 +115,7 @@ class Receiver:
     def url(self) -> str:
         """Where to send webhooks to."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}/webhook"
+        return f"http://{host}:{self.port}/"
 
     @property
     def port(self) -> int:
@@ -216,7 +216,7 @@ class Receiver:
             self._attempts.clear()
         self._attempts[message_id] += 1
         checked = "verified" if self._keys else "unchecked"
-        parts = ["webhook", checked, message_id[-_ID_SHOWN:], describe(read(body))]
+        parts = ["webhook", checked, message_id[:_ID_SHOWN], describe(read(body))]
         if self._attempts[message_id] > 1:
             parts.append(f"(time {self._attempts[message_id]})")
         if remark:

@@ -92,6 +92,18 @@ def parse_broker(text: str) -> Broker:
     return Broker(parts.hostname, port, username, password, parts.scheme == "mqtts")
 
 
+def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
+    """The REST address and the key, where nothing else is needed; with both options no file is.
+
+    Raises:
+        TargetError: Something is missing.
+    """
+    if api and key:
+        return api.rstrip("/"), key
+    base = Target.from_run_file(run)
+    return (api or base.api).rstrip("/"), key or base.key
+
+
 def find_target(
     run: Path, api: str | None, key: str | None, mqtt: str | None, database: str | None
 ) -> Target:

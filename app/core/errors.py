@@ -14,7 +14,7 @@ Each carries a stable `code`: clients match on it, never on texts. How they beco
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 
 class VigieError(Exception):
@@ -54,6 +54,12 @@ class InvalidError(VigieError):
 
     status = 422
     code = "invalid"
+
+    def at(self, field: str) -> Self:
+        """The same as a fault of one field, such as `body.url`, which is named in `errors` too."""
+        self.extra["errors"] = [{"field": field, "code": self.code, "detail": self.detail}]
+        self.detail = f"{field}: {self.detail}"
+        return self
 
 
 class UnauthorisedError(VigieError):

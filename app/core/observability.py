@@ -96,6 +96,9 @@ ENDPOINTS_TROUBLED = Gauge(
     ["state"],
     multiprocess_mode="mostrecent",
 )
+EVENTS_UNFIT = Counter(
+    "vigie_events_unfit_total", "Events that nobody was sent: for their data no delivery could be made"
+)
 GROUPED_EVENTS = Counter("vigie_grouped_events_total", "Events that were put into a group's notification")
 GROUPS_WAITING = Gauge(
     "vigie_groups_waiting",
@@ -109,6 +112,10 @@ GROUPS_OLDEST = Gauge(
 )
 STREAMS_OPEN = Gauge("vigie_event_streams_open", "Streams of events now open", multiprocess_mode="livesum")
 STREAM_EVENTS = Counter("vigie_event_stream_events_total", "Events written to streams")
+GROUPED_EXPIRED = Counter(
+    "vigie_grouped_events_expired_total",
+    "Alerts' events removed for their age that waited in groups of disabled endpoints",
+)
 DELIVERIES_EXPIRED = Counter(
     "vigie_deliveries_expired_total",
     "Deliveries removed for their age that were neither delivered nor given up: of disabled endpoints",

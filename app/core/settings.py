@@ -267,6 +267,9 @@ class SmtpSettings(BaseModel):
     recipient_domains: list[str] = Field(
         [], description="Domains that mails may go to; empty: any. For installations that many clients share"
     )
+    mails_per_hour: int = Field(
+        500, ge=0, description="Mails of one organisation in an hour, of a process; 0: no limit"
+    )
 
 
 class WebhookSettings(BaseModel):
@@ -281,6 +284,9 @@ class WebhookSettings(BaseModel):
     concurrency: int = Field(128, ge=1, le=1000, description="Attempts under way at once, of a process")
     endpoint_concurrency: int = Field(
         8, ge=1, le=100, description="Of these for one endpoint, unless the endpoint says less"
+    )
+    endpoints_per_organisation: int = Field(
+        200, ge=1, description="Webhooks and channels that an organisation may have together"
     )
     retry_after_max_s: Seconds = Field(
         86_400.0, description="A receiver's Retry-After is followed up to this (seconds)"

@@ -7,16 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.embedded import mosquitto, postgres
 from app.embedded.account import EmbeddedError, can_reach, program, service_account
 from app.embedded.layout import ELSEWHERE, Layout, stale_services
 from app.embedded.ports import is_free
 from app.embedded.remains import marked_remains, postgres_remains
+
+if TYPE_CHECKING:
+    from app.core.settings import SmtpSettings
 
 _OLDEST_PYTHON = (3, 12)
 _LEAST_DISK = 2**30
@@ -38,9 +41,9 @@ class Finding:
         return f"{self.state:<8} {self.what}: {self.detail}{arrow}"
 
 
-def run(data_dir: Path = Path(".vigie")) -> int:
-    """Print the findings; gives 1 when something is missing, else 0."""
-    findings = list(examine(Layout(data_dir.absolute())))
+def run(data_dir: Path = Path(".vigie"), more: Iterable[Finding] = ()) -> int:
+    """Print the findings, and `more` of them; gives 1 when something is missing, else 0."""
+    findings = [*examine(Layout(data_dir.absolute())), *more]
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     missing = sum(finding.state == "missing" for finding in findings)
@@ -88,11 +91,36 @@ def _settings() -> Iterator[Finding]:
         yield Finding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
         return
     if not names:
-        none = "none is set: `vigie up` keeps one of its own, roles that run without it cannot keep secrets"
-        yield Finding("note", what, none, 'VIGIE_ENCRYPTION__KEYS=["…"], made by: openssl rand -base64 32')
+        none = (
+            "none is set: `vigie up` uses the one that it keeps (nothing to do); roles that you run yourself "
+            "need VIGIE_ENCRYPTION__KEYS (docs/operations.md)"
+        )
+        yield Finding("ok", what, none)
         return
     also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
     yield Finding("ok", what, f"seals with {names[0]}{also}")
+
+
+def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterator[Finding]:
+    """What is said of the mail server; nothing where there is none.
+
+    Args:
+        fault_of: Gives the name of the variable that is not valid, and why; None where all are.
+    """
+    from app.core.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as below)
+
+    what = "mail server"
+    try:
+        smtp = read_settings().smtp
+    except InvalidSettingsError:
+        return  # told by `_settings`
+    if smtp.host is None:
+        return
+    if fault := fault_of(smtp):
+        variable, why = fault
+        yield Finding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
+    else:
+        yield Finding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
 
 
 def _told(path: Path, *arguments: str) -> str:

@@ -1,5 +1,6 @@
 """Secrets made at the first start and kept in the data directory (0600)."""
 
+import base64
 import json
 import secrets
 from dataclasses import asdict, dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from app.core.files import replace_text
 from app.core.keys import generate_key
 from app.core.sealing import generate_encryption_key
+from app.core.settings import EncryptionSettings
 from app.embedded.account import EmbeddedError
 
 
@@ -47,3 +49,22 @@ def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
     if asdict(found) != kept:
         replace_text(path, json.dumps(asdict(found), indent=1), mode=0o600)
     return found
+
+
+def encryption_keys(settings: EncryptionSettings, kept: str) -> list[str]:
+    """The keys that the roles get, in base64: the operator's own, then the one that is kept.
+
+    The kept one comes last wherever the operator gives keys: what it sealed before can still be opened.
+
+    Args:
+        settings: What the operator gives.
+        kept: The key of the data directory.
+
+    Raises:
+        EmbeddedError: the operator's file cannot be read any more.
+    """
+    try:
+        keys = [base64.b64encode(key).decode() for key in settings.key_bytes()]
+    except ValueError as error:
+        raise EmbeddedError(f"VIGIE_ENCRYPTION__KEYS_FILE: {error}") from error
+    return [*keys, kept] if kept not in keys else keys

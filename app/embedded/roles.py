@@ -14,6 +14,13 @@ from app.embedded.remains import MARKER
 ROLES = ("api", "ingest", "deliver", "maintain")
 # A role may die at any moment without loss, and must not outlive its supervisor even when it hangs.
 _DEATH_SIGNAL = "KILL"
+# Secrets, and which roles use them: whoever breaks into another one must not find them there.
+_SECRETS = {
+    "VIGIE_BOOTSTRAP_ADMIN_KEY": ("api",),
+    "VIGIE_ENCRYPTION__KEYS": ("api", "deliver", "maintain"),
+    "VIGIE_ENCRYPTION__KEYS_FILE": ("api", "deliver", "maintain"),
+    "VIGIE_SMTP__PASSWORD": ("deliver",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +75,12 @@ def environment(
     host: str,
     port: int,
     admin_key: str,
-    encryption_key: str | None,
+    encryption_keys: Sequence[str],
     roles: Sequence[str],
     services: Services | None,
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The environment of every role: the supervisor's own, with what it decides on top.
+    """What the environments of all roles hold: the supervisor's own, with what it decides on top.
 
     Args:
         marker: by which a later supervisor recognises what this one left behind.
@@ -81,7 +88,7 @@ def environment(
         host: the API's address.
         port: the API's port.
         admin_key: the platform administrator's key.
-        encryption_key: seals clients' secrets; None: the operator gives a key, also by a `.env` file.
+        encryption_keys: the first seals clients' secrets, all open them (see `kept.encryption_keys`).
         roles: those that run: `/readyz` waits for each.
         services: the private ones; None leaves database and broker to the settings.
         base: stands for `os.environ` in tests.
@@ -94,14 +101,13 @@ def environment(
         "VIGIE_API__READY_REQUIRES": json.dumps(needed),
         "PYTHONUNBUFFERED": "1",
     }
-    if encryption_key is not None and not inherited.get("VIGIE_ENCRYPTION__KEYS_FILE"):
-        asked["VIGIE_ENCRYPTION__KEYS"] = json.dumps([encryption_key])
     decided = {
         MARKER: marker,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "VIGIE_API__HOST": host,
         "VIGIE_API__PORT": str(port),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
+        "VIGIE_ENCRYPTION__KEYS": json.dumps(list(encryption_keys)),
     }
     if services is not None:
         asked["VIGIE_INGEST__CLIENT_ID"] = _ingest_client_id(services.ingest_password)
@@ -118,3 +124,13 @@ def environment(
             "VIGIE_BROKER__TLS__ENABLED": "false",
         }
     return {**asked, **inherited, **decided}
+
+
+def environment_of(role: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one process: `variables`, without the secrets that it has no use for.
+
+    Args:
+        role: One of ROLES, or what else is run: `migrate`, `demo`.
+        variables: What `environment` gave.
+    """
+    return {name: value for name, value in variables.items() if role in _SECRETS.get(name.upper(), (role,))}

@@ -18,19 +18,20 @@ from app.core.files import replace_text
 from app.core.settings import Settings
 from app.embedded.account import EmbeddedError
 from app.embedded.keeper import Keeper
-from app.embedded.kept import Secrets, keep_secrets
+from app.embedded.kept import Secrets, encryption_keys, keep_secrets
 from app.embedded.layout import Layout, clear_metrics
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.parent import MakeWatch
 from app.embedded.ports import free_port, is_free
 from app.embedded.process import Child, Step, tail
 from app.embedded.remains import stop_marked_remains
-from app.embedded.roles import Options, Services, command, environment
+from app.embedded.roles import Options, Services, command, environment, environment_of
 from app.embedded.runfile import Reach, read_demo_key, remove_run_file, write_run_file
 from app.embedded.scrape import is_ready, scrape
 from app.embedded.services import PrivateServices
 from app.embedded.summary import Display
 
+# `deliver` takes 6 s at most (`app.webhooks.dispatcher.END_S`): what it cannot end it gives back by then.
 # Then 2.5 s for the broker and 3.5 s for the database: together under the 15 s that a stop may take.
 _STOP_ROLE = (Step(signal.SIGTERM, 7.0),)
 _READY_PATIENCE_S = 90.0
@@ -127,7 +128,7 @@ class Supervisor:
             host=host,
             port=port,
             admin_key=self._secrets.admin_key,
-            encryption_key=None if self._settings.encryption.key_bytes() else self._secrets.encryption_key,
+            encryption_keys=encryption_keys(self._settings.encryption, self._secrets.encryption_key),
             roles=self._options.roles,
             services=services,
         )
@@ -159,7 +160,8 @@ class Supervisor:
     async def _migrate(self, variables: dict[str, str]) -> None:
         self._display.say("Migrations …")
         log = self._layout.logs / "migrate.log"
-        self._migration = await Child.start(command("migrate"), environment=variables, log=log)
+        own = environment_of("migrate", variables)
+        self._migration = await Child.start(command("migrate"), environment=own, log=log)
         status = await self._migration.wait()
         if status != 0:
             raise EmbeddedError(f"the migrations failed ({status}); {log} ends with:\n{tail(log)}")
@@ -167,7 +169,8 @@ class Supervisor:
 
     def _keeper(self, name: str, words: tuple[str, ...], variables: dict[str, str]) -> Keeper:
         async def start() -> Child:
-            return await Child.start(command(*words), environment=variables, log=self._log(name))
+            own = environment_of(name, variables)
+            return await Child.start(command(*words), environment=own, log=self._log(name))
 
         return Keeper(name, start, self._display.say, self._changed)
 

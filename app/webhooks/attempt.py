@@ -139,7 +139,9 @@ class Sender:
         }
         answer = await self._exchange(claimed.url, headers, claimed.body)
         duration_ms = (time.perf_counter() - begun) * 1000
-        wait = None if answer.retry_after is None else retry_after_s(answer.retry_after, now)
+        # With what was delivered it says nothing of ours.
+        asked = None if answer.reason == DELIVERED else answer.retry_after
+        wait = None if asked is None else retry_after_s(asked, now)
         return Outcome(answer.reason, answer.status, answer.body, duration_ms, wait)
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> _Answer:

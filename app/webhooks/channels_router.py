@@ -17,7 +17,7 @@ from app.core.settings import SmtpSettings
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites.dependencies import sync_accounts
-from app.webhooks import channels_service, repository, service
+from app.webhooks import channels_service, removal, repository, service
 from app.webhooks.channels_schemas import (
     EXAMPLES,
     ChannelChange,
@@ -33,7 +33,7 @@ from app.webhooks.channels_schemas import (
     credentials_of,
     shown,
 )
-from app.webhooks.web import KINDS, Holder, Reader, Writer
+from app.webhooks.web import KINDS, Holder, Reader, Settings, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
 
@@ -61,11 +61,13 @@ _Smtp = Annotated[SmtpSettings, Depends(_smtp)]
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_channel(
+    *,
     body: Annotated[ChannelCreate, Body(openapi_examples=EXAMPLES)],
     request: Request,
     principal: Writer,
     database: Holder,
     smtp: _Smtp,
+    settings: Settings,
 ) -> EmailOut | MqttCreated:
     """Have alerts mailed (`"kind": "email"`), or published at the broker (`"kind": "mqtt"`).
 
@@ -78,6 +80,7 @@ async def create_channel(
     now = datetime.now(UTC)
     async with database.write() as session:
         channel, password = await channels_service.add_channel(session, principal, body, smtp, now)
+        await service.check_room(session, channel, settings.endpoints_per_organisation)
         answer = created(channel, password)
     if password is not None:
         await sync_accounts(request, database, mend=_AGAIN)
@@ -158,8 +161,12 @@ async def update_channel(
     responses=documented(401, 403, 404, 503),
 )
 async def delete_channel(channel: str, request: Request, principal: Writer, database: Holder) -> Response:
-    """Its deliveries go with it, also those that are pending. An MQTT channel's subscribers are cut off."""
+    """Its deliveries go with it, also those that are pending. An MQTT channel's subscribers are cut off.
+
+    It is disabled first; one with many deliveries takes a while to go.
+    """
     identifier = parse_id(channel, "channel")
+    await removal.empty(database, identifier, principal, "channel")
     async with database.write() as session:
         row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
         kind = row.kind

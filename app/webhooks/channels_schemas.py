@@ -5,11 +5,21 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import InitErrorDetails
 
 from app.core.fields import Body, Description, TenantId, absent
+from app.core.problems import CodedValueError
 from app.sites.broker_accounts import username_of
 from app.webhooks.endpoint_fields import (
+    EVENTS_TOLD,
     GROUPING,
     SEVERE_EVENTS,
     Events,
@@ -17,7 +27,7 @@ from app.webhooks.endpoint_fields import (
     MinSeverity,
     Sites,
 )
-from app.webhooks.endpoint_schemas import Rate
+from app.webhooks.endpoint_schemas import Enabled, Rate
 from app.webhooks.event_types import ALL_EVENTS
 from app.webhooks.mail.addresses import MAX_RECIPIENTS
 from app.webhooks.models import Endpoint
@@ -25,6 +35,8 @@ from app.webhooks.mqtt import root_of
 
 type ChannelKind = Literal["email", "mqtt"]
 """What a channel may be."""
+
+_KINDS: Final = ("email", "mqtt")
 
 Recipients = Annotated[
     list[str],
@@ -56,7 +68,7 @@ class _ChannelCreate(Body):
     min_severity: MinSeverity = None
     rate_per_s: Rate | None = None
     description: Description | None = None
-    enabled: bool = True
+    enabled: Enabled = True
 
 
 class EmailCreate(_ChannelCreate):
@@ -66,7 +78,9 @@ class EmailCreate(_ChannelCreate):
     to: Recipients
     language: Language = "en"
     notices: Notices = True
-    events: Events = Field(default_factory=lambda: list(SEVERE_EVENTS))
+    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: {', '.join(SEVERE_EVENTS)}")] = (
+        Field(default_factory=lambda: list(SEVERE_EVENTS))
+    )
     grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=_mail_grouping)
 
 
@@ -75,11 +89,38 @@ class MqttCreate(_ChannelCreate):
 
     kind: Literal["mqtt"]
     format: MqttFormat = "native"
-    events: Events = Field(default_factory=lambda: [ALL_EVENTS])
+    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: `{ALL_EVENTS}`")] = Field(
+        default_factory=lambda: [ALL_EVENTS]
+    )
     grouping: Annotated[Grouping | None, GROUPING] = None
 
 
-type ChannelCreate = Annotated[EmailCreate | MqttCreate, Field(discriminator="kind")]
+def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 (pydantic's)
+    """Tell what is wrong by the places that a client knows: pydantic would put the kind between them."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if isinstance(value, dict) and not (isinstance(kind, str) and kind in _KINDS):
+        code = "invalid_value" if "kind" in value else "missing_field"
+        told = CodedValueError(code, f"`kind` has to be {' or '.join(_KINDS)}")
+        fault = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": told})
+        raise ValidationError.from_exception_data("channel", [fault])
+    try:
+        return validate(value)
+    except ValidationError as error:
+        faults = [
+            InitErrorDetails(
+                type=each["type"],
+                loc=each["loc"][1:],
+                input=each["input"],
+                ctx=each.get("ctx", {}),
+            )
+            for each in error.errors()
+        ]
+        raise ValidationError.from_exception_data("channel", faults) from None
+
+
+type ChannelCreate = Annotated[
+    EmailCreate | MqttCreate, Field(discriminator="kind"), WrapValidator(_untagged)
+]
 """A channel to be; `kind` says which."""
 
 EXAMPLES: Final[dict[str, Example]] = {

@@ -104,9 +104,10 @@ async def change_channel(
     fields = given(change)
     for name in _FOREIGN[channel.kind]:
         if name in fields:
-            raise InvalidError(
-                f"body.{name}: a channel of the kind {channel.kind} has no such field.", code="unknown_field"
+            unknown = InvalidError(
+                f"A channel of the kind {channel.kind} has no such field.", code="unknown_field"
             )
+            raise unknown.at(f"body.{name}")
     if "to" in fields:
         fields["to"] = check_recipients(change.to, smtp.recipient_domains)
     aims = {name: fields.pop(name) for name in EMAIL_FIELDS if name in fields}

@@ -6,6 +6,7 @@ Owns the first due time. What is delivered, and to whom, is the callers' matter.
 import random
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import batched
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -14,15 +15,20 @@ from app.core.ids import new_id
 from app.core.settings import WebhookSettings
 from app.webhooks.schedule import next_due
 
+AT_ONCE: Final = 1000
+"""Deliveries of one statement."""
+
+# Each body once, whoever is sent it: a message of the protocol has no room for a thousand copies.
 _ADD: Final = """
 INSERT INTO deliveries
     (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, state, attempt_count, due_at,
      created_at)
-SELECT id, organisation_id, endpoint_id, event_id, site_id, type, format, body, 'pending', 0, due_at,
-    created_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bytea[],
+SELECT given.id, organisation_id, endpoint_id, event_id, site_id, type, format, bodies.body, 'pending', 0,
+    due_at, created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::integer[],
             $9::timestamptz[], $10::timestamptz[])
     AS given (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, due_at, created_at)
+JOIN unnest($11::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
 ON CONFLICT (endpoint_id, event_id) DO NOTHING
 """
 
@@ -85,7 +91,27 @@ class NewDelivery(NamedTuple):
         )
 
 
+_BODY: Final = NewDelivery._fields.index("body")
+
+
+class Places:
+    """Gives equal bodies one place, from 1, in an array that is passed once."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+
+    def of(self, body: bytes) -> int:
+        """The place of a body."""
+        return self._places.setdefault(body, len(self._places) + 1)
+
+    def bodies(self) -> list[bytes]:
+        """All bodies, in the order of their places."""
+        return list(self._places)
+
+
 async def add_deliveries(connection: RawConnection, made: Sequence[NewDelivery]) -> None:
     """Write deliveries in the caller's transaction; of an endpoint and an event there is one at most."""
-    if made:
-        await connection.execute(_ADD, *map(list, zip(*made, strict=True)))
+    for slice_ in batched(made, AT_ONCE):
+        places = Places()
+        rows = [(*each[:_BODY], places.of(each.body), *each[_BODY + 1 :]) for each in slice_]
+        await connection.execute(_ADD, *map(list, zip(*rows, strict=True)), places.bodies())

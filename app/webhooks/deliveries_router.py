@@ -19,9 +19,17 @@ from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads
-from app.webhooks import delivery_reads, service
+from app.webhooks import again, delivery_reads, service
 from app.webhooks.delivery_reads import DELIVERIES, Filters
-from app.webhooks.delivery_schemas import DeliveryDetail, DeliveryOut, DeliveryType, EventId, Reason
+from app.webhooks.delivery_schemas import (
+    LISTED_ATTEMPTS,
+    SHOWN_ATTEMPTS,
+    DeliveryDetail,
+    DeliveryOut,
+    DeliveryType,
+    EventId,
+    Reason,
+)
 from app.webhooks.endpoint_fields import State
 from app.webhooks.endpoint_schemas import TestOut
 from app.webhooks.models import Delivery
@@ -32,16 +40,24 @@ from app.webhooks.web import Holder, Noun, Reader, Writer
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
 
+_LOOKED = (
+    f"Looked for among the newest {delivery_reads.LOOKED_THROUGH:,} that the other filters leave: for older "
+    "ones give `to`"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What every list of deliveries can be filtered by."""
 
     state: Annotated[State | None, Query(description="Only those in this state")] = None
-    type: Annotated[list[DeliveryType] | None, Query(description="Of this type; may be repeated")] = None
+    type: Annotated[
+        list[DeliveryType] | None, Query(description=f"Of this type; may be repeated. {_LOOKED}")
+    ] = None
     event: Annotated[
         EventId | None, Query(description="Of this event: its id, or a `webhook-id` (`msg_…`)")
     ] = None
-    reason: Annotated[Reason | None, Query(description="Whose last attempt ended so")] = None
+    reason: Annotated[Reason | None, Query(description=f"Whose last attempt ended so. {_LOOKED}")] = None
     from_: Annotated[InstantParameter | None, Query(alias="from", description="Created at or after this")] = (
         None
     )
@@ -73,7 +89,7 @@ async def _page(
 ) -> Page[DeliveryOut]:
     rows = await delivery_reads.list_deliveries(session, visible, wanted, cursor, limit)
     kept, following = cut(rows, limit, lambda row: encode_cursor(DELIVERIES, str(row[0].id)))
-    attempts = await delivery_reads.attempts_of(session, [row.id for row, _ in kept])
+    attempts = await delivery_reads.attempts_of(session, [row.id for row, _ in kept], LISTED_ATTEMPTS)
     return Page(
         data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in kept], next=following
     )
@@ -95,7 +111,7 @@ async def list_all_deliveries(
     endpoint: Annotated[UUID | None, Query(description="Of this webhook or channel")] = None,
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
 ) -> Page[DeliveryOut]:
-    """Of webhooks and channels, the newest first, each with all of its attempts."""
+    """Of webhooks and channels, the newest first, each with its last attempts."""
     filters = wanted.filters(endpoint=endpoint, organisation=organisation)
     return await _page(session, principal.visible(), filters, cursor, limit)
 
@@ -107,11 +123,11 @@ async def list_all_deliveries(
     responses=documented(401, 403, 404),
 )
 async def get_delivery(delivery: str, principal: Reader, session: Reads) -> DeliveryDetail:
-    """With the body that is sent, and all attempts."""
+    """With the body that is sent, and the last attempts."""
     identifier = parse_id(delivery, "delivery")
     found = await delivery_reads.find_delivery(session, identifier, principal.visible())
     row, kind = _present(found, delivery)
-    attempts = await delivery_reads.attempts_of(session, [row.id])
+    attempts = await delivery_reads.attempts_of(session, [row.id], SHOWN_ATTEMPTS)
     return DeliveryDetail.of(row, kind, attempts.get(row.id, []))
 
 
@@ -120,18 +136,19 @@ async def get_delivery(delivery: str, principal: Reader, session: Reads) -> Deli
     status_code=202,
     operation_id="replay_delivery",
     summary="Send a delivery again",
-    responses=documented(401, 403, 404),
+    responses=documented(401, 403, 404, 429),
 )
 async def replay_delivery(delivery: str, principal: Writer, database: Holder) -> DeliveryOut:
     """Due now, whatever its state: the same body and `webhook-id`, and the retry schedule from its beginning.
 
-    For a disabled endpoint it waits until that is enabled.
+    For a disabled endpoint it waits until that is enabled. Not while it is being sent, nor within 10 seconds
+    of having been sent again (429 `replay_too_soon`).
     """
     identifier = parse_id(delivery, "delivery")
     async with database.write() as session:
-        found = await delivery_reads.replay(session, identifier, principal.visible())
+        found = await again.replay(session, identifier, principal.visible())
         row, kind = _present(found, delivery)
-        attempts = await delivery_reads.attempts_of(session, [row.id])
+        attempts = await delivery_reads.attempts_of(session, [row.id], LISTED_ATTEMPTS)
         replayed = DeliveryOut.of(row, kind, attempts.get(row.id, []))
     await wake_after(database)
     return replayed
@@ -169,7 +186,7 @@ def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Page[DeliveryOut]:
-        """The newest first, each with all of its attempts."""
+        """The newest first, each with its last attempts."""
         endpoint = await service.get_endpoint(session, parse_id(identifier, noun), principal, noun=noun)
         # The endpoint is the caller's: that its deliveries are too need not be asked again.
         return await _page(session, None, wanted.filters(endpoint=endpoint.id), cursor, limit)
@@ -184,14 +201,19 @@ def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:
         tags=[tag],
         operation_id=f"test_{noun}",
         summary="Send a test event",
-        responses=documented(401, 403, 404, 409),
+        responses=documented(401, 403, 404, 409, 429),
     )
     async def send_test(
         identifier: Annotated[str, Path(alias=noun)], principal: Writer, database: Holder
     ) -> TestOut:
-        """Sends a `webhook.test` there, whatever is subscribed to; the deliveries show what came of it."""
+        """Sends a `webhook.test` there, whatever is subscribed to; the deliveries show what came of it.
+
+        At most ten in a minute (429 `too_many_tests`).
+        """
         async with database.write() as session:
-            endpoint = await service.get_endpoint(session, parse_id(identifier, noun), principal, noun=noun)
+            endpoint = await service.get_endpoint(
+                session, parse_id(identifier, noun), principal, noun=noun, hold=True
+            )
             event_id = await service.send_test(session, endpoint, datetime.now(UTC))
         await wake_after(database)
         return TestOut(event_id=event_id, webhook_id=message_id(event_id))

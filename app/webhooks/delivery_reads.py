@@ -15,9 +15,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ScalarSelect, Select, Text, bindparam, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import defer
+from sqlalchemy.orm import aliased, defer
 
 from app.core.ids import first_id
 from app.core.pagination import decode_cursor
@@ -26,8 +37,14 @@ from app.webhooks.models import Attempt, Delivery, Endpoint
 DELIVERIES: Final = "deliveries"
 """The name of the cursors of deliveries."""
 
+LOOKED_THROUGH: Final = 50_000
+"""Among how many deliveries those of a type, or with a reason, are looked for: of these there is no index."""
+
 CLOCKS: Final = timedelta(days=1)
 """How much later than its delivery an event may claim to have happened: clocks differ."""
+
+
+_LOWEST: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +99,9 @@ async def list_deliveries(
         if visible is not None:
             theirs = theirs.where(Endpoint.organisation_id == visible)
         statement = statement.where(Delivery.endpoint_id.in_(theirs))
+    if wanted.types or wanted.reason is not None:
+        statement = statement.where(Delivery.id >= _oldest_looked_at(statement))
+        statement = _sifted(statement, wanted)
     if cursor is not None:
         (last,) = decode_cursor(DELIVERIES, cursor, UUID)
         statement = statement.where(Delivery.id < last)
@@ -109,13 +129,25 @@ def _narrowed(statement: Select[Delivery, str], wanted: Filters) -> Select[Deliv
     for column, value in equal:
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.types:
-        statement = statement.where(Delivery.type.in_(wanted.types))
     if wanted.since is not None:
         statement = statement.where(Delivery.created_at >= wanted.since)
         statement = statement.where(Delivery.id >= first_id(wanted.since - CLOCKS))
     if wanted.until is not None:
         statement = statement.where(Delivery.created_at < wanted.until)
+    return statement
+
+
+def _oldest_looked_at(statement: Select[Delivery, str]) -> ColumnElement[UUID]:
+    """The oldest of the newest `LOOKED_THROUGH` that a statement finds; below all where these are fewer."""
+    ids = statement.with_only_columns(Delivery.id).order_by(Delivery.id.desc())
+    oldest = ids.offset(LOOKED_THROUGH - 1).limit(1).correlate(None).scalar_subquery()
+    return func.coalesce(oldest, literal(_LOWEST))
+
+
+def _sifted(statement: Select[Delivery, str], wanted: Filters) -> Select[Delivery, str]:
+    """Narrow a statement by what has no index."""
+    if wanted.types:
+        statement = statement.where(Delivery.type.in_(wanted.types))
     if wanted.reason is not None:
         last = select(Attempt.reason).where(Attempt.delivery_id == Delivery.id)
         last = last.order_by(Attempt.number.desc()).limit(1)
@@ -123,29 +155,17 @@ def _narrowed(statement: Select[Delivery, str], wanted: Filters) -> Select[Deliv
     return statement
 
 
-async def attempts_of(session: AsyncSession, delivery_ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
-    """The attempts of each of the deliveries, the first first; empty for one without any."""
+async def attempts_of(
+    session: AsyncSession, delivery_ids: Sequence[UUID], most: int
+) -> dict[UUID, list[Attempt]]:
+    """The last attempts of each of the deliveries, at most so many of one, the first first."""
     found: defaultdict[UUID, list[Attempt]] = defaultdict(list)
     if delivery_ids:
-        statement = select(Attempt).where(Attempt.delivery_id.in_(delivery_ids))
-        for attempt in await session.scalars(statement.order_by(Attempt.delivery_id, Attempt.number)):
-            found[attempt.delivery_id].append(attempt)
+        last = select(Attempt).where(Attempt.delivery_id == Delivery.id).order_by(Attempt.number.desc())
+        attempt = aliased(Attempt, last.limit(most).lateral())
+        statement = select(attempt).select_from(Delivery).join(attempt, true())
+        statement = statement.where(Delivery.id.in_(delivery_ids))
+        statement = statement.order_by(attempt.delivery_id, attempt.number)
+        for each in await session.scalars(statement):
+            found[each.delivery_id].append(each)
     return found
-
-
-async def replay(
-    session: AsyncSession, identifier: UUID, visible: UUID | None
-) -> tuple[Delivery, str] | None:
-    """Make a delivery due now, at the beginning of its schedule; None where there is no such delivery.
-
-    An attempt that is under way loses its lease: if it fails, that changes nothing any more.
-    """
-    statement = (
-        update(Delivery)
-        .where(Delivery.id == identifier)
-        .values(state="pending", attempt_count=0, due_at=func.now(), leased_until=None, delivered_at=None)
-    )
-    if visible is not None:
-        statement = statement.where(Delivery.organisation_id == visible)
-    await session.execute(statement.execution_options(synchronize_session=False))
-    return await find_delivery(session, identifier, visible)

@@ -17,6 +17,12 @@ from app.webhooks.grouping import GROUP_EVENT
 from app.webhooks.models import Attempt, Delivery
 from app.webhooks.transport import REASONS, message_id
 
+LISTED_ATTEMPTS: Final = 20
+"""Of each delivery of a list."""
+
+SHOWN_ATTEMPTS: Final = 100
+"""Of a delivery that is read on its own."""
+
 _TYPES: Final = frozenset({*EVENTS, TEST_EVENT, GROUP_EVENT})
 _MESSAGE: Final = re.compile("msg_([0-9a-f]{32})")
 
@@ -93,11 +99,18 @@ class DeliveryOut(BaseModel):
     format: Format = Field(description="What the body is written in")
     site_id: UUID | None = Field(description="The site that it concerns, if it is one")
     state: State = Field(description="`failed`: given up after the last attempt of the schedule")
-    due_at: datetime | None = Field(description="When the next attempt is due; null when there is none")
+    due_at: datetime | None = Field(
+        description="When the next attempt is due by the schedule; the endpoint's `open_until` may hold it "
+        "longer. Null when there is none"
+    )
     created_at: datetime = Field(description="When the event happened, or the group was put together")
     delivered_at: datetime | None
     replay_id: UUID | None = Field(description="The replay of many that it was last sent again with")
-    attempts: list[AttemptOut] = Field(description="The first first")
+    attempt_total: int = Field(description="How many attempts there were", examples=[1])
+    attempts: list[AttemptOut] = Field(
+        description=f"The last ones, the first first: at most {LISTED_ATTEMPTS} in lists, {SHOWN_ATTEMPTS} "
+        "where one delivery is read"
+    )
 
     @classmethod
     def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryOut":
@@ -110,7 +123,8 @@ class DeliveryDetail(DeliveryOut):
 
     body: dict[str, Any] = Field(
         description="What is sent: a webhook's body or a message's payload; of a mail `subject`, `text` and "
-        "`html`, or what these are made of"
+        "`html`, or what these are made of. It is parsed and written anew here: these are not the bytes that "
+        "are signed"
     )
 
     @classmethod
@@ -135,5 +149,7 @@ def _fields(row: Delivery, kind: str, attempts: Sequence[Attempt]) -> dict[str, 
         "created_at": row.created_at,
         "delivered_at": row.delivered_at,
         "replay_id": row.replay_id,
+        # Their numbers go on without gaps, also past those that are no longer kept.
+        "attempt_total": attempts[-1].number if attempts else 0,
         "attempts": [AttemptOut.of(attempt) for attempt in attempts],
     }

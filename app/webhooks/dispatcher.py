@@ -9,11 +9,12 @@ anything is sent (`transports`), nor what an outcome means (`recorder`).
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -29,16 +30,20 @@ from app.core.observability import (
     get_logger,
 )
 from app.core.settings import Settings, WebhookSettings
-from app.webhooks import claims, fanout, groups, replays
+from app.webhooks import claims, groups, replays
+from app.webhooks.fanout import FannedOut, FanOut
 from app.webhooks.lanes import SLOW_S, Lanes, Leased
 from app.webhooks.listener import DATABASE_ERRORS, listen
 from app.webhooks.recorder import Recorder, Settled
 from app.webhooks.records import Record
 from app.webhooks.transport import Claim, Outcome, Transport
-from app.webhooks.transports import Transports
+from app.webhooks.transports import CAPACITY, Transports
 
-DRAIN_S: Final = 10.0
-"""How long a stop waits for the attempts under way."""
+DRAIN_S: Final = 4.0
+"""How long a stop waits for the attempts under way, in seconds."""
+
+END_S: Final = 6.0
+"""How long a stop takes in all, in seconds, also where the database hangs: `vigie up` waits for 7."""
 
 _POOL_SIZE: Final = 4
 _LEASES: Final = 4  # for each place: what is next, and what is being recorded, has a lease too
@@ -48,7 +53,8 @@ _COUNT_EVERY_S: Final = 5.0
 _GROUPS_EVERY_S: Final = 0.1  # while there is no end of other things to do
 _SOON_S: Final = 0.05  # after a claim: what it was not given may be there by then
 _NOT_AT_ONCE_S: Final = 0.02  # what is due and cannot be claimed (locked, say) is asked for again
-_PATIENCE_S: Final = 2.0  # with the database, when it is time to end
+_PATIENCE_S: Final = 1.0  # with the database, for each of what is left to do at the end
+_CUT_S: Final = 0.5  # for what is cancelled
 _log = get_logger(__name__)
 
 
@@ -72,6 +78,10 @@ async def run(settings: Settings, database: Database, stop: asyncio.Event) -> No
             pool.terminate()
 
 
+def _chatty() -> bool:
+    return logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
+
+
 async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | None:
     wait = _FIRST_WAIT_S
     while not stop.is_set():
@@ -91,6 +101,10 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
+
+
 class Dispatcher:
     """One process's deliveries.
 
@@ -99,6 +113,7 @@ class Dispatcher:
         pool: For claims and records.
         transport: Open.
         public_url: Where links in what is sent lead; None: to where the API is by default.
+        capacity: By kind of endpoint, how many attempts may be under way at once, where it is not all.
     """
 
     def __init__(
@@ -107,13 +122,16 @@ class Dispatcher:
         pool: asyncpg.Pool,
         transport: Transport,
         public_url: str | None = None,
+        capacity: Mapping[str, int] = CAPACITY,
     ) -> None:
         self._settings = settings
         self._public_url = public_url
         self._pool = pool
         self._transport = transport
+        self._fan_out = FanOut(settings, public_url)
         self._recorder = Recorder(settings, pool, self._settled)
-        self._lanes = Lanes(settings.total_timeout_s)
+        self._lanes = Lanes(settings.total_timeout_s, settings.concurrency, capacity)
+        self._capacity = capacity
         self._most_leased = settings.concurrency * _LEASES
         self._wake = asyncio.Event()
         self._news = True
@@ -131,21 +149,34 @@ class Dispatcher:
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait((rounds, stopped, recording), return_when=asyncio.FIRST_COMPLETED)
-            self._stopping = True
-            self._wake.set()
-            # A claim that is cut leaves leases that run out: only where the database hangs.
-            await asyncio.wait((rounds,), timeout=_PATIENCE_S)
         finally:
             self._stopping = True
-            for helper in (listening, rounds, stopped):
-                helper.cancel()
-            await asyncio.wait((listening, rounds, stopped))
-            await self._drain(recording)
-            recording.cancel()
-            ends = await asyncio.gather(listening, rounds, stopped, recording, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
+            self._wake.set()
+            began = time.monotonic()
+            # A claim that is cut leaves leases that run out: only where the database hangs.
+            await asyncio.wait((rounds,), timeout=_PATIENCE_S)
+            rounds.cancel()
+            tasks = (listening, rounds, stopped, recording, *await self._drain(recording, began))
+            await self._end(tasks, began)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def _end(self, tasks: Sequence[asyncio.Task[Any]], began: float) -> None:
+        """End what runs beside the attempts; where the database keeps it, without the database's leave."""
+        for task in tasks:
+            task.cancel()
+        # asyncpg waits without a limit for the end of a statement that was cancelled, and half a minute for
+        # a transaction's.
+        _, left = await asyncio.wait(tasks, timeout=_left(began + END_S - _CUT_S))
+        if left:
+            _log.warning("database_left", tasks=sorted(task.get_name() for task in left))
+            self._pool.terminate()
+            await asyncio.wait(left, timeout=_CUT_S / 2)
+            for task in left:
+                # Whoever took the lost connection for a reason to try again.
+                task.cancel()
+            await asyncio.wait(left, timeout=_CUT_S / 2)
 
     def _heard(self) -> None:
         self._news = True
@@ -172,13 +203,14 @@ class Dispatcher:
         async with self._pool.acquire() as connection:
             # The poll: for wake-ups that were lost.
             news = self._news or self._due("outbox", self._settings.poll_s)
+            fanned = FannedOut(0)
             if news:
                 self._looked["outbox"] = time.monotonic()
                 self._news = False
                 # One batch, then what is due: a flood of events does not hold up what is ready.
-                taken = await fanout.fan_out(connection, self._settings, self._public_url)
+                fanned = await self._fan_out.step(connection)
                 # What was heard meanwhile stays heard.
-                self._news = self._news or taken == fanout.BATCH
+                self._news = self._news or fanned.more or fanned.blocked
             more = False
             if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
                 self._looked["groups"] = time.monotonic()
@@ -187,9 +219,11 @@ class Dispatcher:
             await self._give_back(connection, self._lanes.take_back(time.monotonic()))
             wanted, claimed = await self._claim(connection)
             await self._count(connection)
-            if self._news or more or claimed == wanted > 0:
+            # What is held by somebody else is asked for again, but not without a pause.
+            waits = fanned.blocked and not fanned.more
+            if (self._news and not waits) or more or claimed == wanted > 0:
                 return 0.0
-            if claimed:
+            if claimed or waits:
                 return min(_SOON_S, self._settings.poll_s)
             return await self._pause(connection, asked=wanted > 0)
 
@@ -204,7 +238,11 @@ class Dispatcher:
         if not asked:
             return longest
         due_in = await claims.next_due_in(
-            connection, self._settings, suspects=self._suspects(), busy=self._lanes.busy(time.monotonic())
+            connection,
+            self._settings,
+            suspects=self._suspects(),
+            busy=self._lanes.busy(time.monotonic()),
+            kinds=self._lanes.room(),
         )
         if due_in is None:
             return longest
@@ -217,7 +255,8 @@ class Dispatcher:
     async def _claim(self, connection: RawConnection) -> tuple[int, int]:
         """Lease what is due and start it; how many were wanted, and how many there were."""
         wanted = self._most_leased - self._lanes.leased
-        if wanted <= 0 or (wanted < self._most_leased // 8 and self._lanes.waiting):
+        most_bytes = claims.MOST_BYTES - self._lanes.bytes
+        if wanted <= 0 or most_bytes <= 0 or (wanted < self._most_leased // 8 and self._lanes.waiting):
             return 0, 0
         began = time.monotonic()
         leases = await claims.claim(
@@ -226,6 +265,8 @@ class Dispatcher:
             places=wanted,
             suspects=self._suspects(),
             busy=self._lanes.busy(began),
+            kinds=self._lanes.room(),
+            most_bytes=most_bytes,
         )
         if leases:
             self._clock = (leases[0].claimed.now, time.monotonic())
@@ -234,7 +275,7 @@ class Dispatcher:
         return wanted, len(leases)
 
     def _start(self) -> None:
-        while self._lanes.waiting and len(self._under_way) < self._settings.concurrency:
+        while self._lanes.waiting and not self._stopping:
             leased = self._lanes.next(time.monotonic())
             if leased is None:
                 return
@@ -259,6 +300,8 @@ class Dispatcher:
             self._under_way[task] = leased.lease.claimed
             await self._attempt(leased)
             leased = None if self._stopping else self._lanes.next(time.monotonic())
+            # An end can make room for two: of its kind, and of all.
+            self._start()
 
     async def _attempt(self, leased: Leased) -> None:
         claimed = leased.lease.claimed
@@ -284,10 +327,11 @@ class Dispatcher:
             if each.number == 1:
                 delay = record.started_at - record.claimed.created_at
                 DELIVERY_DELAY.observe(max(0.0, delay.total_seconds()))
-            # What succeeds is counted, and in the log of attempts: a line for each would cost as much as it.
-            if each.number is None or not record.outcome.delivered:
+            # What succeeds is counted, and in the table of attempts: a line for each costs as much again.
+            failed = each.number is None or not record.outcome.delivered
+            if failed or _chatty():
                 outcome = record.outcome
-                _log.info(
+                (_log.info if failed else _log.debug)(
                     "attempted",
                     **_names(record.claimed),
                     reason=outcome.reason,
@@ -295,7 +339,9 @@ class Dispatcher:
                     duration_ms=round(outcome.duration_ms, 1),
                     number=each.number,
                 )
-        if self._lanes.waiting <= len(self._under_way):
+        # Of a kind with a capacity little is leased ahead.
+        few = any(each.ended.record.claimed.kind in self._capacity for each in settled)
+        if few or self._lanes.waiting <= len(self._under_way):
             self._wake.set()
 
     async def _count(self, connection: RawConnection) -> None:
@@ -314,25 +360,31 @@ class Dispatcher:
             # What could not be released is free when its lease ends.
             self._lanes.settled(back)
 
-    async def _drain(self, recording: asyncio.Task[None]) -> None:
-        """Let what is under way end; what does not in time is cut, and free for another process at once."""
+    async def _drain(self, recording: asyncio.Task[None], began: float) -> list[asyncio.Task[None]]:
+        """Let what is under way end; what does not in time is cut, and free for another process at once.
+
+        Gives the tasks that this takes with the database: one that hangs keeps them.
+        """
         left = self._lanes.take_back(time.monotonic(), everything=True)
         if self._under_way:
             _log.info("draining", attempts=len(self._under_way))
-            _, cut = await asyncio.wait(list(self._under_way), timeout=DRAIN_S)
+            _, cut = await asyncio.wait(list(self._under_way), timeout=_left(began + DRAIN_S))
             left += [self._under_way[task] for task in cut]
             if cut:
                 _log.warning("cut_short", attempts=len(cut))
-            for task in cut:
-                task.cancel()
-            await asyncio.gather(*cut, return_exceptions=True)
-        written = asyncio.create_task(self._recorder.empty(), name="written")
-        await asyncio.wait((written, recording), timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-        written.cancel()
-        if not left:
-            return
+                for task in cut:
+                    task.cancel()
+                await asyncio.wait(cut, timeout=_CUT_S)
+        last = [asyncio.create_task(self._release(left), name="release")] if left else []
+        if not recording.done():
+            last.append(asyncio.create_task(self._recorder.empty(), name="written"))
+        if last:
+            await asyncio.wait(last, timeout=_PATIENCE_S)
+        return last
+
+    async def _release(self, left: Sequence[Claim]) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_S), self._pool.acquire() as connection:
+            async with self._pool.acquire() as connection:
                 await claims.release(connection, left)
         except DATABASE_ERRORS as error:
             _log.warning("release_failed", error=str(error) or type(error).__name__)

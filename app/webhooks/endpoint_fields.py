@@ -50,19 +50,27 @@ def default_events(min_severity: str | None) -> list[str]:
     return list(DEFAULT_EVENTS if min_severity is None else SEVERE_EVENTS)
 
 
+EVENTS_TOLD: Final = (
+    f"Which events are sent: `{ALL_EVENTS}` for all, also those to come, or some of: {', '.join(EVENTS)}"
+)
+"""What `events` means, for the field of a model."""
+
 Events = Annotated[
     list[str],
     Field(
         min_length=1,
         max_length=32,
-        description=f"Which events are sent: `{ALL_EVENTS}` for all, also those to come, or some of: "
-        f"{', '.join(EVENTS)}",
+        description=EVENTS_TOLD,
     ),
     AfterValidator(_check_events),
 ]
 Sites = Annotated[
     list[Identifier],
-    Field(min_length=1, max_length=_SITES_LIMIT, description="Only events of these sites; null: of all"),
+    Field(
+        min_length=1,
+        max_length=_SITES_LIMIT,
+        description="Only events of these sites; null: of all, and those of no site",
+    ),
     AfterValidator(lambda ids: list(dict.fromkeys(ids))),
 ]
 MinSeverity = Annotated[
@@ -76,13 +84,16 @@ MinSeverity = Annotated[
 GROUPING_EXAMPLE: Final[JsonDict] = {"by": ["site", "rule"], "wait": "PT10S", "interval": "PT5M"}
 
 
-def span(longest_s: float, called: str, *, shortest_s: float = 0) -> AfterValidator:
+def span(
+    longest_s: float, called: str, *, shortest_s: float = 0, shortest_called: str = "nothing"
+) -> AfterValidator:
     """A check that a text is an ISO 8601 duration within these seconds (`invalid_duration`).
 
     Args:
         longest_s: The longest one.
         called: What that is called in the error.
         shortest_s: The shortest one.
+        shortest_called: What that is called in the error.
     """
 
     def check(value: str) -> str:
@@ -93,9 +104,7 @@ def span(longest_s: float, called: str, *, shortest_s: float = 0) -> AfterValida
         if seconds > longest_s:
             raise CodedValueError("invalid_duration", f"{shown(value)} is longer than {called}")
         if seconds < shortest_s:
-            raise CodedValueError(
-                "invalid_duration", f"{shown(value)} is shorter than {shortest_s:g} seconds"
-            )
+            raise CodedValueError("invalid_duration", f"{shown(value)} is shorter than {shortest_called}")
         return value
 
     return AfterValidator(check)

@@ -68,7 +68,11 @@ BodyFormat = Annotated[
 ]
 Rate = Annotated[
     float,
-    Field(ge=_LEAST_PER_S, le=_MOST_PER_S, description="The most attempts a second; null: no limit"),
+    Field(
+        ge=_LEAST_PER_S,
+        le=_MOST_PER_S,
+        description="The most attempts a second, with a tenth of them, or one, at once; null: no limit",
+    ),
 ]
 Concurrency = Annotated[
     int,
@@ -78,6 +82,13 @@ Concurrency = Annotated[
         description="The most attempts under way at once; null: the installation's own",
     ),
 ]
+Enabled = Annotated[
+    bool,
+    Field(description="False: nothing new is made for it, and what is pending waits until it is enabled"),
+]
+_HEADERS: Final = (
+    "Headers of your own for each POST, up to 20, by name. Kept sealed, and shown as `…`; null: none"
+)
 _FULL_EXAMPLE: Final[JsonDict] = {
     "url": _URL_EXAMPLE,
     "format": "cloudevents",
@@ -110,11 +121,11 @@ class EndpointCreate(Body):
     min_severity: MinSeverity = None
     grouping: Annotated[Grouping | None, GROUPING] = None
     secret: OwnSecret | None = None
-    headers: Headers | None = None
+    headers: Annotated[Headers | None, Field(description=_HEADERS)] = None
     rate_per_s: Rate | None = None
     concurrency: Concurrency | None = None
     description: Description | None = None
-    enabled: bool = True
+    enabled: Enabled = True
 
     @model_validator(mode="after")
     def _usual_events(self) -> Self:

@@ -3,7 +3,8 @@
 Owns `endpoint_states`, and what disables an endpoint without its owner. What a state becomes is decided by
 `endpoint_health`. The tokens are the claims' matter (`claims`).
 
-Locks: an endpoint's row comes before its state, and both are taken in the order of the endpoints' ids.
+Locks: an endpoint's row comes before its state, and both are taken in the order of the endpoints' ids. Who
+records waits for neither: what somebody else has locked is passed over.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from yarl import URL
 
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
@@ -29,7 +32,7 @@ INSERT INTO endpoint_states (endpoint_id)
 SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[])
     AND NOT EXISTS (SELECT FROM endpoint_states WHERE endpoint_id = webhook_endpoints.id)
 ORDER BY id
-FOR KEY SHARE
+FOR KEY SHARE SKIP LOCKED
 ON CONFLICT DO NOTHING
 """
 # Against the deletion of the endpoint; where it may be disabled, against others who change it too.
@@ -39,8 +42,9 @@ SELECT endpoint.id, endpoint.organisation_id, endpoint.enabled, endpoint.kind, e
 FROM webhook_endpoints AS endpoint JOIN endpoint_states AS state ON state.endpoint_id = endpoint.id
 WHERE endpoint.id = ANY ($1::uuid[])
 ORDER BY endpoint.id
-FOR {strength} OF endpoint FOR UPDATE OF state
+FOR {strength} OF endpoint SKIP LOCKED FOR UPDATE OF state SKIP LOCKED
 """
+_THERE: Final = "SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[])"
 _NAMES: Final = ", ".join(f"state.{field}" for field in _FIELDS)
 _LOCK_KEY: Final = _LOCK.format(fields=_NAMES, strength="KEY SHARE")
 _LOCK_WHOLE: Final = _LOCK.format(fields=_NAMES, strength="NO KEY UPDATE")
@@ -63,6 +67,11 @@ SELECT count(*) FROM (
 _RESET: Final = text(
     "UPDATE endpoint_states SET consecutive_failures = 0, failing_since = NULL, noticed_at = NULL, "
     "open_until = NULL, slow_step = 0 WHERE endpoint_id = :endpoint"
+)
+# One at a time: of what waits behind a Retry-After not all is to go out at once.
+_ALLOW_ONE: Final = text(
+    "UPDATE endpoint_states SET open_until = NULL, slow_step = greatest(slow_step, 1) "
+    "WHERE endpoint_id = :endpoint AND open_until > now()"
 )
 _COUNT: Final = """
 SELECT count(*) FILTER (WHERE NOT disabled AND slow_step = 0 AND open_until > now()) AS open,
@@ -109,12 +118,12 @@ class Counts(NamedTuple):
 
 
 async def make(connection: RawConnection, ids: Collection[UUID]) -> None:
-    """Make the states that are missing; nothing for endpoints that are gone."""
+    """Make the states that are missing; nothing for endpoints that are gone, or locked by somebody else."""
     await connection.execute(_MAKE, list(ids))
 
 
 async def lock(connection: RawConnection, ids: Collection[UUID], *, whole: bool) -> list[Known]:
-    """Lock endpoints and their states; those that are gone are left out.
+    """Lock endpoints and their states; those that are gone are left out, and those that others have locked.
 
     Args:
         connection: In a transaction.
@@ -124,6 +133,13 @@ async def lock(connection: RawConnection, ids: Collection[UUID], *, whole: bool)
     rows = await connection.fetch(_LOCK_WHOLE if whole else _LOCK_KEY, list(ids))
     own = len(Known._fields) - 1
     return [Known._make((*row[:own], Health._make(row[own:]))) for row in map(tuple, rows)]
+
+
+async def there(connection: RawConnection, ids: Collection[UUID]) -> set[UUID]:
+    """Which of some endpoints exist, locked or not."""
+    if not ids:
+        return set()
+    return {row["id"] for row in await connection.fetch(_THERE, list(ids))}
 
 
 async def write(connection: RawConnection, changed: Sequence[tuple[UUID, Health]]) -> None:
@@ -165,19 +181,35 @@ async def act(
 
 
 def _target(known: Known) -> str | None:
-    """Where it leads, in words: a URL, or recipients."""
+    """Where it leads, in words, without what gives access to it.
+
+    A notice is read by more people than the endpoint is: the path of a URL may be a password, and recipients
+    are persons.
+    """
     if known.target is None:
-        return known.url
-    recipients = msgspec.json.decode(known.target).get("to", [])
-    return ", ".join(recipients) or known.kind
+        return None if known.url is None else str(URL(known.url).origin())
+    recipients: list[str] = msgspec.json.decode(known.target).get("to", [])
+    if not recipients:
+        return known.kind
+    domains = sorted({recipient.rpartition("@")[2] for recipient in recipients})
+    number = len(recipients)
+    return f"{number} recipient{'s' if number > 1 else ''} at {', '.join(domains)}"
 
 
 async def reset(session: WriteSession, endpoint_id: UUID) -> None:
-    """Forget an endpoint's failures: it was enabled again. The caller has locked the endpoint.
+    """Forget an endpoint's failures: it was enabled, or leads elsewhere. The caller has locked the endpoint.
 
     What it was last told stays, and its tokens.
     """
     await session.execute(_RESET, {"endpoint": endpoint_id})
+
+
+async def allow_one(session: AsyncSession, endpoint_id: UUID) -> None:
+    """Have an endpoint of which nothing is attempted for a while attempted now, one delivery at a time.
+
+    Deliveries may be locked after this, not before: the recorder locks states first.
+    """
+    await session.execute(_ALLOW_ONE, {"endpoint": endpoint_id})
 
 
 async def count(connection: RawConnection) -> Counts:

@@ -53,7 +53,7 @@ _NOTICE: Final[Example] = {
     "endpoint_id": _ENDPOINT,
     "organisation_id": ORGANISATION,
     "kind": "webhook",
-    "target": "https://example.com/hooks/vigie",
+    "target": "https://example.com",
     "description": "Night shift",
     "reason": "failing",
     "failing_since": "2026-11-23T10:05:00Z",

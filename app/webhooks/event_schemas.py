@@ -85,7 +85,11 @@ class NoticeData(BaseModel):
     endpoint_id: UUID
     organisation_id: UUID
     kind: Literal["webhook", "email", "mqtt"]
-    target: str | None = Field(description="Its URL, or its recipients")
+    target: str | None = Field(
+        description="Scheme, host and port of its URL; or how many recipients it has, and at which domains; "
+        "or its kind",
+        examples=["https://hooks.example.com", "2 recipients at example.com"],
+    )
     description: str | None
     reason: Literal["gone", "failing"]
     failing_since: datetime | None

@@ -12,6 +12,7 @@ sends waits for nobody.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from sqlalchemy import text
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
 from app.core.settings import ApiSettings, WebhookSettings
-from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.deliveries import NewDelivery, Places, add_deliveries
 from app.webhooks.formats import Rendering
 from app.webhooks.group_mutes import sort_out
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body, site_of
@@ -36,6 +37,7 @@ LOOK_AGAIN_S: Final = 5
 """After how many seconds is looked again whether what was held back is muted still."""
 
 _EMAIL: Final = "email"
+_GATHERED_AT_ONCE: Final = 1000  # rows of one statement
 _FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
 # The first event opens a group, also one in which all that waits is held back. One that was sent waits until
 # its interval has passed, if that is later.
@@ -50,12 +52,17 @@ ON CONFLICT (endpoint_id, key) DO UPDATE
         THEN greatest(excluded.due_at, known.idle_until) ELSE known.due_at END
 RETURNING id, endpoint_id, key
 """
-# Several dispatchers fan out: an event may be written after a later one of its alert.
+# An event may be written after a later one of its alert: the outbox has them in the order of their commits.
 _GATHER: Final = """
 INSERT INTO group_events AS known
     (group_id, alert_id, position, events_count, begins, sequence, firing, event_id, type, body, created_at)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::boolean[], $6::bigint[],
-                     $7::boolean[], $8::uuid[], $9::text[], $10::bytea[], $11::timestamptz[])
+SELECT group_id, alert_id, position, events_count, begins, sequence, firing, event_id, type, bodies.body,
+    created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::boolean[], $6::bigint[],
+            $7::boolean[], $8::uuid[], $9::text[], $10::integer[], $11::timestamptz[])
+    AS given (group_id, alert_id, position, events_count, begins, sequence, firing, event_id, type, body,
+              created_at)
+JOIN unnest($12::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
 ON CONFLICT (group_id, alert_id) DO UPDATE SET
     position = least(known.position, excluded.position),
     events_count = known.events_count + excluded.events_count,
@@ -171,28 +178,30 @@ async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> N
         connection: In a transaction.
         events: In the order of the outbox.
     """
-    if not events:
-        return
     groups = {(event.endpoint_id, event.key): event for event in events}
-    first = groups.values()
-    opened = await connection.fetch(
-        _OPEN,
-        [new_id() for _ in first],
-        [event.organisation_id for event in first],
-        [event.endpoint_id for event in first],
-        [event.key for event in first],
-        [event.plan.wait_s for event in first],
-    )
-    ids = {(row["endpoint_id"], row["key"]): row["id"] for row in opened}
-    rows = [
-        (
-            *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
-            *(event.begins, event.sequence, event.firing),
-            *(event.event_id, event.type, event.body, event.created_at),
+    ids: dict[tuple[UUID, str], UUID] = {}
+    # Each slice after those whose keys are lower: that is the order in which all take groups.
+    for first in batched((groups[key] for key in sorted(groups)), _GATHERED_AT_ONCE):
+        opened = await connection.fetch(
+            _OPEN,
+            [new_id() for _ in first],
+            [event.organisation_id for event in first],
+            [event.endpoint_id for event in first],
+            [event.key for event in first],
+            [event.plan.wait_s for event in first],
         )
-        for event in _latest(events)
-    ]
-    await connection.execute(_GATHER, *map(list, zip(*rows, strict=True)))
+        ids.update({(row["endpoint_id"], row["key"]): row["id"] for row in opened})
+    for latest in batched(_latest(events), _GATHERED_AT_ONCE):
+        places = Places()
+        rows = [
+            (
+                *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
+                *(event.begins, event.sequence, event.firing),
+                *(event.event_id, event.type, places.of(event.body), event.created_at),
+            )
+            for event in latest
+        ]
+        await connection.execute(_GATHER, *map(list, zip(*rows, strict=True)), places.bodies())
 
 
 def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
@@ -281,8 +290,17 @@ async def _delivery(
 
 async def _sites(connection: RawConnection, events: Sequence[Any]) -> dict[str, SiteName]:
     """The names of the sites that the events of a group are on."""
-    sites = (msgspec.json.decode(event["body"], type=_Body).data.site_id for event in events)
+    sites = {_site(event["body"]) for event in events}
     return await site_names(connection, {site for site in sites if site is not None})
+
+
+def _site(body: bytes) -> UUID | None:
+    """The site that an event is on, where its body says so."""
+    try:
+        return msgspec.json.decode(body, type=_Body).data.site_id
+    except msgspec.ValidationError:
+        # Whatever it is: the group is told all the same, and others are sent after it.
+        return None
 
 
 def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)

@@ -41,12 +41,17 @@ _OURS: Final = frozenset(
 _OUR_PREFIXES: Final = ("accept", "proxy-", "webhook-")
 
 
+def _read(name: str) -> str:
+    """A name as many receivers read it: as a variable (CGI, WSGI), in which `-` and `_` are the same."""
+    return name.lower().replace("_", "-")
+
+
 def _check_header(name: str, value: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise CodedValueError(
             "invalid_header", f"{shown(name)} is not a header's name: letters, digits, - and _, at most 100"
         )
-    lower = name.lower()
+    lower = _read(name)
     if lower in _OURS or lower.startswith(_OUR_PREFIXES):
         raise CodedValueError("invalid_header", f"{name} is Vigie's own to set, or belongs to the connection")
     # The value is not shown: it may be a password.
@@ -64,9 +69,11 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
-        if name.lower() in seen:
-            raise CodedValueError("invalid_header", f"{name} stands twice: case does not tell headers apart")
-        seen.add(name.lower())
+        if _read(name) in seen:
+            raise CodedValueError(
+                "invalid_header", f"{name} stands twice: neither case nor - and _ tell headers apart"
+            )
+        seen.add(_read(name))
     return headers
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.instants import parse_iso_duration
-from app.webhooks.health_schemas import HealthOut, LastFailure, Percentiles
+from app.webhooks.health_schemas import HealthOut, HealthState, LastFailure, Percentiles
 from app.webhooks.models import Endpoint, EndpointState
 
 SHORTEST_S: Final = 3600
@@ -66,7 +66,7 @@ async def health_of(session: AsyncSession, endpoint: Endpoint, window: str) -> H
         failure = LastFailure(time=state.last_failure_at, reason=state.last_reason, status=state.last_status)
     cut = figures.attempts == MOST_ATTEMPTS
     return HealthOut(
-        state=_state(endpoint, state, figures),
+        state=_state(endpoint, state, figures.now, attempts=figures.attempts, pending=waiting.pending),
         since=figures.oldest if cut else figures.now - timedelta(seconds=window_s),
         attempts=figures.attempts,
         successes=figures.successes,
@@ -87,17 +87,21 @@ async def _row(session: AsyncSession, statement: Any, endpoint: UUID, **values: 
     return (await session.execute(statement, {"endpoint": endpoint, **values})).one()
 
 
-def _state(endpoint: Endpoint, state: EndpointState, figures: Any) -> Any:  # noqa: ANN401 (a row; a state's name)
+def _state(
+    endpoint: Endpoint, state: EndpointState, now: datetime, *, attempts: int, pending: int
+) -> HealthState:
     if not endpoint.enabled:
         return "disabled"
     # One that is slowed down has a pause after each attempt.
     if state.slow_step:
         return "slowed"
-    if _later(state.open_until, figures.now):
+    if _later(state.open_until, now):
         return "open"
     if state.consecutive_failures:
         return "failing"
-    return "healthy" if figures.attempts else "idle"
+    if attempts:
+        return "healthy"
+    return "waiting" if pending else "idle"
 
 
 def _later(one: datetime | None, other: datetime) -> bool:

@@ -35,7 +35,12 @@ def add_health(to: APIRouter, noun: Noun, *, tag: str) -> None:
         session: Reads,
         window: Annotated[
             str,
-            span(health_reads.LONGEST_S, "7 days", shortest_s=health_reads.SHORTEST_S),
+            span(
+                health_reads.LONGEST_S,
+                "7 days",
+                shortest_s=health_reads.SHORTEST_S,
+                shortest_called="an hour",
+            ),
             Query(description="How far back attempts count: ISO 8601, PT1H to P7D"),
         ] = "P1D",
     ) -> HealthOut:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+type HealthState = Literal["healthy", "idle", "waiting", "failing", "open", "slowed", "disabled"]
+"""How an endpoint is doing, in a word."""
+
 
 class Percentiles(BaseModel):
     """Of durations, in milliseconds; null where there are none."""
@@ -14,7 +17,7 @@ class Percentiles(BaseModel):
 
 
 class LastFailure(BaseModel):
-    """The attempt that failed last."""
+    """The attempt that failed last, whatever succeeded since."""
 
     time: datetime
     reason: str = Field(examples=["http_error"])
@@ -24,10 +27,12 @@ class LastFailure(BaseModel):
 class HealthOut(BaseModel):
     """How an endpoint's deliveries are going."""
 
-    state: Literal["healthy", "idle", "failing", "open", "slowed", "disabled"] = Field(
-        description="`idle`: no attempt in the window. `failing`: the last attempt failed. `slowed`: it is "
-        "asked less often, as it answered 429, 502 or 504. `open`: after failures in a row nothing is tried "
-        "before `open_until`. `disabled`: nothing is sent"
+    state: HealthState = Field(
+        description="`healthy`: the last attempt succeeded. `idle`: nothing waits, and no attempt has ended "
+        "in the window. `waiting`: deliveries wait, and no attempt has ended in the window. `failing`: the "
+        "last attempt failed. `slowed`: it is asked less often, as it answered 429, 502 or 504. `open`: "
+        "nothing is tried before `open_until`: after failures in a row, or because the receiver asked for "
+        "it. `disabled`: nothing is sent"
     )
     since: datetime = Field(
         description="From when on attempts are counted: the window, or less where there were very many"

@@ -51,8 +51,9 @@ class EndpointState(Base):
     """What an endpoint's attempts have come to; no row before the first one.
 
     `consecutive_failures` and `failing_since` are of the failures since the last success, `noticed_at` is
-    when they were last told of. Nothing is attempted before `open_until`. `slow_step` is how far the endpoint
-    is slowed down (429, 502, 504). `tokens` is what was left of its rate at `tokens_at`.
+    when they were last told of. `last_reason` and `last_status` are of the last failure, whatever succeeded
+    since. Nothing is attempted before `open_until`. `slow_step` is how far the endpoint is slowed down (429,
+    502, 504). `tokens` is what was left of its rate at `tokens_at`.
     """
 
     __tablename__ = "endpoint_states"

@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         reason: One of `app.webhooks.transport.REASONS`.
-        told: What the broker or the system said, where it said something.
+        told: What is wrong, where a client may know: nothing of this installation's network and account.
     """
 
     reason: str
@@ -112,7 +112,13 @@ class Link:
         except (aiomqtt.MqttError, OSError) as error:
             if not self._opened:
                 refusal = _refusal_of(error)
-            _log.warning("broker_lost", reason=refusal.reason, error=str(error) or type(error).__name__)
+            cause = str(error.__context__ or "")
+            _log.warning(
+                "broker_lost",
+                reason=refusal.reason,
+                error=str(error) or type(error).__name__,
+                cause=cause or None,
+            )
         except Exception:  # noqa: BLE001 (the task's end is the only one to hear of it: it is in the log)
             _log.exception("broker_connection_failed")
             refusal = Refusal("internal_error")
@@ -151,11 +157,11 @@ class Link:
         if not code.is_failure:
             answer.set_result(str(code) if code.value == _NOBODY else None)
         elif code.value in _LOGIN_REFUSED:
-            answer.set_result(Refusal("login_refused", str(code)))
+            answer.set_result(_refused_by(code, "login_refused"))
         elif code.value == _QUOTA_EXCEEDED:
-            answer.set_result(Refusal("rate_limited", str(code)))
+            answer.set_result(_refused_by(code, "rate_limited"))
         else:
-            answer.set_result(Refusal("response_broken", str(code)))
+            answer.set_result(_refused_by(code, "response_broken"))
 
     def _end(self, refusal: Refusal) -> None:
         if self.refusal is not None:
@@ -170,17 +176,22 @@ class Link:
                 answer.set_result(refusal)
 
 
+def _refused_by(code: ReasonCode, reason: str) -> Refusal:
+    """What the broker said of a message is for the log: it concerns the roles' account."""
+    _log.warning("publish_refused", reason=reason, error=str(code))
+    return Refusal(reason)
+
+
 def _refusal_of(error: Exception) -> Refusal:
     """Why a connection could not be made. aiomqtt hides the system's error behind its own."""
     if isinstance(error, MqttConnectError):
         code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc
-        return Refusal("login_refused" if code in _LOGIN_REFUSED else "connect_failed", str(error.rc))
+        return Refusal("login_refused" if code in _LOGIN_REFUSED else "connect_failed")
     cause = error.__context__ if isinstance(error, aiomqtt.MqttError) else error
-    told = str(cause or error) or None
     if isinstance(cause, ssl.SSLError):
-        return Refusal("tls_failed", told)
+        return Refusal("tls_failed")
     if isinstance(cause, socket.gaierror):
-        return Refusal("name_unresolved", told)
+        return Refusal("name_unresolved")
     if isinstance(cause, TimeoutError):
-        return Refusal("connect_timeout", told)
-    return Refusal("connect_failed", told)
+        return Refusal("connect_timeout")
+    return Refusal("connect_failed")

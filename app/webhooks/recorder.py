@@ -1,7 +1,8 @@
 """Writes down what came of attempts, many at once: whatever ended while the last ones were being written.
 
 Owns the queue of outcomes and the transaction that records them: attempts, deliveries, the states of their
-endpoints, and the notices to the owners. Must not send anything.
+endpoints, and the notices to the owners. Must not send anything, and must not wait for an endpoint that
+somebody else has locked: what was attempted there is written later, and all else at once.
 
     attempt ends ─▶ queue ─▶ one transaction: states locked │ attempts, deliveries │ states │ notices ─▶ told
 """
@@ -9,7 +10,8 @@ endpoints, and the notices to the owners. Must not send anything.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -20,11 +22,12 @@ from app.core.database import RawConnection, is_transient
 from app.core.observability import ENDPOINT_NOTICES, RECORD_BATCH, get_logger
 from app.core.settings import WebhookSettings
 from app.webhooks import endpoint_states
-from app.webhooks.endpoint_health import GONE, Health, Limits, Verdict, after, asked_to_wait
+from app.webhooks.endpoint_health import GONE, Health, Limits, Verdict, after, asked_to_wait, quiet_after
 from app.webhooks.endpoint_states import Known
+from app.webhooks.event_types import NOTICES
 from app.webhooks.listener import DATABASE_ERRORS
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
-from app.webhooks.records import Record
+from app.webhooks.records import Record, already_made
 from app.webhooks.records import record as write_records
 from app.webhooks.schedule import next_due
 from app.webhooks.transport import Outcome
@@ -33,6 +36,7 @@ MOST_AT_ONCE: Final = 500
 _MOST_REMEMBERED: Final = 20_000
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 5.0
+_LOCKED_OUT_S: Final = 0.03  # an endpoint that is locked is asked for again
 _log = get_logger(__name__)
 
 
@@ -48,6 +52,18 @@ class Ended(NamedTuple):
     deadline: float
 
 
+class _Written(NamedTuple):
+    """What a transaction wrote.
+
+    Attributes:
+        numbers: Delivery → its attempt's number.
+        locked_out: Endpoints that somebody else has locked: of these nothing was written.
+    """
+
+    numbers: Mapping[UUID, int]
+    locked_out: Collection[UUID]
+
+
 class Settled(NamedTuple):
     """What became of a record: its attempt's number, None where it was not written."""
 
@@ -57,7 +73,9 @@ class Settled(NamedTuple):
 
 def limits_of(settings: WebhookSettings) -> Limits:
     """The limits that the settings say."""
-    return Limits(*(getattr(settings, name) for name in Limits._fields))
+    plain = {name: getattr(settings, name) for name in Limits._fields if name != "quiet_s"}
+    quiet_s = quiet_after(settings.schedule_s, settings.retry_after_max_s, settings.jitter)
+    return Limits(**plain, quiet_s=quiet_s)
 
 
 def due_again(ended: Record, settings: WebhookSettings, limits: Limits) -> Record:
@@ -86,9 +104,15 @@ class Recorder:
     ) -> None:
         self._settings = settings
         self._limits = limits_of(settings)
+        # From the start: of a series that is born at 1 Prometheus sees no increase.
+        for type_ in NOTICES:
+            ENDPOINT_NOTICES.labels(type_)
         self._pool = pool
         self._settled = settled
         self._waiting: list[Ended] = []
+        # Of endpoints that were locked by somebody else, until it is time to ask again (`time.monotonic`).
+        self._locked_out: list[Ended] = []
+        self._again_at = 0.0
         # Endpoints that have a state: it need not be made.
         self._made: set[UUID] = set()
         self._come = asyncio.Event()
@@ -110,17 +134,42 @@ class Recorder:
         while True:
             await self._come.wait()
             self._come.clear()
-            while self._waiting:
+            while self._waiting or self._locked_out:
+                await self._bring_back()
                 batch, self._waiting = _batch(self._waiting)
                 await self._write(batch)
             self._idle.set()
+
+    async def _bring_back(self) -> None:
+        """Take up again what was locked out, once it is time; until then only where there is nothing else."""
+        if not self._locked_out:
+            return
+        pause = self._again_at - time.monotonic()
+        if not self._waiting and pause > 0:
+            self._come.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._come.wait()
+        if time.monotonic() >= self._again_at:
+            self._waiting += self._locked_out
+            self._locked_out = []
+
+    def _put_off(self, batch: Sequence[Ended]) -> None:
+        """Keep records of endpoints that are locked for a little later, as long as their leases last."""
+        if not batch:
+            return
+        if not self._locked_out:
+            self._again_at = time.monotonic() + _LOCKED_OUT_S
+        late = [ended for ended in batch if ended.deadline < self._again_at]
+        self._settled([Settled(ended, None) for ended in late])
+        self._locked_out += [ended for ended in batch if ended.deadline >= self._again_at]
 
     async def _write(self, batch: list[Ended]) -> None:
         """Write a batch; try again while leases last, and each on its own where one of them is at fault."""
         wait = _FIRST_WAIT_S
         while batch:
             try:
-                numbers = await self._record([ended.record for ended in batch])
+                written = await self._record([ended.record for ended in batch])
             except DATABASE_ERRORS as error:
                 _log.warning("record_failed", records=len(batch), error=str(error) or type(error).__name__)
                 if not is_transient(error) and not isinstance(error, asyncpg.UniqueViolationError):
@@ -130,8 +179,7 @@ class Recorder:
                         return
                     batch = [_plain(batch[0])]
             else:
-                RECORD_BATCH.observe(len(batch))
-                self._settled([Settled(ended, numbers.get(ended.record.claimed.id)) for ended in batch])
+                self._done(batch, written)
                 return
             # Of a lease that has run out the delivery is sent again, which receivers know by the id.
             limit = time.monotonic() + wait
@@ -142,27 +190,46 @@ class Recorder:
                 await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
-    async def _record(self, records: Sequence[Record]) -> dict[UUID, int]:
+    def _done(self, batch: Sequence[Ended], written: _Written) -> None:
+        out = [ended for ended in batch if ended.record.claimed.endpoint_id in written.locked_out]
+        done = [ended for ended in batch if ended.record.claimed.endpoint_id not in written.locked_out]
+        self._put_off(out)
+        if done:
+            RECORD_BATCH.observe(len(done))
+            self._settled([Settled(ended, written.numbers.get(ended.record.claimed.id)) for ended in done])
+
+    async def _record(self, records: Sequence[Record]) -> _Written:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                by_endpoint = _by_endpoint(records)
-                locked = await self._lock(connection, records)
-                numbers = await write_records(connection, records)
-                notices = await self._judge(connection, locked, by_endpoint)
+                locked, locked_out = await self._lock(connection, records)
+                free = [each for each in records if each.claimed.endpoint_id not in locked_out]
+                numbers = await write_records(connection, free) if free else {}
+                # Of what is written a second time, its commit being unknown, nothing follows any more.
+                repeated = await already_made(
+                    connection, [each for each in free if each.claimed.id not in numbers]
+                )
+                fresh = [each for each in free if each.id not in repeated]
+                notices = await self._judge(connection, locked, _by_endpoint(fresh))
                 await enqueue(connection, notices)
-            self._made.update(record.claimed.endpoint_id for record in records)
+            self._made.update(known.id for known in locked)
             if notices:
                 await _tell(connection, notices)
-        return numbers
+        return _Written(numbers, locked_out)
 
-    async def _lock(self, connection: RawConnection, records: Sequence[Record]) -> list[Known]:
+    async def _lock(
+        self, connection: RawConnection, records: Sequence[Record]
+    ) -> tuple[list[Known], set[UUID]]:
+        """Lock the records' endpoints: those that it got, and those that somebody else has locked."""
         ids = {each.claimed.endpoint_id for each in records}
         if len(self._made) > _MOST_REMEMBERED:
             self._made.clear()
         if new := ids - self._made:
             await endpoint_states.make(connection, new)
         failed = any(not each.outcome.delivered for each in records)
-        return await endpoint_states.lock(connection, ids, whole=failed)
+        locked = await endpoint_states.lock(connection, ids, whole=failed)
+        locked_out = await endpoint_states.there(connection, ids - {known.id for known in locked})
+        self._made -= locked_out
+        return locked, locked_out
 
     async def _judge(
         self, connection: RawConnection, locked: Sequence[Known], by_endpoint: Mapping[UUID, Sequence[Record]]
@@ -171,6 +238,8 @@ class Recorder:
         changed: list[tuple[UUID, Health]] = []
         notices: list[OutboxRecord] = []
         for known in locked:
+            if known.id not in by_endpoint:
+                continue
             health, verdicts = self._judged(known.health, by_endpoint[known.id])
             changed.append((known.id, health))
             # Disabled already, or meanwhile by its owner: there is nothing to tell.

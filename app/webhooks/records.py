@@ -46,6 +46,7 @@ SELECT attempt_id, delivery_id, endpoint_id,
 FROM before
 RETURNING delivery_id, number
 """
+_MADE: Final = "SELECT id FROM delivery_attempts WHERE id = ANY ($1::uuid[])"
 
 
 class Record(NamedTuple):
@@ -91,3 +92,10 @@ async def record(connection: RawConnection, records: Sequence[Record]) -> dict[U
     ]
     rows = await connection.fetch(_RECORD, *map(list, zip(*columns, strict=True)))
     return {row["delivery_id"]: row["number"] for row in rows}
+
+
+async def already_made(connection: RawConnection, records: Sequence[Record]) -> set[UUID]:
+    """The ids of those that were recorded before: their first record's commit was not known to succeed."""
+    if not records:
+        return set()
+    return {row["id"] for row in await connection.fetch(_MADE, [each.id for each in records])}

@@ -44,6 +44,8 @@ async def create(
         ConflictError: `too_many_replays`.
     """
     until = wanted.until or now
+    if wanted.since > now:
+        raise InvalidError("`since` is in the future.", code="range_reversed")
     if wanted.since >= until:
         raise InvalidError("`since` has to be before `until`.", code="range_reversed")
     running = select(func.count()).where(Replay.endpoint_id == endpoint.id, Replay.state == "running")

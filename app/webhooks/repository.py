@@ -5,13 +5,16 @@ outside of it is not found. Nothing is decided here, and nothing committed.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.ids import first_id
 from app.sites.repository import after
+from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.models import Endpoint
 
 ENDPOINTS: Final = "webhooks"
@@ -48,6 +51,15 @@ async def find_endpoint(
     return await session.scalar(statement)
 
 
+async def count_endpoints(session: AsyncSession, organisation: UUID) -> int:
+    """How many endpoints of all kinds an organisation has; others who count wait until we are done."""
+    await session.execute(
+        text("SELECT FROM organisations WHERE id = :owner FOR NO KEY UPDATE"), {"owner": organisation}
+    )
+    statement = select(func.count()).select_from(Endpoint).where(Endpoint.organisation_id == organisation)
+    return (await session.execute(statement)).scalar_one()
+
+
 async def list_endpoints(
     session: AsyncSession,
     visible: UUID | None,
@@ -66,3 +78,31 @@ async def list_endpoints(
     if enabled is not None:
         statement = statement.where(Endpoint.enabled.is_(enabled))
     return (await session.scalars(after(statement, Endpoint.id.expression, cursors, cursor, limit))).all()
+
+
+_TESTS: Final = text(
+    "SELECT count(*), min(created_at) FROM ("
+    "SELECT created_at FROM deliveries "
+    "WHERE endpoint_id = :endpoint AND id >= :first AND type = :type AND created_at > :since "
+    # Those that are not fanned out yet.
+    "UNION ALL SELECT created_at FROM outbox "
+    "WHERE fanned_out_at IS NULL AND organisation_id = :organisation AND type = :type "
+    "AND created_at > :since AND payload ->> 'endpoint_id' = :named) AS test"
+)
+
+
+async def recent_tests(
+    session: AsyncSession, endpoint: Endpoint, since: datetime
+) -> tuple[int, datetime | None]:
+    """How many tests an endpoint was sent after an instant, or is about to be, and when the first was."""
+    asked = {
+        "endpoint": endpoint.id,
+        "named": str(endpoint.id),
+        "organisation": endpoint.organisation_id,
+        "type": TEST_EVENT,
+        "since": since,
+        # A delivery is made after its event; clocks differ by less than this.
+        "first": first_id(since - timedelta(minutes=5)),
+    }
+    count, first = (await session.execute(_TESTS, asked)).one()
+    return count, first

@@ -1,7 +1,7 @@
-"""What is forgotten of deliveries once it is old enough: they and their attempts, and replays.
+"""What is forgotten of deliveries once it is old enough: they and their attempts, groups, and replays.
 
 Owns what is removed, and in how large pieces. Must not touch what may yet be sent: a pending delivery goes
-only where its endpoint is disabled.
+only where its endpoint is disabled, and so does an event that waits in a group.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,10 @@ from uuid import UUID
 
 from app.core.database import RawConnection
 from app.core.ids import first_id
-from app.core.observability import DELIVERIES_EXPIRED, get_logger
+from app.core.observability import DELIVERIES_EXPIRED, GROUPED_EXPIRED, get_logger
+
+MOST_ATTEMPTS: Final = 200
+"""The newest of a delivery are kept: who sends it again and again must not fill the database."""
 
 _log = get_logger(__name__)
 _AT_ONCE: Final = 2000
@@ -32,6 +35,45 @@ WITH old AS MATERIALIZED (
 )
 SELECT id, pending FROM removed ORDER BY id
 """
+# What is left of a group goes once it is empty; who sends groups forgets only those that were closed.
+_GROUPED: Final = """
+WITH old AS MATERIALIZED (
+    SELECT waits.group_id, waits.alert_id
+    FROM group_events AS waits JOIN delivery_groups AS waiting ON waiting.id = waits.group_id
+    JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
+    WHERE NOT endpoint.enabled AND waits.created_at < $1
+    LIMIT $2
+    FOR UPDATE OF waits SKIP LOCKED
+)
+DELETE FROM group_events AS waits USING old
+WHERE waits.group_id = old.group_id AND waits.alert_id = old.alert_id
+RETURNING 1
+"""
+_GROUPS: Final = """
+DELETE FROM delivery_groups WHERE id IN (
+    SELECT waiting.id
+    FROM delivery_groups AS waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
+    WHERE NOT endpoint.enabled AND waiting.created_at < $1 AND coalesce(waiting.idle_until, $1) <= now()
+        AND NOT EXISTS (SELECT FROM group_events WHERE group_id = waiting.id)
+    FOR UPDATE OF waiting SKIP LOCKED
+    FOR KEY SHARE OF endpoint SKIP LOCKED
+)
+"""
+# Their numbers have no gaps. Only what was tried lately can have become too many; an index leads to that.
+_ATTEMPTS: Final = """
+WITH long AS MATERIALIZED (
+    SELECT DISTINCT made.delivery_id
+    FROM webhook_endpoints AS endpoint JOIN delivery_attempts AS made ON made.endpoint_id = endpoint.id
+    WHERE made.started_at > now() - interval '1 hour' AND made.number > $1
+), kept AS (
+    SELECT delivery_id, (
+        SELECT max(number) FROM delivery_attempts AS made WHERE made.delivery_id = long.delivery_id
+    ) - $1 AS before
+    FROM long
+)
+DELETE FROM delivery_attempts AS made USING kept
+WHERE made.delivery_id = kept.delivery_id AND made.number <= kept.before
+"""
 _REPLAYS: Final = "DELETE FROM delivery_replays WHERE id < $1 AND state <> 'running' AND finished_at < $2"
 
 
@@ -44,6 +86,8 @@ class Removed(NamedTuple):
 
 async def forget(connection: RawConnection, *, keep_days: int, slice_: int = _AT_ONCE) -> Removed:
     """Remove deliveries that are older, with their attempts, and replays that ended as long ago.
+
+    Of a delivery that stays the newest `MOST_ATTEMPTS` attempts are kept.
 
     Args:
         connection: Outside a transaction: each slice is a transaction of its own.
@@ -63,6 +107,8 @@ async def forget(connection: RawConnection, *, keep_days: int, slice_: int = _AT
         if len(removed) < slice_:
             break
         last = removed[-1]["id"]
+    await _forget_groups(connection, cutoff, slice_)
+    await connection.execute(_ATTEMPTS, MOST_ATTEMPTS)
     await connection.execute(_REPLAYS, before, cutoff)
     if pending:
         DELIVERIES_EXPIRED.inc(pending)
@@ -70,3 +116,17 @@ async def forget(connection: RawConnection, *, keep_days: int, slice_: int = _AT
     if total:
         _log.info("deliveries_removed", deliveries=total)
     return Removed(total, pending)
+
+
+async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: int) -> None:
+    """Remove what has waited as long in groups of disabled endpoints, and groups that are empty then."""
+    total = 0
+    while True:
+        removed = await connection.fetch(_GROUPED, cutoff, slice_)
+        total += len(removed)
+        if len(removed) < slice_:
+            break
+    await connection.execute(_GROUPS, cutoff)
+    if total:
+        GROUPED_EXPIRED.inc(total)
+        _log.warning("grouped_events_expired", alerts=total)

@@ -15,7 +15,7 @@ from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.webhooks import repository, service
+from app.webhooks import removal, repository, service
 from app.webhooks.endpoint_schemas import (
     ROTATIONS,
     EndpointChange,
@@ -26,7 +26,7 @@ from app.webhooks.endpoint_schemas import (
     SecretRotate,
 )
 from app.webhooks.repository import ENDPOINTS
-from app.webhooks.web import Reader, Seal, Settings, Writer
+from app.webhooks.web import Holder, PublicUrl, Reader, Seal, Settings, Writer
 
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
@@ -36,10 +36,16 @@ router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
     status_code=201,
     operation_id="create_webhook",
     summary="Register an endpoint",
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_webhook(
-    body: EndpointCreate, principal: Writer, session: Writes, settings: Settings, sealer: Seal
+    *,
+    body: EndpointCreate,
+    principal: Writer,
+    session: Writes,
+    settings: Settings,
+    public_url: PublicUrl,
+    sealer: Seal,
 ) -> EndpointCreated:
     """Have alerts posted to a URL of yours.
 
@@ -48,8 +54,15 @@ async def create_webhook(
     """
     now = datetime.now(UTC)
     endpoint, secret = await service.add_endpoint(
-        session, principal, body, allow_private=settings.allow_private, sealer=sealer, now=now
+        session,
+        principal,
+        body,
+        allow_private=settings.allow_private,
+        public_url=public_url,
+        sealer=sealer,
+        now=now,
     )
+    await service.check_room(session, endpoint, settings.endpoints_per_organisation)
     return EndpointCreated(**service.shown(endpoint, sealer, now).model_dump(), secret=secret)
 
 
@@ -103,6 +116,7 @@ async def update_webhook(
     principal: Writer,
     session: Writes,
     settings: Settings,
+    public_url: PublicUrl,
     sealer: Seal,
 ) -> EndpointOut:
     """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
@@ -113,7 +127,13 @@ async def update_webhook(
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     now = datetime.now(UTC)
     await service.change_endpoint(
-        session, endpoint, body, allow_private=settings.allow_private, sealer=sealer, now=now
+        session,
+        endpoint,
+        body,
+        allow_private=settings.allow_private,
+        public_url=public_url,
+        sealer=sealer,
+        now=now,
     )
     return service.shown(endpoint, sealer, now)
 
@@ -125,11 +145,17 @@ async def update_webhook(
     summary="Delete an endpoint",
     responses=documented(401, 403, 404),
 )
-async def delete_webhook(webhook: str, principal: Writer, session: Writes) -> Response:
-    """Its deliveries go with it, also those that are pending, and what waits to be put together."""
-    endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
-    await session.delete(endpoint)
-    await session.flush()
+async def delete_webhook(webhook: str, principal: Writer, database: Holder) -> Response:
+    """Its deliveries go with it, also those that are pending, and what waits to be put together.
+
+    It is disabled first; one with many deliveries takes a while to go.
+    """
+    identifier = parse_id(webhook, "webhook")
+    await removal.empty(database, identifier, principal, "webhook")
+    async with database.write() as session:
+        endpoint = await service.get_endpoint(session, identifier, principal, lock=True)
+        await session.delete(endpoint)
+        await session.flush()
     return Response(status_code=204)
 
 

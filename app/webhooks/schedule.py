@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-_MOST_DIGITS: Final = 9  # thirty years: whatever is longer is as good as for ever
+_MOST_DIGITS: Final = 9
+MOST_S: Final = float("9" * _MOST_DIGITS)
+"""The longest wait that a Retry-After is read as: thirty years are as good as for ever."""
 
 
 def next_due(
@@ -37,7 +39,7 @@ def next_due(
 
 
 def retry_after_s(text: str, now: datetime) -> float | None:
-    """Read a Retry-After (RFC 9110, 10.2.3): in how many seconds, 0 or more; None where it says nothing.
+    """Read a Retry-After (RFC 9110, 10.2.3): in how many seconds, 0 to `MOST_S`; None where it says nothing.
 
     Args:
         text: The field's value: seconds, or a date in one of HTTP's three forms.
@@ -45,11 +47,11 @@ def retry_after_s(text: str, now: datetime) -> float | None:
     """
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return float(text[:_MOST_DIGITS]) if len(text) <= _MOST_DIGITS else float("9" * _MOST_DIGITS)
+        return float(text) if len(text) <= _MOST_DIGITS else MOST_S
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date; a year, or a zone, that no number holds
         return None
     if at.tzinfo is None:  # as in the oldest of the three forms
         at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    return min(MOST_S, max(0.0, (at - now).total_seconds()))

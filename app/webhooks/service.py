@@ -1,5 +1,6 @@
 """What happens when endpoints are made, changed and tested. Works inside the caller's transaction."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -7,7 +8,13 @@ from uuid import UUID
 
 from app.core.auth import Principal
 from app.core.database import ReadSession, WriteSession
-from app.core.errors import ConflictError, NotFoundError, UnavailableError
+from app.core.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    TooManyRequestsError,
+    UnavailableError,
+)
 from app.core.fields import given
 from app.core.ids import new_id
 from app.core.instants import parse_iso_duration
@@ -20,12 +27,17 @@ from app.webhooks.endpoint_schemas import EndpointChange, EndpointCreate, Endpoi
 from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.guard import check_url
 from app.webhooks.header_fields import MASKED
+from app.webhooks.loops import check_foreign
 from app.webhooks.models import Endpoint
 from app.webhooks.outbox import OutboxRecord, enqueue_in
 from app.webhooks.secrets import FORMER_LIMIT, alive, open_headers, retired, seal_headers, seal_secret
 from app.webhooks.signing import generate_secret
 from app.webhooks.web import KINDS, Noun
 
+MOST_TESTS: Final = 10
+"""Of an endpoint, within `TESTS_WITHIN`."""
+
+TESTS_WITHIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
 _NO_KEY: Final = (
     "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
@@ -39,6 +51,7 @@ async def add_endpoint(
     wanted: EndpointCreate,
     *,
     allow_private: bool,
+    public_url: str,
     sealer: Sealer,
     now: datetime,
 ) -> tuple[Endpoint, str]:
@@ -49,7 +62,7 @@ async def add_endpoint(
         NotFoundError: The organisation, or one of the sites in it, does not exist.
         UnavailableError: `encryption_key_missing`.
     """
-    check_url(wanted.url, allow_private=allow_private)
+    _check_url(wanted.url, public_url, allow_private=allow_private)
     require_key(sealer)
     owner = await named_organisation(session, principal, wanted.organisation_id)
     await check_sites(session, wanted.site_ids, owner.id)
@@ -85,6 +98,7 @@ async def change_endpoint(
     change: EndpointChange,
     *,
     allow_private: bool,
+    public_url: str,
     sealer: Sealer,
     now: datetime,
 ) -> None:
@@ -95,12 +109,13 @@ async def change_endpoint(
         endpoint: Locked.
         change: What is given.
         allow_private: Whether http and private addresses are taken.
+        public_url: Where clients reach the API, if that is known: webhooks may not lead back to it.
         sealer: Seals headers.
         now: The time of the change.
     """
     fields = given(change)
     if "url" in fields:
-        check_url(change.url, allow_private=allow_private)
+        _check_url(change.url, public_url, allow_private=allow_private)
     if "headers" in fields:
         if change.headers:
             require_key(sealer)
@@ -114,7 +129,8 @@ async def apply_change(
     """Write changed columns of an endpoint of any kind.
 
     Where its grouping becomes another one, what waits is due at once, as it was put together. An endpoint
-    that is enabled begins anew: why it was disabled, and what its attempts had come to, is forgotten.
+    that is enabled, be it once more, or leads elsewhere, begins anew: why it was disabled, and what its
+    attempts had come to, is forgotten.
 
     Args:
         session: The transaction.
@@ -132,8 +148,10 @@ async def apply_change(
         fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
         if fields["grouping"] != endpoint.grouping:
             await groups.flush(session, endpoint.id)
-    if fields.get("enabled") and not endpoint.enabled:
+    elsewhere = any(name in fields and fields[name] != getattr(endpoint, name) for name in ("url", "target"))
+    if fields.get("enabled"):
         fields = {**fields, "disabled_reason": None, "disabled_at": None}
+    if fields.get("enabled") or elsewhere:
         await endpoint_states.reset(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -216,11 +234,27 @@ async def get_endpoint(
 async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) -> UUID:
     """Put a test event for one endpoint into the outbox; return the event's id.
 
+    It is attempted soon, also where the endpoint's state says that nothing is for a while.
+
+    Args:
+        session: The transaction.
+        endpoint: Held, so that those who ask at once are counted one after the other.
+        now: The time.
+
     Raises:
         ConflictError: `endpoint_disabled`.
+        TooManyRequestsError: `too_many_tests`.
     """
     if not endpoint.enabled:
         raise ConflictError("The endpoint is disabled: enable it first.", code="endpoint_disabled")
+    recent, first = await repository.recent_tests(session, endpoint, now - TESTS_WITHIN)
+    if recent >= MOST_TESTS and first is not None:
+        wait_s = math.ceil((first + TESTS_WITHIN - now).total_seconds())
+        raise TooManyRequestsError(
+            f"{MOST_TESTS} tests were sent there within a minute: wait {wait_s} s.",
+            retry_after_s=wait_s,
+            code="too_many_tests",
+        )
     event = OutboxRecord(
         id=new_id(),
         organisation_id=endpoint.organisation_id,
@@ -233,8 +267,16 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
         },
         created_at=now,
     )
+    await endpoint_states.allow_one(session, endpoint.id)
     await enqueue_in(session, [event])
     return event.id
+
+
+def _check_url(url: str, public_url: str, *, allow_private: bool) -> None:
+    try:
+        check_foreign(check_url(url, allow_private=allow_private), public_url)
+    except InvalidError as error:
+        raise error.at("body.url") from None
 
 
 async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
@@ -245,6 +287,20 @@ async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, ow
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
+
+
+async def check_room(session: WriteSession, made: Endpoint, most: int) -> None:
+    """Refuse an endpoint that was just made where its organisation has more than `most` now.
+
+    Raises:
+        ConflictError: `too_many_endpoints`.
+    """
+    if await repository.count_endpoints(session, made.organisation_id) > most:
+        raise ConflictError(
+            f"An organisation has {most} webhooks and channels at most: delete some, or have the operator "
+            "raise VIGIE_WEBHOOKS__ENDPOINTS_PER_ORGANISATION.",
+            code="too_many_endpoints",
+        )
 
 
 def require_key(sealer: Sealer) -> None:

@@ -67,11 +67,12 @@ class Mark(NamedTuple):
             code="invalid_cursor",
         )
         try:
-            owner, position, seconds = decode_cursor(_CURSOR, token, UUID, int, int)
+            owner, position, seconds = decode_cursor(_CURSOR, token, UUID, _whole, _whole)
             at = datetime.fromtimestamp(seconds, UTC)
         except (InvalidError, ValueError, OverflowError, OSError):
             raise refused from None
-        if owner != organisation or not 0 <= position <= newest.given:
+        # Forged, it would hide that events are missing.
+        if owner != organisation or not 0 <= position <= newest.given or at > newest.at + _MARGIN:
             raise refused
         return cls(position, at)
 
@@ -123,6 +124,13 @@ def event_block(event: StreamedEvent, organisation: UUID) -> bytes:
     data = with_id(body, message_id(event.id)).decode()
     token = Mark(event.position, event.fanned_out_at).token(organisation)
     return format_sse_event(event=event.type, data_str=data, id=token)
+
+
+def _whole(value: object) -> int:
+    """A part of a token that is a whole number (TypeError): `int` would take 7.9, "7" and true for one."""
+    if type(value) is not int:
+        raise TypeError("not a whole number")
+    return value
 
 
 def _text(instant: datetime) -> str:

@@ -112,10 +112,16 @@ async def _wanted(
     return _Wanted(owner, events)
 
 
-async def _place(hub: _Hub, wanted: Annotated[_Wanted, Depends(_wanted)]) -> AsyncIterator[Place]:
-    # Its end comes after the last byte, or with the client's going away.
+class _Seat(NamedTuple):
+    wanted: _Wanted
+    place: Place
+
+
+async def _seat(hub: _Hub, wanted: Annotated[_Wanted, Depends(_wanted)]) -> AsyncIterator[_Seat]:
+    # Its end comes after the last byte, or with the client's going away. It hands on what is wanted: if two
+    # depended on that, each fault of a parameter would be told twice.
     with hub.place(wanted.organisation) as place:
-        yield place
+        yield _Seat(wanted, place)
 
 
 class _KeyCheck:
@@ -156,8 +162,7 @@ async def stream_events(
     *,
     request: Request,
     hub: _Hub,
-    wanted: Annotated[_Wanted, Depends(_wanted)],
-    place: Annotated[Place, Depends(_place)],
+    seat: Annotated[_Seat, Depends(_seat)],
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     after: Annotated[
         str | None,
@@ -175,6 +180,7 @@ async def stream_events(
     `GET /v1/alerts` then. A comment comes where nothing else does.
     """
     token = last_event_id or after
+    wanted, place = seat
     organisation = wanted.organisation
     reset = b""
     async with asyncio.timeout(PATIENCE_S), hub.pool.acquire() as connection:

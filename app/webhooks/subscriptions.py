@@ -27,7 +27,7 @@ class Subscription(NamedTuple):
     Attributes:
         endpoint_id: Where it goes.
         events: The types that it subscribes to.
-        site_ids: Events of these sites; None: of every site.
+        site_ids: Events of these sites; None: of every site, and those of none.
         plan: How alerts' events are put together; None: each on its own.
         kind: `webhook`, `email` or `mqtt`.
         format: What its bodies are written in.
@@ -117,10 +117,15 @@ def _subscribes(subscription: Subscription, type_: str) -> bool:
 
 
 def _wants_notice(subscription: Subscription, event: Happened) -> bool:
-    """A notice is of the organisation, whatever sites an endpoint is for; never for the one it is about."""
+    """A notice is of no site. Mails tell it all the same, to those who subscribe and those who let it be.
+
+    Never for the one that it is about.
+    """
     if _concerns(event, subscription):
         return False
-    return _subscribes(subscription, event.type) or (subscription.kind == _EMAIL and subscription.notices)
+    if subscription.kind == _EMAIL:
+        return subscription.notices or _subscribes(subscription, event.type)
+    return subscription.site_ids is None and _subscribes(subscription, event.type)
 
 
 def _concerns(event: Happened, subscription: Subscription) -> bool:

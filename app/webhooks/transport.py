@@ -24,6 +24,7 @@ REASONS: Final = (
     "mail_refused",  # the mail server refused it for good
     "mail_deferred",  # the mail server took it not now
     "login_refused",  # by the mail server or the broker
+    "quota_exceeded",  # this organisation's mails of an hour are sent: nothing was tried
     "not_configured",  # this installation has no mail server, or cannot open the secret
     "internal_error",  # ours: it is in the log
 )

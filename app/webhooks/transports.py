@@ -1,19 +1,29 @@
 """The ways out, by the kind of endpoint.
 
-Owns which kind is sent by what, and their opening and closing. Must not know what is sent.
+Owns which kind is sent by what, how many attempts of a kind are worth beginning at once, and the opening and
+closing of the ways out. Must not know what is sent.
 """
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from app.core.observability import get_logger
 from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.webhooks.attempt import Sender
-from app.webhooks.mail.transport import Mailer
+from app.webhooks.mail.transport import CONNECTIONS, Mailer
 from app.webhooks.mqtt import Publisher
 from app.webhooks.transport import Claim, Outcome, Transport
+
+CAPACITY: Final = {"email": CONNECTIONS, "mqtt": 32}
+"""By kind, how many attempts one process has under way at most: all of these go to one server. What is not
+here goes to a server of each endpoint's own. (MQTT: one connection, on which paho has 20 under way.)"""
+
+_CLOSE_S: Final = 1.0
+_log = get_logger(__name__)
 
 
 class Transports:
@@ -30,9 +40,10 @@ class Transports:
 
     async def __aenter__(self) -> Self:
         settings, opened = self._settings, self._opened
-        self._by_kind["webhook"] = await opened.enter_async_context(
-            Sender(settings.webhooks, Sealer.of(settings.encryption))
-        )
+        sealer = Sealer.of(settings.encryption)
+        if not sealer.ready:
+            _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
+        self._by_kind["webhook"] = await opened.enter_async_context(Sender(settings.webhooks, sealer))
         self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp))
         self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
         return self
@@ -40,7 +51,14 @@ class Transports:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._opened.aclose()
+        # A broker that hangs would be waited for: what is said to it now is a good-bye.
+        closing = asyncio.create_task(self._opened.aclose(), name="close")
+        await asyncio.wait((closing,), timeout=_CLOSE_S)
+        if closing.done():
+            closing.result()
+        else:
+            _log.warning("close_given_up", after_s=_CLOSE_S)
+            closing.cancel()
 
     async def send(self, claimed: Claim, now: datetime) -> Outcome:
         """Attempt a delivery by the way that its endpoint's kind goes."""

@@ -26,10 +26,17 @@ def _settings(request: Request) -> WebhookSettings:
     return settings
 
 
+def _public_url(request: Request) -> str:
+    url: str = request.app.state.settings.api.public_url
+    return url
+
+
 def _sealer(request: Request) -> Sealer:
     sealer: Sealer = request.app.state.sealer
     return sealer
 
 
 Settings = Annotated[WebhookSettings, Depends(_settings)]
+PublicUrl = Annotated[str, Depends(_public_url)]
+"""Where clients reach the API; empty where nobody said."""
 Seal = Annotated[Sealer, Depends(_sealer)]

@@ -14,7 +14,11 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
+# All at once and in the order of the fan-out, which may be running: whoever works on deliveries lets go of
+# them, or this fails within the time that a migration waits, before anything is done.
+_LOCK = "LOCK TABLE outbox, webhook_endpoints, deliveries, delivery_attempts IN ACCESS EXCLUSIVE MODE"
 _UP = (
+    _LOCK,
     """
     ALTER TABLE webhook_endpoints
         ADD COLUMN kind text NOT NULL DEFAULT 'webhook',
@@ -63,6 +67,11 @@ _UP = (
         ADD COLUMN site_id uuid,
         ADD COLUMN format text NOT NULL DEFAULT 'native',
         ADD COLUMN replay_id uuid
+    """,
+    # Of those that are due at the same time the first ones come first, without being sorted.
+    "DROP INDEX ix_deliveries_endpoint_id_due",
+    """
+    CREATE INDEX ix_deliveries_endpoint_id_due ON deliveries (endpoint_id, due_at, id) WHERE state = 'pending'
     """,
     "CREATE INDEX ix_deliveries_organisation_id ON deliveries (organisation_id, id)",
     "CREATE INDEX ix_deliveries_endpoint_id_failed ON deliveries (endpoint_id, id) WHERE state = 'failed'",
@@ -117,6 +126,7 @@ _UP = (
 # The program before knows webhooks in its own format alone. What is sealed it cannot read: it signs nothing,
 # and says so, until the secrets are replaced.
 _DOWN = (
+    _LOCK,
     "DROP TABLE broker_accounts",
     "DROP INDEX ix_outbox_stream_position",
     "DROP INDEX ix_outbox_stream",
@@ -126,6 +136,8 @@ _DOWN = (
     "ALTER TABLE delivery_attempts DROP COLUMN endpoint_id",
     "DELETE FROM deliveries WHERE format <> 'native'",
     "ALTER TABLE deliveries DROP COLUMN site_id, DROP COLUMN format, DROP COLUMN replay_id",
+    "DROP INDEX ix_deliveries_endpoint_id_due",
+    "CREATE INDEX ix_deliveries_endpoint_id_due ON deliveries (endpoint_id, due_at) WHERE state = 'pending'",
     "DROP INDEX ix_deliveries_organisation_id",
     "DROP INDEX ix_deliveries_endpoint_id_failed",
     "DROP TABLE endpoint_states",

@@ -47,6 +47,10 @@ class Clock:
         return abs(told - datetime.now(UTC) - timedelta(hours=hours)) < timedelta(minutes=5)
 
 
+# Debug: a line for each delivery, also of those that succeed.
+_DELIVER = {"VIGIE_WEBHOOKS__POLL_S": "0.3", "VIGIE_LOG__LEVEL": "debug"}
+
+
 async def _alarm(fleet: Fleet, round_: int) -> None:
     """Every box fires, and resolves: samples of the past, whatever the clocks say."""
     async with fleet.gateway() as client:
@@ -88,7 +92,7 @@ async def test_14_clock_jumps(
     async with (
         receiving(status(204)) as receiver,
         role("ingest", tmp_path, **clock.environment),
-        role("deliver", tmp_path, VIGIE_WEBHOOKS__POLL_S="0.3", **clock.environment),
+        role("deliver", tmp_path, **_DELIVER, **clock.environment),
     ):
         wanted = {"url": receiver.url, "events": ["alert.firing", "alert.resolved"]}
         endpoint = (await tenant.client.post("/v1/webhooks", json=wanted)).raise_for_status().json()

@@ -20,6 +20,7 @@ from app.core.migrate import downgrade, head, upgrade
 from app.core.settings import DatabaseSettings
 from app.embedded.postgres import PrivatePostgres
 from app.sites.catalogue import CATALOGUE
+from tests.integration.webhooks.helpers import until
 
 
 async def fresh(postgres: PrivatePostgres) -> DatabaseSettings:
@@ -467,6 +468,29 @@ async def test_webhooks_and_their_log_become_ways_out_and_come_back(postgres: Pr
     assert {row["id"] for row in before["deliveries"]} == set(deliveries)
     await asyncio.to_thread(upgrade, settings)
     await connection.close()
+
+
+async def test_ways_out_wait_for_whoever_delivers_and_make_nobody_fail(postgres: PrivatePostgres) -> None:
+    settings = (await fresh(postgres)).model_copy(update={"lock_timeout_s": 0.5})
+    await asyncio.to_thread(downgrade, settings, "0010")
+    delivering = await asyncpg.connect(settings.url)
+    async with delivering.transaction():
+        await delivering.execute("SELECT FROM outbox FOR UPDATE")
+        migrating = asyncio.create_task(asyncio.to_thread(upgrade, settings, "0011"))
+        # It holds nothing that the fan-out takes next.
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclass)"
+        await until(lambda: delivering.fetchval(waits), 5)
+        await delivering.execute("SELECT FROM webhook_endpoints FOR KEY SHARE")
+        await delivering.execute("DELETE FROM deliveries")
+        with pytest.raises(Exception, match="lock timeout"):
+            await migrating
+    assert await delivering.fetchval("SELECT version_num FROM alembic_version") == "0010"
+    await asyncio.to_thread(upgrade, settings, "0011")
+    index = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_deliveries_endpoint_id_due'"
+    assert "(endpoint_id, due_at, id) WHERE" in await delivering.fetchval(index)
+    await asyncio.to_thread(downgrade, settings, "0010")
+    assert "(endpoint_id, due_at) WHERE" in await delivering.fetchval(index)
+    await delivering.close()
 
 
 async def test_what_is_neither_a_webhook_nor_a_channel_is_refused(database_url: str) -> None:

@@ -56,6 +56,8 @@ ATTEMPTS = {
     "rate_limited": "A status of 429: slowed down",
     "mail_refused": "The mail server refused the mail for good",
     "mail_deferred": "The mail server did not take the mail now",
+    "quota_exceeded": "The organisation has sent the mails of an hour (`VIGIE_SMTP__MAILS_PER_HOUR`): tried "
+    "again when there is room",
     "login_refused": "The mail server or the broker refused the account",
     "not_configured": "This installation has no mail server, or not the key of the secret",
     "tls_failed": "The certificate is not valid, or the handshake failed",

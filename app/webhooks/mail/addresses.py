@@ -7,28 +7,35 @@ neither end a header or a command of SMTP, nor begin another one.
 
 import re
 from collections.abc import Sequence
+from email.errors import HeaderParseError
+from email.headerregistry import Address
 from typing import Final
 
 from app.core.errors import InvalidError
-from app.core.reasons import shown
 
 MAX_RECIPIENTS: Final = 20
 MAX_LENGTH: Final = 254
 """Of an address, in characters (RFC 5321)."""
 
 _MAX_LOCAL: Final = 64
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_SHOWN_LIMIT: Final = 80
+# Of what RFC 5322 allows, all but what servers read as a route (`%`, `!`) or a command (`|`).
+_ATOM: Final = r"[A-Za-z0-9#$&'*+/=?^_`{}~-]+"
+_ENCODED: Final = "=?"  # begins an encoded word (RFC 2047), which programs would show as something else
 _LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
-def check_recipients(addresses: Sequence[str], domains: Sequence[str]) -> list[str]:
+def check_recipients(
+    addresses: Sequence[str], domains: Sequence[str], *, field: str = "body.to"
+) -> list[str]:
     """Check the recipients of a channel.
 
     Args:
         addresses: As a client gives them.
         domains: Those that mails may go to, without their subdomains; empty: any.
+        field: Where they were given, for the error.
 
     Returns:
         The addresses with their domains in lower case, each once, in their order.
@@ -38,15 +45,27 @@ def check_recipients(addresses: Sequence[str], domains: Sequence[str]) -> list[s
             MAX_RECIPIENTS; `recipient_domain_not_allowed`.
     """
     if not 0 < len(addresses) <= MAX_RECIPIENTS:
-        raise InvalidError(f"Give 1 to {MAX_RECIPIENTS} e-mail addresses.", code="invalid_email_address")
-    checked = list(dict.fromkeys(map(normal_address, addresses)))
-    for address in checked:
-        if not is_allowed(address, domains):
-            raise InvalidError(
-                f"This installation sends no mail to {domain_of(address)}: only to {', '.join(domains)}.",
-                code="recipient_domain_not_allowed",
-            )
-    return checked
+        few = InvalidError(f"Give 1 to {MAX_RECIPIENTS} e-mail addresses.", code="invalid_email_address")
+        raise few.at(field)
+    checked: dict[str, None] = {}
+    for place, given in enumerate(addresses):
+        try:
+            checked[_checked(given, domains)] = None
+        except InvalidError as error:
+            raise error.at(f"{field}.{place}") from None
+    return list(checked)
+
+
+def _checked(given: str, domains: Sequence[str]) -> str:
+    address = normal_address(given)
+    if not is_public(address, domains):
+        raise _refused(given, "its domain has no dot: it leads to a machine of this installation's network")
+    if not is_allowed(address, domains):
+        raise InvalidError(
+            f"This installation sends no mail to {domain_of(address)}: only to {', '.join(domains)}.",
+            code="recipient_domain_not_allowed",
+        )
+    return address
 
 
 def normal_address(address: str) -> str:
@@ -60,14 +79,28 @@ def normal_address(address: str) -> str:
         raise _refused(address, "an address is name@example.com, of at most 254 characters")
     if not address.isascii():
         raise _refused(address, "write it in ASCII, the domain as punycode (xn--…)")
-    if not _LOCAL.fullmatch(local):
+    if not _LOCAL.fullmatch(local) or _ENCODED in local:
         raise _refused(
-            address, "before the @ are letters, digits and !#$%&'*+/=?^_`{|}~- with single dots between"
+            address,
+            "before the @ are letters, digits and #$&'*+/=?^_`{}~- with single dots between, but not =?",
         )
     # What ends in a number is an address of a machine, not a domain.
     if not _DOMAIN.fullmatch(domain) or domain.rpartition(".")[2].isdecimal():
         raise _refused(address, "what follows the @ is not a domain")
-    return f"{local}@{domain.lower()}"
+    normal = f"{local}@{domain.lower()}"
+    try:
+        # The headers of mails are made of it: what cannot stand there must not be found out at the sending.
+        fits = Address(addr_spec=normal).addr_spec == normal
+    except (HeaderParseError, ValueError, IndexError):
+        fits = False
+    if not fits:
+        raise _refused(address, "it cannot stand in a mail's header")
+    return normal
+
+
+def is_public(address: str, domains: Sequence[str]) -> bool:
+    """Tell whether an address leads out of this network, or to a domain that is named."""
+    return "." in domain_of(address) or (bool(domains) and is_allowed(address, domains))
 
 
 def is_allowed(address: str, domains: Sequence[str]) -> bool:
@@ -81,6 +114,8 @@ def domain_of(address: str) -> str:
 
 
 def _refused(address: str, why: str) -> InvalidError:
+    # Letters of other alphabets as they were written, for they are often what is wrong; nothing unprintable.
+    written = repr(address[:_SHOWN_LIMIT]) + ("..." if len(address) > _SHOWN_LIMIT else "")
     return InvalidError(
-        f"{shown(address)} is not an e-mail address that mails go to: {why}.", code="invalid_email_address"
+        f"{written} is not an e-mail address that mails go to: {why}.", code="invalid_email_address"
     )

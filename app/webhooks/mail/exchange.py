@@ -52,14 +52,23 @@ class StoppedError(Exception):
     Attributes:
         reason: One of `app.webhooks.transport.REASONS`.
         status: The server's code, where there is one.
-        answer: What the server said, or what was wrong.
+        answer: What the server said of the mail, or what is wrong with it.
+        inside: What is for this installation's log alone: it tells of its network, or of its account.
     """
 
-    def __init__(self, reason: str, status: int | None = None, answer: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int | None = None,
+        answer: str | None = None,
+        *,
+        inside: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
         self.answer = answer
+        self.inside = inside
 
 
 async def exchange(
@@ -119,7 +128,7 @@ async def _connect(server: Server) -> socket.socket:
         async with asyncio.timeout(server.timeout_s):
             found = await lookup(server.host, server.port, socket.AF_UNSPEC)
     except OSError as error:  # TimeoutError is one
-        raise StoppedError("name_unresolved", answer=str(error)) from error
+        raise StoppedError("name_unresolved", inside=str(error)) from error
     stop = StoppedError("name_unresolved")
     for family, address in found:
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -132,7 +141,7 @@ async def _connect(server: Server) -> socket.socket:
             stop = StoppedError("connect_timeout")
         except OSError as error:
             opened.close()
-            stop = StoppedError("connect_failed", answer=str(error))
+            stop = StoppedError("connect_failed", inside=str(error))
         except BaseException:
             opened.close()
             raise
@@ -147,21 +156,21 @@ async def _greet(client: aiosmtplib.SMTP, server: Server, opened: socket.socket)
     if server.security == "starttls":
         await client.ehlo()
         if not client.supports_extension("starttls"):
-            raise StoppedError("tls_failed", answer="The server offers no STARTTLS.")
+            raise StoppedError("tls_failed", inside="The server offers no STARTTLS.")
         try:
             await client.starttls()
         except aiosmtplib.SMTPResponseException as error:
-            raise StoppedError("tls_failed", _status(error.code), error.message) from error
+            raise StoppedError("tls_failed", _status(error.code), inside=error.message) from error
     if server.username is None:
         return
     await client.ehlo()
     if not client.supported_auth_methods:
-        raise StoppedError("login_refused", answer="The server offers no way of logging in that is known.")
+        raise StoppedError("login_refused", inside="The server offers no way of logging in that is known.")
     try:
         await client.login(server.username, server.password.get_secret_value())
     except aiosmtplib.SMTPAuthenticationError as error:
         reason = "mail_deferred" if error.code in _TEMPORARY else "login_refused"
-        raise StoppedError(reason, _status(error.code), error.message) from error
+        raise StoppedError(reason, _status(error.code), inside=error.message) from error
 
 
 async def _hand_over(
@@ -181,7 +190,7 @@ async def _hand_over(
     if len(refused) == len(to):
         # One that may be taken later is worth another attempt.
         first = next((error for error in refused if error.code in _TEMPORARY), refused[0])
-        raise StoppedError(_reason_of(first.code), _status(first.code), refusals.strip())
+        raise _refused_with(first.code, refusals.strip())
     response = await client.data(message)
     return response.code, response.message + refusals
 
@@ -190,13 +199,21 @@ def _stopped_by(error: Exception) -> StoppedError:
     """Name what went wrong on the way."""
     cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ else error
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return StoppedError(_reason_of(error.code), _status(error.code), error.message)
+        return _refused_with(error.code, error.message)
     if isinstance(cause, ssl.SSLError):
-        return StoppedError("tls_failed", answer=str(cause))
+        return StoppedError("tls_failed", inside=str(cause))
     # A handshake that lasts too long ends as a connection that was aborted.
     if isinstance(cause, TimeoutError | ConnectionAbortedError):
         return StoppedError("timeout")
-    return StoppedError("response_broken", answer=str(error))
+    return StoppedError("response_broken", inside=str(error))
+
+
+def _refused_with(code: int, said: str) -> StoppedError:
+    """What an answer of the server's comes to; what it says to our account is not for clients."""
+    reason = _reason_of(code)
+    if reason == "login_refused":
+        return StoppedError(reason, _status(code), inside=said)
+    return StoppedError(reason, _status(code), said)
 
 
 def _reason_of(code: int) -> str:

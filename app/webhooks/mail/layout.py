@@ -33,7 +33,7 @@ def as_text(page: Page, texts: Texts) -> str:
     if page.advice:
         parts.append(_paragraph(f"{texts.advice}{texts.colon.rstrip(' ')}", *page.advice))
     if page.items:
-        parts.append(_hanging(map(_item_text, page.items)))
+        parts.append(_hanging(_item_text(item, texts) for item in page.items))
     if page.more:
         parts.append(_paragraph(page.more))
     body = "\n\n".join(parts)
@@ -42,8 +42,8 @@ def as_text(page: Page, texts: Texts) -> str:
     return f"{body}\n\n-- \n{footer}\n"
 
 
-def _item_text(item: Item) -> str:
-    return f"- [{item.word}] {item.title}" + (f": {item.detail}" if item.detail else "")
+def _item_text(item: Item, texts: Texts) -> str:
+    return f"- [{item.word}] {item.title}" + (f"{texts.colon}{item.detail}" if item.detail else "")
 
 
 def _paragraph(*lines: str) -> str:

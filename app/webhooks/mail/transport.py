@@ -1,7 +1,8 @@
 """The way out of e-mail: from a claimed delivery to its outcome, in bounded time and memory.
 
-Owns how long an attempt may last, how many there are at once, and whom they may go to. Must not touch the
-database, nor decide about retries. What is said to the mail server is in `app.webhooks.mail.exchange`.
+Owns how long an attempt may last, how many there are at once and in an hour, whom they may go to, and what of
+the server's words a client may read: not where the server is, nor what it said to our account. Must not touch
+the database, nor decide about retries. What is said to the mail server is in `app.webhooks.mail.exchange`.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ import msgspec
 from app.core.errors import InvalidError
 from app.core.observability import get_logger
 from app.core.settings import SmtpSettings
-from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, normal_address
+from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, is_public, normal_address
 from app.webhooks.mail.exchange import Server, StoppedError, exchange
 from app.webhooks.mail.message import From, Sent, build_message
+from app.webhooks.mail.quota import Quota, QuotaExceededError
 from app.webhooks.transport import DELIVERED, Claim, Outcome
 
 CONNECTIONS: Final = 4
@@ -32,6 +34,15 @@ _OF_LEASE: Final = 0.75  # the rest is for a good-bye, and for recording what ca
 _log = get_logger(__name__)
 
 
+class _SettingError(Exception):
+    """A setting is not valid."""
+
+    def __init__(self, variable: str, why: str) -> None:
+        super().__init__(f"{variable}: {why}")
+        self.variable = variable
+        self.why = why
+
+
 class Mailer:
     """Sends mails. Open with `async with`.
 
@@ -43,7 +54,9 @@ class Mailer:
         self._settings = settings
         self._server: Server | None = None
         self._sender: From | None = None
+        # Nobody waits for one where no more attempts are begun (`app.webhooks.lanes`).
         self._places = asyncio.Semaphore(CONNECTIONS)
+        self._quota = Quota(settings.mails_per_hour)
 
     async def __aenter__(self) -> Self:
         # In a thread: files are read.
@@ -61,14 +74,9 @@ class Mailer:
         if settings.host is None:
             return
         try:
-            self._sender = From.of(settings.sender)
-            context = None
-            if settings.security != "none":
-                context = ssl.create_default_context(cafile=settings.ca_file)
-        except InvalidError as error:
-            _log.error("mail_not_configured", setting="VIGIE_SMTP__SENDER", error=error.detail)
-        except OSError as error:  # ssl.SSLError is one
-            _log.error("mail_not_configured", setting="VIGIE_SMTP__CA_FILE", error=str(error))
+            self._sender, context = _read(settings)
+        except _SettingError as error:
+            _log.error("mail_not_configured", setting=error.variable, error=error.why)
         else:
             self._server = Server(
                 settings.host,
@@ -89,9 +97,23 @@ class Mailer:
         """
         begun = time.perf_counter()
         try:
-            code, answer = await self._attempt(claimed, now)
+            with self._quota.place(claimed.organisation_id, time.monotonic()) as place:
+                code, answer = await self._attempt(claimed, now)
+                place.taken = True
             outcome = Outcome(DELIVERED, code, _fit(answer), 0.0)
+        except QuotaExceededError as full:
+            most = self._settings.mails_per_hour
+            told = f"This organisation has sent {most} mails in an hour."
+            outcome = Outcome("quota_exceeded", None, told, 0.0, full.retry_after_s)
         except StoppedError as stop:
+            if stop.inside:
+                _log.warning(
+                    "mail_server_trouble",
+                    reason=stop.reason,
+                    status=stop.status,
+                    error=_fit(stop.inside),
+                    delivery_id=str(claimed.id),
+                )
             outcome = Outcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
@@ -130,10 +152,33 @@ class Mailer:
             raise StoppedError("not_configured", answer=error.detail) from error
         if not checked:
             raise StoppedError("not_configured", answer="The channel has no recipients.")
-        to = [address for address in checked if is_allowed(address, self._settings.recipient_domains)]
+        domains = self._settings.recipient_domains
+        to = [each for each in checked if is_allowed(each, domains) and is_public(each, domains)]
         if not to:
             raise StoppedError("address_refused", answer="This installation sends no mail to these domains.")
         return to
+
+
+def fault_of(settings: SmtpSettings) -> tuple[str, str] | None:
+    """Which variable keeps mails from being sent, and why; None: none does. Asks no server."""
+    try:
+        _read(settings)
+    except _SettingError as error:
+        return error.variable, error.why
+    return None
+
+
+def _read(settings: SmtpSettings) -> tuple[From, ssl.SSLContext | None]:
+    """Read who mails come from, and what the server's certificate is checked against (`_SettingError`)."""
+    try:
+        sender = From.of(settings.sender)
+        if settings.security == "none":
+            return sender, None
+        return sender, ssl.create_default_context(cafile=settings.ca_file)
+    except InvalidError as error:
+        raise _SettingError("VIGIE_SMTP__SENDER", error.detail) from error
+    except OSError as error:  # ssl.SSLError is one
+        raise _SettingError("VIGIE_SMTP__CA_FILE", str(error)) from error
 
 
 def _fit(answer: str | None) -> str | None:

@@ -18,7 +18,7 @@ from app.core.database import Database
 from app.webhooks.stream import Mark
 from simulators.listen import Wish, follow
 from simulators.rest import ApiError
-from simulators.target import Broker, Target, TargetError
+from simulators.target import Target, TargetError
 from tests.conftest import Tenant
 from tests.faults.proxy import proxied
 from tests.integration.webhooks.helpers import alert_event, event, until
@@ -30,10 +30,6 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
     opened = await database.connect()
     yield opened
     await opened.close()
-
-
-def target_of(url: str, key: str) -> Target:
-    return Target(url, key, Broker("127.0.0.1", 1883))
 
 
 async def test_it_goes_on_after_a_break(
@@ -49,9 +45,9 @@ async def test_it_goes_on_after_a_break(
 
     organisation = UUID(tenant.id)
     async with serving(application) as url, proxied("127.0.0.1", int(url.rpartition(":")[2])) as proxy:
-        target = target_of(f"http://127.0.0.1:{proxy.port}", tenant.key)
+        address = f"http://127.0.0.1:{proxy.port}"
         wish = Wish(types=("alert.firing", "alert.resolved"), count=3)
-        following = asyncio.create_task(follow(target, wish, lines.append))
+        following = asyncio.create_task(follow(address, tenant.key, wish, lines.append))
 
         async def open_streams() -> bool:
             return bool(application.state.stream_hub._all())
@@ -84,17 +80,19 @@ async def test_it_says_what_is_missing_and_what_is_refused(
     ancient = Mark(0, datetime.now(UTC) - timedelta(days=30)).token(UUID(tenant.id))
     async with serving(application) as url:
         wish = Wish(after=ancient, organisation="Tenant", count=1)
-        assert await follow(target_of(url, admin_key), wish, lines.append) == 0
+        assert await follow(url, admin_key, wish, lines.append) == 0
         assert any(line.startswith("events were MISSED: stream.reset") for line in lines)
         with pytest.raises(ApiError, match="invalid_cursor"):
-            await follow(target_of(url, tenant.key), Wish(after="x"), lines.append)
+            await follow(url, tenant.key, Wish(after="x"), lines.append)
         with pytest.raises(TargetError, match="no organisation 'Nobody'"):
-            await follow(target_of(url, tenant.key), Wish(organisation="Nobody"), lines.append)
+            await follow(url, tenant.key, Wish(organisation="Nobody"), lines.append)
 
 
 async def test_the_command(target: Target, tmp_path: Path, tenant: Tenant, database: Database) -> None:
+    # Without a run file, and without a word on a broker: address and key are enough.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "simulate", "listen", "--run", str(tmp_path / "run.json")),
+        *(sys.executable, "-m", "app", "simulate", "listen", "--run", str(tmp_path / "none.json")),
+        *("--api", target.api, "--key", target.key),
         *("--organisation", tenant.id, "--types", "alert.firing", "--min-severity", "critical"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -89,7 +89,16 @@ async def test_what_a_status_means(code: int, reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "value", "seconds"),
-    [(503, "30", 30), (429, "Thu, 26 Nov 2026 10:02:00 GMT", 120), (503, "later", None), (503, None, None)],
+    [
+        (503, "30", 30),
+        (429, "Thu, 26 Nov 2026 10:02:00 GMT", 120),
+        (503, "later", None),
+        (503, None, None),
+        # A year that no number holds.
+        (503, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        (204, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        (204, "30", None),
+    ],
 )
 async def test_a_receiver_says_when_it_wants_to_hear_again(
     code: int, value: str | None, seconds: float | None

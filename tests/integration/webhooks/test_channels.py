@@ -179,6 +179,32 @@ async def test_what_cannot_be_a_channel(tenant: Tenant, body: dict[str, Any], co
 
 
 @pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body.kind"),
+        ({"kind": "pigeon"}, "body.kind"),
+        ({"kind": ["email"]}, "body.kind"),
+        ({"kind": "email"}, "body.to"),
+        ({"kind": "email", "to": ["a@example.com", "a"]}, "body.to.1"),
+        ({**MAIL, "to": ["a@elsewhere.example"]}, "body.to.0"),
+        ({**MAIL, "grouping": {"by": ["metric"]}}, "body.grouping.by.0"),
+        ({"kind": "mqtt", "to": ["a@example.com"]}, "body.to"),
+        ({"kind": "mqtt", "events": ["alert.exploded"]}, "body.events"),
+    ],
+)
+async def test_what_is_wrong_is_named_by_the_place_that_the_client_knows(
+    tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], field: str
+) -> None:
+    monkeypatch.setattr(settings.smtp, "recipient_domains", ["example.com"])
+    answer = (await tenant.client.post("/v1/channels", json=body)).json()
+    (fault,) = answer["errors"]
+    assert (fault["field"], fault["code"]) == (field, answer["code"])
+    assert answer["detail"] == f"{field}: {fault['detail']}"
+    if field == "body.kind":
+        assert fault["detail"] == "`kind` has to be email or mqtt"
+
+
+@pytest.mark.parametrize(
     ("kind", "change", "code"),
     [
         ("email", {"format": "cloudevents"}, "unknown_field"),
@@ -202,6 +228,9 @@ async def test_what_a_channel_cannot_become(
     before = (await tenant.client.get(path)).json()
     answer = await tenant.client.patch(path, json=change)
     assert (answer.status_code, answer.json()["code"]) == (404 if code == "not_found" else 422, code)
+    if code != "not_found":
+        (fault,) = answer.json()["errors"]
+        assert (fault["code"], fault["field"].split(".")[:2]) == (code, ["body", *change])
     assert (await tenant.client.get(path)).json() == before
 
 

@@ -11,6 +11,7 @@ from app.core.settings import Settings, WebhookSettings
 from app.webhooks.claims import (
     AHEAD,
     Busy,
+    Room,
     claim,
     count_pending,
     next_due_in,
@@ -200,6 +201,23 @@ async def test_those_that_fail_share_what_is_theirs(
     assert await next_due_in(connection, SETTINGS, suspects=0, busy=[Busy(good, 10)]) is None
 
 
+async def test_a_kind_has_a_bound_of_its_own(connection: asyncpg.Connection, settings: Settings) -> None:
+    mails = [await _prepare(connection, settings, 3) for _ in range(3)]
+    await connection.execute("UPDATE webhook_endpoints SET kind = 'email', url = NULL, target = '{}'")
+    hook = await _prepare(connection, settings, 3)
+    few, none = [Room("email", 2), Room("mqtt", 5)], [Room("email", 0)]
+    # All of them are new: those of the kind are not of the share of such.
+    leases = await claim(connection, SETTINGS, places=20, suspects=1, kinds=few)
+    taken = [lease.claimed for lease in leases]
+    assert (sum(_count(taken, *mails)), _count(taken, hook)) == (2, [1])
+    leases = await claim(connection, SETTINGS, places=20, suspects=5, kinds=none)
+    assert _count([lease.claimed for lease in leases], hook) == [2]
+    assert len(leases) == 2
+    await connection.execute("DELETE FROM deliveries WHERE endpoint_id = $1", hook)
+    assert await next_due_in(connection, SETTINGS, kinds=none) is None
+    assert (await next_due_in(connection, SETTINGS, suspects=0, kinds=few) or 0) <= 0
+
+
 async def test_one_with_an_attempt_that_lasts_gets_no_more(
     connection: asyncpg.Connection, settings: Settings
 ) -> None:
@@ -218,14 +236,15 @@ async def test_a_rate_is_kept(connection: asyncpg.Connection, settings: Settings
     due_in = await next_due_in(connection, SETTINGS)
     assert due_in is not None
     assert due_in <= 0
-    assert len(await _claim(connection)) == 3
+    assert len(await _claim(connection)) == 1
     assert await _claim(connection) == []
     due_in = await next_due_in(connection, SETTINGS)
     assert due_in is not None
     assert 0 < due_in <= 0.34
-    await connection.execute("UPDATE endpoint_states SET tokens_at = tokens_at - interval '0.7 seconds'")
-    assert len(await _claim(connection)) == 2
-    # However long it had nothing, a second's worth is the most.
+    await connection.execute("UPDATE endpoint_states SET tokens_at = tokens_at - interval '0.34 seconds'")
+    assert len(await _claim(connection)) == 1
+    # However long it had nothing, a tenth of a second's worth is the most.
+    await connection.execute("UPDATE webhook_endpoints SET rate_per_s = 30")
     await connection.execute("UPDATE endpoint_states SET tokens_at = tokens_at - interval '1 hour'")
     assert len(await _claim(connection)) == 3
 

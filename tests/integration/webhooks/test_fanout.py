@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from app.core.database import Database
 from app.core.ids import new_id
@@ -14,7 +16,7 @@ from app.core.locks import STREAM
 from app.core.settings import Settings
 from app.webhooks import fanout
 from app.webhooks.event_types import ENDPOINT_DISABLED
-from app.webhooks.fanout import fan_out
+from app.webhooks.fanout import FannedOut, FanOut, fan_out
 from app.webhooks.outbox import STREAM_CHANNEL, OutboxRecord, enqueue
 from app.webhooks.transport import message_id
 from tests.integration.alerts.helpers import make_street
@@ -51,8 +53,8 @@ async def test_each_endpoint_gets_what_it_wants_once(
     third = event(theirs)
     await enqueue(connection, [first, second, third])
 
-    assert await fan_out(connection, settings.webhooks) == 3
-    assert await fan_out(connection, settings.webhooks) == 0
+    assert (await fan_out(connection, settings.webhooks)).taken == 3
+    assert (await fan_out(connection, settings.webhooks)).taken == 0
 
     rows = await connection.fetch("SELECT * FROM deliveries")
     assert {(row["endpoint_id"], row["event_id"]) for row in rows} == {
@@ -80,7 +82,7 @@ async def test_an_event_that_comes_again_makes_no_second_delivery(
     await enqueue(connection, [event(ours)])
     await fan_out(connection, settings.webhooks)
     await connection.execute("UPDATE outbox SET fanned_out_at = NULL")
-    assert await fan_out(connection, settings.webhooks) == 1
+    assert (await fan_out(connection, settings.webhooks)).taken == 1
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
@@ -88,8 +90,8 @@ async def test_many_are_taken_in_batches(connection: asyncpg.Connection, setting
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
     await enqueue(connection, [event(ours) for _ in range(fanout.BATCH + 7)])
-    assert await fan_out(connection, settings.webhooks) == fanout.BATCH
-    assert await fan_out(connection, settings.webhooks) == 7
+    assert (await fan_out(connection, settings.webhooks)).taken == fanout.BATCH
+    assert (await fan_out(connection, settings.webhooks)).taken == 7
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == fanout.BATCH + 7
 
 
@@ -110,7 +112,7 @@ async def test_each_kind_gets_its_own_form(
     french, _ = await add_endpoint(connection, ours, None, kind="email", target={**MAILBOX, "language": "fr"})
     await connection.execute("UPDATE sites SET name = 'Quai Lucien-Lombard' WHERE id = $1", site)
     await street.batch(street.story().fires(1))
-    assert await fan_out(connection, settings.webhooks, "https://vigie.example.com") == 1
+    assert (await fan_out(connection, settings.webhooks, "https://vigie.example.com")).taken == 1
 
     rows = {row["endpoint_id"]: row for row in await connection.fetch("SELECT * FROM deliveries")}
     assert {endpoint: row["format"] for endpoint, row in rows.items()} == {
@@ -156,7 +158,7 @@ async def test_names_of_sites_are_asked_for_once_and_for_mails_alone(
         await street.batch(street.story(street.second, await street.add_rule()).fires(1))
         asked.clear()
         with connection.query_logger(lambda record: asked.append(record.query)):
-            assert await fan_out(connection, settings.webhooks) == 2
+            assert (await fan_out(connection, settings.webhooks)).taken == 2
         return [query for query in asked if "FROM sites" in query]
 
     assert await queries() == []
@@ -273,37 +275,201 @@ async def test_streams_are_woken_once_the_places_are_there_and_only_then(
         await listening.close()
 
 
-async def test_one_fan_out_at_a_time_gives_places(
+async def test_one_fan_out_at_a_time(
     database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     ours = await add_organisation(connection)
-    await enqueue(connection, [event(ours)])
+    await add_endpoint(connection, ours, URL)
+    first, second = event(ours), event(ours, type_="alert.resolved")
+    await enqueue(connection, [first])
+    await enqueue(connection, [second])
     other = await database.connect()
     try:
         async with other.transaction():
+            # Another dispatcher has taken the first, and is at it.
             await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM)
-            waiting = asyncio.create_task(fan_out(connection, settings.webhooks))
-
-            async def waits() -> bool:
-                return bool(
-                    await other.fetchval(
-                        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' "
-                        "AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = "
-                        "current_database()))"
-                    )
-                )
-
-            await until(waits)
-            assert not waiting.done()
-        assert await waiting == 1
+            await other.execute("SELECT FROM outbox WHERE id = $1 FOR UPDATE", first.id)
+            assert await fan_out(connection, settings.webhooks) == FannedOut(0, blocked=True)
+        assert await fan_out(connection, settings.webhooks) == FannedOut(2)
     finally:
         await other.close()
+    rows = await connection.fetch("SELECT type FROM outbox ORDER BY stream_position")
+    assert [row["type"] for row in rows] == ["alert.firing", "alert.resolved"]
+
+
+async def test_a_fan_out_that_stands_still_lets_the_others_go_on(
+    database: Database, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "_ALONE", fanout._ALONE.replace("10s", "200ms"))
+    ours = await add_organisation(connection)
+    await enqueue(connection, [event(ours)])
+    stands = asyncio.Event()
+
+    async def stand_still(*_: object) -> None:
+        stands.set()
+        await asyncio.sleep(20)
+
+    hung = await database.connect()
+    with monkeypatch.context() as patch:
+        patch.setattr(fanout, "_waiting", stand_still)
+        hanging = asyncio.create_task(fan_out(hung, settings.webhooks))
+        async with asyncio.timeout(5):
+            await stands.wait()
+    assert await fan_out(connection, settings.webhooks) == FannedOut(0, blocked=True)
+
+    async def goes_on() -> bool:
+        return bool(await fan_out(connection, settings.webhooks))
+
+    await until(goes_on, 5)
+    hanging.cancel()
+    await asyncio.wait({hanging})
+    hung.terminate()
+    # The connection of the one that is done has its former patience again.
+    assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") != "200ms"
+
+
+async def _add_many(connection: asyncpg.Connection, organisation: UUID, count: int, **columns: str) -> None:
+    names = "".join(f", {name}" for name in columns)
+    values = "".join(f", {value}" for value in columns.values())
+    await connection.execute(
+        "INSERT INTO webhook_endpoints (id, organisation_id, url, events, secret, enabled, created_at,"  # noqa: S608
+        f" updated_at{names}) SELECT gen_random_uuid(), $1, 'https://example.com/', '{{*}}', 'whsec_', true,"
+        f" now(), now(){values} FROM generate_series(1, $2)",
+        *(organisation, count),
+    )
+
+
+async def test_many_endpoints_of_one_do_not_stop_the_others(
+    connection: asyncpg.Connection, settings: Settings
+) -> None:
+    wide, other = await add_organisation(connection), await add_organisation(connection)
+    await _add_many(connection, wide, 700)
+    await add_endpoint(connection, other, URL)
+    await enqueue(connection, [alert_event(wide, padding="x" * 600) for _ in range(7)] + [event(other)])
+    made = []
+    for taken, more in ((2, True), (2, True), (2, True), (2, False)):
+        assert await fan_out(connection, settings.webhooks) == FannedOut(taken, more=more)
+        made.append(await connection.fetchval("SELECT count(*) FROM deliveries"))
+    assert made == [1400, 2800, 4200, 4901]
+    assert await connection.fetchval("SELECT count(DISTINCT (endpoint_id, event_id)) FROM deliveries") == 4901
+    wrong = (
+        "SELECT count(*) FROM deliveries JOIN outbox ON outbox.id = event_id "
+        "WHERE (convert_from(body, 'UTF8')::jsonb) -> 'data' <> payload"
+    )
+    assert await connection.fetchval(wrong) == 0
+
+
+@pytest.mark.parametrize("grouping", ["NULL", """'{"by": ["box"], "wait": "PT10S", "interval": "PT0S"}'"""])
+async def test_one_event_for_very_many_endpoints_is_written_in_slices(
+    connection: asyncpg.Connection, settings: Settings, grouping: str
+) -> None:
+    wide = await add_organisation(connection)
+    await _add_many(connection, wide, 2500, grouping=grouping)
+    # As many copies as there are endpoints would be more than one statement can hold.
+    await enqueue(connection, [alert_event(wide, padding="x" * 500_000), alert_event(wide)])
+    assert await fan_out(connection, settings.webhooks) == FannedOut(1, more=True)
+    table = "deliveries" if grouping == "NULL" else "group_events"
+    rows = await connection.fetch(
+        f"SELECT count(*) AS count, count(DISTINCT md5(body)) AS bodies FROM {table}"  # noqa: S608 (ours)
+    )
+    assert [tuple(row) for row in rows] == [(2500, 1)]
+    assert await fan_out(connection, settings.webhooks) == FannedOut(1)
+
+
+async def test_what_weighs_much_is_taken_by_and_by(
+    connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "MOST_BYTES", 10_000)
+    ours = await add_organisation(connection)
+    await _add_many(connection, ours, 2)
+    await enqueue(connection, [alert_event(ours, padding="x" * 2000) for _ in range(5)])
+    assert [(await fan_out(connection, settings.webhooks)).taken for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_who_is_locked_out_waits_and_holds_up_nobody(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    a, b = await add_organisation(connection), await add_organisation(connection)
+    held, _ = await add_endpoint(connection, a, URL)
+    await add_endpoint(connection, a, URL)
+    free, _ = await add_endpoint(connection, b, URL)
+    ours = [event(a) for _ in range(4)]
+    await enqueue(connection, [*ours, event(b), event(b)])
+    other = await database.connect()
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM webhook_endpoints WHERE id = $1 FOR UPDATE", held)
+            # More of them than a batch holds are first.
+            assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(2, blocked=True)
+            assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(0, blocked=True)
+        rows = await connection.fetch("SELECT endpoint_id FROM deliveries")
+        assert [row["endpoint_id"] for row in rows] == [free, free]
+        assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(3, more=True)
+        assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(1)
+    finally:
+        await other.close()
+    rows = await connection.fetch("SELECT event_id FROM deliveries WHERE endpoint_id = $1 ORDER BY id", held)
+    assert {row["event_id"] for row in rows} == {one.id for one in ours}
+    rows = await connection.fetch(
+        "SELECT id FROM outbox WHERE organisation_id = $1 ORDER BY stream_position", a
+    )
+    assert [row["id"] for row in rows] == [one.id for one in ours]
+
+
+GROUPED = {"by": ["site"], "wait": "PT10S", "interval": "PT0S"}
+
+
+@pytest.mark.parametrize("place", [0, 3, 9])
+async def test_an_event_that_cannot_be_fanned_out_is_set_aside_alone(
+    connection: asyncpg.Connection, settings: Settings, place: int
+) -> None:
+    ours = await add_organisation(connection)
+    await add_endpoint(connection, ours, URL, grouping=GROUPED)
+    plain, _ = await add_endpoint(connection, ours, URL)
+    events = [alert_event(ours) for _ in range(10)]
+    # No bigint holds it.
+    events[place] = events[place]._replace(payload={**events[place].payload, "sequence": 2**64})
+    await enqueue(connection, events)
+    counted = REGISTRY.get_sample_value("vigie_events_unfit_total") or 0.0
+    fan = FanOut(settings.webhooks)
+    with capture_logs() as logs:
+        async with asyncio.timeout(20):
+            while await connection.fetchval("SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"):
+                done = await fan.step(connection)
+                assert done.taken or done.more
+    assert [line["event_id"] for line in logs if line["event"] == "event_cannot_be_fanned_out"] == [
+        str(events[place].id)
+    ]
+    assert REGISTRY.get_sample_value("vigie_events_unfit_total") == counted + 1
+    rows = await connection.fetch("SELECT event_id FROM deliveries WHERE endpoint_id = $1", plain)
+    others = [one.id for one in events if one is not events[place]]
+    assert sorted(row["event_id"] for row in rows) == sorted(others)
+    assert await connection.fetchval("SELECT count(*) FROM group_events") == 9
+    assert await _places(connection) == sorted(filter(None, await _places(connection)))
+    # Back to whole batches.
+    await enqueue(connection, [event(ours), event(ours)])
+    assert await fan.step(connection) == FannedOut(2)
+
+
+async def test_nothing_is_set_aside_where_the_database_is_at_fault(
+    connection: asyncpg.Connection, settings: Settings
+) -> None:
+    ours = await add_organisation(connection)
+    await add_endpoint(connection, ours, URL)
+    await enqueue(connection, [event(ours)])
+    fan = FanOut(settings.webhooks)
+    await connection.execute("ALTER TABLE deliveries RENAME TO elsewhere")
+    for _ in range(12):
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await fan.step(connection)
+    await connection.execute("ALTER TABLE elsewhere RENAME TO deliveries")
+    assert await fan.step(connection) == FannedOut(1, more=True)
+    assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
 async def test_who_reads_the_stream_by_its_places_misses_nothing_of_several_fan_outs(
-    database: Database, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
-    monkeypatch.setattr(fanout, "BATCH", 5)
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
     await connection.execute(SLOW_COMMITS)
@@ -313,8 +479,13 @@ async def test_who_reads_the_stream_by_its_places_misses_nothing_of_several_fan_
     async def work() -> None:
         mine = await database.connect()
         try:
-            while await fan_out(mine, settings.webhooks):
-                pass
+
+            async def over() -> bool:
+                done = await fan_out(mine, settings.webhooks, most=5)
+                # Whoever did not get its turn looks again soon.
+                return not done and not done.blocked
+
+            await until(over, 60)
         finally:
             await mine.close()
 

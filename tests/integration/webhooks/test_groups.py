@@ -285,3 +285,30 @@ async def test_a_failure_leaves_both_the_group_and_no_delivery(
     await connection.execute("ALTER TABLE delivery_groups DROP CONSTRAINT broken")
     await send_due(connection, settings.webhooks)
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
+
+
+async def test_a_site_that_is_none_holds_up_no_group(
+    connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+    await add_endpoint(
+        connection,
+        organisation,
+        None,
+        kind="email",
+        target={"to": ["night@example.com"], "language": "en"},
+        grouping={**AT_ITS_TIME, "by": ["severity"]},
+    )
+    await _gather(
+        connection,
+        settings,
+        *(
+            one._replace(payload={**one.payload, "site_id": site})
+            for one, site in ((alert_event(organisation), site) for site in ("the town hall", 7, None))
+        ),
+    )
+    await send_due(connection, settings.webhooks)
+    # What cannot be an alert's went alone; the other two went together.
+    assert await _counts(connection) == (0, 0, 2)
+    rows = await connection.fetch("SELECT type FROM deliveries ORDER BY type")
+    assert [row["type"] for row in rows] == ["alert.firing", "alert.group"]

@@ -41,6 +41,21 @@ async def test_one_that_nothing_was_sent_to_is_idle(tenant: Tenant, connection: 
     }
 
 
+async def test_one_whose_deliveries_were_not_attempted_yet_waits(
+    tenant: Tenant, connection: asyncpg.Connection
+) -> None:
+    owner = UUID(tenant.id)
+    endpoint, _ = await add_endpoint(connection, owner, "https://example.com/")
+    await add_delivery(connection, owner, endpoint, state="pending")
+    path = f"/v1/webhooks/{endpoint}"
+    assert (await _health(tenant, path))["state"] == "waiting"
+    # One that hangs has failed before, or will have: what is known goes first.
+    await connection.execute(
+        "INSERT INTO endpoint_states (endpoint_id, consecutive_failures) VALUES ($1, 1)", endpoint
+    )
+    assert (await _health(tenant, path))["state"] == "failing"
+
+
 async def test_figures_are_of_the_window(tenant: Tenant, connection: asyncpg.Connection) -> None:
     owner = UUID(tenant.id)
     endpoint, _ = await add_endpoint(connection, owner, "https://example.com/")
@@ -130,3 +145,5 @@ async def test_what_is_no_window(tenant: Tenant, connection: asyncpg.Connection,
     endpoint, _ = await add_endpoint(connection, UUID(tenant.id), "https://example.com/")
     answer = await tenant.client.get(f"/v1/webhooks/{endpoint}/health?window={window}")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_duration"), answer.text
+    if window == "PT59M59S":
+        assert answer.json()["errors"][0]["detail"].endswith(" is shorter than an hour")

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import socket
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from app.core.ids import new_id
 from app.core.settings import SmtpSettings
 from app.webhooks.mail.render import render_mail
 from app.webhooks.mail.transport import CONNECTIONS, Mailer
@@ -36,6 +39,10 @@ def claim(body: object = None, language: str = "fr", **changes: Any) -> Claim:  
 async def send(settings: SmtpSettings, claimed: Claim | None = None) -> Outcome:
     async with Mailer(settings) as mailer:
         return await mailer.send(claimed or claim(), NOW)
+
+
+def _troubles(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line["error"] for line in logs if line["event"] == "mail_server_trouble"]
 
 
 async def test_a_mail_arrives_as_text_and_as_html_at_all_recipients_at_once() -> None:
@@ -83,11 +90,15 @@ async def test_over_starttls_with_an_account(folder: Any) -> None:  # noqa: ANN4
             password=ACCOUNT[1],
         )
         assert (await send(settings)).delivered
-        wrong = await send(settings.model_copy(update={"username": "other"}))
-        none = await send(settings.model_copy(update={"username": None}))
+        with capture_logs() as logs:
+            wrong = await send(settings.model_copy(update={"username": "other"}))
+            none = await send(settings.model_copy(update={"username": None}))
     assert server.seen == [(True, True)]
-    assert (wrong.reason, wrong.status) == ("login_refused", 535)
-    assert (none.reason, none.status) == ("login_refused", 530)
+    # What the server says to the account is the operator's to read.
+    assert (wrong.reason, wrong.status, wrong.body) == ("login_refused", 535, None)
+    assert (none.reason, none.status, none.body) == ("login_refused", 530, None)
+    assert all(_troubles(logs))
+    assert len(_troubles(logs)) == 2
 
 
 async def test_over_tls_from_the_first_byte_on(folder: Any) -> None:  # noqa: ANN401 (a path)
@@ -106,12 +117,12 @@ async def test_a_certificate_that_is_not_valid_stops_it(folder: Any, security: s
     named = Certificates(folder, "other.example")
     on_first_byte = named.context if security == "tls" else None
     async with mailbox(tls=on_first_byte, starttls=None if on_first_byte else named.context) as server:
-        unknown = await send(smtp(server.port, security=security))
-        another = await send(smtp(server.port, security=security, ca_file=named.ca_file))
+        with capture_logs() as logs:
+            unknown = await send(smtp(server.port, security=security))
+            another = await send(smtp(server.port, security=security, ca_file=named.ca_file))
     for outcome in (unknown, another):
-        assert (outcome.reason, outcome.status) == ("tls_failed", None)
-        assert outcome.body is not None
-        assert "certificate verify failed" in outcome.body
+        assert (outcome.reason, outcome.status, outcome.body) == ("tls_failed", None, None)
+    assert ["certificate verify failed" in error for error in _troubles(logs)] == [True, True]
     assert not server.got
 
 
@@ -144,7 +155,7 @@ async def test_refusals_have_names(answers: dict[str, str], reason: str, status:
     async with mailbox(answers) as server:
         outcome = await send(smtp(server.port))
     assert (outcome.reason, outcome.status) == (reason, status)
-    assert outcome.body is not None
+    assert (outcome.body is None) == (reason == "login_refused")
     assert not server.got
 
 
@@ -182,12 +193,15 @@ async def test_without_a_mail_server_or_with_settings_that_do_not_fit(changes: d
 
 
 async def test_a_server_that_is_not_there() -> None:
-    with socket.socket() as taken:
+    with socket.socket() as taken, capture_logs() as logs:
         taken.bind((HOST, 0))
         outcome = await send(smtp(taken.getsockname()[1]))
-    assert (outcome.reason, outcome.status) == ("connect_failed", None)
-    nowhere = await send(smtp(25, host="no-such-host.invalid"))
-    assert nowhere.reason == "name_unresolved"
+        nowhere = await send(smtp(25, host="no-such-host.invalid"))
+    # Where the mail server is, is none of its clients' business.
+    assert (outcome.reason, outcome.status, outcome.body) == ("connect_failed", None, None)
+    assert (nowhere.reason, nowhere.body) == ("name_unresolved", None)
+    assert len(_troubles(logs)) == 2
+    assert HOST in _troubles(logs)[0]
 
 
 async def test_a_body_that_is_no_mail_is_our_fault() -> None:
@@ -217,3 +231,32 @@ async def test_the_wait_for_a_place_is_part_of_the_time() -> None:
             assert all(outcome.delivered for outcome in await asyncio.gather(*first))
     assert late.reason == "timeout"
     assert len(server.got) == CONNECTIONS
+
+
+async def test_an_organisation_sends_so_many_mails_in_an_hour() -> None:
+    flood, other = new_id(), new_id()
+    nobody = {"to": ["b@ville.example"]}
+    async with (
+        mailbox({"b@ville.example": "550 5.1.1 unknown"}) as server,
+        Mailer(smtp(server.port, mails_per_hour=3)) as mailer,
+    ):
+        # What the server does not take does not count.
+        refused = await mailer.send(claim(organisation_id=flood, target=nobody), NOW)
+        ours = await asyncio.gather(*(mailer.send(claim(organisation_id=flood), NOW) for _ in range(5)))
+        more = await mailer.send(claim(organisation_id=flood), NOW)
+        theirs = await mailer.send(claim(organisation_id=other), NOW)
+    assert refused.reason == "mail_refused"
+    assert sorted(outcome.reason for outcome in ours) == ["delivered"] * 3 + ["quota_exceeded"] * 2
+    assert (more.reason, more.status) == ("quota_exceeded", None)
+    assert more.body == "This organisation has sent 3 mails in an hour."
+    assert more.retry_after_s is not None
+    assert 3590 < more.retry_after_s <= 3600
+    assert theirs.delivered
+    # Nothing was said to the server for those that there was no room for.
+    assert (len(server.got), len(server.said)) == (4, 5)
+
+
+async def test_no_limit_is_no_limit() -> None:
+    async with mailbox() as server, Mailer(smtp(server.port, mails_per_hour=0)) as mailer:
+        outcomes = await asyncio.gather(*(mailer.send(claim(), NOW) for _ in range(5)))
+    assert all(outcome.delivered for outcome in outcomes)

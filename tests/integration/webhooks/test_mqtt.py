@@ -14,6 +14,7 @@ import aiomqtt
 import pytest
 import trustme
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from app.core.settings import BrokerSettings, BrokerTlsSettings
 from app.embedded.mosquitto import PrivateMosquitto
@@ -197,15 +198,20 @@ async def test_a_broker_that_says_nothing_is_left_in_time(
 
 async def test_what_the_rules_of_access_refuse_is_no_delivery(broker: PrivateMosquitto) -> None:
     async with Publisher(settings_of(broker, f"@{OURS}")) as publisher:
-        outcome = await send(publisher, claimed())
-    assert (outcome.reason, outcome.body) == ("login_refused", "Not authorized")
+        with capture_logs() as logs:
+            outcome = await send(publisher, claimed())
+    assert (outcome.reason, outcome.body) == ("login_refused", None)
+    assert ("publish_refused", "Not authorized") in [(line["event"], line["error"]) for line in logs]
 
 
 async def test_a_wrong_password(broker: PrivateMosquitto) -> None:
     async with Publisher(settings_of(broker, password=SecretStr("wrong"))) as publisher:
-        first, second = [await send(publisher, claimed()) for _ in range(2)]
+        with capture_logs() as logs:
+            first, second = [await send(publisher, claimed()) for _ in range(2)]
     assert first.reason == second.reason == "login_refused"
-    assert first.body == "Not authorized"
+    # What the broker said to the roles' account is for the log alone.
+    assert first.body is None
+    assert any("Not authorized" in line["error"] for line in logs if line["event"] == "broker_lost")
     assert second.duration_ms < 50  # it is not tried again at once
 
 

@@ -14,10 +14,14 @@ from sqlalchemy import text
 
 from app.core.database import Database
 from app.core.ids import new_id
+from app.core.observability import ENDPOINT_NOTICES
 from app.core.settings import WebhookSettings
 from app.webhooks import endpoint_states
 from app.webhooks.claims import claim
+from app.webhooks.event_types import NOTICES
 from app.webhooks.fanout import fan_out
+from app.webhooks.health_reads import health_of
+from app.webhooks.models import Endpoint
 from app.webhooks.outbox import CHANNEL, enqueue
 from app.webhooks.recorder import Recorder, Settled
 from app.webhooks.records import Record
@@ -90,6 +94,17 @@ async def desk(database: Database, connection: asyncpg.Connection) -> AsyncItera
     await pool.close()
 
 
+async def test_notices_are_counted_from_nought(database: Database) -> None:
+    # Prometheus sees no increase of a series that is born at 1.
+    ENDPOINT_NOTICES.clear()
+    pool = await database.pool(size=1, eager=False)
+    Recorder(WebhookSettings(), pool, lambda _settled: None)
+    await pool.close()
+    (metric,) = ENDPOINT_NOTICES.collect()
+    counted = {one.labels["type"]: one.value for one in metric.samples if one.name.endswith("_total")}
+    assert counted == dict.fromkeys(NOTICES, 0.0)
+
+
 async def test_what_has_queued_up_is_written_together(desk: Desk) -> None:
     one, other = await desk.claims(20), await desk.claims(20)
     for number, claimed in enumerate(one + other):
@@ -124,10 +139,26 @@ async def test_an_endpoint_fares_as_its_attempts_do_in_their_order(desk: Desk) -
     assert (state["last_failure_at"], state["last_status"]) == (start + timedelta(seconds=5), 500)
     # The sixth in a row, one more than `breaker_failures`.
     assert state["open_until"] == start + timedelta(seconds=5 + 2)
-    await desk.record(claims[6], OK, start + timedelta(seconds=6))
+    await desk.record(claims[6], OK, start + timedelta(seconds=8))
     state = await desk.state(claims[0].endpoint_id)
     assert (state["consecutive_failures"], state["failing_since"], state["open_until"]) == (0, None, None)
-    assert state["last_success_at"] == start + timedelta(seconds=6)
+    assert state["last_success_at"] == start + timedelta(seconds=8)
+
+
+async def test_after_a_success_health_still_names_the_failure_before_it(
+    desk: Desk, database: Database
+) -> None:
+    first, second = await desk.claims(2)
+    await desk.record(first, FAILED)
+    await desk.record(second, OK, second.now + timedelta(seconds=1))
+    async with database.read() as session:
+        endpoint = await session.get(Endpoint, first.endpoint_id)
+        assert endpoint is not None
+        health = await health_of(session, endpoint, "PT1H")
+    assert (health.state, health.successes, health.consecutive_failures) == ("healthy", 1, 0)
+    assert health.last_failure is not None
+    assert (health.last_failure.reason, health.last_failure.status) == ("http_error", 500)
+    assert health.last_failure.time == first.now
 
 
 @pytest.mark.parametrize(
@@ -166,7 +197,7 @@ async def test_gone_disables_at_once_and_the_rest_waits(desk: Desk, database: Da
         "endpoint_id": str(claims[0].endpoint_id),
         "organisation_id": str(claims[0].organisation_id),
         "kind": "webhook",
-        "target": "https://example.com/hook",
+        "target": "https://example.com",
         "description": None,
         "reason": "gone",
         "failing_since": data["failing_since"],
@@ -174,6 +205,38 @@ async def test_gone_disables_at_once_and_the_rest_waits(desk: Desk, database: Da
         "last_status": 410,
         "pending": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "target", "told"),
+    [
+        (
+            "webhook",
+            "https://hooks.example.com:8443/services/T0/B0/key?k=1",
+            None,
+            "https://hooks.example.com:8443",
+        ),
+        ("email", None, {"to": ["a@example.com"]}, "1 recipient at example.com"),
+        (
+            "email",
+            None,
+            {"to": ["a@example.com", "b@ville.example", "c@example.com"]},
+            "3 recipients at example.com, ville.example",
+        ),
+        ("mqtt", None, {}, "mqtt"),
+    ],
+)
+async def test_a_notice_names_no_more_of_an_endpoint_than_where_it_is(
+    desk: Desk, kind: str, url: str | None, target: dict[str, Any] | None, told: str
+) -> None:
+    (claimed,) = await desk.claims(1)
+    await desk.connection.execute(
+        "UPDATE webhook_endpoints SET kind = $1, url = $2, target = $3::text::jsonb",
+        *(kind, url, None if target is None else json.dumps(target)),
+    )
+    await desk.record(claimed, GONE)
+    ((_, data),) = await desk.notices()
+    assert data["target"] == told
 
 
 async def test_an_owner_hears_once_of_failing_and_once_of_the_end(desk: Desk, database: Database) -> None:

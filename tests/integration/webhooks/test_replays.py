@@ -275,6 +275,8 @@ async def test_what_is_no_replay(
     endpoint = await _endpoint(connection, tenant)
     answer = await tenant.client.post(f"/v1/webhooks/{endpoint}/replays", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+    if str(body.get("since")).startswith("2099"):
+        assert answer.json()["detail"] == "`since` is in the future."
 
 
 async def test_what_is_new_does_not_queue_behind_all_of_the_past(
@@ -298,13 +300,13 @@ async def test_what_is_new_does_not_queue_behind_all_of_the_past(
     assert _counts(await _look(tenant, busy))[:3] == ("running", 4, 0)
     assert _counts(await _look(tenant, free))[:3] == ("done", 1, 1)
     await connection.execute(
-        "DELETE FROM deliveries WHERE id = (SELECT id FROM deliveries WHERE state = 'pending' "
-        "AND endpoint_id = $1 LIMIT 1)",
+        "DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM deliveries WHERE state = 'pending' "
+        "AND endpoint_id = $1 LIMIT 3))",
         endpoint,
     )
     while await step(connection):
         pass
-    assert _counts(await _look(tenant, busy))[:3] == ("done", 4, 4)
+    assert _counts(await _look(tenant, busy))[:3] == ("running", 4, 3)
 
 
 async def test_the_dispatcher_carries_a_replay_out(
@@ -322,3 +324,29 @@ async def test_the_dispatcher_carries_a_replay_out(
 
         await until(done)
     assert len(receiver.got) == 7
+
+
+async def test_what_is_being_sent_is_left_out(tenant: Tenant, connection: asyncpg.Connection) -> None:
+    endpoint, owner = await _endpoint(connection, tenant), UUID(tenant.id)
+    usual: dict[str, Any] = {"state": "pending", "attempt_count": 3, "created_at": ago(minutes=9)}
+    leased = await add_delivery(connection, owner, endpoint, leased_until=ago(seconds=-30), **usual)
+    run_out = await add_delivery(connection, owner, endpoint, leased_until=ago(seconds=30), **usual)
+    free = await add_delivery(connection, owner, endpoint, **usual)
+    await _ask(tenant, endpoint, ago(hours=1), states=["pending"])
+    while await step(connection):
+        pass
+    rows = await connection.fetch("SELECT id, attempt_count, leased_until FROM deliveries")
+    found = {row["id"]: (row["attempt_count"], row["leased_until"] is None) for row in rows}
+    assert found == {leased: (3, False), run_out: (0, True), free: (0, True)}
+    assert await connection.fetchval("SELECT state FROM delivery_replays") == "done"
+
+
+async def test_of_what_is_slow_little_is_made_due(tenant: Tenant, connection: asyncpg.Connection) -> None:
+    endpoint, owner = await _endpoint(connection, tenant), UUID(tenant.id)
+    for minutes in range(20, 0, -1):
+        await add_delivery(connection, owner, endpoint, state="failed", created_at=ago(minutes=minutes))
+    await connection.execute("UPDATE webhook_endpoints SET rate_per_s = 0.1")
+    made = await _ask(tenant, endpoint, ago(hours=1))
+    while await step(connection):
+        pass
+    assert _counts(await _look(tenant, made))[:3] == ("running", 20, 6)

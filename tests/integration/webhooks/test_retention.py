@@ -128,3 +128,43 @@ async def test_many_events_go_in_pieces(
     )
     await prune(connection, keep_days=7)
     assert await _left(connection, "outbox") == set()
+
+
+async def test_what_waits_in_groups_of_disabled_endpoints_goes_as_late(
+    connection: asyncpg.Connection,
+) -> None:
+    owner = await add_organisation(connection)
+    enabled, _ = await add_endpoint(connection, owner, "https://example.com/")
+    disabled, _ = await add_endpoint(connection, owner, "https://example.com/", enabled=False)
+    groups: dict[str, UUID] = {}
+    for name, endpoint, days in (
+        ("enabled", enabled, [31]),
+        ("old", disabled, [31, 40, 32]),
+        ("both", disabled, [31, 29]),
+        ("new", disabled, [29]),
+    ):
+        groups[name] = new_id()
+        await connection.execute(
+            "INSERT INTO delivery_groups (id, organisation_id, endpoint_id, key, due_at, created_at) "
+            "VALUES ($1, $2, $3, $4, $5, $5)",
+            *(groups[name], owner, endpoint, name, ago(days=max(days))),
+        )
+        for age in days:
+            await connection.execute(
+                "INSERT INTO group_events (group_id, alert_id, position, events_count, sequence, firing, "
+                "event_id, type, body, created_at) VALUES ($1, $2, 1, 1, 1, true, $2, 'alert.firing', '{}', "
+                "$3)",
+                *(groups[name], uuid4(), ago(days=age)),
+            )
+    counted = REGISTRY.get_sample_value("vigie_grouped_events_expired_total") or 0.0
+    with capture_logs() as logs:
+        assert await forget(connection, keep_days=30, slice_=2) == Removed(0, 0)
+    rows = await connection.fetch("SELECT group_id, count(*) AS count FROM group_events GROUP BY group_id")
+    assert {row["group_id"]: row["count"] for row in rows} == {
+        groups["enabled"]: 1,
+        groups["both"]: 1,
+        groups["new"]: 1,
+    }
+    assert await _left(connection, "delivery_groups") == {groups[name] for name in ("enabled", "both", "new")}
+    assert REGISTRY.get_sample_value("vigie_grouped_events_expired_total") == counted + 4
+    assert [line["alerts"] for line in logs if line["event"] == "grouped_events_expired"] == [4]

@@ -1,5 +1,6 @@
 """Endpoints and deliveries by REST."""
 
+import asyncio
 import base64
 from typing import Any
 from uuid import UUID, uuid4
@@ -119,6 +120,7 @@ async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> No
         ({"url": URL, "headers": {"X-Api": 7}}, "wrong_type"),
         ({"url": URL, "headers": {f"X-{number}": "" for number in range(21)}}, "invalid_header"),
         ({"url": URL, "headers": {"X-Api": "a", "x-api": "b"}}, "invalid_header"),
+        ({"url": URL, "headers": {"X-Api": "a", "X_api": "b"}}, "invalid_header"),
         ({"url": URL, "headers": {"": "a"}}, "invalid_header"),
         ({"url": URL, "headers": {"X Api": "a"}}, "invalid_header"),
         ({"url": URL, "headers": {"X-Ä": "a"}}, "invalid_header"),
@@ -133,6 +135,7 @@ async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> No
             for name in (
                 *("Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding"),
                 *("Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization"),
+                *("Webhook_Signature", "content_length", "PROXY_Authorization", "User_Agent", "Accept_"),
                 *("User-Agent", "Accept", "Accept-Encoding", "Expect", "Webhook-Signature", "WEBHOOK-ID"),
             )
         ),
@@ -154,6 +157,8 @@ async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> No
 async def test_what_cannot_be_an_endpoint(tenant: Tenant, body: dict[str, Any], code: str) -> None:
     answer = await tenant.client.post("/v1/webhooks", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+    if code == "webhook_url_not_allowed":
+        assert answer.json()["errors"][0]["field"] == "body.url"
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -176,6 +181,8 @@ async def test_what_an_endpoint_cannot_become(tenant: Tenant, body: dict[str, An
     made = await _create(tenant)
     answer = await tenant.client.patch(f"/v1/webhooks/{made['id']}", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+    if code == "webhook_url_not_allowed":
+        assert answer.json()["errors"][0]["field"] == "body.url"
 
 
 async def test_an_administrator_may_make_one_for_another(api: httpx.AsyncClient, tenant: Tenant) -> None:
@@ -380,3 +387,26 @@ async def test_another_grouping_sends_at_once_what_waits(
     assert (again.body, again.headers["webhook-id"]) == (first.body, first.headers["webhook-id"])
     detail = (await tenant.client.get(f"/v1/deliveries/{log[-1]['id']}")).json()
     assert detail["body"]["data"] == groups[0]
+
+
+async def test_an_organisation_has_so_many_webhooks_and_channels_and_no_more(
+    tenant: Tenant, other_tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.webhooks, "endpoints_per_organisation", 3)
+    mail = {"kind": "email", "to": ["a@example.com"]}
+    monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
+    answers = await asyncio.gather(
+        *(tenant.client.post("/v1/webhooks", json={"url": URL}) for _ in range(4)),
+        *(tenant.client.post("/v1/channels", json=mail) for _ in range(3)),
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 4
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {
+        "too_many_endpoints"
+    }
+    await _create(other_tenant)
+    made = next(answer for answer in answers if answer.status_code == 201)
+    path = made.request.url.path
+    assert (await tenant.client.delete(f"{path}/{made.json()['id']}")).status_code == 204
+    assert (await tenant.client.post("/v1/channels", json={"kind": "mqtt"})).status_code == 201
+    refused = await tenant.client.post("/v1/webhooks", json={"url": URL})
+    assert refused.json()["code"] == "too_many_endpoints"

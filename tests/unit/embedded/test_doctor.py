@@ -7,6 +7,7 @@ import pytest
 from app.core.sealing import key_name
 from app.embedded import doctor, mosquitto, postgres
 from app.embedded.layout import Layout, locked, open_layout
+from app.webhooks.mail.transport import fault_of
 
 
 def states(layout: Layout) -> dict[str, str]:
@@ -42,7 +43,11 @@ def test_the_encryption_key_is_named_and_never_shown(
     layout = Layout(tmp_path / "d")
     for name in ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"):
         monkeypatch.delenv(name, raising=False)
-    assert states(layout)["encryption key"] == "note"
+    (told,) = [str(each) for each in doctor.examine(layout) if each.what == "encryption key"]
+    assert told.startswith("ok ")
+    assert "`vigie up` uses the one that it keeps (nothing to do)" in told
+    # Nothing that would have to be set, and take the place of the key that is kept.
+    assert "mend:" not in told
     old, new = base64.b64encode(b"o" * 32).decode(), base64.b64encode(b"n" * 32).decode()
     file = tmp_path / "keys"
     file.write_text(f"{new}\n{old}\n")
@@ -57,6 +62,23 @@ def test_the_encryption_key_is_named_and_never_shown(
     assert "missing  settings" in told
     assert "VIGIE_ENCRYPTION__KEYS: a key must be 32 bytes in base64" in told
     assert "hunter2" not in told
+
+
+def test_the_mail_servers_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIGIE_SMTP__HOST", raising=False)
+    assert list(doctor.mail(fault_of)) == []
+    monkeypatch.setenv("VIGIE_SMTP__HOST", "mail.example.com")
+    monkeypatch.setenv("VIGIE_SMTP__SENDER", "Vigie <vigie@example.com>")
+    (found,) = doctor.mail(fault_of)
+    assert (found.state, found.what) == ("ok", "mail server")
+    monkeypatch.setenv("VIGIE_SMTP__CA_FILE", str(tmp_path / "none.pem"))
+    (found,) = doctor.mail(fault_of)
+    assert (found.state, found.detail[:20]) == ("missing", "VIGIE_SMTP__CA_FILE:")
+    monkeypatch.setenv("VIGIE_SMTP__SENDER", "nobody")
+    (found,) = doctor.mail(fault_of)
+    assert (found.state, found.detail[:19]) == ("missing", "VIGIE_SMTP__SENDER:")
+    assert doctor.run(tmp_path / "d", [found]) == 1
 
 
 def test_a_running_stack_is_seen(tmp_path: Path) -> None:

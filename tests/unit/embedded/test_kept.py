@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from app.core.keys import well_formed
+from app.core.sealing import Sealer, generate_encryption_key
+from app.core.settings import EncryptionSettings
 from app.embedded.account import EmbeddedError
-from app.embedded.kept import keep_secrets
+from app.embedded.kept import encryption_keys, keep_secrets
 from app.embedded.runfile import Reach, remove_run_file, write_run_file
 
 
@@ -24,6 +26,28 @@ def test_a_key_from_the_settings_wins_and_is_kept(tmp_path: Path) -> None:
     assert second.admin_key == "vg_given_by_the_operator"
     assert second.gateway_password == first.gateway_password
     assert keep_secrets(path, None) == second
+
+
+def test_what_the_kept_key_sealed_opens_whatever_keys_the_operator_gives(tmp_path: Path) -> None:
+    kept, own, older = (generate_encryption_key() for _ in range(3))
+    sealed = Sealer.of(EncryptionSettings.model_validate({"keys": [kept]})).seal("secret", "context")
+    file = tmp_path / "keys"
+    file.write_text(f"{own}\n{older}\n")
+    for given, keys in (
+        ({}, [kept]),
+        ({"keys": [own]}, [own, kept]),
+        ({"keys_file": file}, [own, older, kept]),
+        ({"keys": [kept, own]}, [kept, own]),
+    ):
+        found = encryption_keys(EncryptionSettings.model_validate(given), kept)
+        assert found == keys
+        sealer = Sealer.of(EncryptionSettings.model_validate({"keys": found}))
+        assert sealer.open(sealed, "context") == "secret"
+        assert sealer.current == Sealer.of(EncryptionSettings.model_validate({"keys": keys[:1]})).current
+    settings = EncryptionSettings.model_validate({"keys_file": file})
+    file.unlink()
+    with pytest.raises(EmbeddedError, match="VIGIE_ENCRYPTION__KEYS_FILE"):
+        encryption_keys(settings, kept)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null"])

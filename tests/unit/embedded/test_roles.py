@@ -3,7 +3,7 @@ import json
 import sys
 from pathlib import Path
 
-from app.embedded.roles import Services, command, environment
+from app.embedded.roles import ROLES, Services, command, environment, environment_of
 
 SERVICES = Services(
     database="postgresql://vigie:pw@127.0.0.1:2/vigie",
@@ -19,7 +19,7 @@ def make(
     services: Services | None,
     base: dict[str, str],
     roles: tuple[str, ...] = ("api",),
-    encryption_key: str | None = "KEY",
+    encryption_keys: tuple[str, ...] = ("OWN", "KEPT"),
 ) -> dict[str, str]:
     return environment(
         marker="id@/d",
@@ -27,7 +27,7 @@ def make(
         host="127.0.0.1",
         port=8001,
         admin_key="vg_key",
-        encryption_key=encryption_key,
+        encryption_keys=encryption_keys,
         roles=roles,
         services=services,
         base=base,
@@ -62,12 +62,10 @@ def test_an_operators_word_on_private_webhooks_is_kept() -> None:
     assert make(None, {"VIGIE_WEBHOOKS__ALLOW_PRIVATE": "false"})["VIGIE_WEBHOOKS__ALLOW_PRIVATE"] == "false"
 
 
-def test_an_encryption_key_is_given_where_the_operator_gives_none() -> None:
-    assert json.loads(make(None, {})["VIGIE_ENCRYPTION__KEYS"]) == ["KEY"]
-    assert make(None, {"VIGIE_ENCRYPTION__KEYS": '["OWN"]'})["VIGIE_ENCRYPTION__KEYS"] == '["OWN"]'
-    assert "VIGIE_ENCRYPTION__KEYS" not in make(None, {"VIGIE_ENCRYPTION__KEYS_FILE": "/keys"})
-    # By a `.env` file, which the roles read themselves.
-    assert "VIGIE_ENCRYPTION__KEYS" not in make(None, {}, encryption_key=None)
+def test_the_supervisors_encryption_keys_win() -> None:
+    base = {"VIGIE_ENCRYPTION__KEYS": '["OWN"]', "VIGIE_ENCRYPTION__KEYS_FILE": "/keys"}
+    assert json.loads(make(None, base)["VIGIE_ENCRYPTION__KEYS"]) == ["OWN", "KEPT"]
+    assert json.loads(make(None, {})["VIGIE_ENCRYPTION__KEYS"]) == ["OWN", "KEPT"]
 
 
 def test_no_box_can_guess_the_name_of_the_consumers_session() -> None:
@@ -89,3 +87,29 @@ def test_a_role_is_run_by_this_python_and_dies_with_its_parent() -> None:
     words = command("simulate", "demo")
     assert words[-6:] == [sys.executable, "-P", "-m", "app", "simulate", "demo"]
     assert "--pdeathsig=KILL" in words
+
+
+def test_secrets_are_given_to_those_alone_that_use_them() -> None:
+    base = {
+        "VIGIE_ENCRYPTION__KEYS_FILE": "/keys",
+        "VIGIE_SMTP__PASSWORD": "mail-pw",
+        "vigie_encryption__keys": "x",
+        "HOME": "/home/x",
+    }
+    every = make(SERVICES, base)
+    held = {
+        role: {name for name in every if name in environment_of(role, every)}
+        for role in (*ROLES, "migrate", "demo")
+    }
+    key = {"VIGIE_BOOTSTRAP_ADMIN_KEY"}
+    sealing = {"VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE", "vigie_encryption__keys"}
+    mail = {"VIGIE_SMTP__PASSWORD"}
+    assert {role: set(every) - names for role, names in held.items()} == {
+        "api": mail,
+        "ingest": key | sealing | mail,
+        "deliver": key,
+        "maintain": key | mail,
+        "migrate": key | sealing | mail,
+        "demo": key | sealing | mail,
+    }
+    assert environment_of("demo", every)["HOME"] == "/home/x"

@@ -40,6 +40,7 @@ async def post(url: str, message_id: str, *, secret: str = SECRET) -> int:
 async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
     lines: list[str] = []
     async with Receiver(secret=SECRET, say=lines.append) as receiver:
+        assert receiver.url == f"http://127.0.0.1:{receiver.port}/"
         assert [await post(receiver.url, name) for name in ("msg_a", "msg_b", "msg_a")] == [204, 204, 204]
         other = "whsec_" + base64.b64encode(b"x" * 32).decode()
         assert await post(receiver.url, "msg_c", secret=other) == 401
@@ -47,7 +48,7 @@ async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
     assert (tally.requests, tally.verified, tally.duplicates, tally.refused) == (4, 3, 1, 1)
     assert tally.by_type == {"alert.firing": 2}
     assert len(lines) == 4
-    assert "verified" in lines[0]
+    assert lines[0].startswith("webhook verified msg_a alert.firing ")
     assert "\n" not in lines[0]
     assert "seen before" in lines[2]
     assert "REFUSED" in lines[3]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.target import Broker, TargetError, find_target, parse_broker
+from simulators.target import Broker, TargetError, find_api, find_target, parse_broker
 
 RUN = {
     "ready": True,
@@ -37,6 +37,16 @@ def test_a_broker_may_speak_tls() -> None:
 def test_options_alone_need_no_file(tmp_path: Path) -> None:
     target = find_target(tmp_path / "none.json", "http://h", "k", "h:1885", None)
     assert (target.broker.port, target.database) == (1885, None)
+
+
+def test_an_address_and_a_key_need_no_broker(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    assert find_api(path, "http://h/", "k") == ("http://h", "k")
+    with pytest.raises(TargetError, match="vigie up"):
+        find_api(path, "http://h", None)
+    path.write_text(json.dumps(RUN))
+    assert find_api(path, None, None) == ("http://127.0.0.1:8000", "vg_a")
+    assert find_api(path, None, "k") == ("http://127.0.0.1:8000", "k")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"api": 1, "mqtt": {}}', json.dumps({**RUN, "api": None})])

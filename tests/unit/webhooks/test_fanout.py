@@ -54,7 +54,11 @@ def test_a_test_event_goes_to_the_one_it_names() -> None:
     ("subscription", "wanted"),
     [
         (Subscription(ENDPOINT, ["*"], None), True),
-        (Subscription(ENDPOINT, ["*"], [SITE], min_severity="critical"), True),
+        (Subscription(ENDPOINT, ["*"], None, min_severity="critical"), True),
+        # It is of no site: as in a stream, who wants those of some sites does not get it, unless by mail.
+        (Subscription(ENDPOINT, ["*"], [SITE]), False),
+        (Subscription(ENDPOINT, ["*"], [SITE], kind="mqtt"), False),
+        (Subscription(ENDPOINT, ["*"], [SITE], kind="email", notices=False), True),
         (Subscription(ENDPOINT, [ENDPOINT_FAILING, ENDPOINT_DISABLED], None), True),
         (Subscription(ENDPOINT, ["alert.firing"], None), False),
         (Subscription(ENDPOINT, ["alert.firing"], None, kind="mqtt"), False),

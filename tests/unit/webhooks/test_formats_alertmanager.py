@@ -149,13 +149,13 @@ def test_a_group_in_which_all_is_over_is_over() -> None:
             "endpoint.failing",
             "VigieEndpointFailing",
             "warning",
-            "Nothing has reached https://example.com/hooks/vigie since 2026-11-23T10:05:00Z: http_error",
+            "Nothing has reached https://example.com since 2026-11-23T10:05:00Z: http_error",
         ),
         (
             "endpoint.disabled",
             "VigieEndpointDisabled",
             "critical",
-            "https://example.com/hooks/vigie is disabled: gone",
+            "https://example.com is disabled: gone",
         ),
         (
             "platform.messages_dropped",

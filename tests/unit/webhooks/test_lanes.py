@@ -2,17 +2,17 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.core.ids import new_id
-from app.webhooks.claims import Lease
+from app.webhooks.claims import Lease, Room
 from app.webhooks.lanes import QUICK_S, SLOW_S, Lanes
 from app.webhooks.transport import Claim
 
 NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
 
 
-def _claim(endpoint: UUID) -> Claim:
+def _claim(endpoint: UUID, kind: str = "webhook", owner: UUID | None = None) -> Claim:
     return Claim(
         id=new_id(),
-        organisation_id=endpoint,
+        organisation_id=owner or endpoint,
         endpoint_id=endpoint,
         event_id=new_id(),
         site_id=None,
@@ -23,7 +23,7 @@ def _claim(endpoint: UUID) -> Claim:
         created_at=NOW,
         leased_until=NOW + timedelta(seconds=30),
         now=NOW,
-        kind="webhook",
+        kind=kind,
         url="https://example.com/",
         target=None,
         secret="whsec_",
@@ -32,8 +32,14 @@ def _claim(endpoint: UUID) -> Claim:
     )
 
 
-def _leases(endpoint: UUID, count: int, *, places: int = 2, suspect: bool = False) -> list[Lease]:
-    return [Lease(_claim(endpoint), places, suspect) for _ in range(count)]
+def _leases(
+    endpoint: UUID, count: int, *, places: int = 2, suspect: bool = False, kind: str = "webhook"
+) -> list[Lease]:
+    return [Lease(_claim(endpoint, kind), places, suspect) for _ in range(count)]
+
+
+def _lanes(places: int = 128, **capacity: int) -> Lanes:
+    return Lanes(15, places, capacity)
 
 
 def _begin(lanes: Lanes, now: float = 0.0) -> list[Claim]:
@@ -45,7 +51,7 @@ def _begin(lanes: Lanes, now: float = 0.0) -> list[Claim]:
 
 def test_endpoints_take_turns_up_to_their_places() -> None:
     one, other = new_id(), new_id()
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(one, 5) + _leases(other, 5, places=1), deadline=30)
     begun = _begin(lanes)
     assert [claimed.endpoint_id for claimed in begun] == [one, other, one]
@@ -61,7 +67,7 @@ def test_endpoints_take_turns_up_to_their_places() -> None:
 
 def test_what_waits_for_one_that_hangs_is_given_back() -> None:
     hanging, good = new_id(), new_id()
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(hanging, 5), deadline=30)
     begun = _begin(lanes)
     assert not lanes.busy(SLOW_S)[0].held
@@ -83,7 +89,7 @@ def test_what_waits_for_one_that_hangs_is_given_back() -> None:
 
 def test_what_waits_for_one_that_fails_is_given_back() -> None:
     endpoint = new_id()
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(endpoint, 5), deadline=30)
     first, _ = _begin(lanes)
     assert lanes.suspects() == 0
@@ -99,7 +105,7 @@ def test_what_waits_for_one_that_fails_is_given_back() -> None:
 
 def test_no_attempt_begins_that_its_lease_may_not_outlast() -> None:
     endpoint = new_id()
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(endpoint, 2), deadline=30)
     lanes.add(_leases(endpoint, 1), deadline=40)
     assert len(_begin(lanes, 15.1)) == 1
@@ -110,7 +116,7 @@ def test_no_attempt_begins_that_its_lease_may_not_outlast() -> None:
 
 def test_one_that_answers_soon_is_known_for_it() -> None:
     endpoint = new_id()
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(endpoint, 3, places=3), deadline=30)
     soon, late, failed = _begin(lanes)
     lanes.ended(soon, delivered=True, now=QUICK_S / 2)
@@ -122,8 +128,121 @@ def test_one_that_answers_soon_is_known_for_it() -> None:
 
 
 def test_everything_can_be_taken_back() -> None:
-    lanes = Lanes(attempt_s=15)
+    lanes = _lanes()
     lanes.add(_leases(new_id(), 3) + _leases(new_id(), 3), deadline=30)
     begun = _begin(lanes)
     assert len(lanes.take_back(0, everything=True)) == 6 - len(begun)
     assert _begin(lanes) == []
+
+
+def test_a_kind_has_its_capacity_and_others_go_on() -> None:
+    channels, hook = [new_id() for _ in range(5)], new_id()
+    lanes = _lanes(email=2)
+    for channel in channels:
+        lanes.add(_leases(channel, 1, kind="email"), deadline=30)
+    lanes.add(_leases(hook, 3, places=8), deadline=30)
+    begun = _begin(lanes)
+    assert sorted(claimed.kind for claimed in begun) == ["email"] * 2 + ["webhook"] * 3
+    assert lanes.waiting == 3
+    mails = [claimed for claimed in begun if claimed.kind == "email"]
+    assert [mail.endpoint_id for mail in mails] == channels[:2]
+    lanes.ended(mails[0], delivered=True, now=9)
+    assert [claimed.endpoint_id for claimed in _begin(lanes, 9)] == channels[2:3]
+    # What waited in vain is given back, and not attempted.
+    assert len(lanes.take_back(15.1)) == 2
+    lanes.ended(mails[1], delivered=True, now=15.1)
+    assert _begin(lanes, 15.1) == []
+
+
+def test_a_kind_has_room_for_what_it_may_attempt_soon() -> None:
+    lanes = _lanes(email=4, mqtt=32)
+    assert lanes.room() == [Room("email", 8), Room("mqtt", 32 * 2)]
+    leases = [lease for _ in range(9) for lease in _leases(new_id(), 1, kind="email", suspect=True)]
+    lanes.add(leases, deadline=30)
+    assert dict(lanes.room()) == {"email": 0, "mqtt": 64}
+    lanes.settled(lanes.take_back(0, everything=True)[:5])
+    assert dict(lanes.room()) == {"email": 4, "mqtt": 64}
+    # Its bound is this, not the share of those that fail.
+    assert lanes.suspects() == 0
+
+
+def test_a_kind_with_a_capacity_leaves_most_places_to_the_others() -> None:
+    lanes = _lanes(8, mqtt=32)
+    assert lanes.room() == [Room("mqtt", 4)]
+    for _ in range(4):
+        lanes.add(_leases(new_id(), 1, kind="mqtt"), deadline=30)
+    assert len(_begin(lanes)) == 2
+    # One place is enough for each kind to have one.
+    assert _lanes(1, email=4).room() == [Room("email", 2)]
+
+
+def test_kinds_take_turns() -> None:
+    lanes = _lanes(8, email=4, mqtt=4)
+    for kind in ("webhook", "email", "mqtt"):
+        lanes.add(_leases(new_id(), 1, kind=kind) + _leases(new_id(), 1, kind=kind), deadline=30)
+    kinds = [claimed.kind for claimed in _begin(lanes)]
+    assert {*kinds[:3]} == {*kinds[3:]} == {"webhook", "email", "mqtt"}
+
+
+def test_many_that_hang_leave_places_to_others() -> None:
+    hanging = [new_id() for _ in range(20)]
+    lanes = _lanes()
+    lanes.add([lease for each in hanging for lease in _leases(each, 8, places=8)], deadline=30)
+    begun = _begin(lanes)
+    assert len(begun) == 96
+    others = [new_id() for _ in range(32)]
+    for other in others:
+        lanes.add(_leases(other, 8, places=8), deadline=30)
+    # A quarter is for second places, and half of it for first ones alone.
+    late = [claimed.endpoint_id for claimed in _begin(lanes, 0.1)]
+    assert late == others
+    assert lanes.running == 128
+    # The place that gets free is for who has the fewest.
+    lanes.add(_leases(new := new_id(), 1), deadline=30)
+    lanes.ended(begun[0], delivered=True, now=0.2)
+    assert [claimed.endpoint_id for claimed in _begin(lanes, 0.2)] == [new]
+
+
+def test_some_have_all_their_places() -> None:
+    lanes = _lanes()
+    ids = [new_id() for _ in range(12)]
+    lanes.add([lease for each in ids for lease in _leases(each, 8, places=8)], deadline=30)
+    assert len(_begin(lanes)) == 96
+    lanes = _lanes(8)
+    for _ in range(2):
+        lanes.add(_leases(new_id(), 8, places=8), deadline=30)
+    assert len(_begin(lanes)) == 6
+
+
+def test_one_that_has_fewer_under_way_again_is_early_in_its_turn() -> None:
+    """Its turn for a further place was of no use as long as few were free: for a first place it is not."""
+    lanes = _lanes(8)
+    one = new_id()
+    lanes.add(_leases(one, 5, places=8), deadline=30)
+    lanes.add([lease for _ in range(4) for lease in _leases(new_id(), 1)], deadline=30)
+    begun = _begin(lanes)
+    assert (lanes.running, lanes.waiting) == (6, 3)
+    mine = [claimed for claimed in begun if claimed.endpoint_id == one]
+    for claimed in mine:
+        lanes.ended(claimed, delivered=True, now=0.1)
+    lanes.add([lease for _ in range(9) for lease in _leases(new_id(), 1)], deadline=30)
+    assert len(mine) == 2
+    assert _begin(lanes, 0.1)[0].endpoint_id == one
+
+
+def test_an_organisation_has_half_of_the_places_however_many_endpoints_it_has() -> None:
+    lanes, owner = _lanes(8), new_id()
+    for _ in range(20):
+        lanes.add([Lease(_claim(new_id(), owner=owner), 1, suspect=False)], deadline=30)
+    begun = _begin(lanes)
+    assert len(begun) == 4
+    other = new_id()
+    lanes.add(_leases(other, 1), deadline=30)
+    assert [claimed.endpoint_id for claimed in _begin(lanes)] == [other]
+    # As soon as one of them ends another has its turn: also one whose turn had passed by.
+    for claimed in begun:
+        lanes.ended(claimed, delivered=True, now=0.1)
+        lanes.settled([claimed])
+    more = _begin(lanes, 0.1)
+    assert len(more) == 4
+    assert not {claimed.endpoint_id for claimed in more} & {claimed.endpoint_id for claimed in begun}

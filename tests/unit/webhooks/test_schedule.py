@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.settings import WebhookSettings
-from app.webhooks.schedule import next_due, retry_after_s
+from app.webhooks.schedule import MOST_S, next_due, retry_after_s
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+YEAR = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
 SCHEDULE = WebhookSettings.model_fields["schedule_s"].get_default(call_default_factory=True)
 
 
@@ -48,6 +49,7 @@ def test_jitter_stretches_and_never_shortens(count: int, jitter: float, chance: 
         # Past: at once.
         ("Thu, 26 Nov 2026 09:00:00 GMT", 0),
         ("9" * 400, 999_999_999),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 999_999_999),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
@@ -55,7 +57,44 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-5", "1.5", "soon", "²", "99 Nov 2026", "Thu, 99 Nov 2026 10:02:00 GMT", "١٢", "\0"]
+    "text",
+    [
+        "",
+        "-5",
+        "1.5",
+        "soon",
+        "²",
+        "99 Nov 2026",
+        "Thu, 99 Nov 2026 10:02:00 GMT",
+        "١٢",
+        "\0",
+        YEAR,
+        f"{NOW:%a, %d %b %Y %H:%M:%S} +{10**30}",
+    ],
 )
 def test_a_retry_after_that_says_nothing(text: str) -> None:
     assert retry_after_s(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) is None
+
+
+_PARTS = st.one_of(
+    st.integers().map(str),
+    st.sampled_from(["Mon,", "01", "Jan", "2026", "00:00:00", "24:61:61", "GMT", "+0000", "-9999", "-", ":"]),
+    st.text(max_size=6),
+)
+
+
+@given(text=st.one_of(st.text(), st.lists(_PARTS, max_size=8).map(" ".join)))
+def test_whatever_a_receiver_sends_is_read_or_not(text: str) -> None:
+    seconds = retry_after_s(text, NOW)
+    assert seconds is None or 0 <= seconds <= MOST_S
+
+
+@given(
+    at=st.datetimes(timezones=st.timezones()) | st.datetimes(timezones=st.just(UTC)),
+    year=st.integers(0, 10**22),
+    zone=st.integers(-(10**6), 10**6),
+)
+def test_no_date_is_too_much(at: datetime, year: int, zone: int) -> None:
+    text = f"{at:%a, %d %b} {year} {at:%H:%M:%S} {zone:+05d}"
+    seconds = retry_after_s(text, NOW)
+    assert seconds is None or 0 <= seconds <= MOST_S

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidError
+from app.core.pagination import encode_cursor
 from app.core.settings import Settings
 from app.main import create_app
 from app.webhooks.stream import EventFilter, Mark, event_block
@@ -25,7 +26,10 @@ def streamed(type_: str = "alert.firing", site: UUID | None = SITE, **data: Any)
     return StreamedEvent(7, uuid4(), site, type_, payload, NOW, NOW)
 
 
-@given(st.integers(0, 1200), st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(
+    st.integers(0, 1200),
+    st.datetimes(datetime(1971, 1, 1), datetime(2026, 11, 24, 10, 11), timezones=st.just(UTC)),  # noqa: DTZ001
+)
 def test_an_id_is_read_back_by_its_own_stream_alone(position: int, at: datetime) -> None:
     token = Mark(position, at).token(OWN)
     assert "\n" not in token
@@ -40,6 +44,27 @@ def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
         Mark.read(text, OWN, NEWEST)
     assert (refused.value.status, refused.value.code) == (422, "invalid_cursor")
+
+
+@pytest.mark.parametrize(
+    ("position", "at"),
+    [
+        (7.9, NOW.timestamp() // 1),
+        ("7", int(NOW.timestamp())),
+        (True, int(NOW.timestamp())),
+        (7, NOW.timestamp()),
+        (-1, int(NOW.timestamp())),
+        (1201, int(NOW.timestamp())),
+        (7, int(NOW.timestamp()) + 61),
+        (7, 2**62),
+        (7, 10**400),
+    ],
+)
+def test_a_forged_id_is_refused(position: float | str, at: float) -> None:
+    token = encode_cursor("events", OWN.hex, position, at)
+    with pytest.raises(InvalidError) as refused:
+        Mark.read(token, OWN, NEWEST)
+    assert refused.value.code == "invalid_cursor"
 
 
 def test_how_old_an_id_may_be() -> None:

@@ -1,3 +1,5 @@
+from email.headerregistry import Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from app.webhooks.mail.addresses import MAX_RECIPIENTS, check_recipients, is_all
         "night.shift+vigie@mail.example.com",
         "o'brien@example.com",
         "x@xn--bcher-kva.example",
-        "root@localhost",
+        "x#$&'*+/?=^_`{}~-@example.com",
         "a" * 64 + "@example.com",
     ],
 )
@@ -46,6 +48,14 @@ def test_what_is_in_use_is_taken(address: str) -> None:
             "a@example-.com",
             "a@.com",
         ),
+        *(
+            "a%b@example.com",
+            "a!b@example.com",
+            "a|b@example.com",
+            "=?utf-8?q?a?=@example.com",
+            "a=?@example.com",
+        ),
+        *("root@localhost", "a@b"),
         *("é@example.com", "a@bücher.example", "a@example.com\u202e", "a@example.com."),
         *("a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b.c" * 90),
     ],
@@ -57,6 +67,14 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     assert refused.value.detail.isprintable()
 
 
+def test_a_letter_that_is_not_taken_is_shown_as_it_was_written() -> None:
+    with pytest.raises(InvalidError) as refused:
+        check_recipients(["a@example.com", "équipe@example.com"], [])
+    assert refused.value.detail.startswith("body.to.1: 'équipe@example.com' is not an e-mail address")
+    (fault,) = refused.value.extra["errors"]
+    assert (fault["field"], fault["code"]) == ("body.to.1", "invalid_email_address")
+
+
 def test_how_many_there_may_be() -> None:
     many = [f"a{number}@example.com" for number in range(MAX_RECIPIENTS + 1)]
     assert check_recipients(many[:-1], []) == many[:-1]
@@ -64,6 +82,12 @@ def test_how_many_there_may_be() -> None:
         with pytest.raises(InvalidError) as refused:
             check_recipients(wrong, [])
         assert refused.value.code == "invalid_email_address"
+
+
+def test_a_domain_without_a_dot_has_to_be_named() -> None:
+    assert check_recipients(["root@Mailhost"], ["mailhost"]) == ["root@mailhost"]
+    # Who mails come from may be anywhere.
+    assert normal_address("vigie@localhost") == "vigie@localhost"
 
 
 def test_each_is_written_to_once_and_domains_have_no_case() -> None:
@@ -91,4 +115,5 @@ def test_whatever_is_taken_fits_in_a_header_and_in_a_command(text: str) -> None:
         return
     assert taken.isascii()
     assert taken.isprintable()
-    assert not set(taken) & set(' <>",;:\\()[]')
+    assert not set(taken) & set(' <>",;:\\()[]%!|')
+    assert Address(addr_spec=taken).addr_spec == taken

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -166,6 +167,13 @@ def test_a_group_is_counted_and_listed_what_fires_first_and_the_gravest_first() 
     assert "- [Resolved] over: pm2_5 18.25\xa0µg/m³, after 1\xa0h 35\xa0min" in flat
     assert mail.thread is not None
     assert mail.thread.startswith("group-")
+
+
+def test_a_french_list_has_french_colons() -> None:
+    text = mail_of(group(alert(), alert(box="box-0002"), firing=2), "fr").text
+    listed = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(listed) == 2
+    assert all("\xa0: " in line and not re.search(r"[^\s\xa0]: ", line) for line in listed)
 
 
 def test_the_mails_of_one_group_are_one_thread() -> None:

@@ -1,0 +1,58 @@
+"""The end of loops: what Vigie itself sent must change nothing here.
+
+Owns how a request of ours is known, and which URLs lead back here. A webhook onto the API, with a key among
+its own headers, could replay its own delivery, or send another test, and so for ever.
+"""
+
+import re
+from typing import Final
+
+from fastapi import Request, Response
+from yarl import URL
+
+from app.core.errors import ForbiddenError, InvalidError
+from app.core.problems import problem
+from app.webhooks.guard import CODE
+
+AGENT: Final = "Vigie/"
+"""What the `User-Agent` of everything that Vigie sends begins with."""
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Others sign as Standard Webhooks says too; their ids look otherwise, unless they are another Vigie's.
+_OUR_ID: Final = re.compile("msg_[0-9a-f]{32}")
+
+
+def refused_loop(request: Request) -> Response | None:
+    """Refuse what would change something and was sent by Vigie: 403 `own_webhook`; None for all else."""
+    if request.method in _READS:
+        return None
+    headers = request.headers
+    ours = _OUR_ID.fullmatch(headers.get("webhook-id", ""))
+    if not ours and not headers.get("user-agent", "").startswith(AGENT):
+        return None
+    # No handler of errors stands around a middleware.
+    error = ForbiddenError(
+        "This is a webhook of Vigie's: the API takes none, for it could call itself without end. Have a "
+        "program of yours between the two.",
+        code="own_webhook",
+    )
+    return problem(error.status, error.code, error.detail)
+
+
+def check_foreign(url: URL, public_url: str) -> None:
+    """Refuse a URL at the host where clients reach the API, whatever the port.
+
+    Args:
+        url: A webhook's.
+        public_url: Where clients reach the API; empty where that is not known.
+
+    Raises:
+        InvalidError: `webhook_url_not_allowed`.
+    """
+    own = URL(public_url).host if public_url else None
+    if own is not None and url.host is not None and _plain(url.host) == _plain(own):
+        raise InvalidError("This URL cannot receive webhooks: it leads back to Vigie itself.", code=CODE)
+
+
+def _plain(host: str) -> str:
+    return host.rstrip(".").lower()
