@@ -313,8 +313,13 @@ async def beside(stack: Stack, *, others: str, hanging: int, answering: int, sec
 
 
 async def isolation(stack: Stack, *, seconds: int = 10, rounds: int = 2) -> list[Beside]:
-    """The same endpoint beside one that answers, one that hangs and twenty that hang, by turns."""
-    cases = {"one that answers": (0, 1), "one that hangs": (1, 0), "twenty that hang": (20, 0)}
+    """The same endpoint beside one that answers or hangs, and beside twenty that do, by turns."""
+    cases = {
+        "one that answers": (0, 1),
+        "one that hangs": (1, 0),
+        "twenty that answer": (0, 20),
+        "twenty that hang": (20, 0),
+    }
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds):
         order = list(cases) if number % 2 == 0 else list(reversed(cases))

@@ -80,8 +80,8 @@ def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured:
 
     Args:
         sent: many deliveries to one endpoint, by each who delivers.
-        others: delays of an endpoint, by what its neighbours do; the first one is what the others are held
-            against.
+        others: delays of an endpoint, by what its neighbours do: in pairs, first as many that answer, then as
+            many that hang.
         measured: when and on what, where it was measured by itself.
     """
     subject = sent[0]
@@ -101,15 +101,14 @@ def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured:
             ]
         ],
     )
-    first = others[0]
     beside = f"""
         One endpoint gets {deliveries.RATE} events a second, each of which its neighbours get too. From an
         event's commit to its arrival at that endpoint:
     """
     change = "; ".join(
-        f"beside {each.others} the 99th percentile differs by {each.at(0.99) / first.at(0.99) - 1:+.0%}"
-        f" from that beside {first.others}"
-        for each in others[1:]
+        f"beside {hang.others} the 99th percentile differs by {hang.at(0.99) / answer.at(0.99) - 1:+.0%}"
+        f" from that beside {answer.others}"
+        for answer, hang in zip(others[::2], others[1::2], strict=True)
     )
     parts = [
         f"## {DELIVERIES}\n",
