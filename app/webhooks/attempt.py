@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 
 from app.core.errors import InvalidError
 from app.core.observability import get_logger
@@ -50,9 +52,39 @@ _USER_AGENT: Final = f"Vigie/{version('vigie')}"
 _BODY_PATIENCE_S: Final = 2.0
 # Shorter than what servers keep idle connections open for: one that they are closing is not picked up.
 _IDLE_S: Final = 2.0
+_MOST_INTERIM: Final = 10
 _LARGE_BYTES: Final = 500_000
 _log = get_logger(__name__)
 _EXACT: Final = 3600.0  # aiohttp rounds longer times up to whole seconds
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that is not waited for behind interim ones (1xx) without end: each costs as much as it.
+
+    Raises:
+        aiohttp.ClientPayloadError: There were too many of them.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Read up to the status."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ClientConnectionError("the connection was closed")
+        read = protocol.read
+        left = _MOST_INTERIM
+
+        async def counted() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise aiohttp.ClientPayloadError("more interim responses than anybody needs")
+            return await read()
+
+        protocol.read = counted  # type: ignore[method-assign] # for the length of this call
+        try:
+            return await super().start(connection)
+        finally:
+            protocol.read = read  # type: ignore[method-assign] # as it was
 
 
 class _Answer(NamedTuple):
@@ -93,6 +125,7 @@ class Sender:
             connector=aiohttp.TCPConnector(
                 limit=0, resolver=self._resolver, keepalive_timeout=_IDLE_S, ssl=self._trusted or True
             ),
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._settings.connect_timeout_s, ceil_threshold=_EXACT
