@@ -14,10 +14,9 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.core.settings import ENCRYPTION_KEY_BYTES, EncryptionSettings
+from app.core.encryption_settings import KEY_BYTES, EncryptionSettings
 
 PREFIX: Final = "sealed:1:"
-KEY_BYTES: Final = ENCRYPTION_KEY_BYTES
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
 

@@ -4,24 +4,21 @@ Nested names are joined by two underscores: `VIGIE_BROKER__PORT=1884`. This modu
 validates; nothing is connected here.
 """
 
-import base64
-import binascii
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-ENCRYPTION_KEY_BYTES: Final = 32
+from app.core.encryption_settings import EncryptionSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -191,62 +188,6 @@ class ApiSettings(BaseModel):
     def base_url(self) -> str:
         """Where links begin, without a slash at the end."""
         return self.public_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
-
-
-class EncryptionSettings(BaseModel):
-    """Keys that clients' secrets are sealed with in the database. They must be kept outside of it."""
-
-    keys: list[SecretStr] = Field(
-        [],
-        description="32 random bytes each, in base64. The first one seals, all of them open: to replace a "
-        "key put the new one before it, and take the old one away once nothing is sealed with it any more",
-    )
-    keys_file: Path | None = Field(None, description="The same, one a line; read where `keys` is empty")
-
-    @field_validator("keys")
-    @classmethod
-    def _whole(cls, value: list[SecretStr]) -> list[SecretStr]:
-        for key in value:
-            encryption_key(key.get_secret_value())
-        return value
-
-    @field_validator("keys_file")
-    @classmethod
-    def _readable(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and not info.data.get("keys"):
-            _keys_in(value)
-        return value
-
-    def key_bytes(self) -> list[bytes]:
-        """The keys, the first one first; empty where there is none.
-
-        Raises:
-            ValueError: `keys_file` cannot be read by now, or holds something else.
-        """
-        if self.keys or self.keys_file is None:
-            return [encryption_key(key.get_secret_value()) for key in self.keys]
-        return _keys_in(self.keys_file)
-
-
-def encryption_key(text: str) -> bytes:
-    """The key that a text stands for (ValueError; it does not show the text)."""
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != ENCRYPTION_KEY_BYTES:
-        raise ValueError(f"a key must be {ENCRYPTION_KEY_BYTES} bytes in base64: openssl rand -base64 32")
-    return key
-
-
-def _keys_in(path: Path) -> list[bytes]:
-    try:
-        texts = path.read_text(encoding="utf-8").split()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
-    if not texts:
-        raise ValueError(f"{path} holds no key")
-    return [encryption_key(text) for text in texts]
 
 
 class SmtpSettings(BaseModel):

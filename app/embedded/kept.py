@@ -6,10 +6,10 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.core.encryption_settings import EncryptionSettings
 from app.core.files import replace_text
 from app.core.keys import generate_key
 from app.core.sealing import generate_encryption_key
-from app.core.settings import EncryptionSettings
 from app.embedded.account import EmbeddedError
 
 

@@ -91,7 +91,7 @@ def due_again(ended: Record, settings: WebhookSettings, limits: Limits) -> Recor
 
 
 class Recorder:
-    """Records outcomes; `run` it as a task, and `close` it.
+    """Records outcomes; `run` it as a task.
 
     Args:
         settings: Schedule and limits.

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from app.core.database import Database
 from app.core.settings import Settings
 from tests.conftest import Tenant
+from tests.integration.webhooks.calls import URL, create, data_of
 from tests.integration.webhooks.helpers import (
     alert_event,
     dispatching,
@@ -23,26 +24,11 @@ from tests.integration.webhooks.helpers import (
 )
 from tests.integration.webhooks.receivers import receiving, status
 
-URL = "https://example.com/hooks/vigie"
 UNKNOWN = "0199aaaa-0000-7000-8000-000000000000"
 
 
-async def _create(tenant: Tenant, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (a JSON body)
-    answer = await tenant.client.post("/v1/webhooks", json={"url": URL, **body})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-async def _data(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
-    answer = await client.get(path)
-    assert answer.status_code == 200, answer.text
-    data: list[dict[str, Any]] = answer.json()["data"]
-    return data
-
-
 async def test_the_life_of_an_endpoint(tenant: Tenant, site_id: str) -> None:
-    made = await _create(tenant, description="Ours", site_ids=[site_id, site_id])
+    made = await create(tenant, description="Ours", site_ids=[site_id, site_id])
     assert made["secret"].startswith("whsec_")
     assert 24 <= len(base64.b64decode(made["secret"].removeprefix("whsec_"))) <= 64
     shown = {name: value for name, value in made.items() if name != "secret"}
@@ -51,15 +37,15 @@ async def test_the_life_of_an_endpoint(tenant: Tenant, site_id: str) -> None:
     assert shown["created_at"].endswith("Z")
     path = f"/v1/webhooks/{made['id']}"
     assert (await tenant.client.get(path)).json() == shown
-    assert await _data(tenant.client, "/v1/webhooks") == [shown]
+    assert await data_of(tenant.client, "/v1/webhooks") == [shown]
 
     change = {"events": ["*"], "site_ids": None, "enabled": False}
     changed = await tenant.client.patch(path, json=change)
     assert changed.status_code == 200
     expected = {**shown, **change, "updated_at": changed.json()["updated_at"]}
     assert changed.json() == (await tenant.client.get(path)).json() == expected
-    assert await _data(tenant.client, "/v1/webhooks?enabled=true") == []
-    assert len(await _data(tenant.client, "/v1/webhooks?enabled=false")) == 1
+    assert await data_of(tenant.client, "/v1/webhooks?enabled=true") == []
+    assert len(await data_of(tenant.client, "/v1/webhooks?enabled=false")) == 1
 
     assert (await tenant.client.delete(path)).status_code == 204
     assert (await tenant.client.get(path)).status_code == 404
@@ -67,7 +53,7 @@ async def test_the_life_of_an_endpoint(tenant: Tenant, site_id: str) -> None:
 
 
 async def test_a_secret_is_shown_when_made_and_never_again(tenant: Tenant) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     rotated = (await tenant.client.post(f"/v1/webhooks/{made['id']}/rotate-secret")).json()
     assert rotated["id"] == made["id"]
     assert rotated["secret"].startswith("whsec_")
@@ -178,7 +164,7 @@ async def test_what_cannot_be_an_endpoint(tenant: Tenant, body: dict[str, Any], 
     ],
 )
 async def test_what_an_endpoint_cannot_become(tenant: Tenant, body: dict[str, Any], code: str) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     answer = await tenant.client.patch(f"/v1/webhooks/{made['id']}", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
     if code == "webhook_url_not_allowed":
@@ -190,14 +176,14 @@ async def test_an_administrator_may_make_one_for_another(api: httpx.AsyncClient,
     assert (answer.status_code, answer.json()["organisation_id"]) == (201, tenant.id)
     own = await api.post("/v1/webhooks", json={"url": URL})
     assert own.status_code == 201
-    listed = await _data(api, f"/v1/webhooks?organisation={tenant.id}")
+    listed = await data_of(api, f"/v1/webhooks?organisation={tenant.id}")
     assert [one["id"] for one in listed] == [answer.json()["id"]]
     missing = await api.post("/v1/webhooks", json={"url": URL, "organisation_id": UNKNOWN})
     assert missing.status_code == 404
 
 
 async def test_anothers_things_do_not_exist(tenant: Tenant, other_tenant: Tenant, site_id: str) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     stranger = other_tenant.client
     path = f"/v1/webhooks/{made['id']}"
     answers = [
@@ -215,7 +201,7 @@ async def test_anothers_things_do_not_exist(tenant: Tenant, other_tenant: Tenant
         await stranger.post(f"/v1/deliveries/{UNKNOWN}/replay"),
     ]
     assert [answer.status_code for answer in answers] == [404] * len(answers)
-    assert await _data(stranger, "/v1/webhooks") == []
+    assert await data_of(stranger, "/v1/webhooks") == []
 
 
 async def test_scopes_are_asked_for(tenant: Tenant, api: httpx.AsyncClient) -> None:
@@ -228,7 +214,7 @@ async def test_scopes_are_asked_for(tenant: Tenant, api: httpx.AsyncClient) -> N
 
 
 async def test_lists_come_in_pages(tenant: Tenant) -> None:
-    ids = [(await _create(tenant))["id"] for _ in range(5)]
+    ids = [(await create(tenant))["id"] for _ in range(5)]
     seen, cursor = [], None
     while True:
         query = "?limit=2" + (f"&cursor={cursor}" if cursor else "")
@@ -247,7 +233,7 @@ async def test_deliveries_are_logged_and_replayed(
     tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     async with receiving(status(500, 204)) as receiver:
-        made = await _create(tenant, url=receiver.url)
+        made = await create(tenant, url=receiver.url)
         path = f"/v1/webhooks/{made['id']}/deliveries"
         async with dispatching(with_webhooks(settings), database):
             records = [event(UUID(tenant.id)) for _ in range(3)]
@@ -255,11 +241,13 @@ async def test_deliveries_are_logged_and_replayed(
                 await emit(connection, record)
 
             async def all_done() -> list[dict[str, Any]]:
-                return data if len(data := await _data(tenant.client, f"{path}?state=delivered")) == 3 else []
+                return (
+                    data if len(data := await data_of(tenant.client, f"{path}?state=delivered")) == 3 else []
+                )
 
             log = await until(all_done)
-            assert log == await _data(tenant.client, path)
-            assert await _data(tenant.client, f"{path}?state=failed") == []
+            assert log == await data_of(tenant.client, path)
+            assert await data_of(tenant.client, f"{path}?state=failed") == []
             assert [one["event_id"] for one in log] == [str(record.id) for record in reversed(records)]
             assert log[-1]["webhook_id"] == f"msg_{records[0].id.hex}"
             assert {one["endpoint_kind"] for one in log} == {"webhook"}
@@ -300,13 +288,13 @@ async def test_a_given_up_delivery_can_be_replayed_with_its_whole_schedule(
     tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     async with receiving(status(500, 500, 500, 204)) as receiver:
-        made = await _create(tenant, url=receiver.url)
+        made = await create(tenant, url=receiver.url)
         path = f"/v1/webhooks/{made['id']}/deliveries"
         async with dispatching(with_webhooks(settings, schedule_s=[0, 0.05]), database):
             await emit(connection, event(UUID(tenant.id)))
-            (failed,) = await until(lambda: _data(tenant.client, f"{path}?state=failed"))
+            (failed,) = await until(lambda: data_of(tenant.client, f"{path}?state=failed"))
             await tenant.client.post(f"/v1/deliveries/{failed['id']}/replay")
-            (delivered,) = await until(lambda: _data(tenant.client, f"{path}?state=delivered"))
+            (delivered,) = await until(lambda: data_of(tenant.client, f"{path}?state=delivered"))
     assert [one["number"] for one in delivered["attempts"]] == [1, 2, 3, 4]
 
 
@@ -314,8 +302,8 @@ async def test_a_test_event_reaches_one_endpoint_alone(
     tenant: Tenant, database: Database, settings: Settings
 ) -> None:
     async with receiving(status(204)) as receiver, receiving(status(204)) as other:
-        made = await _create(tenant, url=receiver.url, events=["alert.resolved"])
-        await _create(tenant, url=other.url, events=["*"])
+        made = await create(tenant, url=receiver.url, events=["alert.resolved"])
+        await create(tenant, url=other.url, events=["*"])
         async with dispatching(with_webhooks(settings), database):
             answer = await tenant.client.post(f"/v1/webhooks/{made['id']}/test")
             (got,) = await receiver.wait(1)
@@ -330,8 +318,8 @@ async def test_a_test_event_reaches_one_endpoint_alone(
 
 
 async def test_the_life_of_a_grouping(tenant: Tenant) -> None:
-    assert (await _create(tenant))["grouping"] is None
-    made = await _create(tenant, grouping={"by": ["rule", "site", "rule"]})
+    assert (await create(tenant))["grouping"] is None
+    made = await create(tenant, grouping={"by": ["rule", "site", "rule"]})
     usual = {"by": ["rule", "site"], "wait": "PT10S", "interval": "PT5M"}
     assert made["grouping"] == usual
     path = f"/v1/webhooks/{made['id']}"
@@ -349,7 +337,7 @@ async def test_another_grouping_sends_at_once_what_waits(
 ) -> None:
     grouping = {"by": ["site"], "wait": "PT15M", "interval": "P1D"}
     async with receiving(status(204)) as receiver:
-        made = await _create(tenant, url=receiver.url, events=["*"], grouping=grouping)
+        made = await create(tenant, url=receiver.url, events=["*"], grouping=grouping)
         path = f"/v1/webhooks/{made['id']}"
         async with dispatching(with_webhooks(settings, poll_s=0.2), database):
 
@@ -373,7 +361,7 @@ async def test_another_grouping_sends_at_once_what_waits(
             third = (await receiver.wait(3))[2]
 
             async def all_done() -> list[dict[str, Any]]:
-                log = await _data(tenant.client, f"{path}/deliveries?state=delivered")
+                log = await data_of(tenant.client, f"{path}/deliveries?state=delivered")
                 return log if len(log) == 3 else []
 
             log = await until(all_done)
@@ -403,7 +391,7 @@ async def test_an_organisation_has_so_many_webhooks_and_channels_and_no_more(
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {
         "too_many_endpoints"
     }
-    await _create(other_tenant)
+    await create(other_tenant)
     made = next(answer for answer in answers if answer.status_code == 201)
     path = made.request.url.path
     assert (await tenant.client.delete(f"{path}/{made.json()['id']}")).status_code == 204

@@ -1,11 +1,9 @@
 """What an endpoint says of itself by REST: its format, severity, headers, limits, and why it is disabled."""
 
 import json
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-import httpx
 from standardwebhooks import Webhook
 
 from app.core.database import Database
@@ -13,29 +11,14 @@ from app.core.settings import Settings
 from app.webhooks.endpoint_schemas import ROTATIONS, EndpointChange, EndpointCreate
 from app.webhooks.replay_schemas import ReplayCreate
 from tests.conftest import Tenant
+from tests.integration.webhooks.calls import create, data_of
 from tests.integration.webhooks.helpers import dispatching, with_webhooks
 from tests.integration.webhooks.log import add_channel
 from tests.integration.webhooks.receivers import receiving, status
 
-URL = "https://example.com/hooks/vigie"
-
-
-async def _create(tenant: Tenant, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (a JSON body)
-    answer = await tenant.client.post("/v1/webhooks", json={"url": URL, **body})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-async def _data(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
-    answer = await client.get(path)
-    assert answer.status_code == 200, answer.text
-    data: list[dict[str, Any]] = answer.json()["data"]
-    return data
-
 
 async def test_what_an_endpoint_is_unless_it_says_otherwise(tenant: Tenant) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     assert {name: made[name] for name in ("format", "min_severity", "headers", "rate_per_s")} == {
         "format": "native",
         "min_severity": None,
@@ -44,15 +27,15 @@ async def test_what_an_endpoint_is_unless_it_says_otherwise(tenant: Tenant) -> N
     }
     assert (made["concurrency"], made["secret_expires"]) == (None, [])
     assert (made["disabled_reason"], made["disabled_at"]) == (None, None)
-    severe = await _create(tenant, min_severity="critical")
+    severe = await create(tenant, min_severity="critical")
     assert severe["events"] == ["alert.firing", "alert.escalated", "alert.resolved"]
-    told = await _create(tenant, min_severity="critical", events=["alert.firing"])
+    told = await create(tenant, min_severity="critical", events=["alert.firing"])
     assert told["events"] == ["alert.firing"]
 
 
 async def test_what_the_documentation_offers_to_try_is_taken(tenant: Tenant) -> None:
     for example in EndpointCreate.model_json_schema()["examples"]:
-        made = await _create(tenant, **example)
+        made = await create(tenant, **example)
     for example in EndpointChange.model_json_schema()["examples"]:
         changed = await tenant.client.patch(f"/v1/webhooks/{made['id']}", json=example)
         assert changed.status_code == 200
@@ -65,7 +48,7 @@ async def test_what_the_documentation_offers_to_try_is_taken(tenant: Tenant) -> 
 
 async def test_format_severity_rate_and_concurrency_change(tenant: Tenant) -> None:
     wanted = {"format": "cloudevents", "min_severity": "warning", "rate_per_s": 0.01, "concurrency": 100}
-    made = await _create(tenant, **wanted)
+    made = await create(tenant, **wanted)
     assert {name: made[name] for name in wanted} == wanted
     path = f"/v1/webhooks/{made['id']}"
     for change in (
@@ -84,7 +67,7 @@ async def test_headers_are_sent_and_their_values_never_shown(
 ) -> None:
     headers = {"Authorization": "Bearer hunter2", "X-Tab": "a\tb", "Cookie": "a=b", "X-Empty": ""}
     async with receiving(status(204)) as receiver:
-        made = await _create(tenant, url=receiver.url, headers=headers)
+        made = await create(tenant, url=receiver.url, headers=headers)
         path = f"/v1/webhooks/{made['id']}"
         async with dispatching(with_webhooks(settings), database):
             await tenant.client.post(f"{path}/test")
@@ -107,7 +90,7 @@ async def test_headers_are_sent_and_their_values_never_shown(
 
 
 async def test_enabling_forgets_why_it_was_disabled(tenant: Tenant, connection: asyncpg.Connection) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     path = f"/v1/webhooks/{made['id']}"
     await connection.execute(
         "UPDATE webhook_endpoints SET enabled = false, disabled_reason = 'gone', disabled_at = now()"
@@ -133,7 +116,7 @@ async def test_enabling_forgets_why_it_was_disabled(tenant: Tenant, connection: 
 
 async def test_a_channel_is_no_webhook(tenant: Tenant, connection: asyncpg.Connection) -> None:
     channel = await add_channel(connection, UUID(tenant.id))
-    made = await _create(tenant)
+    made = await create(tenant)
     path = f"/v1/webhooks/{channel}"
     answers = [
         await tenant.client.get(path),
@@ -150,4 +133,4 @@ async def test_a_channel_is_no_webhook(tenant: Tenant, connection: asyncpg.Conne
         await tenant.client.post(f"/v1/channels/{made['id']}/test"),
     ]
     assert [answer.status_code for answer in answers] == [404] * len(answers)
-    assert [one["id"] for one in await _data(tenant.client, "/v1/webhooks")] == [made["id"]]
+    assert [one["id"] for one in await data_of(tenant.client, "/v1/webhooks")] == [made["id"]]

@@ -14,23 +14,17 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from app.core.database import Database
+from app.core.encryption_settings import EncryptionSettings
 from app.core.sealing import generate_encryption_key
-from app.core.settings import EncryptionSettings, Settings
+from app.core.settings import Settings
 from app.main import create_app
 from app.webhooks.signing import generate_secret
 from tests.conftest import Tenant, client_of, running
+from tests.integration.webhooks.calls import URL, create
 from tests.integration.webhooks.helpers import dispatching, until, with_webhooks
 from tests.integration.webhooks.receivers import Got, Receiver, receiving, status
 
-URL = "https://example.com/hooks/vigie"
 DAY = timedelta(days=1)
-
-
-async def _create(tenant: Tenant, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (a JSON body)
-    answer = await tenant.client.post("/v1/webhooks", json={"url": URL, **body})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
 
 
 async def _rotate(tenant: Tenant, made: dict[str, Any], **body: Any) -> dict[str, Any]:  # noqa: ANN401 (a JSON body)
@@ -58,7 +52,7 @@ async def test_old_and_new_secret_verify_one_request_until_the_overlap_ends(
     tenant: Tenant, database: Database, settings: Settings
 ) -> None:
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
-        made = await _create(tenant, url=receiver.url)
+        made = await create(tenant, url=receiver.url)
         path = f"/v1/webhooks/{made['id']}"
         first = await _rotate(tenant, made, overlap="PT0.8S")
         ends = datetime.fromisoformat(first["former_expire_at"])
@@ -90,14 +84,14 @@ async def test_old_and_new_secret_verify_one_request_until_the_overlap_ends(
 
 
 async def test_without_a_body_the_former_secret_signs_for_a_day(tenant: Tenant) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     answer = await tenant.client.post(f"/v1/webhooks/{made['id']}/rotate-secret")
     left = datetime.fromisoformat(answer.json()["former_expire_at"]) - datetime.now(UTC)
     assert DAY - timedelta(minutes=1) < left <= DAY
 
 
 async def test_former_secrets_are_few(tenant: Tenant) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     path = f"/v1/webhooks/{made['id']}"
     for _ in range(5):
         await _rotate(tenant, made, overlap="P1D")
@@ -111,7 +105,7 @@ async def test_former_secrets_are_few(tenant: Tenant) -> None:
 async def test_a_secret_may_be_ones_own(tenant: Tenant, database: Database, settings: Settings) -> None:
     mine, other = generate_secret(), generate_secret()
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
-        made = await _create(tenant, url=receiver.url, secret=mine)
+        made = await create(tenant, url=receiver.url, secret=mine)
         first = await _tested(tenant, made, receiver)
         rotated = await _rotate(tenant, made, secret=other, overlap="PT0S")
         second = await _tested(tenant, made, receiver)
@@ -134,14 +128,14 @@ async def test_a_secret_may_be_ones_own(tenant: Tenant, database: Database, sett
     ],
 )
 async def test_what_is_no_rotation(tenant: Tenant, body: object, status_: int, code: str) -> None:
-    made = await _create(tenant)
+    made = await create(tenant)
     answer = await tenant.client.post(f"/v1/webhooks/{made['id']}/rotate-secret", json=body)
     assert (answer.status_code, answer.json()["code"]) == (status_, code), answer.text
     assert (await tenant.client.get(f"/v1/webhooks/{made['id']}")).json()["secret_expires"] == []
 
 
 async def test_nothing_is_stored_in_clear(tenant: Tenant, connection: asyncpg.Connection) -> None:
-    made = await _create(tenant, headers={"Authorization": "Bearer hunter2"})
+    made = await create(tenant, headers={"Authorization": "Bearer hunter2"})
     rotated = await _rotate(tenant, made)
     (row,) = await connection.fetch("SELECT webhook_endpoints.*::text AS whole FROM webhook_endpoints")
     for secret in (made["secret"], rotated["secret"]):
@@ -156,8 +150,8 @@ async def test_what_is_stored_opens_in_its_own_row_alone(
     tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
-        one = await _create(tenant, url=receiver.url, headers={"X-Key": "hunter2"})
-        other = await _create(tenant, url=receiver.url)
+        one = await create(tenant, url=receiver.url, headers={"X-Key": "hunter2"})
+        other = await create(tenant, url=receiver.url)
         # As who can write to the database, and has no key, might try: another's headers sent to oneself.
         await connection.execute(
             "UPDATE webhook_endpoints AS mine SET secret = theirs.secret, headers = theirs.headers "
@@ -187,7 +181,7 @@ async def keyless(settings: Settings) -> AsyncIterator[FastAPI]:
 
 
 async def test_without_a_key_nothing_is_kept_and_the_rest_works(tenant: Tenant, keyless: FastAPI) -> None:
-    made = await _create(tenant, headers={"X-Key": "hunter2"})
+    made = await create(tenant, headers={"X-Key": "hunter2"})
     path = f"/v1/webhooks/{made['id']}"
     async with client_of(keyless, tenant.key) as client:
         refused: list[httpx.Response] = [
@@ -211,7 +205,7 @@ async def test_a_new_key_opens_what_an_older_one_sealed(
     keys = EncryptionSettings.model_validate({"keys": [generate_encryption_key(), old]})
     newer = settings.model_copy(update={"encryption": keys})
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(newer), database):
-        made = await _create(tenant, url=receiver.url)
+        made = await create(tenant, url=receiver.url)
         got = await _tested(tenant, made, receiver)
     assert _verifies(made["secret"], got)
     assert json.loads(got.body)["type"] == "webhook.test"

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.core.encryption_settings import EncryptionSettings
 from app.core.sealing import Sealer, SealError, generate_encryption_key, is_sealed, key_name
-from app.core.settings import EncryptionSettings, InvalidSettingsError, read_settings
+from app.core.settings import InvalidSettingsError, read_settings
 
 OLD, NEW = b"o" * 32, b"n" * 32
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from app.core.encryption_settings import EncryptionSettings
 from app.core.keys import well_formed
 from app.core.sealing import Sealer, generate_encryption_key
-from app.core.settings import EncryptionSettings
 from app.embedded.account import EmbeddedError
 from app.embedded.kept import encryption_keys, keep_secrets
 from app.embedded.runfile import Reach, remove_run_file, write_run_file

@@ -1,0 +1,69 @@
+"""The keys that secrets are sealed with, as settings name them: by value, or in a file.
+
+Owns how they are read and checked; errors show no key. Must not seal anything (`sealing`).
+"""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
+
+KEY_BYTES: Final = 32
+
+
+class EncryptionSettings(BaseModel):
+    """Keys that clients' secrets are sealed with in the database. They must be kept outside of it."""
+
+    keys: list[SecretStr] = Field(
+        [],
+        description="32 random bytes each, in base64. The first one seals, all of them open: to replace a "
+        "key put the new one before it, and take the old one away once nothing is sealed with it any more",
+    )
+    keys_file: Path | None = Field(None, description="The same, one a line; read where `keys` is empty")
+
+    @field_validator("keys")
+    @classmethod
+    def _whole(cls, value: list[SecretStr]) -> list[SecretStr]:
+        for key in value:
+            encryption_key(key.get_secret_value())
+        return value
+
+    @field_validator("keys_file")
+    @classmethod
+    def _readable(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not info.data.get("keys"):
+            _keys_in(value)
+        return value
+
+    def key_bytes(self) -> list[bytes]:
+        """The keys, the first one first; empty where there is none.
+
+        Raises:
+            ValueError: `keys_file` cannot be read by now, or holds something else.
+        """
+        if self.keys or self.keys_file is None:
+            return [encryption_key(key.get_secret_value()) for key in self.keys]
+        return _keys_in(self.keys_file)
+
+
+def encryption_key(text: str) -> bytes:
+    """The key that a text stands for (ValueError; it does not show the text)."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key must be {KEY_BYTES} bytes in base64: openssl rand -base64 32")
+    return key
+
+
+def _keys_in(path: Path) -> list[bytes]:
+    try:
+        texts = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
+    if not texts:
+        raise ValueError(f"{path} holds no key")
+    return [encryption_key(text) for text in texts]
