@@ -19,6 +19,7 @@ from app.core.database import TRANSIENT, Database
 from app.core.ids import new_id
 from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition, get_logger
 from app.core.parameters import known_parameters_only
+from app.core.reach import reaching_everything
 from app.core.readiness import Probe, Readiness
 from app.core.sealing import Sealer
 from app.core.settings import Settings
@@ -67,7 +68,7 @@ _TAGS = [
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    database = Database(settings.database, application="vigie-api")
+    database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
     app.state.database = database
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
@@ -78,7 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry())
     app.state.close_alerts = close_alerts
-    app.state.ingest_pool = await database.pool(size=4, eager=False)
+    app.state.ingest_pool = await database.pool(size=4, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
     beginning: asyncio.Task[None] | None = None
     try:
@@ -98,8 +99,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _begin(database: Database, key: str | None) -> bool:
     """Make the platform's organisation and key where they are missing; False while the database cannot."""
     try:
-        async with database.write() as session:
-            await bootstrap(session, key, datetime.now(UTC))
+        with reaching_everything():
+            async with database.write() as session:
+                await bootstrap(session, key, datetime.now(UTC))
     except TRANSIENT as error:
         _log.warning("waiting_for_the_database", error=type(error).__name__)
         return False

@@ -25,6 +25,8 @@ def _run(connection: Connection, settings: DatabaseSettings) -> None:
     # A migration that waits for a lock makes every later query wait behind it: better to fail and retry.
     connection.execute(text(f"SET lock_timeout = {milliseconds}"))
     connection.execute(text("SET statement_timeout = 0"))
+    # Policies hold for owners too: without this a migration would find all tables of tenants empty.
+    connection.execute(text("SET vigie.reach = 'all'"))
     connection.commit()
     context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
     with context.begin_transaction():

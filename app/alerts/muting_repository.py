@@ -17,6 +17,7 @@ from app.alerts.muting import MATCHED_BY
 from app.alerts.muting_schemas import SilenceState
 from app.core.database import WriteSession
 from app.core.errors import NotFoundError
+from app.core.reach import Reach
 from app.rules.models import Rule
 from app.sites.models import Box, Organisation, Site
 from app.sites.repository import after
@@ -66,14 +67,14 @@ def _known(row: Row[Silence, str, datetime | None]) -> Known:
     return Known(silence, cast("SilenceState", state), next_start)
 
 
-def _silences(visible: UUID | None) -> Select[Silence, str, datetime | None]:
+def _silences(visible: Reach) -> Select[Silence, str, datetime | None]:
     query = select(Silence, _STATE, _NEXT_START)
-    return query if visible is None else query.where(Silence.organisation_id == visible)
+    return query.where(*visible.within(Silence.organisation_id))
 
 
 async def list_silences(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,
@@ -91,7 +92,7 @@ async def list_silences(
 
 
 async def find_silence(
-    session: AsyncSession, silence_id: UUID, visible: UUID | None, *, lock: bool = False
+    session: AsyncSession, silence_id: UUID, visible: Reach, *, lock: bool = False
 ) -> Known:
     """One silence. NotFoundError for another organisation's."""
     query = _silences(visible).where(Silence.id == silence_id)
@@ -134,22 +135,20 @@ async def _hold(session: WriteSession, owner: UUID) -> None:
 
 
 async def list_inhibitions(
-    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, cursor: str | None, limit: int
 ) -> Sequence[Inhibition]:
     """Inhibitions, the oldest first, and one more than `limit` where there are more."""
     query = select(Inhibition)
-    if visible is not None:
-        query = query.where(Inhibition.organisation_id == visible)
+    query = query.where(*visible.within(Inhibition.organisation_id))
     return (await session.scalars(after(query, Inhibition.id.expression, INHIBITIONS, cursor, limit))).all()
 
 
 async def find_inhibition(
-    session: AsyncSession, inhibition_id: UUID, visible: UUID | None, *, lock: bool = False
+    session: AsyncSession, inhibition_id: UUID, visible: Reach, *, lock: bool = False
 ) -> Inhibition:
     """One inhibition. NotFoundError for another organisation's."""
     query = select(Inhibition).where(Inhibition.id == inhibition_id)
-    if visible is not None:
-        query = query.where(Inhibition.organisation_id == visible)
+    query = query.where(*visible.within(Inhibition.organisation_id))
     found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise NotFoundError("inhibition", inhibition_id)

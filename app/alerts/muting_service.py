@@ -18,6 +18,7 @@ from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError
 from app.core.ids import new_id
+from app.core.reach import EVERYTHING, Reach
 from app.sites.models import Site
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
@@ -68,7 +69,7 @@ async def add_silence(
     )
     session.add(silence)
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, None)
+    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
 
 
 async def change_silence(
@@ -97,7 +98,7 @@ async def change_silence(
     if fields:
         silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, None)
+    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
 
 
 async def expire_silence(
@@ -116,7 +117,7 @@ async def expire_silence(
     silence.ends_at = await repository.clock(session)
     silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, None)
+    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
 
 
 async def add_inhibition(
@@ -215,7 +216,7 @@ async def _owner(
 async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:
     """Refuse sites and rules that are not the organisation's (NotFoundError); give the sites."""
     site_ids, rule_ids = matchers.site_ids or [], matchers.rule_ids or []
-    sites = await hold_sites(session, site_ids, owner) if site_ids else {}
+    sites = await hold_sites(session, site_ids, Reach.of([owner])) if site_ids else {}
     for site_id in site_ids:
         if site_id not in sites:
             raise NotFoundError("site", site_id)

@@ -31,6 +31,7 @@ from app.alerts.muting import SILENCED_BY
 from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
+from app.core.reach import NOTHING, Reach
 from app.observations.models import BoxState, SiteState
 from app.rules.models import Rule
 from app.rules.severity import SEVERITIES, rank
@@ -42,7 +43,7 @@ class AlertFilter:
     """Which alerts a list shows; None leaves a side open.
 
     Attributes:
-        organisation_id: only this organisation's.
+        visible: only what the caller may see.
         state: firing or resolved.
         site_id: only of this site.
         box: only of the boxes with this id, those of the past too.
@@ -62,7 +63,7 @@ class AlertFilter:
         before: only those made before this one (the keyset).
     """
 
-    organisation_id: UUID | None = None
+    visible: Reach = NOTHING
     state: str | None = None
     site_id: UUID | None = None
     box: str | None = None
@@ -86,9 +87,9 @@ Shown = tuple[Alert, str]
 """An alert and the name of its rule."""
 
 
-def _shown(visible: UUID | None) -> Select[Alert, str]:
+def _shown(visible: Reach) -> Select[Alert, str]:
     query = select(Alert, Rule.name).join(Rule, Rule.id == Alert.rule_id)
-    return query if visible is None else query.where(Alert.organisation_id == visible)
+    return query.where(*visible.within(Alert.organisation_id, Alert.site_id))
 
 
 def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
@@ -132,14 +133,14 @@ def _range(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
 
 async def page(session: ReadSession, wanted: AlertFilter, limit: int) -> Sequence[Shown]:
     """Read up to `limit` alerts, the newest first."""
-    query = _shown(wanted.organisation_id).where(*_conditions(wanted), *_range(wanted))
+    query = _shown(wanted.visible).where(*_conditions(wanted), *_range(wanted))
     if wanted.silence_id is not None:
         query = query.where(text(SILENCED_BY).bindparams(silence=wanted.silence_id))
     rows = await session.execute(query.order_by(Alert.id.desc()).limit(limit))
     return [(alert, name) for alert, name in rows]
 
 
-async def find(session: ReadSession, alert_id: UUID, visible: UUID | None) -> Shown:
+async def find(session: ReadSession, alert_id: UUID, visible: Reach) -> Shown:
     """Read an alert. NotFoundError for another organisation's."""
     row = (await session.execute(_shown(visible).where(Alert.id == alert_id))).one_or_none()
     if row is None:
@@ -147,7 +148,7 @@ async def find(session: ReadSession, alert_id: UUID, visible: UUID | None) -> Sh
     return row[0], row[1]
 
 
-async def lock(session: WriteSession, alert_id: UUID, visible: UUID | None) -> Shown:
+async def lock(session: WriteSession, alert_id: UUID, visible: Reach) -> Shown:
     """Read an alert to change it. NotFoundError for another organisation's."""
     query = _shown(visible).where(Alert.id == alert_id).with_for_update(of=Alert)
     row = (await session.execute(query)).one_or_none()
@@ -156,9 +157,7 @@ async def lock(session: WriteSession, alert_id: UUID, visible: UUID | None) -> S
     return row[0], row[1]
 
 
-async def lock_many(
-    session: WriteSession, alert_ids: Sequence[UUID], visible: UUID | None
-) -> dict[UUID, Shown]:
+async def lock_many(session: WriteSession, alert_ids: Sequence[UUID], visible: Reach) -> dict[UUID, Shown]:
     """Read alerts to change them; those that are not there, or another organisation's, are left out."""
     query = _shown(visible).where(Alert.id.in_(alert_ids)).order_by(Alert.id).with_for_update(of=Alert)
     return {alert.id: (alert, name) for alert, name in await session.execute(query)}

@@ -75,7 +75,7 @@ def _filter(
     if start is not None and end is not None and start >= end:
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
     return AlertFilter(
-        organisation_id=principal.visible(),
+        visible=principal.visible(),
         state=state,
         site_id=None if site is None else parse_id(site, "site"),
         box=box,

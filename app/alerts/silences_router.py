@@ -22,6 +22,7 @@ from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 
@@ -105,7 +106,7 @@ async def list_silenced_alerts(
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
     wanted = AlertFilter(
-        organisation_id=silence.organisation_id,
+        visible=Reach.of([silence.organisation_id]),
         silence_id=silence.id,
         before=None if cursor is None else decode_cursor(_SILENCED, cursor, UUID)[0],
     )

@@ -1,31 +1,34 @@
 """Who is calling: API keys, their scopes, and the organisation that each one speaks for.
 
-A key belongs to one organisation. The platform's own keys may see and name every organisation; anybody
-else sees its own, and another's things look as if they did not exist.
+A key belongs to one organisation, and may be limited to some of its sites. The platform's own keys may see
+and name every organisation, an integrator's its clients too, anybody else's just its own: another's things
+look as if they did not exist. Whoever was found is also told to the database (`app.core.reach`).
 """
 
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Text, select, update
+from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Text, Uuid, column, func, select, table, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, Database
 from app.core.errors import ForbiddenError, InvalidError, UnauthorisedError
 from app.core.keys import hash_key, well_formed
+from app.core.reach import EVERYTHING, Caller, Reach, actor, reaching_everything, work_for
 
 SCOPES = (
     "organisations:read",
     "organisations:write",
     "sites:read",
     "sites:write",
+    "boxes:write",
     "telemetry:read",
     "telemetry:write",
     "rules:read",
@@ -34,8 +37,15 @@ SCOPES = (
     "alerts:write",
     "webhooks:read",
     "webhooks:write",
+    "audit:read",
 )
 ALL = "*"
+# What has a scope may do what is a part of it.
+_COVERED_BY = {"boxes:write": "sites:write"}
+# What concerns an organisation as a whole is not for those who are limited to some of its sites.
+_WHOLE = frozenset(
+    {"organisations:read", "organisations:write", "webhooks:read", "webhooks:write", "audit:read"}
+)
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
 _TOUCH_EVERY = timedelta(minutes=1)
 # Where the caller of a request is kept.
@@ -60,10 +70,15 @@ class ApiKey(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     platform: Mapped[bool]
+    site_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
     expires_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
+
+
+# Organisations are a room above: of theirs only the tree matters here.
+_ORGANISATIONS = table("organisations", column("id", Uuid), column("parent_id", Uuid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +90,51 @@ class Principal:
         organisation_id: the organisation that it speaks for.
         platform: True for the platform's administrators, who may name any organisation.
         scopes: what the key may do.
+        reach: what it may see.
+        name: what people call it.
+        kind: `key`, or `user` for a person who signed in.
     """
 
     key_id: UUID
     organisation_id: UUID
     platform: bool
     scopes: frozenset[str]
+    reach: Reach
+    name: str = ""
+    kind: str = field(default="key")
 
     def may(self, scope: str) -> bool:
         """Tell whether the key has a scope."""
-        return ALL in self.scopes or scope in self.scopes
+        if scope in _WHOLE and self.reach.sites is not None:
+            return False
+        return ALL in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
 
-    def visible(self) -> UUID | None:
-        """The organisation that queries are limited to; None for the platform's administrators."""
-        return None if self.platform else self.organisation_id
+    def visible(self) -> Reach:
+        """What queries are limited to."""
+        return self.reach
+
+    def caller(self) -> Caller:
+        """Whom its transactions are for."""
+        return Caller(self.reach, actor(self.kind, self.key_id, self.name))
 
     def owner(self, named: UUID | None) -> UUID:
-        """The organisation that a new thing belongs to. Only administrators may name another."""
+        """The organisation that a new thing belongs to: the caller's, or another one that it reaches."""
         if named is None or named == self.organisation_id:
             return self.organisation_id
-        if self.platform:
+        if self.reach.includes(named):
             return named
         raise InvalidError(
             "`organisation_id` names another organisation. Leave it out: the key's own is meant.",
             code="foreign_organisation",
         )
+
+    def check_whole(self) -> None:
+        """Refuse whoever is limited to some sites what concerns the organisation as a whole."""
+        if self.reach.sites is not None:
+            raise ForbiddenError(
+                "The API key is limited to some sites: this concerns the whole organisation.",
+                code="limited_to_sites",
+            )
 
 
 async def authenticate(database: Database, key: str, bootstrap: str | None, now: datetime) -> Principal:
@@ -108,16 +143,35 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     # The checksum spares the database a query for every invented key.
     if not is_bootstrap and not well_formed(key):
         raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
-    async with database.read() as session:
-        record = await session.scalar(select(ApiKey).where(ApiKey.hash == hash_key(key)))
-    if record is None or record.revoked_at is not None:
+    children = (
+        select(_ORGANISATIONS.c.id)
+        .where(_ORGANISATIONS.c.parent_id == ApiKey.organisation_id)
+        .scalar_subquery()
+    )
+    with reaching_everything():
+        async with database.read() as session:
+            found = (
+                await session.execute(
+                    select(ApiKey, func.array(children)).where(ApiKey.hash == hash_key(key))
+                )
+            ).one_or_none()
+    if found is None or found[0].revoked_at is not None:
         raise UnauthorisedError("The API key is unknown or was revoked.")
+    record, clients = found
     if record.expires_at is not None and record.expires_at <= now:
         raise UnauthorisedError("The API key has expired.", code="key_expired")
     if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
-        async with database.write() as writer:
-            await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
-    return Principal(record.id, record.organisation_id, record.platform, frozenset(record.scopes))
+        with reaching_everything():
+            async with database.write() as writer:
+                await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
+    return Principal(
+        record.id,
+        record.organisation_id,
+        record.platform,
+        frozenset(record.scopes),
+        EVERYTHING if record.platform else Reach.of([record.organisation_id, *clients], record.site_ids),
+        record.name,
+    )
 
 
 async def current_principal(
@@ -126,6 +180,7 @@ async def current_principal(
     """FastAPI dependency: the caller, or 401. The key is looked up once a request."""
     known: Principal | None = request.scope.get(_PRINCIPAL)
     if known is not None:
+        work_for(known.caller())
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
@@ -134,6 +189,7 @@ async def current_principal(
         state.database, credentials.credentials, state.bootstrap_key, datetime.now(UTC)
     )
     request.scope[_PRINCIPAL] = found
+    work_for(found.caller())
     return found
 
 
@@ -142,12 +198,13 @@ async def identify(request: Request) -> None:
     await current_principal(request, await bearer(request))
 
 
-def requires(scope: str) -> Callable[[Principal], Principal]:
+def requires(scope: str) -> Callable[[Principal], Awaitable[Principal]]:
     """FastAPI dependency factory: the caller, if its key has `scope`; else 403."""
     if scope not in SCOPES:
         raise ValueError(scope)
 
-    def check(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
+    # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
+    async def check(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
         if not principal.may(scope):
             raise ForbiddenError(f"The API key lacks the scope `{scope}`.", extra={"scope": scope})
         return principal

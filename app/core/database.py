@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import MetaData, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
 
+from app.core.reach import EVERYTHING, NOTHING, Caller, current_caller
 from app.core.settings import DatabaseSettings
 
 NAMING = {
@@ -83,12 +84,45 @@ class WriteSession(AsyncSession):
     """A session that commits when its block ends without an error."""
 
 
-class Database:
-    """One process's connections. Open with `async with`, or call `close` when done."""
+class _ReadTransactions(Session):
+    """The synchronous side of a ReadSession."""
 
-    def __init__(self, settings: DatabaseSettings, *, application: str) -> None:
+
+class _WriteTransactions(Session):
+    """The synchronous side of a WriteSession."""
+
+
+# One statement for all: each is a round trip.
+_BEGIN = "SELECT " + ", ".join(
+    f"set_config('{name}', :{name.replace('.', '_')}, true)" for name in Caller(NOTHING).settings()
+)
+_BEGIN_READING = text(_BEGIN + ", set_config('transaction_read_only', 'on', true)")
+_BEGIN_WRITING = text(_BEGIN)
+
+
+class Database:
+    """One process's connections. Open with `async with`, or call `close` when done.
+
+    Args:
+        settings: where it is, and as whom to log in.
+        application: what PostgreSQL shows of its connections.
+        role: the database's role to work under (`vigie_api` …); None: the one that logs in.
+        tenants: whether each transaction is for the caller of the running request (`app.core.reach`), and
+            sees nothing of anybody else's. Processes that work for everybody have roles that say so.
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        application: str,
+        role: str | None = None,
+        tenants: bool = False,
+    ) -> None:
         self.settings = settings
         self._application = application
+        self._role = role
+        self._tenants = tenants
         self.engine = create_async_engine(
             settings.sqlalchemy_url,
             pool_size=settings.pool_size,
@@ -103,14 +137,19 @@ class Database:
                 "server_settings": self._server_settings(),
             },
         )
-        self._read = async_sessionmaker(self.engine, class_=ReadSession, expire_on_commit=False)
-        self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
+        self._read = async_sessionmaker(
+            self.engine, class_=ReadSession, sync_session_class=_ReadTransactions, expire_on_commit=False
+        )
+        self._write = async_sessionmaker(
+            self.engine, class_=WriteSession, sync_session_class=_WriteTransactions, expire_on_commit=False
+        )
+        self._read.configure(info={"tenants": tenants})
+        self._write.configure(info={"tenants": tenants})
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
         """A session for queries; nothing can be written through it."""
         async with self._read() as session:
-            await session.execute(text("SET TRANSACTION READ ONLY"))
             yield session
 
     @asynccontextmanager
@@ -129,13 +168,17 @@ class Database:
             server_settings=self._server_settings(),
         )
 
-    def _server_settings(self) -> dict[str, str]:
+    def _server_settings(self, role: str | None = None, *, everything: bool = False) -> dict[str, str]:
         """What each connection asks of the server: above all to notice soon when we are gone.
 
         A machine that loses its power or its network says no goodbye: by default the server would keep its
         advisory and row locks for two hours, and no standby could take over.
         """
+        role = role or self._role
         return {
+            **({} if role is None else {"role": role}),
+            # Whoever logs in may reach everything by default: each transaction says whom it is for.
+            **(Caller(EVERYTHING if everything else NOTHING).settings() if self._tenants else {}),
             "application_name": self._application,
             "timezone": "UTC",
             "tcp_keepalives_idle": "3",
@@ -148,12 +191,13 @@ class Database:
             "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
         }
 
-    async def pool(self, *, size: int, eager: bool = True) -> asyncpg.Pool:
-        """A small pool of raw connections, for the write path of the API.
+    async def pool(self, *, size: int, eager: bool = True, role: str | None = None) -> asyncpg.Pool:
+        """A small pool of raw connections, for work that is everybody's: they are told of no caller.
 
         Args:
             size: the most that are open at once.
             eager: connect at once, and fail where there is no database; else when a connection is needed.
+            role: another role to work under than the process's own.
         """
         return await asyncpg.create_pool(
             self.settings.url,
@@ -161,9 +205,27 @@ class Database:
             max_size=size,
             timeout=10,
             command_timeout=self.settings.command_timeout_s,
-            server_settings=self._server_settings(),
+            server_settings=self._server_settings(role, everything=True),
         )
 
     async def close(self) -> None:
         """Close every pooled connection."""
         await self.engine.dispose()
+
+
+@event.listens_for(_ReadTransactions, "after_begin")
+def _begin_reading(session: Session, _: SessionTransaction, connection: Connection) -> None:
+    if session.info["tenants"]:
+        connection.execute(_BEGIN_READING, _told())
+    else:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+
+
+@event.listens_for(_WriteTransactions, "after_begin")
+def _begin_writing(session: Session, _: SessionTransaction, connection: Connection) -> None:
+    if session.info["tenants"]:
+        connection.execute(_BEGIN_WRITING, _told())
+
+
+def _told() -> dict[str, str]:
+    return {name.replace(".", "_"): value for name, value in current_caller().settings().items()}

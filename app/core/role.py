@@ -71,7 +71,9 @@ async def _serve_metrics(role: Role) -> web.AppRunner | None:
 
 
 async def _run(name: str, settings: Settings, work: Work) -> None:
-    role = Role(name, settings, Database(settings.database, application=f"vigie-{name}"))
+    role = Role(
+        name, settings, Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, role.stop.set)

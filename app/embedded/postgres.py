@@ -34,6 +34,7 @@ MAJOR = 17
 DATABASE = "vigie"
 OWNER = "vigie"
 SUPERUSER = "postgres"
+LOGINS = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
 _START_PATIENCE_S = 120.0  # the recovery of 2 GB of write-ahead log on a slow disk
 _STOP = (Step(signal.SIGINT, 8.0), Step(signal.SIGQUIT, 2.0))
 _PORT_TRIES = 5
@@ -97,6 +98,10 @@ class PrivatePostgres(PrivateService):
         """The database `vigie`, as its owner: not a superuser."""
         return address(self.port, OWNER, self._passwords[OWNER], DATABASE)
 
+    def url_of(self, login: str) -> str:
+        """The database `vigie`, as one of LOGINS."""
+        return address(self.port, login, self._passwords[login], DATABASE)
+
     @property
     def superuser_url(self) -> str:
         """The database `vigie`, as the superuser."""
@@ -131,7 +136,8 @@ class PrivatePostgres(PrivateService):
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(home)
         await self._launch(home)
-        await postgres_setup.make_database(self._admin_url, DATABASE, OWNER, self._passwords[OWNER])
+        logins = {role: self._passwords[role] for role in LOGINS}
+        await postgres_setup.make_database(self._admin_url, DATABASE, OWNER, self._passwords[OWNER], logins)
         await postgres_setup.make_extension(self._admin_url, self.superuser_url, home / "timescaledb")
 
     async def stop(self, steps: tuple[Step, ...] = _STOP) -> None:
@@ -162,9 +168,14 @@ class PrivatePostgres(PrivateService):
         if not path.exists():
             if (self.data / "PG_VERSION").exists():
                 raise EmbeddedError(f"{path} is gone: the cluster beside it cannot be opened without it")
-            made = {user: secrets.token_urlsafe(24) for user in (SUPERUSER, OWNER)}
-            replace_text(path, json.dumps(made), mode=0o600)
-        self._passwords = json.loads(path.read_text(encoding="utf-8"))
+            replace_text(path, "{}", mode=0o600)
+        known = json.loads(path.read_text(encoding="utf-8"))
+        missing = [user for user in (SUPERUSER, OWNER, *LOGINS) if user not in known]
+        if missing:
+            # Those of an older release have fewer.
+            known |= {user: secrets.token_urlsafe(24) for user in missing}
+            replace_text(path, json.dumps(known), mode=0o600)
+        self._passwords = known
 
     async def _initialise(self, home: Path) -> None:
         """Make the cluster under another name, then rename it: a half-made one is never taken for whole."""

@@ -3,6 +3,7 @@
 Tables are the migrations' business.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -11,22 +12,37 @@ from app.core.files import replace_text
 from app.embedded.account import EmbeddedError
 
 _PATIENCE_S = 10.0
+# The API stores what comes in by HTTP as the ingest role does. The owner's login is the operator's: it may
+# look at what runs, and end it, and reaches everything unless a process says otherwise.
+_OPERATOR = """
+GRANT vigie_ingest TO vigie_api WITH INHERIT FALSE, SET TRUE;
+GRANT pg_monitor, pg_signal_backend TO "{owner}";
+ALTER ROLE "{owner}" SET vigie.reach = 'all'
+"""
 
 
-async def make_database(admin_url: str, name: str, owner: str, password: str) -> None:
-    """Make the role and its database where they are missing.
+async def make_database(
+    admin_url: str, name: str, owner: str, password: str, logins: Mapping[str, str]
+) -> None:
+    """Make the roles and the database where they are missing.
 
     Args:
         admin_url: a database that is always there, as the superuser.
         name: the database.
         owner: the role; it may not do more than own the database.
         password: the role's, of letters, digits, `-` and `_` only.
+        logins: those under which the processes work, by name, with their passwords.
     """
     connection = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", owner):
             # A utility statement takes no parameters; nothing in this alphabet needs quoting.
             await connection.execute(f"CREATE ROLE \"{owner}\" LOGIN PASSWORD '{password}'")
+        for role, secret in logins.items():
+            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+                await connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{secret}'")
+                await connection.execute(f'GRANT "{role}" TO "{owner}" WITH INHERIT FALSE, SET TRUE')
+        await connection.execute(_OPERATOR.format(owner=owner))
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"')
     finally:

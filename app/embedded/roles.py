@@ -41,9 +41,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the roles must know of the private services."""
+    """What the roles must know of the private services.
+
+    `database` is the address for its owner, `logins` those for each role.
+    """
 
     database: str
+    logins: Mapping[str, str]
     broker_port: int
     ingest_password: str
     password_file: Path
@@ -126,11 +130,16 @@ def environment(
     return {**asked, **inherited, **decided}
 
 
-def environment_of(role: str, variables: Mapping[str, str]) -> dict[str, str]:
+def environment_of(
+    role: str, variables: Mapping[str, str], logins: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The environment of one process: `variables`, without the secrets that it has no use for.
 
     Args:
         role: One of ROLES, or what else is run: `migrate`, `demo`.
         variables: What `environment` gave.
+        logins: Addresses of the private database for each role; others are given the owner's.
     """
-    return {name: value for name, value in variables.items() if role in _SECRETS.get(name.upper(), (role,))}
+    own = {"VIGIE_DATABASE__URL": logins[role]} if logins and role in logins else {}
+    mine = {name: value for name, value in variables.items() if role in _SECRETS.get(name.upper(), (role,))}
+    return mine | own

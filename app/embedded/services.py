@@ -10,7 +10,7 @@ from app.embedded.kept import Secrets
 from app.embedded.layout import Layout, place_services
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.mosquitto_config import TlsListener
-from app.embedded.postgres import PrivatePostgres
+from app.embedded.postgres import LOGINS, PrivatePostgres
 from app.embedded.process import Child, Step
 from app.embedded.remains import MARKER
 from app.embedded.roles import Services
@@ -57,6 +57,7 @@ class PrivateServices:
         await self._begin("mosquitto", self._mosquitto, tell, changed)
         return Services(
             database=self._postgres.url,
+            logins={login.removeprefix("vigie_"): self._postgres.url_of(login) for login in LOGINS},
             broker_port=self._mosquitto.port,
             ingest_password=self._secrets.ingest_password,
             password_file=self._mosquitto.password_file,

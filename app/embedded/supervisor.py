@@ -8,7 +8,7 @@ while database and broker still serve), then Mosquitto, then PostgreSQL, within 
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -48,6 +48,7 @@ class Supervisor:
         self._layout = layout
         self._settings = settings
         self._display = display
+        self._logins: Mapping[str, str] = {}
         self._secrets: Secrets | None = None
         self._services: PrivateServices | None = None
         self._roles: dict[str, Keeper] = {}
@@ -122,6 +123,7 @@ class Supervisor:
         if self._options.services:
             self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
             services = await self._services.begin(self._display.say, self._changed)
+            self._logins = services.logins
         variables = environment(
             marker=self._layout.marker(),
             metrics=self._layout.metrics.absolute(),
@@ -169,7 +171,7 @@ class Supervisor:
 
     def _keeper(self, name: str, words: tuple[str, ...], variables: dict[str, str]) -> Keeper:
         async def start() -> Child:
-            own = environment_of(name, variables)
+            own = environment_of(name, variables, self._logins)
             return await Child.start(command(*words), environment=own, log=self._log(name))
 
         return Keeper(name, start, self._display.say, self._changed)

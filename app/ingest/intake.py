@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
 from app.core.observability import INGEST_IGNORED, get_logger
+from app.core.reach import Reach
 from app.core.reasons import RejectedError, Rejection
 from app.ingest.adapters import registry as adapters
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, adapt_json
@@ -73,8 +74,8 @@ class Intake:
         configs: (box id, reported configuration, message), in order of arrival.
         turned: what was refused so far.
         organisation_id: whose key the HTTP caller used: what is refused without a known box is shown to it.
-        limit: the only organisation whose boxes may be written to; None for the broker's door, where the
-            broker has checked whose topic it is, and for administrators.
+        limit: whose boxes alone may be written to; None for the broker's door, where the broker has checked
+            whose topic it is.
         until: how many of the messages are in it; the others are to be sorted once these are stored.
     """
 
@@ -88,7 +89,7 @@ class Intake:
     configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
     turned: list[Turned] = field(default_factory=list)
     organisation_id: UUID | None = None
-    limit: UUID | None = None
+    limit: Reach | None = None
     until: int = field(init=False)
 
     def __post_init__(self) -> None:

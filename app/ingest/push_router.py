@@ -24,6 +24,7 @@ from app.core.database import Database
 from app.core.errors import UnauthorisedError
 from app.core.passwords import mosquitto_hash, mosquitto_verify
 from app.core.problems import documented
+from app.core.reach import Reach, reaching_everything
 from app.core.settings import Settings
 from app.core.strict_body import check_media_type
 from app.ingest.adapters.base import Adapter, Arrival
@@ -49,12 +50,12 @@ class Sender:
     Attributes:
         box: the box that signed in; None for a key.
         organisation_id: whose it is.
-        limit: the only organisation whose boxes may be written to; None for administrators.
+        limit: whose boxes alone may be written to.
     """
 
     box: str | None
     organisation_id: UUID
-    limit: UUID | None
+    limit: Reach
 
 
 class BoxAccount(SecurityBase):
@@ -87,14 +88,15 @@ async def _as_box(database: Database, user: str, password: str) -> Sender:
     """
     found = None
     if is_box_id(user):
-        async with database.read() as session:
-            wanted = select(Box.organisation_id, Box.password_hash)
-            wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
-            found = (await session.execute(wanted)).one_or_none()
+        wanted = select(Box.organisation_id, Box.password_hash)
+        wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
+        with reaching_everything():
+            async with database.read() as session:
+                found = (await session.execute(wanted)).one_or_none()
     right = mosquitto_verify(password, _NOBODY if found is None else found.password_hash)
     if found is None or not right:
         raise UnauthorisedError(_WRONG)
-    return Sender(user, found.organisation_id, found.organisation_id)
+    return Sender(user, found.organisation_id, Reach.of([found.organisation_id]))
 
 
 async def current_sender(

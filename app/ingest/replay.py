@@ -19,6 +19,7 @@ from app.core.errors import ConflictError, NotFoundError, VigieError
 from app.core.gate import pass_gate
 from app.core.instants import format_us, from_datetime
 from app.core.observability import QUARANTINE_REPLAYS, get_logger
+from app.core.reach import Reach
 from app.core.reasons import RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_json import loads
@@ -37,7 +38,7 @@ _SHARED_FOR: Final = timedelta(days=1)
 _MARGIN: Final = timedelta(hours=2)
 _UNSHARED: Final = """
 SELECT key FROM boxes
-WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid IS NULL OR organisation_id = $2)
+WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR organisation_id = ANY ($2))
     AND (shared_until IS NULL OR shared_until < $3)
 """
 
@@ -81,7 +82,7 @@ async def replay(
     connection: RawConnection,
     pipeline: Pipeline,
     identifier: UUID,
-    visible: UUID | None,
+    visible: Reach,
     *,
     settings: Settings,
     now: datetime,
@@ -92,7 +93,7 @@ async def replay(
         connection: outside of any transaction.
         pipeline: one that is not the consumer's.
         identifier: which entry.
-        visible: the caller's organisation; None for the platform's administrators.
+        visible: what the caller may see.
         settings: limits, as they are for new messages.
         now: the time of the replay: it decides what is in the future, and what is too old.
 
@@ -148,7 +149,7 @@ def _allowed(entry: Held | None, identifier: UUID) -> Held:
     return entry
 
 
-def _sorted(entry: Held, caller: UUID | None, settings: Settings, now: datetime) -> Intake:
+def _sorted(entry: Held, caller: Reach, settings: Settings, now: datetime) -> Intake:
     """What the entry holds, as its door would have sorted it when it came, but for what is the future."""
     # Some formats have no time but that of their arrival, or one relative to it.
     received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
@@ -165,8 +166,8 @@ def _sorted(entry: Held, caller: UUID | None, settings: Settings, now: datetime)
     return intake
 
 
-def _limit(entry: Held, caller: UUID | None) -> UUID | None:
-    """The only organisation whose boxes may be written to; None for any.
+def _limit(entry: Held, caller: Reach) -> Reach | None:
+    """Whose boxes alone may be written to; None for any.
 
     Not the caller's, where the entry is somebody's: an administrator who replays what a client sent to
     another's box must not put it there. Nor may a box's id lead to its next owner's box.
@@ -174,7 +175,7 @@ def _limit(entry: Held, caller: UUID | None) -> UUID | None:
     if entry.organisation_id is None:
         return caller
     by_administrator = entry.door == "http" and entry.platform
-    return None if by_administrator else entry.organisation_id
+    return None if by_administrator else Reach.of([entry.organisation_id])
 
 
 def _adapted(payload: bytes, arrival: Arrival) -> Adapted:
@@ -208,7 +209,8 @@ def _own_format(payload: bytes, arrival: Arrival) -> Adapted:
 
 async def _share(connection: RawConnection, intake: Intake, now: datetime) -> None:
     """Tell the consumer that it is not the only one who writes to these boxes."""
-    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), intake.limit, now + _MARGIN)
+    limit = None if intake.limit is None else intake.limit.organisations
+    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), limit, now + _MARGIN)
     if rows:
         await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
 

@@ -125,7 +125,9 @@ class Work:
         """The registered box of this id, if the sender may write to it."""
         box = self.registry.boxes.get(box_id)
         limit = self.intake.limit
-        return box if box is None or limit is None or box.organisation_id == limit else None
+        if box is None or limit is None or limit.includes(box.organisation_id, box.site_id):
+            return box
+        return None
 
     def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
         """Refuse something that was readable."""

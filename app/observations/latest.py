@@ -25,13 +25,14 @@ def _newest(name: str, storage: str) -> str:
     return f'last({value}, s.time) {having} AS "{name}", {time} AS "{name} at"'
 
 
-def newer(keys: str, newest: str, bound: str) -> str:
+def newer(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
     """SQL: one row for each box that has samples beyond its row of `box_states`.
 
     Args:
         keys: the SQL of an int[]: boxes.
         newest: the SQL of a bigint[], in the same order: `newest_us` of each.
         bound: the SQL of a timestamptz: not after any of those.
+        source: the table, or a view of it.
 
     Returns:
         A query whose rows have `box_key`, `newest_us`, and for each metric its newest value beyond (NULL
@@ -45,7 +46,7 @@ def newer(keys: str, newest: str, bound: str) -> str:
         FROM unnest({keys}, {newest}) AS k (box_key, newest_us),
         LATERAL (
             SELECT {_MICROS.format("max(s.time)")} AS newest_us, {columns}
-            FROM samples s
+            FROM {source} s
             WHERE s.box_key = k.box_key AND s.time >= {bound}
                 AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
         ) n

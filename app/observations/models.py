@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     LargeBinary,
+    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -41,6 +42,9 @@ SAMPLES = Table(
     Column("late", BigInteger),
     PrimaryKeyConstraint("box_key", "time"),
 )
+# A schema of its own makes no table: migrations make the view (`migrations.samples_view`).
+TENANT_SAMPLES = SAMPLES.to_metadata(MetaData(), name="tenant_samples")
+"""The samples that the caller of the running request reaches: what the API reads."""
 
 
 class BoxState(Base):

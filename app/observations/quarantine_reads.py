@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from app.core.pagination import decode_cursor
+from app.core.reach import Reach
 from app.observations.models import QuarantineEntry
 from app.observations.reads import conditions
+from app.sites.models import Box
 
 QUARANTINE: Final = "quarantine"
 # A thousand entries of 64 KiB are no list that anybody reads.
@@ -29,7 +31,7 @@ class Filter:
     """Which entries are asked for; None asks nothing.
 
     Attributes:
-        visible: of this organisation; entries of none are for the platform's administrators.
+        visible: what the caller may see; entries of no organisation are for the platform's administrators.
         box: under this box's id.
         code: refused for this reason, the last time.
         door: at this door.
@@ -38,7 +40,7 @@ class Filter:
         replayed: whether a replay has taken all of it.
     """
 
-    visible: UUID | None
+    visible: Reach
     box: str | None = None
     code: str | None = None
     door: str | None = None
@@ -49,7 +51,10 @@ class Filter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same, for a query."""
         entry = QuarantineEntry
-        found = conditions(((self.visible, eq, entry.organisation_id), *self._wanted()))
+        found = [*self.visible.within(entry.organisation_id), *conditions(self._wanted())]
+        if self.visible.sites is not None:
+            here = select(Box.id).where(*self.visible.within(Box.organisation_id, Box.site_id))
+            found.append(entry.box.in_(here))
         return [*found, *self._replayed()]
 
     def of_anybody(self) -> list[ColumnElement[bool]]:
@@ -87,7 +92,7 @@ async def list_entries(
     return (await session.execute(statement.order_by(entry.id.desc()).limit(limit + 1))).all()
 
 
-async def find_entry(session: AsyncSession, identifier: UUID, visible: UUID | None) -> QuarantineEntry | None:
+async def find_entry(session: AsyncSession, identifier: UUID, visible: Reach) -> QuarantineEntry | None:
     """One entry."""
     return await session.scalar(
         select(QuarantineEntry).where(QuarantineEntry.id == identifier, *Filter(visible).conditions())

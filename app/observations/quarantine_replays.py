@@ -14,10 +14,24 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, TextClause, and_, func, not_, select, text, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    TextClause,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    not_,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import RawConnection
+from app.core.reach import Reach
 from app.observations.models import QuarantineEntry
 from app.observations.quarantine import KEPT_BYTES, shortened
 from app.observations.quarantine_reads import Filter
@@ -25,20 +39,27 @@ from app.observations.quarantine_reads import Filter
 COUNTED: Final = 10_000
 """What is left is counted up to here: whoever has more wants to know no better."""
 
-# Nobody's, and the caller's to replay: see above. `{me}` is the caller's organisation.
+# Nobody's, and the caller's to replay: see above. `{me}` are the caller's organisations, `{here}` its sites.
 _CLAIMED: Final = """
 quarantine.organisation_id IS NULL AND quarantine.door = 'mqtt'
 AND EXISTS (
-    SELECT FROM boxes b WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.organisation_id = {me}
+    SELECT FROM boxes b
+    WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.organisation_id = ANY ({me})
+        AND ({here} IS NULL OR b.site_id = ANY ({here}))
 )
-AND NOT EXISTS (SELECT FROM former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> {me})
+AND NOT EXISTS (SELECT FROM former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> ALL ({me}))
 """
 # The entry stays under lock until the transaction ends: two replays of it cannot both store what it holds.
 _HOLD: Final = f"""
 SELECT quarantine.id, received_at, organisation_id, o.platform, box, door, topic, payload, payload_bytes,
        replayed_at, outcome
 FROM quarantine LEFT JOIN organisations o ON o.id = organisation_id
-WHERE quarantine.id = $1 AND ($2::uuid IS NULL OR organisation_id = $2 OR ({_CLAIMED.format(me="$2")}))
+WHERE quarantine.id = $1 AND ($2::uuid[] IS NULL OR (
+    organisation_id = ANY ($2)
+    AND ($3::uuid[] IS NULL OR EXISTS (
+        SELECT FROM boxes b WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.site_id = ANY ($3)
+    ))
+) OR ({_CLAIMED.format(me="$2", here="$3::uuid[]")}))
 FOR UPDATE OF quarantine
 """  # noqa: S608 (constants)
 _MARK: Final = """
@@ -104,15 +125,15 @@ class Held(NamedTuple):
         return not self.payload or (self.door == "mqtt" and self.topic is None)
 
 
-async def hold(connection: RawConnection, identifier: UUID, visible: UUID | None) -> Held | None:
+async def hold(connection: RawConnection, identifier: UUID, visible: Reach) -> Held | None:
     """Lock an entry until the caller's transaction ends; None where the caller may not replay it.
 
     Args:
         connection: in a transaction.
         identifier: which.
-        visible: the caller's organisation; None for the platform's administrators.
+        visible: what the caller may see.
     """
-    row = await connection.fetchrow(_HOLD, identifier, visible)
+    row = await connection.fetchrow(_HOLD, identifier, visible.organisations, visible.sites)
     if row is None:
         return None
     outcome = row["outcome"]
@@ -191,9 +212,12 @@ def _due(wanted: Filter, after: UUID | None, limit: int) -> Select[UUID]:
     return select(found.c.id).order_by(found.c.id).limit(limit)
 
 
-def _whose(visible: UUID | None) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
+def _whose(visible: Reach) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
     """The kinds of entry that a caller may replay."""
-    if visible is None:
+    if visible.organisations is None:
         return [()]
-    claimed = text(_CLAIMED.format(me=":me")).bindparams(me=visible)
-    return [(QuarantineEntry.organisation_id == visible,), (claimed,)]
+    claimed = text(_CLAIMED.format(me=":me", here="CAST(:here AS uuid[])")).bindparams(
+        bindparam("me", list(visible.organisations), type_=ARRAY(Uuid)),
+        bindparam("here", None if visible.sites is None else list(visible.sites), type_=ARRAY(Uuid)),
+    )
+    return [tuple(Filter(visible).conditions()), (claimed,)]

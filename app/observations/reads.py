@@ -17,8 +17,9 @@ from app.core.errors import InvalidError, NotFoundError
 from app.core.fields import check_box_id
 from app.core.instants import to_datetime
 from app.core.pagination import decode_cursor
+from app.core.reach import Reach
 from app.observations.latest import newer, portions, take_newer
-from app.observations.models import SAMPLES, BoxState, Event
+from app.observations.models import TENANT_SAMPLES, BoxState, Event
 from app.observations.series import Bucket
 from app.observations.states import NEVER
 from app.sites import box_repository
@@ -27,7 +28,14 @@ from app.sites.models import Box, Site
 
 EVENTS = "events"
 SITE_LATEST = "site_latest"
-_NEWER = text(newer("CAST(:keys AS integer[])", "CAST(:newest AS bigint[])", "CAST(:bound AS timestamptz)"))
+_NEWER = text(
+    newer(
+        "CAST(:keys AS integer[])",
+        "CAST(:newest AS bigint[])",
+        "CAST(:bound AS timestamptz)",
+        source="tenant_samples",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class Measured:
     timezone: str
 
 
-async def get_measured(session: AsyncSession, identifier: str, visible: UUID | None) -> Measured:
+async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -> Measured:
     """A box with its site's time zone (NotFoundError)."""
     box = await box_repository.get_box(session, identifier, visible)
     timezone = (await session.scalars(select(Site.timezone).where(Site.id == box.site_id))).one()
@@ -70,12 +78,11 @@ async def _take_newer(
 
 
 async def latest_of_site(
-    session: AsyncSession, site_id: UUID, visible: UUID | None, cursor: str | None, limit: int
+    session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
 ) -> list[tuple[str, dict[str, list[Any]]]]:
     """The same for the boxes of a site, with their ids, one more than `limit` (NotFoundError)."""
     site = select(Site.id).where(Site.id == site_id)
-    if visible is not None:
-        site = site.where(Site.organisation_id == visible)
+    site = site.where(*visible.within(Site.organisation_id, Site.id))
     if await session.scalar(site) is None:
         raise NotFoundError("site", site_id)
     statement = (
@@ -108,9 +115,9 @@ def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[flo
 
 def _within(key: int, column: Column[Any], first: datetime, last: datetime) -> list[ColumnElement[bool]]:
     return [
-        SAMPLES.c.box_key == key,
-        SAMPLES.c.time >= first,
-        SAMPLES.c.time < last,
+        TENANT_SAMPLES.c.box_key == key,
+        TENANT_SAMPLES.c.time >= first,
+        TENANT_SAMPLES.c.time < last,
         column.is_not(None),
     ]
 
@@ -119,11 +126,11 @@ async def readings(
     session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
     """(time, value) from `first` on, before `last`, ascending, one more than `limit`."""
-    column = SAMPLES.c[metric.name]
+    column = TENANT_SAMPLES.c[metric.name]
     statement = (
-        select(SAMPLES.c.time, _shortest(column, metric))
+        select(TENANT_SAMPLES.c.time, _shortest(column, metric))
         .where(*_within(key, column, first, last))
-        .order_by(SAMPLES.c.time)
+        .order_by(TENANT_SAMPLES.c.time)
         .limit(limit + 1)
     )
     return (await session.execute(statement)).all()
@@ -140,7 +147,7 @@ async def bucketed(
     limit: int,
 ) -> Sequence[Row[datetime, float, float, float, int]]:
     """(start, mean, lowest, highest, count) of each bucket with a value, one more than `limit`."""
-    column = SAMPLES.c[metric.name]
+    column = TENANT_SAMPLES.c[metric.name]
     value = cast(column, Double)
     mean: ColumnElement[float] = func.avg(value)
     if metric.kind == "level":
@@ -148,7 +155,7 @@ async def bucketed(
     zone = (box.timezone,) if bucket.local else ()
     statement = (
         select(
-            func.time_bucket(bucket.width, SAMPLES.c.time, *zone).label("bucket"),
+            func.time_bucket(bucket.width, TENANT_SAMPLES.c.time, *zone).label("bucket"),
             mean,
             _shortest(func.min(column), metric),
             _shortest(func.max(column), metric),
@@ -173,7 +180,7 @@ def conditions(wanted: Iterable[Wanted]) -> list[ColumnElement[bool]]:
 
 async def list_events(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,
@@ -187,14 +194,13 @@ async def list_events(
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
     wanted: tuple[Wanted, ...] = (
-        (visible, eq, Event.organisation_id),
         (box_key, eq, Event.box_key),
         (site, eq, Box.site_id),
         (kind, eq, Event.type),
         (first, ge, Event.time),
         (last, lt, Event.time),
     )
-    statement = statement.where(*conditions(wanted))
+    statement = statement.where(*conditions(wanted), *visible.within(Event.organisation_id, Box.site_id))
     if cursor is not None:
         (before,) = decode_cursor(EVENTS, cursor, UUID)
         statement = statement.where(Event.id < before)

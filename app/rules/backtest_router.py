@@ -13,6 +13,7 @@ from app.core.ids import parse_id
 from app.core.observability import BACKTESTS_FINISHED
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.web import Reads
 from app.rules import backtests
 from app.rules.backtest_models import Backtest
@@ -31,7 +32,7 @@ _UNFINISHED: Final = ("queued", "running")
 _SEES_VALUES: Final = (Depends(requires("telemetry:read")),)
 
 
-async def _await(database: Database, backtest_id: UUID, visible: UUID | None, wait_s: float) -> Backtest:
+async def _await(database: Database, backtest_id: UUID, visible: Reach, wait_s: float) -> Backtest:
     """Look at a back-test until it is finished, or the time is up."""
     until = time.monotonic() + wait_s
     while True:

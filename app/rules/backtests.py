@@ -11,6 +11,7 @@ from app.core.auth import Principal
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.core.ids import new_id
+from app.core.reach import Reach
 from app.rules import repository
 from app.rules.backtest_models import Backtest
 from app.rules.backtest_schemas import BacktestCreate
@@ -68,9 +69,7 @@ async def create(session: WriteSession, principal: Principal, wanted: BacktestCr
     return backtest.id
 
 
-async def find(
-    session: ReadSession, backtest_id: UUID, visible: UUID | None, *, result: bool = False
-) -> Backtest:
+async def find(session: ReadSession, backtest_id: UUID, visible: Reach, *, result: bool = False) -> Backtest:
     """Read a back-test, with its result where that is wanted (NotFoundError)."""
     query = select(Backtest).where(Backtest.id == backtest_id, *_owned(visible))
     if result:
@@ -82,7 +81,7 @@ async def find(
 
 
 async def page(
-    session: ReadSession, visible: UUID | None, *, before: UUID | None, limit: int
+    session: ReadSession, visible: Reach, *, before: UUID | None, limit: int
 ) -> Sequence[Backtest]:
     """Read up to `limit` back-tests, the newest first, without their results."""
     query = select(Backtest).where(*_owned(visible))
@@ -91,7 +90,7 @@ async def page(
     return (await session.scalars(query.order_by(Backtest.id.desc()).limit(limit))).all()
 
 
-async def cancel(session: WriteSession, backtest_id: UUID, visible: UUID | None) -> bool:
+async def cancel(session: WriteSession, backtest_id: UUID, visible: Reach) -> bool:
     """Cancel a back-test; who works on it notices within a second or so. False: it was cancelled before.
 
     Raises:
@@ -135,10 +134,9 @@ async def _candidate(
     return _as_json(version), found.site_id
 
 
-async def _rule(session: WriteSession, rule_id: UUID, visible: UUID | None) -> Rule:
+async def _rule(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
     query = select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None))
-    if visible is not None:
-        query = query.where(Rule.organisation_id == visible)
+    query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
     found = await session.scalar(query)
     if found is None:
         raise NotFoundError("rule", rule_id)
@@ -196,5 +194,5 @@ async def _check_room(session: WriteSession, organisation_id: UUID) -> None:
         )
 
 
-def _owned(visible: UUID | None) -> tuple[Any, ...]:
-    return () if visible is None else (Backtest.organisation_id == visible,)
+def _owned(visible: Reach) -> tuple[Any, ...]:
+    return visible.within(Backtest.organisation_id, Backtest.site_id)

@@ -79,8 +79,7 @@ async def apply(
     # Of two who apply it at once, the second one waits here and finds the first one's rules.
     site = select(Site.id).where(Site.id == wanted.site_id).with_for_update(key_share=True)
     visible = principal.visible()
-    if visible is not None:
-        site = site.where(Site.organisation_id == visible)
+    site = site.where(*visible.within(Site.organisation_id, Site.id))
     if await session.scalar(site) is None:
         raise NotFoundError("site", wanted.site_id)
     if not wanted.again:

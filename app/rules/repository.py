@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
 
 from app.core.database import RawConnection, ReadSession, WriteSession
 from app.core.errors import NotFoundError
+from app.core.reach import NOTHING, Reach
 from app.rules.models import Rule
 from app.sites.models import Box, Site
 
@@ -48,7 +49,7 @@ class RuleFilter:
     """Which rules a list shows.
 
     Attributes:
-        organisation_id: only this organisation's; None for all.
+        visible: only what the caller may see.
         site_id: only this site's.
         enabled: only enabled, or only disabled ones.
         dry_run: only those on trial, or only the others.
@@ -58,7 +59,7 @@ class RuleFilter:
         after: only those created after this one (the keyset).
     """
 
-    organisation_id: UUID | None = None
+    visible: Reach = NOTHING
     site_id: UUID | None = None
     enabled: bool | None = None
     dry_run: bool | None = None
@@ -90,7 +91,7 @@ async def load_changed(connection: RawConnection, since_revision: int) -> list[C
     ]
 
 
-async def find(session: ReadSession, rule_id: UUID, visible: UUID | None) -> Rule:
+async def find(session: ReadSession, rule_id: UUID, visible: Reach) -> Rule:
     """Read a rule. NotFoundError for a deleted one, or another organisation's."""
     rule = await session.scalar(
         select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))
@@ -100,7 +101,7 @@ async def find(session: ReadSession, rule_id: UUID, visible: UUID | None) -> Rul
     return rule
 
 
-async def lock(session: WriteSession, rule_id: UUID, visible: UUID | None) -> Rule:
+async def lock(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
     """Read a rule to change it: of two who change it at once, the second waits for the first.
 
     FOR NO KEY UPDATE leaves batches free to insert alerts that refer to the rule.
@@ -117,7 +118,7 @@ async def lock(session: WriteSession, rule_id: UUID, visible: UUID | None) -> Ru
 
 async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence[Rule]:
     """Read up to `limit` rules in the order of their creation."""
-    query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.organisation_id))
+    query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.visible))
     if wanted.site_id is not None:
         query = query.where(Rule.site_id == wanted.site_id)
     if wanted.enabled is not None:
@@ -154,14 +155,13 @@ async def effort_of(session: WriteSession, site_id: UUID, *, but: UUID | None = 
     return int(await session.scalar(query) or 0)
 
 
-async def site_owner(session: WriteSession, site_id: UUID, visible: UUID | None) -> UUID | None:
+async def site_owner(session: WriteSession, site_id: UUID, visible: Reach) -> UUID | None:
     """Tell whose a site is; None where the caller sees no such site. It stays until the transaction ends."""
     query = select(Site.organisation_id).where(Site.id == site_id)
-    if visible is not None:
-        query = query.where(Site.organisation_id == visible)
+    query = query.where(*visible.within(Site.organisation_id, Site.id))
     owner: UUID | None = await session.scalar(query.with_for_update(read=True, key_share=True))
     return owner
 
 
-def _owned(visible: UUID | None) -> tuple[Any, ...]:
-    return () if visible is None else (Rule.organisation_id == visible,)
+def _owned(visible: Reach) -> tuple[Any, ...]:
+    return visible.within(Rule.organisation_id, Rule.site_id)

@@ -120,7 +120,7 @@ async def list_rules(
 ) -> Page[RuleOut]:
     """List rules in the order of their creation. Deleted ones are not shown."""
     wanted = RuleFilter(
-        organisation_id=principal.visible(),
+        visible=principal.visible(),
         site_id=None if site is None else parse_id(site, "site"),
         enabled=enabled,
         dry_run=dry_run,

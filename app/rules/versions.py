@@ -10,6 +10,7 @@ from sqlalchemy import select
 from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
+from app.core.reach import Reach
 from app.rules.models import Rule, RuleVersion
 
 LARGEST = 2**31 - 1
@@ -46,7 +47,7 @@ def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> 
 
 
 async def page(
-    session: ReadSession, rule_id: UUID, visible: UUID | None, *, before: int | None, limit: int
+    session: ReadSession, rule_id: UUID, visible: Reach, *, before: int | None, limit: int
 ) -> Sequence[Known]:
     """Read up to `limit` versions of a rule, the newest first, of a deleted rule too.
 
@@ -61,9 +62,7 @@ async def page(
     return [Known(*row) for row in rows]
 
 
-async def find(
-    session: ReadSession | WriteSession, rule_id: UUID, version: str, visible: UUID | None
-) -> Known:
+async def find(session: ReadSession | WriteSession, rule_id: UUID, version: str, visible: Reach) -> Known:
     """Read one version of a rule, of a deleted rule too.
 
     Raises:
@@ -80,9 +79,8 @@ async def find(
     return Known(*found)
 
 
-async def _seen(session: ReadSession | WriteSession, rule_id: UUID, visible: UUID | None) -> None:
+async def _seen(session: ReadSession | WriteSession, rule_id: UUID, visible: Reach) -> None:
     query = select(Rule.id).where(Rule.id == rule_id)
-    if visible is not None:
-        query = query.where(Rule.organisation_id == visible)
+    query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
     if await session.scalar(query) is None:
         raise NotFoundError("rule", rule_id)

@@ -31,6 +31,7 @@ from app.core.database import Database
 from app.core.files import replace_text
 from app.core.observability import get_logger
 from app.core.passwords import password_line
+from app.core.reach import reaching_everything
 from app.core.settings import BrokerSettings
 
 PROBE: Final = "$probe"
@@ -79,8 +80,10 @@ class _Accounts:
 
     async def _rewrite(self, database: Database, mark: int, *, only_if_stale: bool) -> None:
         # Under the file's lock: rows read before it could be older than those in the file.
-        async with database.read() as session:
-            lines: str = (await session.execute(_LINES)).scalar_one()
+        # The broker's file has everybody's, whoever asked for it to be written.
+        with reaching_everything():
+            async with database.read() as session:
+                lines: str = (await session.execute(_LINES)).scalar_one()
         if (
             only_if_stale
             and os.pread(mark, 16, 0) == _IN_FORCE

@@ -19,7 +19,7 @@ async def bootstrap(session: WriteSession, key: str | None, now: datetime) -> No
     """
     await session.execute(
         insert(Organisation)
-        .values(id=new_id(), name="Platform", platform=True, created_at=now, updated_at=now)
+        .values(id=new_id(), name="Platform", platform=True, kind="platform", created_at=now, updated_at=now)
         .on_conflict_do_nothing()
     )
     platform_id = (await session.scalars(select(Organisation.id).where(Organisation.platform))).one()

@@ -34,6 +34,7 @@ from app.core.errors import NotFoundError
 from app.core.fields import check_box_id
 from app.core.pagination import decode_cursor
 from app.core.problems import CodedValueError
+from app.core.reach import Reach
 from app.sites.models import Box
 
 # Written by the room above. Of its columns only those that tell how a box lives are read here.
@@ -109,12 +110,12 @@ def box_path(identifier: str) -> str:
         raise NotFoundError("box", identifier) from None
 
 
-def _living[*R](statement: Select[*R], visible: UUID | None) -> Select[*R]:
+def _living[*R](statement: Select[*R], visible: Reach) -> Select[*R]:
     statement = statement.where(Box.deleted_at.is_(None))
-    return statement if visible is None else statement.where(Box.organisation_id == visible)
+    return statement.where(*visible.within(Box.organisation_id, Box.site_id))
 
 
-async def get_box(session: AsyncSession, identifier: str, visible: UUID | None, *, lock: bool = False) -> Box:
+async def get_box(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Box:
     """One box (NotFoundError). With `lock` nobody else can change it until the transaction ends."""
     statement = _living(select(Box), visible).where(Box.id == box_path(identifier))
     found = await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
@@ -131,9 +132,7 @@ def _rows(
     return select(Box, *columns).outerjoin(_STATES, states.box_key == Box.key)
 
 
-async def get_box_row(
-    session: AsyncSession, identifier: str, visible: UUID | None, silence: Silence
-) -> BoxRow:
+async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, silence: Silence) -> BoxRow:
     """One box and how it lives (NotFoundError)."""
     statement = _living(_rows(silence), visible).where(Box.id == box_path(identifier))
     found = (await session.execute(statement)).one_or_none()
@@ -144,7 +143,7 @@ async def get_box_row(
 
 async def list_boxes(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,

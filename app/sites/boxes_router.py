@@ -25,7 +25,7 @@ from app.sites.box_schemas import (
     Credentials,
     CredentialsOut,
 )
-from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter, sync_accounts
+from app.sites.dependencies import BoxesWriter, OrganisationFilter, SitesReader, sync_accounts
 from app.sites.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
@@ -88,7 +88,7 @@ def _filter(
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_box(
-    body: BoxCreate, request: Request, principal: SitesWriter, database: Connected
+    body: BoxCreate, request: Request, principal: BoxesWriter, database: Connected
 ) -> BoxCreated:
     """Register a box. Its credentials are shown in the answer and never again; they work at once."""
     broker = request.app.state.settings.broker
@@ -131,7 +131,7 @@ async def get_box(box: str, principal: SitesReader, session: Reads, silence: Sil
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_box(
-    box: str, body: BoxChange, request: Request, principal: SitesWriter, session: Writes
+    box: str, body: BoxChange, request: Request, principal: BoxesWriter, session: Writes
 ) -> BoxOut:
     """Change the fields that are given. Its id cannot change: it is part of every topic."""
     await service.change_box(
@@ -148,7 +148,7 @@ async def update_box(
     status_code=204,
     responses=documented(401, 403, 404, 503),
 )
-async def delete_box(box: str, request: Request, principal: SitesWriter, database: Connected) -> None:
+async def delete_box(box: str, request: Request, principal: BoxesWriter, database: Connected) -> None:
     """Delete a box: its alerts close, its account at the broker ends, and its id is free again."""
     closer = request.app.state.close_alerts
     async with database.write() as session:
@@ -163,7 +163,7 @@ async def delete_box(box: str, request: Request, principal: SitesWriter, databas
     responses=documented(401, 403, 404, 503),
 )
 async def rotate_box_credentials(
-    box: str, request: Request, principal: SitesWriter, database: Connected
+    box: str, request: Request, principal: BoxesWriter, database: Connected
 ) -> CredentialsOut:
     """Make a new password for a box. It is shown here and never again; the former one ends at once."""
     async with database.write() as session:
@@ -179,7 +179,7 @@ async def rotate_box_credentials(
     responses=documented(401, 403, 404, 503),
 )
 async def revoke_box_credentials(
-    box: str, request: Request, principal: SitesWriter, database: Connected, silence: Silences
+    box: str, request: Request, principal: BoxesWriter, database: Connected, silence: Silences
 ) -> BoxOut:
     """Disconnect a box and let it in no more, until it is given new credentials. It stays registered."""
     async with database.write() as session:

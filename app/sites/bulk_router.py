@@ -11,7 +11,7 @@ from app.core.web import get_database
 from app.sites import service
 from app.sites.box_csv import ANSWER_COLUMNS, EXAMPLE, write_table
 from app.sites.box_schemas import BoxCreated, BoxesCreate, BoxesCreated
-from app.sites.dependencies import SitesWriter, sync_accounts
+from app.sites.dependencies import BoxesWriter, sync_accounts
 from app.sites.table_route import MEDIA_TYPE, TableRoute, wants_table
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
@@ -36,7 +36,7 @@ _CREDENTIALS: Final = (
     },
 )
 async def create_boxes(
-    body: BoxesCreate, request: Request, principal: SitesWriter, database: Connected
+    body: BoxesCreate, request: Request, principal: BoxesWriter, database: Connected
 ) -> BoxesCreated | Response:
     """Register up to 1,000 boxes: all of them or, if one is faulty, none.
 

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +12,7 @@ from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import enrolment, enrolment_repository
@@ -35,7 +35,7 @@ anybody: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=
 Connected = Annotated[Database, Depends(get_database)]
 
 
-async def _get(session: AsyncSession, identifier: str, visible: UUID | None) -> Claim:
+async def _get(session: AsyncSession, identifier: str, visible: Reach) -> Claim:
     row = await enrolment_repository.find_claim(session, parse_id(identifier, "claim"), visible)
     if row is None:
         raise NotFoundError("claim", identifier)

@@ -19,6 +19,7 @@ from app.core.database import Database, RawConnection, ReadSession, WriteSession
 from app.core.ids import new_id
 from app.core.locks import PUBLISHER
 from app.core.observability import get_logger
+from app.core.reach import reaching_everything
 from app.core.settings import BrokerSettings
 from app.sites.models import BoxConfig
 
@@ -82,6 +83,12 @@ async def store_reported(
 
 async def publish_due(database: Database, broker: BrokerSettings) -> bool:
     """Publish, retained, every configuration that is due. False when the broker could not be reached."""
+    # Whatever is due goes out, whoever asks for it.
+    with reaching_everything():
+        return await _publish_due(database, broker)
+
+
+async def _publish_due(database: Database, broker: BrokerSettings) -> bool:
     async with database.read() as reader:
         if not (await reader.execute(_DUE, {"most": 1})).all():
             return True

@@ -15,7 +15,7 @@ from app.core.strict_body import StrictRoute
 from app.core.strict_json import check_texts
 from app.core.web import Reads, get_database
 from app.sites import box_repository, configs
-from app.sites.dependencies import SitesReader, SitesWriter
+from app.sites.dependencies import BoxesWriter, SitesReader
 from app.sites.models import BoxConfig
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
@@ -90,7 +90,7 @@ async def get_box_config(box: str, principal: SitesReader, session: Reads) -> Co
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def put_box_config(
-    box: str, body: ConfigChange, request: Request, principal: SitesWriter, database: Connected
+    box: str, body: ConfigChange, request: Request, principal: BoxesWriter, database: Connected
 ) -> ConfigOut:
     """Publish a desired configuration, retained, on `vigie/v1/{box}/config`.
 
@@ -107,14 +107,14 @@ async def put_box_config(
     responses=documented(401, 403, 404),
 )
 async def delete_box_config(
-    box: str, request: Request, principal: SitesWriter, database: Connected
+    box: str, request: Request, principal: BoxesWriter, database: Connected
 ) -> ConfigOut:
     """Take back the desired configuration, and remove the retained message."""
     return await _change(request, database, principal, box, None)
 
 
 async def _change(
-    request: Request, database: Database, principal: SitesWriter, box: str, desired: dict[str, Any] | None
+    request: Request, database: Database, principal: BoxesWriter, box: str, desired: dict[str, Any] | None
 ) -> ConfigOut:
     async with database.write() as session:
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)

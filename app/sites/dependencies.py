@@ -16,6 +16,7 @@ OrganisationsReader = Annotated[Principal, Depends(requires("organisations:read"
 OrganisationsWriter = Annotated[Principal, Depends(requires("organisations:write"))]
 SitesReader = Annotated[Principal, Depends(requires("sites:read"))]
 SitesWriter = Annotated[Principal, Depends(requires("sites:write"))]
+BoxesWriter = Annotated[Principal, Depends(requires("boxes:write"))]
 OrganisationFilter = Annotated[
     Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
 ]

@@ -23,6 +23,7 @@ from app.core.ids import new_id
 from app.core.instants import parse_iso_duration
 from app.core.keys import generate_key, hash_key, hint, well_formed
 from app.core.observability import BOXES_ENROLLED
+from app.core.reach import EVERYTHING, Caller, Reach, actor, working_for
 from app.core.settings import Settings
 from app.sites import attempts, enrolment_repository, repository, service
 from app.sites.claim_codes import code_hint, generate_code, hash_code, read_code
@@ -121,8 +122,10 @@ async def redeem(
     digest = await asyncio.to_thread(hash_code, code)
     subject = attempts.code_of(digest)
     await attempts.count(database, subject, settings.enrolment)
-    async with database.write() as session:
-        made = await _claim_box(session, digest, wanted, settings, now)
+    # Whose site it is only the claim says.
+    with working_for(Caller(EVERYTHING, actor("claim", None, "claim code"))):
+        async with database.write() as session:
+            made = await _claim_box(session, digest, wanted, settings, now)
     await attempts.take_back(database, address, subject)
     BOXES_ENROLLED.labels("claim").inc()
     return made
@@ -137,7 +140,12 @@ async def _claim_box(
     _check_open(claim, now)
     # The site's lock, which this takes, comes before the claim's: so does whoever deletes the site.
     (made,) = await service.add_boxes(
-        session, claim.organisation_id, [wanted.at(claim.site_id)], settings.broker, now, numbered=False
+        session,
+        Reach.of([claim.organisation_id]),
+        [wanted.at(claim.site_id)],
+        settings.broker,
+        now,
+        numbered=False,
     )
     if not await enrolment_repository.use_claim(session, claim.id, now):
         # Others used it up, or it was revoked, after it was read.
@@ -203,20 +211,33 @@ async def provision(
     check_on(settings)
     if key is None or not well_formed(key, KEY_PREFIX):
         raise UnauthorisedError(f"Send `Authorization: Bearer {KEY_PREFIX}…` with a provisioning key.")
-    async with database.write() as session:
-        row = await enrolment_repository.key_of(session, hash_key(key))
-        if row is None or row.revoked_at is not None:
-            raise UnauthorisedError("The provisioning key is unknown or was revoked.")
-        if row.expires_at is not None and row.expires_at <= now:
-            raise UnauthorisedError("The provisioning key has expired.", code="key_expired")
-        if not wanted.id.startswith(row.id_prefix or ""):
-            raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
-        (made,) = await service.add_boxes(
-            session, row.organisation_id, [wanted.at(row.site_id)], settings.broker, now, numbered=False
-        )
-        if not await enrolment_repository.use_key(session, row.id, now):
-            raise ConflictError(
-                "The provisioning key has registered as many boxes as it may.", code="provisioning_limit"
-            )
+    with working_for(Caller(EVERYTHING, actor("provisioning_key", None, hint(key, KEY_PREFIX)))):
+        async with database.write() as session:
+            made = await _provision_box(session, key, wanted, settings, now)
     BOXES_ENROLLED.labels("provisioning_key").inc()
+    return made
+
+
+async def _provision_box(
+    session: WriteSession, key: str, wanted: NewBox, settings: Settings, now: datetime
+) -> service.NewBox:
+    row = await enrolment_repository.key_of(session, hash_key(key))
+    if row is None or row.revoked_at is not None:
+        raise UnauthorisedError("The provisioning key is unknown or was revoked.")
+    if row.expires_at is not None and row.expires_at <= now:
+        raise UnauthorisedError("The provisioning key has expired.", code="key_expired")
+    if not wanted.id.startswith(row.id_prefix or ""):
+        raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
+    (made,) = await service.add_boxes(
+        session,
+        Reach.of([row.organisation_id]),
+        [wanted.at(row.site_id)],
+        settings.broker,
+        now,
+        numbered=False,
+    )
+    if not await enrolment_repository.use_key(session, row.id, now):
+        raise ConflictError(
+            "The provisioning key has registered as many boxes as it may.", code="provisioning_limit"
+        )
     return made

@@ -1,6 +1,6 @@
 """Queries on claims and provisioning keys. Nothing is decided here, and nothing committed.
 
-Functions that take `visible` find only what the caller may see: an organisation's, or with None everybody's.
+Functions that take `visible` find only what the caller may see: its reach.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
+from app.core.reach import EVERYTHING, Reach
 from app.sites.models import Claim, ProvisioningKey
 from app.sites.repository import after
 
 
-def _claims(visible: UUID | None) -> Select[Claim]:
+def _claims(visible: Reach) -> Select[Claim]:
     statement = select(Claim)
-    return statement if visible is None else statement.where(Claim.organisation_id == visible)
+    return statement.where(*visible.within(Claim.organisation_id, Claim.site_id))
 
 
 def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
@@ -32,19 +33,19 @@ def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
     }[state]
 
 
-async def find_claim(session: AsyncSession, identifier: UUID, visible: UUID | None) -> Claim | None:
+async def find_claim(session: AsyncSession, identifier: UUID, visible: Reach) -> Claim | None:
     """One claim."""
     return await session.scalar(_claims(visible).where(Claim.id == identifier))
 
 
 async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
     """The claim of a code, by its hash."""
-    return await session.scalar(_claims(None).where(Claim.hash == digest))
+    return await session.scalar(_claims(EVERYTHING).where(Claim.hash == digest))
 
 
 async def list_claims(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,
@@ -71,24 +72,24 @@ async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> b
     return (await session.scalar(statement.returning(Claim.id))) is not None
 
 
-def _keys(visible: UUID | None) -> Select[ProvisioningKey]:
+def _keys(visible: Reach) -> Select[ProvisioningKey]:
     statement = select(ProvisioningKey)
-    return statement if visible is None else statement.where(ProvisioningKey.organisation_id == visible)
+    return statement.where(*visible.within(ProvisioningKey.organisation_id, ProvisioningKey.site_id))
 
 
-async def find_key(session: AsyncSession, identifier: UUID, visible: UUID | None) -> ProvisioningKey | None:
+async def find_key(session: AsyncSession, identifier: UUID, visible: Reach) -> ProvisioningKey | None:
     """One provisioning key, revoked or not."""
     return await session.scalar(_keys(visible).where(ProvisioningKey.id == identifier))
 
 
 async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
     """The provisioning key of a hash."""
-    return await session.scalar(_keys(None).where(ProvisioningKey.hash == digest))
+    return await session.scalar(_keys(EVERYTHING).where(ProvisioningKey.hash == digest))
 
 
 async def list_keys(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,

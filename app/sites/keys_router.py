@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +13,7 @@ from app.core.ids import new_id, parse_id
 from app.core.keys import generate_key, hash_key, hint
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository, service
@@ -23,7 +23,7 @@ from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
 
 
-async def _get(session: AsyncSession, identifier: str, visible: UUID | None) -> ApiKey:
+async def _get(session: AsyncSession, identifier: str, visible: Reach) -> ApiKey:
     row = await repository.find_key(session, parse_id(identifier, "API key"), visible)
     if row is None:
         raise NotFoundError("API key", identifier)
@@ -43,6 +43,7 @@ async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, sessio
     service.check_covers(principal, body.scopes)
     check_expiry(body.expires_at, now)
     organisation = await service.named_organisation(session, principal, body.organisation_id)
+    await service.check_key_sites(session, principal, organisation, body.site_ids)
     key = generate_key()
     row = ApiKey(
         id=new_id(),
@@ -51,6 +52,7 @@ async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, sessio
         hint=hint(key),
         hash=hash_key(key),
         scopes=body.scopes,
+        site_ids=body.site_ids,
         # A client's key never speaks for the platform, not even one that the platform made for it.
         platform=principal.platform and organisation.platform,
         created_at=now,

@@ -14,13 +14,15 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Organisation(Base):
-    """A tenant: the platform itself, an integrator, or a client."""
+    """A tenant: the platform itself, an integrator, or a client. Integrators reach their children's."""
 
     __tablename__ = "organisations"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     platform: Mapped[bool] = mapped_column(default=False)
+    kind: Mapped[str] = mapped_column(Text, default="client")
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
 

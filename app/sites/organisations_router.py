@@ -1,14 +1,15 @@
 """REST for organisations: the platform's administrators make them, everybody sees its own."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.core.auth import Principal
-from app.core.errors import ConflictError, ForbiddenError, NotFoundError
-from app.core.fields import given
+from app.core.database import WriteSession
+from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.core.fields import Identifier, given
 from app.core.ids import new_id, parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
@@ -19,12 +20,32 @@ from app.sites.dependencies import OrganisationsReader, OrganisationsWriter
 from app.sites.models import Organisation
 from app.sites.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
+OrganisationKind = Literal["platform", "integrator", "client"]
+
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
 
 
-def _administrators_only(principal: Principal) -> None:
-    if not principal.platform:
-        raise ForbiddenError("Only the platform's administrators may do this.")
+async def _parent(session: WriteSession, principal: Principal, wanted: OrganisationCreate) -> Organisation:
+    """Where a new organisation belongs in the tree.
+
+    Raises:
+        ForbiddenError: Clients have no clients of their own.
+        NotFoundError: There is no such parent.
+        InvalidError: `invalid_parent`: an integrator belongs to the platform, a client to that or to one.
+    """
+    identifier = wanted.parent_id or principal.organisation_id
+    parent = await repository.find_organisation(session, identifier, principal.visible())
+    if parent is None:
+        raise NotFoundError("organisation", identifier)
+    if parent.kind == "client":
+        if wanted.parent_id is not None and principal.platform:
+            raise InvalidError("A client has no clients of its own.", code="invalid_parent").at(
+                "body.parent_id"
+            )
+        raise ForbiddenError("Only the platform's administrators and integrators make organisations.")
+    if wanted.kind == "integrator" and parent.kind != "platform":
+        raise InvalidError("Integrators belong to the platform.", code="invalid_parent").at("body.parent_id")
+    return parent
 
 
 @router.post(
@@ -32,15 +53,26 @@ def _administrators_only(principal: Principal) -> None:
     operation_id="create_organisation",
     summary="Create an organisation",
     status_code=201,
-    responses=documented(400, 401, 403, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_organisation(
     body: OrganisationCreate, principal: OrganisationsWriter, session: Writes
 ) -> OrganisationOut:
-    """Make a tenant. Make an API key for it next, with `POST /v1/api-keys`."""
-    _administrators_only(principal)
+    """Make a tenant: the platform's administrators any, integrators their clients.
+
+    Make an API key for it next, with `POST /v1/api-keys`.
+    """
+    parent = await _parent(session, principal, body)
     now = datetime.now(UTC)
-    row = Organisation(id=new_id(), name=body.name, platform=False, created_at=now, updated_at=now)
+    row = Organisation(
+        id=new_id(),
+        name=body.name,
+        platform=False,
+        kind=body.kind,
+        parent_id=parent.id,
+        created_at=now,
+        updated_at=now,
+    )
     session.add(row)
     await session.flush()
     return OrganisationOut.of(row)
@@ -53,10 +85,18 @@ async def create_organisation(
     responses=documented(401, 403, 422),
 )
 async def list_organisations(
-    principal: OrganisationsReader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    principal: OrganisationsReader,
+    session: Reads,
+    *,
+    kind: Annotated[OrganisationKind | None, Query(description="Only of this kind")] = None,
+    parent: Annotated[Identifier | None, Query(description="Only clients of this integrator")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Page[OrganisationOut]:
-    """All organisations for the platform's administrators; one's own for everybody else. The oldest first."""
-    rows = await repository.list_organisations(session, principal.visible(), cursor, limit)
+    """The oldest first: all for the platform's administrators, for an integrator its own and its clients."""
+    rows = await repository.list_organisations(
+        session, principal.visible(), cursor, limit, kind=kind, parent=parent
+    )
     page, following = cut(rows, limit, lambda row: encode_cursor("organisations", str(row.id)))
     return Page(data=[OrganisationOut.of(row) for row in page], next=following)
 
@@ -107,19 +147,24 @@ async def update_organisation(
     responses=documented(401, 403, 404, 409),
 )
 async def delete_organisation(organisation_id: str, principal: OrganisationsWriter, session: Writes) -> None:
-    """Delete an organisation that has no sites, boxes, rules or webhooks left; its API keys go with it."""
-    _administrators_only(principal)
+    """Delete an organisation that has no clients, sites, boxes, rules or webhooks left.
+
+    Its API keys go with it. The platform's administrators and its integrator may: nobody deletes the
+    organisation that its key is of.
+    """
     identifier = parse_id(organisation_id, "organisation")
     row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("organisation", organisation_id)
     if row.platform:
         raise ConflictError("The platform's own organisation stays.", code="platform_organisation")
+    if row.id == principal.organisation_id:
+        raise ForbiddenError("The key is of this organisation: only whose client it is may delete it.")
     try:
         await session.delete(row)
         await session.flush()
     except IntegrityError:
         raise ConflictError(
-            "The organisation still has sites, webhooks, or boxes whose samples are being removed.",
+            "The organisation still has clients, sites, webhooks, or boxes whose samples are being removed.",
             code="organisation_not_empty",
         ) from None

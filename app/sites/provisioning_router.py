@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -14,6 +13,7 @@ from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import enrolment, enrolment_repository
@@ -46,7 +46,7 @@ _bearer: Final = HTTPBearer(
 )
 
 
-async def _get(session: AsyncSession, identifier: str, visible: UUID | None) -> ProvisioningKey:
+async def _get(session: AsyncSession, identifier: str, visible: Reach) -> ProvisioningKey:
     row = await enrolment_repository.find_key(session, parse_id(identifier, "provisioning key"), visible)
     if row is None:
         raise NotFoundError("provisioning key", identifier)

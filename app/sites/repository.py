@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
 from app.core.pagination import decode_cursor
+from app.core.reach import Reach
 from app.sites.models import Box, Organisation, Site
 
 # Rules belong to a room above this one: only whether there are any matters here.
@@ -30,41 +31,53 @@ def after[*R](
 
 
 async def find_organisation(
-    session: AsyncSession, identifier: UUID, visible: UUID | None, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
 ) -> Organisation | None:
     """One organisation."""
     statement = select(Organisation).where(Organisation.id == identifier)
-    if visible is not None:
-        statement = statement.where(Organisation.id == visible)
+    statement = statement.where(*visible.within(Organisation.id))
     return await session.scalar(statement.with_for_update() if lock else statement)
 
 
 async def list_organisations(
-    session: AsyncSession, visible: UUID | None, cursor: str | None, limit: int
+    session: AsyncSession,
+    visible: Reach,
+    cursor: str | None,
+    limit: int,
+    *,
+    kind: str | None,
+    parent: UUID | None,
 ) -> Sequence[Organisation]:
     """Organisations, the oldest first."""
-    statement = select(Organisation)
-    if visible is not None:
-        statement = statement.where(Organisation.id == visible)
+    statement = select(Organisation).where(*visible.within(Organisation.id))
+    if kind is not None:
+        statement = statement.where(Organisation.kind == kind)
+    if parent is not None:
+        statement = statement.where(Organisation.parent_id == parent)
     statement = after(statement, Organisation.id.expression, "organisations", cursor, limit)
     return (await session.scalars(statement)).all()
 
 
-def _keys(visible: UUID | None, *, revoked: bool) -> Select[ApiKey]:
+async def clients_of(session: AsyncSession, parent: UUID) -> Sequence[UUID]:
+    """The organisations whose parent this is."""
+    return (await session.scalars(select(Organisation.id).where(Organisation.parent_id == parent))).all()
+
+
+def _keys(visible: Reach, *, revoked: bool) -> Select[ApiKey]:
     statement = select(ApiKey).where(
         ApiKey.revoked_at.is_not(None) if revoked else ApiKey.revoked_at.is_(None)
     )
-    return statement if visible is None else statement.where(ApiKey.organisation_id == visible)
+    return statement.where(*visible.within(ApiKey.organisation_id))
 
 
-async def find_key(session: AsyncSession, identifier: UUID, visible: UUID | None) -> ApiKey | None:
+async def find_key(session: AsyncSession, identifier: UUID, visible: Reach) -> ApiKey | None:
     """One key that was not revoked."""
     return await session.scalar(_keys(visible, revoked=False).where(ApiKey.id == identifier))
 
 
 async def list_keys(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,
@@ -78,22 +91,20 @@ async def list_keys(
     return (await session.scalars(after(statement, ApiKey.id.expression, "api_keys", cursor, limit))).all()
 
 
-def _sites(visible: UUID | None) -> Select[Site]:
+def _sites(visible: Reach) -> Select[Site]:
     statement = select(Site)
-    return statement if visible is None else statement.where(Site.organisation_id == visible)
+    return statement.where(*visible.within(Site.organisation_id, Site.id))
 
 
 async def find_site(
-    session: AsyncSession, identifier: UUID, visible: UUID | None, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
 ) -> Site | None:
     """One site; with `lock` nothing can be put there, nor it be changed, until the transaction ends."""
     statement = _sites(visible).where(Site.id == identifier)
     return await session.scalar(statement.with_for_update() if lock else statement)
 
 
-async def hold_sites(
-    session: AsyncSession, identifiers: Sequence[UUID], visible: UUID | None
-) -> dict[UUID, Site]:
+async def hold_sites(session: AsyncSession, identifiers: Sequence[UUID], visible: Reach) -> dict[UUID, Site]:
     """Those of the sites that exist, by id; they cannot be deleted until the transaction ends."""
     statement = _sites(visible).where(Site.id.in_(identifiers)).order_by(Site.id)
     found = await session.scalars(statement.with_for_update(read=True, key_share=True))
@@ -102,7 +113,7 @@ async def hold_sites(
 
 async def list_sites(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,

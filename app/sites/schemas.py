@@ -4,14 +4,14 @@ Those of boxes are in `app.sites.box_schemas`. Shapes only: what they mean is th
 """
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.core.auth import ALL, SCOPES, ApiKey
-from app.core.fields import Body, Instant, Kind, Name, Point, TenantId, Timezone, absent
+from app.core.fields import Body, Identifier, Instant, Kind, Name, Point, TenantId, Timezone, absent
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.sites.labels import Attributes
@@ -19,14 +19,29 @@ from app.sites.models import Organisation, Site
 
 _TOULOUSE: Final[JsonDict] = {"type": "Point", "coordinates": [1.4442, 43.6047]}
 RETENTION_DAYS_MAX: Final = 36_500
+KEY_SITES_MAX: Final = 200
 
 
 class OrganisationCreate(Body):
     """A tenant to be."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ville de Toulouse"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "Ville de Toulouse"},
+                {"name": "Capteurs du Midi", "kind": "integrator"},
+            ]
+        }
+    )
 
     name: Name
+    kind: Literal["integrator", "client"] = Field(
+        "client",
+        description="`integrator`: it makes organisations of its own clients, and reaches what is theirs",
+    )
+    parent_id: Identifier | None = Field(
+        None, description="The integrator whose client it is; by default the caller's own organisation"
+    )
 
 
 class OrganisationChange(Body):
@@ -43,6 +58,8 @@ class OrganisationOut(BaseModel):
     id: UUID
     name: str
     platform: bool = Field(description="True for the platform's own organisation")
+    kind: Literal["platform", "integrator", "client"]
+    parent_id: UUID | None = Field(description="The integrator or the platform whose it is; null: nobody's")
     created_at: datetime
     updated_at: datetime
 
@@ -87,6 +104,13 @@ class KeyCreate(Body):
     organisation_id: TenantId = None
     name: Name
     scopes: Scopes
+    site_ids: list[Identifier] | None = Field(
+        None,
+        min_length=1,
+        max_length=KEY_SITES_MAX,
+        description="The key reaches these sites and nothing else; null: all of its organisation. With "
+        "sites it has no scope on the organisation as a whole: `organisations:…`, `webhooks:…`, `audit:read`",
+    )
     expires_at: Instant | None = Field(None, description="After this the key is refused; null: never")
 
 
@@ -107,6 +131,7 @@ class KeyOut(BaseModel):
     name: str
     hint: str = Field(description="How the key begins, to tell one's keys apart", examples=["vg_Ab3dEf"])
     scopes: list[str]
+    site_ids: list[UUID] | None = Field(description="The only sites that it reaches; null: all")
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute")

@@ -19,6 +19,7 @@ from app.core.gate import close_gate
 from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
 from app.core.problems import FAULTS_LIMIT
+from app.core.reach import Reach
 from app.core.settings import BrokerSettings
 from app.sites import box_repository, configs, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
@@ -56,6 +57,20 @@ def check_covers(principal: Principal, scopes: Sequence[str]) -> None:
         )
 
 
+async def check_key_sites(
+    session: WriteSession, principal: Principal, owner: Organisation, site_ids: Sequence[UUID] | None
+) -> None:
+    """Refuse to limit a key to sites that are not its organisation's or its clients' (NotFoundError)."""
+    if site_ids is None:
+        return
+    allowed = [owner.id, *await repository.clients_of(session, owner.id)]
+    reach = Reach.of(filter(principal.visible().includes, allowed))
+    found = await repository.hold_sites(session, site_ids, reach)
+    for site_id in site_ids:
+        if site_id not in found:
+            raise NotFoundError("site", site_id)
+
+
 def new_password() -> str:
     """A password for a box: 190 bits of chance.
 
@@ -69,7 +84,7 @@ def new_password() -> str:
 
 async def add_boxes(
     session: WriteSession,
-    visible: UUID | None,
+    visible: Reach,
     wanted: Sequence[BoxCreate],
     broker: BrokerSettings,
     now: datetime,
@@ -168,7 +183,7 @@ async def change_box(
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     moves = "site_id" in fields and change.site_id != box.site_id
     if moves and change.site_id not in await repository.hold_sites(
-        session, [change.site_id], box.organisation_id
+        session, [change.site_id], Reach.of([box.organisation_id], principal.visible().sites)
     ):
         raise NotFoundError("site", change.site_id)
     if "location" in fields:

@@ -13,6 +13,7 @@ from sqlalchemy import func, text, update
 
 from app.core.database import WriteSession
 from app.core.errors import TooManyRequestsError
+from app.core.reach import Reach
 from app.webhooks import endpoint_states
 from app.webhooks.delivery_reads import find_delivery
 from app.webhooks.models import Delivery
@@ -59,9 +60,7 @@ def may_be_sent_at(standing: Standing) -> datetime:
     return max(waits)
 
 
-async def replay(
-    session: WriteSession, identifier: UUID, visible: UUID | None
-) -> tuple[Delivery, str] | None:
+async def replay(session: WriteSession, identifier: UUID, visible: Reach) -> tuple[Delivery, str] | None:
     """Make a delivery due now, at the beginning of its schedule; give it, and its endpoint's kind.
 
     It is attempted soon, also where the endpoint's state says that nothing is for a while.

@@ -17,6 +17,7 @@ from app.core.fields import InstantParameter
 from app.core.ids import parse_id
 from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.reach import EVERYTHING, Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads
 from app.webhooks import again, delivery_reads, service
@@ -85,7 +86,7 @@ _Wanted = Annotated[_Asked, Depends()]
 
 
 async def _page(
-    session: AsyncSession, visible: UUID | None, wanted: Filters, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, wanted: Filters, cursor: str | None, limit: int
 ) -> Page[DeliveryOut]:
     rows = await delivery_reads.list_deliveries(session, visible, wanted, cursor, limit)
     kept, following = cut(rows, limit, lambda row: encode_cursor(DELIVERIES, str(row[0].id)))
@@ -189,7 +190,7 @@ def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
         """The newest first, each with its last attempts."""
         endpoint = await service.get_endpoint(session, parse_id(identifier, noun), principal, noun=noun)
         # The endpoint is the caller's: that its deliveries are too need not be asked again.
-        return await _page(session, None, wanted.filters(endpoint=endpoint.id), cursor, limit)
+        return await _page(session, EVERYTHING, wanted.filters(endpoint=endpoint.id), cursor, limit)
 
 
 def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:

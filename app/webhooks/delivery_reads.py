@@ -32,6 +32,7 @@ from sqlalchemy.orm import aliased, defer
 
 from app.core.ids import first_id
 from app.core.pagination import decode_cursor
+from app.core.reach import Reach
 from app.webhooks.models import Attempt, Delivery, Endpoint
 
 DELIVERIES: Final = "deliveries"
@@ -75,29 +76,28 @@ class Filters:
 
 
 async def find_delivery(
-    session: AsyncSession, identifier: UUID, visible: UUID | None
+    session: AsyncSession, identifier: UUID, visible: Reach
 ) -> tuple[Delivery, str] | None:
     """One delivery, with its body, and its endpoint's kind."""
     statement = select(Delivery, _kind()).where(Delivery.id == identifier)
-    if visible is not None:
-        statement = statement.where(Delivery.organisation_id == visible)
+    statement = statement.where(*visible.within(Delivery.organisation_id))
     found = (await session.execute(statement)).one_or_none()
     return None if found is None else (found[0], found[1])
 
 
 async def list_deliveries(
-    session: AsyncSession, visible: UUID | None, wanted: Filters, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, wanted: Filters, cursor: str | None, limit: int
 ) -> Sequence[tuple[Delivery, str]]:
     """Deliveries and their endpoints' kinds, the newest first, without bodies; one more than `limit`."""
     statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
-    for organisation in {visible, wanted.organisation} - {None}:
-        statement = statement.where(Delivery.organisation_id == organisation)
+    statement = statement.where(*visible.within(Delivery.organisation_id))
+    if wanted.organisation is not None:
+        statement = statement.where(Delivery.organisation_id == wanted.organisation)
     statement = _narrowed(statement, wanted)
     if wanted.endpoint is None and (wanted.event is not None or wanted.state in {"pending", "failed"}):
         # By endpoint there are indexes of these.
         theirs = select(Endpoint.id)
-        if visible is not None:
-            theirs = theirs.where(Endpoint.organisation_id == visible)
+        theirs = theirs.where(*visible.within(Endpoint.organisation_id))
         statement = statement.where(Delivery.endpoint_id.in_(theirs))
     if wanted.types or wanted.reason is not None:
         statement = statement.where(Delivery.id >= _oldest_looked_at(statement))

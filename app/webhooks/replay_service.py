@@ -16,6 +16,7 @@ from app.core.database import WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError
 from app.core.ids import first_id, new_id
 from app.core.pagination import decode_cursor
+from app.core.reach import Reach
 from app.webhooks.delivery_reads import CLOCKS, in_state
 from app.webhooks.models import Delivery, Endpoint, Replay
 from app.webhooks.replay_schemas import Progress, ReplayCreate
@@ -91,13 +92,10 @@ def _meant(replay: Replay) -> Select[int]:
     return statement if replay.types is None else statement.where(Delivery.type.in_(replay.types))
 
 
-async def find(
-    session: AsyncSession, identifier: UUID, visible: UUID | None, *, lock: bool = False
-) -> Replay:
+async def find(session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False) -> Replay:
     """One replay that the caller may see (NotFoundError)."""
     statement = select(Replay).where(Replay.id == identifier)
-    if visible is not None:
-        statement = statement.where(Replay.organisation_id == visible)
+    statement = statement.where(*visible.within(Replay.organisation_id))
     found = await session.scalar(statement.with_for_update() if lock else statement)
     if found is None:
         raise NotFoundError("replay", identifier)
@@ -128,7 +126,7 @@ async def progress_of(session: AsyncSession, replays: Sequence[Replay]) -> dict[
     return {replay_id: Progress(**counts) for replay_id, counts in counted.items()}
 
 
-async def cancel(session: WriteSession, identifier: UUID, visible: UUID | None, now: datetime) -> None:
+async def cancel(session: WriteSession, identifier: UUID, visible: Reach, now: datetime) -> None:
     """End a replay: what is not yet marked stays as it is. One that is cancelled already stays so.
 
     Raises:

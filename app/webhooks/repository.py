@@ -13,6 +13,7 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import first_id
+from app.core.reach import Reach
 from app.sites.repository import after
 from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.models import Endpoint
@@ -21,15 +22,15 @@ ENDPOINTS: Final = "webhooks"
 """The name of the cursors of webhooks."""
 
 
-def _endpoints(visible: UUID | None, kinds: Sequence[str]) -> Select[Endpoint]:
+def _endpoints(visible: Reach, kinds: Sequence[str]) -> Select[Endpoint]:
     statement = select(Endpoint).where(Endpoint.kind.in_(kinds))
-    return statement if visible is None else statement.where(Endpoint.organisation_id == visible)
+    return statement.where(*visible.within(Endpoint.organisation_id))
 
 
 async def find_endpoint(
     session: AsyncSession,
     identifier: UUID,
-    visible: UUID | None,
+    visible: Reach,
     *,
     kinds: Sequence[str] = ("webhook",),
     lock: bool = False,
@@ -62,7 +63,7 @@ async def count_endpoints(session: AsyncSession, organisation: UUID) -> int:
 
 async def list_endpoints(
     session: AsyncSession,
-    visible: UUID | None,
+    visible: Reach,
     cursor: str | None,
     limit: int,
     *,

@@ -19,6 +19,7 @@ from app.core.fields import given
 from app.core.ids import new_id
 from app.core.instants import parse_iso_duration
 from app.core.observability import get_logger
+from app.core.reach import Reach
 from app.core.sealing import Sealer, SealError
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
@@ -283,7 +284,7 @@ async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, ow
     """Refuse sites that are not the endpoint's own organisation's (NotFoundError)."""
     if site_ids is None:
         return
-    found = await hold_sites(session, site_ids, owner)
+    found = await hold_sites(session, site_ids, Reach.of([owner]))
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)

@@ -20,6 +20,7 @@ from app.core.database import TRANSIENT, Database
 from app.core.errors import InvalidError, NotFoundError, UnauthorisedError
 from app.core.observability import get_logger
 from app.core.problems import documented
+from app.core.reach import Reach
 from app.core.reasons import shown
 from app.core.strict_body import StrictRoute
 from app.core.web import get_database
@@ -102,12 +103,13 @@ async def _wanted(
     ] = None,
 ) -> _Wanted:
     """Read the parameters. Whose events they are, and which of them."""
+    principal.check_whole()
     owner = principal.organisation_id if organisation is None else organisation
     events = EventFilter(_types(types), site, min_severity)
     async with database.read() as session:
         if await find_organisation(session, owner, principal.visible()) is None:
             raise NotFoundError("organisation", owner)
-        if site is not None and await find_site(session, site, owner) is None:
+        if site is not None and await find_site(session, site, Reach.of([owner])) is None:
             raise NotFoundError("site", site)
     return _Wanted(owner, events)
 
@@ -146,7 +148,7 @@ class _KeyCheck:
         except TRANSIENT as error:
             _log.warning("stream_key_not_checked", error=repr(error))
             return True
-        return principal.may(_SCOPE) and principal.visible() in {None, self._organisation}
+        return principal.may(_SCOPE) and principal.visible().includes(self._organisation)
 
 
 @router.get(

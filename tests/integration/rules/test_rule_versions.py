@@ -11,6 +11,7 @@ import pytest
 from app.core.auth import Principal
 from app.core.database import Database, WriteSession
 from app.core.ids import new_id
+from app.core.reach import Reach
 from app.rules import service
 from app.rules.schemas import RuleChange, RuleCreate
 from tests.conftest import Tenant
@@ -160,7 +161,9 @@ async def test_a_rule_that_asks_something_else_begins_anew(
     change: dict[str, Any],
     reason: str | None,
 ) -> None:
-    principal = Principal(new_id(), UUID(tenant.id), platform=False, scopes=frozenset({"*"}))
+    principal = Principal(
+        new_id(), UUID(tenant.id), platform=False, scopes=frozenset({"*"}), reach=Reach.of([UUID(tenant.id)])
+    )
     now = datetime.now(UTC)
     closing = Closing()
     async with database.write() as session:

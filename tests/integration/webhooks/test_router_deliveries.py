@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from app.core.database import Database
 from app.core.ids import new_id
+from app.core.reach import Reach
 from app.webhooks import delivery_reads
 from app.webhooks.delivery_reads import Filters
 from tests.conftest import Tenant
@@ -262,7 +263,7 @@ async def test_lists_are_read_by_an_index(
     await connection.execute("ANALYZE deliveries, webhook_endpoints")
     wanted = Filters(**{**filters, **({"endpoint": endpoint} if filters.get("endpoint") else {})})
     # As the routes do: below an endpoint's path its owner was looked at already.
-    visible = None if wanted.endpoint else own
+    visible = Reach(None) if wanted.endpoint else Reach.of([own])
     asked: list[tuple[str, Any]] = []
 
     def keep(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:  # noqa: ANN401 (a driver's)

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.embedded.roles import ROLES, Services, command, environment, environment_of
 
 SERVICES = Services(
+    logins={"api": "postgresql://vigie_api:own@127.0.0.1:5432/vigie"},
     database="postgresql://vigie:pw@127.0.0.1:2/vigie",
     broker_port=3,
     ingest_password="ingest-pw",

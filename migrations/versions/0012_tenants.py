@@ -1,0 +1,209 @@
+"""Organisations as a tree, keys for some sites only, and row-level security under a role for each process.
+
+An organisation is the platform itself, an integrator, or a client; an integrator's clients are its children.
+What there is becomes the platform's own. The API reads `samples` through `tenant_samples`: a hypertable's
+policies do not hold for its chunks, which a role that may read the one may read directly. Roles belong to
+the whole server: they are made here where that is allowed, and have to be there otherwise
+(`deploy/roles.sql`).
+"""
+
+from typing import Final
+
+from alembic import op
+
+from migrations.isolation import (
+    API,
+    DELIVER,
+    EVERYBODY,
+    INGEST,
+    MAINTAIN,
+    ROLES,
+    grant,
+    open_to,
+    organisation_in_reach,
+    protect,
+    site_in_reach,
+    unprotect,
+)
+from migrations.samples_view import DROP_VIEW, make_samples_view
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+_TREE: Final = (
+    """
+    ALTER TABLE organisations
+        ADD COLUMN kind text NOT NULL DEFAULT 'client',
+        ADD COLUMN parent_id uuid REFERENCES organisations ON DELETE RESTRICT,
+        ADD CONSTRAINT ck_organisations_kind CHECK (kind IN ('platform', 'integrator', 'client')),
+        ADD CONSTRAINT ck_organisations_platform CHECK (platform = (kind = 'platform')) NOT VALID
+    """,
+    "UPDATE organisations SET kind = 'platform' WHERE platform",
+    "ALTER TABLE organisations VALIDATE CONSTRAINT ck_organisations_platform",
+    """
+    UPDATE organisations SET parent_id = (SELECT id FROM organisations WHERE platform) WHERE NOT platform
+    """,
+    "CREATE INDEX ix_organisations_parent_id ON organisations (parent_id, id)",
+    "ALTER TABLE api_keys ADD COLUMN site_ids uuid[]",
+)
+_FUNCTIONS: Final = (
+    """
+    CREATE FUNCTION vigie_reaches_all() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+        SELECT coalesce(current_setting('vigie.reach', true) = 'all', false)
+    $$
+    """,
+    """
+    CREATE FUNCTION vigie_organisations() RETURNS uuid[] LANGUAGE sql STABLE PARALLEL SAFE AS $$
+        SELECT CASE WHEN current_setting('vigie.reach', true) <> 'all'
+            THEN string_to_array(current_setting('vigie.reach', true), ',')::uuid[] END
+    $$
+    """,
+    """
+    CREATE FUNCTION vigie_sites() RETURNS uuid[] LANGUAGE sql STABLE PARALLEL SAFE AS $$
+        SELECT string_to_array(nullif(current_setting('vigie.sites', true), ''), ',')::uuid[]
+    $$
+    """,
+)
+_ORGANISATION: Final = organisation_in_reach()
+_EVERY_SITE: Final = "(SELECT vigie_sites()) IS NULL"
+_AT_SITE: Final = f"{_ORGANISATION} AND {site_in_reach()}"
+
+
+def _through(table: str, key: str, of: str) -> str:
+    """A row is in reach where the row is that it hangs on, which has a policy of its own."""
+    return f"({EVERYBODY} OR EXISTS (SELECT FROM {table} o WHERE o.{key} = {of}))"
+
+
+_POLICIES: Final = {
+    # A new one is not among the ids that are reached yet: its parent is.
+    "organisations": f"({organisation_in_reach('id')} OR {organisation_in_reach('parent_id')})",
+    "api_keys": _ORGANISATION,
+    "broker_accounts": _ORGANISATION,
+    "sites": f"{_ORGANISATION} AND {site_in_reach('id')}",
+    "boxes": _AT_SITE,
+    "claims": _AT_SITE,
+    "provisioning_keys": _AT_SITE,
+    "rules": _AT_SITE,
+    "alerts": _AT_SITE,
+    "backtests": _AT_SITE,
+    "silences": _ORGANISATION,
+    "inhibitions": _ORGANISATION,
+    "alert_timeline": f"{_ORGANISATION} AND ({_EVERY_SITE} OR {_through('alerts', 'id', 'alert_id')})",
+    "webhook_endpoints": _ORGANISATION,
+    "deliveries": _ORGANISATION,
+    "delivery_groups": _ORGANISATION,
+    "delivery_replays": _ORGANISATION,
+    "outbox": _ORGANISATION,
+    "events": f"{_ORGANISATION} AND ({_EVERY_SITE} OR {_through('boxes', 'key', 'box_key')})",
+    "former_boxes": _ORGANISATION,
+    # What came from a box that nobody has is nobody's, until somebody registers the box.
+    "quarantine": (
+        f"({_ORGANISATION} AND ({_EVERY_SITE} OR {_through('boxes', 'id', 'box')})"
+        f" OR organisation_id IS NULL AND {_through('boxes', 'id', 'box')})"
+    ),
+    "box_states": _through("boxes", "key", "box_key"),
+    "box_configs": _through("boxes", "key", "box_key"),
+    "site_states": _through("sites", "id", "site_id"),
+    "rule_versions": _through("rules", "id", "rule_id"),
+    "endpoint_states": _through("webhook_endpoints", "id", "endpoint_id"),
+    "delivery_attempts": _through("deliveries", "id", "delivery_id"),
+    "group_events": _through("delivery_groups", "id", "group_id"),
+}
+# All at once: whoever works on them lets go, or this fails before anything is done.
+_LOCK: Final = f"LOCK TABLE {', '.join(_POLICIES)} IN ACCESS EXCLUSIVE MODE"
+_BOX: Final = (
+    "key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, kind, tags, attributes, "
+    "state, state_at, firmware, battery, rssi, revision, created_at, updated_at, deleted_at, revoked_at, "
+    "shared_until"
+)
+_ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+# Nobody of these sees keys of the API; passwords of boxes and accounts only who writes the broker's file.
+_GRANTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("SELECT", "alembic_version, metrics, heartbeats, registry", ROLES),
+    ("INSERT, UPDATE, DELETE", "heartbeats", ROLES),
+    (_ALL, ", ".join(_POLICIES), (API,)),
+    (_ALL, "claim_attempts", (API, MAINTAIN)),
+    ("UPDATE", "registry", (API, INGEST, MAINTAIN)),
+    ("SELECT", "ingest_totals", (API, MAINTAIN)),
+    ("SELECT", "tenant_samples", (API,)),
+    ("SELECT, INSERT", "samples", (INGEST,)),
+    (f"SELECT ({_BOX}), UPDATE (state, state_at, firmware, battery, rssi, shared_until)", "boxes", (INGEST,)),
+    ("SELECT", "organisations, sites, rules, rule_versions, silences, inhibitions, former_boxes", (INGEST,)),
+    (_ALL, "box_states, site_states, box_configs", (INGEST,)),
+    ("SELECT, INSERT, UPDATE", "quarantine, alerts, ingest_totals", (INGEST,)),
+    ("SELECT, INSERT", "events, alert_timeline, outbox", (INGEST,)),
+    (f"SELECT ({_BOX})", "boxes", (DELIVER,)),
+    ("SELECT", "organisations, sites, rules, alerts, alert_timeline, silences, inhibitions", (DELIVER,)),
+    ("SELECT, INSERT, UPDATE", "outbox, webhook_endpoints", (DELIVER,)),
+    (
+        _ALL,
+        "endpoint_states, deliveries, delivery_attempts, delivery_groups, group_events, delivery_replays",
+        (DELIVER,),
+    ),
+    ("SELECT", "organisations", (MAINTAIN,)),
+    (
+        _ALL,
+        "samples, " + ", ".join(name for name in _POLICIES if name not in {"api_keys", "organisations"}),
+        (MAINTAIN,),
+    ),
+)
+_SYSTEM: Final = {
+    role: {table.strip() for _, tables, roles in _GRANTS if role in roles for table in tables.split(",")}
+    & _POLICIES.keys()
+    for role in (INGEST, DELIVER, MAINTAIN)
+}
+# Roles are the server's, not the database's: others of its databases may use them too, so they stay.
+_MAKE_ROLES: Final = """
+DO $$
+DECLARE missing text;
+BEGIN
+    SELECT string_agg(name, ', ') INTO missing FROM unnest('{@roles}'::text[]) AS needed (name)
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);
+    IF missing IS NULL THEN RETURN; END IF;
+    IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION 'the roles % are missing', missing
+        USING HINT = 'Have an administrator of the server run deploy/roles.sql once, then migrate again.';
+    END IF;
+    FOREACH missing IN ARRAY string_to_array(missing, ', ') LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- another database's migration
+        END;
+        EXECUTE format('GRANT %I TO %I WITH INHERIT FALSE, SET TRUE', missing, current_user);
+    END LOOP;
+END $$
+""".replace("@roles", ",".join(ROLES))
+
+
+def upgrade() -> None:
+    """Make the tree, the roles' rights, and the policies."""
+    op.execute(_MAKE_ROLES)
+    op.execute(_LOCK)
+    for statement in (*_TREE, *_FUNCTIONS):
+        op.execute(statement)
+    for table, condition in _POLICIES.items():
+        protect(table, condition)
+        roles = sorted(role for role, tables in _SYSTEM.items() if table in tables)
+        if roles:
+            open_to(table, roles)
+    make_samples_view()
+    for privileges, tables, holders in _GRANTS:
+        grant(privileges, tables, *holders)
+    op.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {', '.join(ROLES)}")
+
+
+def downgrade() -> None:
+    """Take back rights and policies, and forget the tree."""
+    op.execute(_LOCK)
+    for _, tables, holders in _GRANTS:
+        op.execute(f"REVOKE ALL ON {tables} FROM {', '.join(holders)}")
+    op.execute(f"REVOKE USAGE ON ALL SEQUENCES IN SCHEMA public FROM {', '.join(ROLES)}")
+    op.execute(DROP_VIEW)
+    for table in _POLICIES:
+        unprotect(table)
+    for name in ("vigie_sites", "vigie_organisations", "vigie_reaches_all"):
+        op.execute(f"DROP FUNCTION {name}()")
+    op.execute("ALTER TABLE api_keys DROP COLUMN site_ids")
+    op.execute("ALTER TABLE organisations DROP COLUMN parent_id, DROP COLUMN kind")
