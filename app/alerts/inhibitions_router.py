@@ -18,8 +18,8 @@ from app.core.web import Reads, Writes
 
 router = APIRouter(prefix="/v1/inhibitions", tags=["Alerts"], route_class=StrictRoute)
 
-_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
-_Writer = Annotated[Principal, Depends(requires("alerts:write"))]
+_Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
+_Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
 
 
 @router.post(

@@ -29,8 +29,8 @@ from app.core.web import Reads, Writes
 router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRoute)
 
 _SILENCED = "silence_alerts"
-_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
-_Writer = Annotated[Principal, Depends(requires("alerts:write"))]
+_Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
+_Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
 
 
 @router.post(

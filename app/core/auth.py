@@ -6,10 +6,10 @@ look as if they did not exist. Whoever was found is also told to the database (`
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -198,8 +198,13 @@ async def identify(request: Request) -> None:
     await current_principal(request, await bearer(request))
 
 
-def requires(scope: str) -> Callable[[Principal], Awaitable[Principal]]:
-    """FastAPI dependency factory: the caller, if its key has `scope`; else 403."""
+def requires(scope: str, *, whole: bool = False) -> Callable[[Principal], Coroutine[Any, Any, Principal]]:
+    """FastAPI dependency factory: the caller, if its key has `scope`; else 403.
+
+    Args:
+        scope: one of SCOPES.
+        whole: whether keys that are limited to some sites are refused too: it concerns the organisation.
+    """
     if scope not in SCOPES:
         raise ValueError(scope)
 
@@ -207,6 +212,8 @@ def requires(scope: str) -> Callable[[Principal], Awaitable[Principal]]:
     async def check(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
         if not principal.may(scope):
             raise ForbiddenError(f"The API key lacks the scope `{scope}`.", extra={"scope": scope})
+        if whole:
+            principal.check_whole()
         return principal
 
     return check

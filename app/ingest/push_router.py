@@ -110,7 +110,7 @@ async def current_sender(
     if credentials is None:
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
-    _may_write(principal)
+    await _may_write(principal)
     return Sender(None, principal.organisation_id, principal.visible())
 
 

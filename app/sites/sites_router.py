@@ -30,6 +30,7 @@ router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=Strict
 )
 async def create_site(body: SiteCreate, principal: SitesWriter, session: Writes) -> SiteOut:
     """Make a site. Boxes are put there with `POST /v1/boxes`."""
+    principal.check_whole()
     organisation = await service.named_organisation(session, principal, body.organisation_id)
     now = datetime.now(UTC)
     row = Site(

@@ -63,7 +63,7 @@ def _hub(request: Request) -> Hub:
 
 _Hub = Annotated[Hub, Depends(_hub)]
 _Holder = Annotated[Database, Depends(get_database)]
-_Reader = Annotated[Principal, Depends(requires(_SCOPE))]
+_Reader = Annotated[Principal, Depends(requires(_SCOPE, whole=True))]
 
 
 class _Wanted(NamedTuple):
@@ -103,7 +103,6 @@ async def _wanted(
     ] = None,
 ) -> _Wanted:
     """Read the parameters. Whose events they are, and which of them."""
-    principal.check_whole()
     owner = principal.organisation_id if organisation is None else organisation
     events = EventFilter(_types(types), site, min_severity)
     async with database.read() as session:

@@ -1,0 +1,154 @@
+"""The routes of the OpenAPI document as calls: each with a path and a body that fit the client's things."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+OPEN: Final = frozenset({"get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"})
+"""Routes that ask for no key."""
+
+OTHER_KEYS: Final = frozenset({"provision_box"})
+"""Routes with a key of another kind, which tests of their own cover."""
+
+ANY_KEY: Final = frozenset({"list_metrics", "list_rule_presets", "get_rule_preset", "list_event_types"})
+"""Routes that a key without any scope may call: they show what Vigie is, nothing of anybody."""
+
+PLATFORM_ONLY: Final = frozenset({"list_ingest_totals"})
+"""Routes for the platform's administrators alone."""
+
+_BODIES: Final[Mapping[str, Any]] = {
+    "acknowledge_alerts": {"ids": ["@alert_id"]},
+    "apply_rule_preset": {"site_id": "@site_id"},
+    "create_backtest": {
+        "rule_id": "@rule_id",
+        "from": "2026-03-01T00:00:00Z",
+        "to": "2026-03-02T00:00:00Z",
+    },
+    "create_boxes": {"boxes": [{"id": "stolen-0001", "site_id": "@site_id"}]},
+    "create_api_key": {"name": "theirs", "scopes": ["sites:read"], "organisation_id": "@organisation_id"},
+    "create_inhibition": {
+        "name": "theirs",
+        "source": {"rule_ids": ["@rule_id"]},
+        "target": {"site_ids": ["@site_id"]},
+        "equal": ["site"],
+    },
+    "create_silence": {
+        "matchers": {"site_ids": ["@site_id"]},
+        "ends_at": "2099-01-01T00:00:00Z",
+        "comment": "theirs",
+    },
+    "create_webhook": {"url": "https://example.com/theirs", "site_ids": ["@site_id"]},
+    "create_channel": {"kind": "mqtt", "site_ids": ["@site_id"], "organisation_id": "@organisation_id"},
+    "create_organisation": {"name": "theirs", "parent_id": "@organisation_id"},
+    "create_site": {
+        "organisation_id": "@organisation_id",
+        "name": "theirs",
+        "kind": "street",
+        "timezone": "UTC",
+        "location": {"type": "Point", "coordinates": [0, 0]},
+    },
+    "post_telemetry": {
+        "box": "@box",
+        "samples": [{"time": "2026-03-01T00:00:00Z", "values": {"pm2_5": 1}}],
+    },
+    "push_sensor_community": {
+        "esp8266id": "1",
+        "sensordatavalues": [{"value_type": "SDS_P1", "value": "1"}],
+    },
+    "replay_quarantine": {"box": "@box"},
+    "create_webhook_replay": {"since": "2026-03-01T00:00:00Z"},
+    "create_channel_replay": {"since": "2026-03-01T00:00:00Z"},
+}
+PRESET: Final = "who-pm2-5-24h"
+_QUERIES: Final[Mapping[str, str]] = {
+    "get_box_readings": "?metric=pm2_5",
+    "create_backtest": "?wait=0",
+    "stream_events": "?organisation=@organisation_id",
+}
+# Parameters whose name says less than the path does.
+_PATHS: Final = {"/v1/provisioning-keys/{key_id}": "provisioning_key"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation of the document.
+
+    Attributes:
+        name: its operation id.
+        method: of HTTP.
+        path: with the client's ids.
+        body: of JSON, with the client's ids; None where there is none.
+        refers: whether path, query or body name something of the client's.
+    """
+
+    name: str
+    method: str
+    path: str
+    body: Any = field(hash=False)
+    refers: bool
+
+    @property
+    def given(self) -> str:
+        """All that a caller says itself."""
+        return f"{self.path} {self.body}"
+
+
+def _filled(value: Any, ids: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(value, str):
+        return re.sub(r"@(\w+)", lambda found: ids[found[1]], value)
+    if isinstance(value, list):
+        return [_filled(each, ids) for each in value]
+    if isinstance(value, dict):
+        return {name: _filled(each, ids) for name, each in value.items()}
+    return value
+
+
+def _replaced(value: Any, ids: Mapping[str, str], key: str = "") -> Any:  # noqa: ANN401 (JSON)
+    """An example of the document, with the client's ids where it has others."""
+    if isinstance(value, dict):
+        return {name: _replaced(each, ids, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(each, ids, key.removesuffix("s")) for each in value]
+    known = {"site_id": "site_id", "rule_id": "rule_id", "box": "box", "box_id": "box"}
+    return ids[known[key]] if key in known and isinstance(value, str) else value
+
+
+def _example(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON)
+    media = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if media is None:
+        return None
+    named = media.get("examples")
+    if isinstance(named, dict):
+        return next(iter(named.values()))["value"]
+    schema = media["schema"]
+    for choice in (schema, *schema.get("anyOf", [])):
+        target = choice
+        if "$ref" in choice:
+            target = document["components"]["schemas"][choice["$ref"].rpartition("/")[2]]
+        if target.get("examples"):
+            return target["examples"][0]
+    return None
+
+
+def routes(app: FastAPI, ids: Mapping[str, str]) -> Iterator[Route]:
+    """All operations of the document, those that delete last."""
+    document = app.openapi()
+    found = []
+    for template, operations in document["paths"].items():
+        own = {"preset_id": PRESET, **ids}
+        if template in _PATHS:
+            own["key_id"] = ids[_PATHS[template]]
+        for method, operation in operations.items():
+            name = operation["operationId"]
+            path = template.format_map(own)
+            query = _filled(_QUERIES.get(name, ""), ids)
+            if name in _BODIES:
+                body = _filled(_BODIES[name], ids)
+            else:
+                body = _replaced(_example(document, operation), ids)
+            refers = any(each in f"{path} {query} {body}" for each in ids.values() if len(each) > 1)
+            found.append(Route(name, method.upper(), path + query, body, refers))
+    yield from sorted(found, key=lambda route: route.method == "DELETE")

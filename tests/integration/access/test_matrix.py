@@ -1,0 +1,219 @@
+"""Every route of the document with every key that must not open it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event
+
+from app.core.database import Database
+from app.core.ids import new_id
+from app.core.keys import generate_key
+from tests.conftest import client_of
+from tests.integration.access.routes import ANY_KEY, OPEN, OTHER_KEYS, PLATFORM_ONLY, Route, routes
+from tests.integration.access.world import MARK, World, make_world
+
+
+@pytest.fixture
+async def world(application: FastAPI, api: httpx.AsyncClient, database: Database) -> AsyncIterator[World]:
+    async with make_world(application, api, database) as made:
+        yield made
+
+
+def guarded(application: FastAPI, world: World) -> list[Route]:
+    return [route for route in routes(application, world.ids) if route.name not in OPEN | OTHER_KEYS]
+
+
+@contextmanager
+def statements(application: FastAPI) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile: as many statements, in the same order, take the same time."""
+    asked: list[str] = []
+    engine = application.state.database.engine.sync_engine
+
+    def keep(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", keep)
+    try:
+        yield asked
+    finally:
+        event.remove(engine, "before_cursor_execute", keep)
+
+
+async def call(client: httpx.AsyncClient, route: Route) -> httpx.Response:
+    return await client.request(route.method, route.path, json=route.body)
+
+
+def told(answer: httpx.Response, route: Route, world: World) -> list[str]:
+    """What an answer says of the client that its caller did not say itself."""
+    known = route.given.lower()
+    if "quarantine" in route.name:
+        # There is what the caller sent itself, to a box that is not its own.
+        known += world.ids["box"]
+    secrets = [MARK, *(each.lower() for each in world.ids.values() if len(each) > 1)]
+    # An error may repeat what was asked for.
+    text = answer.text.lower()
+    for word in sorted(secrets, key=len, reverse=True):
+        if word in known and word != MARK:
+            text = text.replace(word, "")
+    return [word for word in secrets if word in text]
+
+
+async def test_a_route_without_a_key_or_with_a_bad_one_is_401_and_tells_nothing(
+    application: FastAPI, world: World
+) -> None:
+    mistyped = world.client.key[:-1] + ("0" if world.client.key[-1] != "0" else "1")
+    wrong = {
+        "none": (None, "unauthorised"),
+        "mistyped": (mistyped, "unauthorised"),
+        "unknown": (generate_key(), "unauthorised"),
+        "revoked": (world.keys["revoked"], "unauthorised"),
+        "expired": (world.keys["expired"], "key_expired"),
+    }
+    found = []
+    for name, (key, code) in wrong.items():
+        async with client_of(application, key) as client:
+            for route in guarded(application, world):
+                with statements(application) as asked:
+                    answer = await call(client, route)
+                right = answer.status_code == 401 and answer.json().get("code") == code
+                # One look for a key that could be one, none for any other.
+                quick = not asked if name in {"none", "mistyped"} else len(asked) <= 3
+                if not right or not quick or told(answer, route, world):
+                    found.append((name, route.name, answer.status_code, answer.text[:80], len(asked)))
+    assert not found, "\n".join(map(str, found))
+
+
+async def test_a_key_without_the_scope_is_403(application: FastAPI, world: World) -> None:
+    found = []
+    for route in guarded(application, world):
+        if route.name in ANY_KEY:
+            continue
+        narrow = "sites" if _takes_telemetry(route) else "telemetry"
+        async with client_of(application, world.keys[narrow]) as client:
+            answer = await call(client, route)
+        if answer.status_code != 403 or told(answer, route, world):
+            found.append((route.name, answer.status_code, answer.text[:120]))
+    assert not found, "\n".join(map(str, found))
+
+
+def _takes_telemetry(route: Route) -> bool:
+    return route.name.startswith("push_") or "telemetry" in route.name or "quarantine" in route.name
+
+
+@pytest.mark.parametrize("whose", ["sibling", "stranger"])
+async def test_another_tenants_things_do_not_exist(application: FastAPI, world: World, whose: str) -> None:
+    client = getattr(world, whose).client
+    before = await snapshot(application, world)
+    found = []
+    for route in guarded(application, world):
+        if route.name == "stream_events" and not route.refers:
+            continue
+        answer = await call(client, route)
+        if not refused(answer, route) or told(answer, route, world):
+            found.append((route.name, answer.status_code, answer.text[:160]))
+    assert not found, "\n".join(map(str, found))
+    assert await snapshot(application, world) == before
+
+
+def refused(answer: httpx.Response, route: Route) -> bool:
+    """Whether an answer is right for somebody else's key."""
+    if route.name in {"post_telemetry", "push_sensor_community"}:
+        return bool(answer.json()["code"] == "unknown_box")
+    if route.name == "create_organisation":
+        return answer.status_code == 404
+    if route.name in PLATFORM_ONLY:
+        return answer.status_code == 403
+    if route.name in _NAMES_AN_ORGANISATION:
+        return answer.status_code == 422 and answer.json()["code"] == "foreign_organisation"
+    if route.name in _SKIPS_WHAT_IS_NOT_THERE:
+        return answer.status_code < 300
+    return answer.status_code == 404 if route.refers else answer.status_code < 300
+
+
+_NAMES_AN_ORGANISATION = {"create_api_key", "create_site", "create_channel"}
+# A list of ids, of which those that are not there are named in the answer; a filter by what is not there.
+_SKIPS_WHAT_IS_NOT_THERE = {"acknowledge_alerts", "replay_quarantine"}
+
+
+async def snapshot(application: FastAPI, world: World) -> dict[str, str]:
+    """All that the client can read."""
+    seen = {}
+    for route in guarded(application, world):
+        if route.method == "GET" and route.name not in {"stream_events", *PLATFORM_ONLY}:
+            answer = await call(world.client.client, route)
+            assert answer.status_code == 200, (route.name, answer.text)
+            seen[route.name] = answer.text
+    return {
+        name: text
+        for name, text in seen.items()
+        # These tell of the moment, or of the tests' own calls.
+        if name not in {"list_api_keys", "get_api_key", "get_webhook_health", "get_channel_health"}
+    }
+
+
+async def test_what_is_anothers_takes_as_many_looks_as_what_is_nobodys(
+    application: FastAPI, world: World
+) -> None:
+    nobodys = {
+        name: value if name == "version" else str(new_id()) if name != "box" else "nobody-0001"
+        for name, value in world.ids.items()
+    }
+    invented = {route.name: route for route in routes(application, nobodys)}
+    found = []
+    # Once a minute the use of a key is noted.
+    await world.sibling.client.get("/v1/sites")
+    for route in guarded(application, world):
+        if not route.refers or route.name in {"stream_events", "get_rule_preset", "apply_rule_preset"}:
+            continue
+        with statements(application) as of_another:
+            first = await call(world.sibling.client, route)
+        with statements(application) as of_nobody:
+            second = await call(world.sibling.client, invented[route.name])
+        if first.status_code != second.status_code or of_another != of_nobody:
+            found.append((route.name, first.status_code, second.status_code, of_another, of_nobody))
+    assert not found, "\n".join(map(str, found))
+
+
+async def test_an_integrator_reaches_its_clients_and_nobody_else(world: World) -> None:
+    site = world.ids["site_id"]
+    assert (await world.integrator.client.get(f"/v1/sites/{site}")).status_code == 200
+    seen = (await world.integrator.client.get("/v1/organisations")).json()["data"]
+    assert {entry["id"] for entry in seen} == {world.integrator.id, world.client.id, world.sibling.id}
+    assert (await world.integrator.client.get(f"/v1/organisations/{world.stranger.id}")).status_code == 404
+    for tenant in (world.client, world.sibling, world.stranger):
+        seen = (await tenant.client.get("/v1/organisations")).json()["data"]
+        assert [entry["id"] for entry in seen] == [tenant.id]
+
+
+async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world: World) -> None:
+    client = world.client.client
+    place = {"type": "Point", "coordinates": [1.4, 43.6]}
+    body = {"name": "quiet street", "kind": "street", "timezone": "Europe/Paris", "location": place}
+    other = (await client.post("/v1/sites", json=body)).json()["id"]
+    await client.post("/v1/boxes", json={"id": "quiet-0001", "site_id": other})
+    made = await client.post("/v1/api-keys", json={"name": "one site", "scopes": ["*"], "site_ids": [other]})
+    assert made.status_code == 201, made.text
+    assert made.json()["site_ids"] == [other]
+    found = []
+    async with client_of(application, made.json()["key"]) as limited:
+        assert [each["id"] for each in (await limited.get("/v1/sites")).json()["data"]] == [other]
+        assert [each["id"] for each in (await limited.get("/v1/boxes")).json()["data"]] == ["quiet-0001"]
+        for route in guarded(application, world):
+            if route.name == "stream_events":
+                continue
+            answer = await call(limited, route)
+            right = {403, 404} if route.refers else {200, 201, 403}
+            if route.name in {"post_telemetry", "push_sensor_community"}:
+                right = {422, 404}
+            if route.name in _SKIPS_WHAT_IS_NOT_THERE | _NAMES_AN_ORGANISATION:
+                right = {200, 201, 403}
+            # Whose the key is it may know.
+            leaks = set(told(answer, route, world)) - {world.client.id}
+            if answer.status_code not in right or leaks:
+                found.append((route.name, answer.status_code, answer.text[:160]))
+    assert not found, "\n".join(map(str, found))
+    foreign = {"name": "x", "scopes": ["*"], "site_ids": [world.ids["site_id"]]}
+    assert (await world.sibling.client.post("/v1/api-keys", json=foreign)).status_code == 404
