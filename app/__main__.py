@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import __version__
+from app.embedded.secrets_cli import app as secrets_app
 
 if TYPE_CHECKING:
     from app.core.settings import SmtpSettings
@@ -18,6 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(secrets_app, name="secrets")
 
 # Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
 # and a role should not wait for the modules of the others.
