@@ -156,7 +156,10 @@ def encryption_keys(settings: EncryptionSettings, kept: Secrets) -> list[str]:
 
 
 def write_keys(layout: Layout, settings: EncryptionSettings) -> None:
-    """Write the file of keys that the roles follow (EmbeddedError as `encryption_keys`)."""
-    with alone(layout.secrets_file):
-        keys = encryption_keys(settings, kept_secrets(layout.secrets_file))
-        replace_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)
+    """Write the file of keys that the roles follow; to be called within `alone`.
+
+    Raises:
+        EmbeddedError: as `encryption_keys`, or nothing is kept.
+    """
+    keys = encryption_keys(settings, kept_secrets(layout.secrets_file))
+    replace_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)

@@ -91,7 +91,7 @@ def add_key(where: Installation) -> list[str]:
             kept = kept_secrets(path)
             former = (kept.encryption_key, *kept.former_encryption_keys)
             change_secrets(path, encryption_key=new, former_encryption_keys=former)
-        write_keys(where.layout, where.settings.encryption)
+            write_keys(where.layout, where.settings.encryption)
     return names(where)
 
 
@@ -124,7 +124,7 @@ def remove_keys(where: Installation, in_use: Collection[str], now: float | None 
         former = kept_secrets(secrets_file).former_encryption_keys
         kept = tuple(key for key in former if _name(key) in in_use)
         change_secrets(secrets_file, former_encryption_keys=kept)
-    write_keys(where.layout, where.settings.encryption)
+        write_keys(where.layout, where.settings.encryption)
     return [_name(key) for key in former if key not in kept]
 
 
@@ -214,8 +214,10 @@ def _check_kept_seals(where: Installation) -> None:
     """A new key that is kept would seal nothing where the operator gives keys (EmbeddedError)."""
     if where.layout is None:
         return
-    kept = kept_secrets(where.layout.secrets_file).encryption_key
-    if where.settings.encryption.key_bytes() or names(where)[0] != _name(kept):
+    kept = kept_secrets(where.layout.secrets_file)
+    # All of them: an earlier change may have been cut short before the file was written.
+    known = {_name(key) for key in (kept.encryption_key, *kept.former_encryption_keys)}
+    if where.settings.encryption.key_bytes() or names(where)[0] not in known:
         raise EmbeddedError(
             "VIGIE_ENCRYPTION__KEYS or VIGIE_ENCRYPTION__KEYS_FILE gives the key that seals: put a new one "
             "before it there (`openssl rand -base64 32`), and start `vigie up` again"

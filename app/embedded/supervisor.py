@@ -19,7 +19,7 @@ from app.core.files import replace_text
 from app.core.settings import Settings
 from app.embedded.account import EmbeddedError
 from app.embedded.keeper import Keeper
-from app.embedded.kept import Secrets, keep_secrets, kept_secrets, write_keys
+from app.embedded.kept import Secrets, alone, keep_secrets, kept_secrets, write_keys
 from app.embedded.layout import Layout, clear_metrics
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.parent import MakeWatch
@@ -120,7 +120,8 @@ class Supervisor:
         host, port = self._settings.api.host, self._api_port()
         given = self._settings.bootstrap_admin_key
         self._secrets = keep_secrets(self._layout.secrets_file, given.get_secret_value() if given else None)
-        write_keys(self._layout, self._settings.encryption)
+        with alone(self._layout.secrets_file):
+            write_keys(self._layout, self._settings.encryption)
         services = None
         if self._options.services:
             self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
