@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from app.core.database import Database
+    from app.core.database import RawConnection
     from app.core.reseal import Use
     from app.core.sealing import Sealer
     from app.embedded.rotation import Installation
@@ -108,10 +108,8 @@ def status(*, data_dir: DataDir = None) -> None:
     """Say how many secrets are sealed with which key; exits 1 while some are not under the first one."""
     from app.core.reseal import uses  # noqa: PLC0415
 
-    async def look(database: "Database", sealer: "Sealer") -> int:
-        connection = await database.connect()
+    async def look(connection: "RawConnection", sealer: "Sealer") -> int:
         found = await uses(connection)
-        await connection.close()
         for line in report(sealer.names, found):
             typer.echo(line)
         first = sealer.names[0] if sealer.names else None
@@ -153,10 +151,8 @@ def reseal(*, data_dir: DataDir = None) -> None:
     """Seal at once under the first key whatever is not; exits 1 where something is left."""
     from app.core.reseal import Resealer  # noqa: PLC0415
 
-    async def seal(database: "Database", sealer: "Sealer") -> int:
-        connection = await database.connect()
+    async def seal(connection: "RawConnection", sealer: "Sealer") -> int:
         left = await Resealer(sealer).turn(connection)
-        await connection.close()
         if left:
             typer.echo(f"{left} are left: what cannot be opened, or was being changed just now.")
             return _LEFT
@@ -172,10 +168,8 @@ def forget(*, data_dir: DataDir = None) -> None:
     from app.core.reseal import uses  # noqa: PLC0415
     from app.embedded.rotation import names, remove_keys  # noqa: PLC0415
 
-    async def look(database: "Database", _: "Sealer") -> int:
-        connection = await database.connect()
+    async def look(connection: "RawConnection", _: "Sealer") -> int:
         in_use = {use.key for use in await uses(connection) if use.key is not None}
-        await connection.close()
         where = _where(data_dir)
         removed = remove_keys(where, in_use)
         typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(names(where))}.")
@@ -191,7 +185,7 @@ def _where(data_dir: Path | None) -> "Installation":
     return installation(data_dir, read_settings())
 
 
-def _with_database(data_dir: Path | None, work: "Callable[[Database, Sealer], Awaitable[int]]") -> None:
+def _with_database(data_dir: Path | None, work: "Callable[[RawConnection, Sealer], Awaitable[int]]") -> None:
     """Do something with the installation's database and keys; its status is the command's."""
     from app.core.database import Database  # noqa: PLC0415
     from app.core.sealing import Sealer  # noqa: PLC0415
@@ -200,9 +194,11 @@ def _with_database(data_dir: Path | None, work: "Callable[[Database, Sealer], Aw
         if where.database is None:
             _refuse(f"{where.title} does not run: start it first")
         database = Database(where.database, application="vigie-secrets", role=_ROLE)
+        connection = await database.connect()
         try:
-            return await work(database, Sealer.of(where.encryption))
+            return await work(connection, Sealer.of(where.encryption))
         finally:
+            await connection.close()
             await database.close()
 
     with _refusing():

@@ -26,6 +26,17 @@ OLD, NEW = Sealer([b"o" * 32]), Sealer([b"n" * 32])
 BOTH = Sealer([b"n" * 32, b"o" * 32])
 
 
+_SEEN = """
+SELECT has_table_privilege('vigie_maintain', oid, 'SELECT'),
+    has_table_privilege('vigie_maintain', oid, 'UPDATE'),
+    NOT relrowsecurity OR EXISTS (
+        SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND 'vigie_maintain'::regrole = ANY (polroles)
+            AND pg_get_expr(polqual, polrelid) = 'true'
+    )
+FROM pg_class WHERE oid = $1::text::regclass
+"""
+
+
 def _shown() -> float | None:
     return REGISTRY.get_sample_value("vigie_secrets_to_seal")
 
@@ -198,6 +209,10 @@ async def test_every_column_of_the_registry_is_there(connection: asyncpg.Connect
     assert {column.name for column in SEALED} <= known
     keys = {f"{column.table}.{key}" for column in SEALED for key in column.key}
     assert keys <= known
+    for column in SEALED:
+        # It is `maintain` that seals anew: a row that it cannot see would be lost with the old key.
+        (seen,) = await connection.fetch(_SEEN, column.table)
+        assert tuple(seen) == (True, True, True), column.name
 
 
 async def test_one_that_is_being_changed_is_left_for_the_next_time(

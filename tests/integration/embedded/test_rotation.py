@@ -161,7 +161,7 @@ def _check_files(data: Path) -> None:
 
 def test_secrets_are_replaced_while_the_stack_runs(folder: Path) -> None:
     with _receiving() as (url, got):
-        with started(folder, "--no-demo", "--roles", "api,deliver,maintain") as stack:
+        with started(folder, "--no-demo", "--roles", "api,deliver") as stack:
             stack.wait_ready()
             client = Client(stack, url, got)
             _replace_encryption_key(folder, client)
