@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import __version__
+from app.embedded.secrets_cli import app as secrets_app
 
 if TYPE_CHECKING:
     from app.core.settings import SmtpSettings
@@ -18,6 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(secrets_app, name="secrets")
 
 # Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
 # and a role should not wait for the modules of the others.
@@ -50,54 +53,57 @@ def up(
 @app.command()
 def api() -> None:
     """Run the REST role."""
-    from app.serve import serve  # noqa: PLC0415
+    from app.embedded.admission import admitted  # noqa: PLC0415
 
-    serve()
+    settings = admitted("api")
+    from app.serve import serve  # noqa: PLC0415 (a refusal need not wait for it)
+
+    serve(settings)
 
 
 @app.command()
 def ingest() -> None:
     """Run the ingest role: drains the broker into the database. A second one stands by."""
     from app.core.role import run_role  # noqa: PLC0415
-    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.embedded.admission import admitted  # noqa: PLC0415
     from app.ingest.consumer import ingest as work  # noqa: PLC0415
     from app.ingest.consumer import spare_the_collector  # noqa: PLC0415
 
     spare_the_collector()
-    run_role("ingest", get_settings(), work)
+    run_role("ingest", admitted("ingest"), work)
 
 
 @app.command()
 def deliver() -> None:
     """Run the delivery role: signed webhooks."""
     from app.core.role import Role, run_role  # noqa: PLC0415
-    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.embedded.admission import admitted  # noqa: PLC0415
     from app.webhooks.dispatcher import run  # noqa: PLC0415
 
     async def work(role: Role) -> None:
         role.state = "delivering"
         await run(role.settings, role.database, role.stop)
 
-    run_role("deliver", get_settings(), work)
+    run_role("deliver", admitted("deliver"), work)
 
 
 @app.command()
 def maintain() -> None:
     """Run the maintenance role: gauges, broker accounts, clean-up."""
     from app.core.role import run_role  # noqa: PLC0415
-    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.embedded.admission import admitted  # noqa: PLC0415
     from app.maintain import maintain as work  # noqa: PLC0415
 
-    run_role("maintain", get_settings(), work)
+    run_role("maintain", admitted("maintain"), work)
 
 
 @app.command()
 def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to")] = "head") -> None:
     """Bring the database to the newest schema."""
     from app.core.migrate import upgrade  # noqa: PLC0415
-    from app.core.settings import get_settings  # noqa: PLC0415
+    from app.embedded.admission import admitted  # noqa: PLC0415
 
-    upgrade(get_settings().database, revision)
+    upgrade(admitted("migrate").database, revision)
     typer.echo(f"The database is at {revision}.")
 
 
@@ -105,8 +111,9 @@ def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to
 def doctor() -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from app.embedded.doctor import mail, run  # noqa: PLC0415
+    from app.embedded.doctor_safety import safety  # noqa: PLC0415
 
-    raise typer.Exit(run(more=mail(_mail_fault)))
+    raise typer.Exit(run(more=[*mail(_mail_fault), *safety()]))
 
 
 def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:

@@ -28,6 +28,7 @@ from app.core.observability import (
     OUTBOX_PENDING,
     get_logger,
 )
+from app.core.reseal import Resealer
 from app.core.role import Role
 from app.core.sealing import Sealer
 from app.observations.quarantine import purge_quarantine
@@ -37,8 +38,7 @@ from app.sites.configs import publish_due
 from app.webhooks import endpoint_states
 from app.webhooks.claims import count_pending
 from app.webhooks.platform import announce_dropped, last_dropped, prune
-from app.webhooks.reseal import Resealer
-from app.webhooks.retention import forget
+from app.webhooks.retention import forget, forget_former_secrets
 
 _log = get_logger(__name__)
 _TICK_S = 1.0
@@ -162,6 +162,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
     sweeper = Sweeper()
 
     async def seal_anew(_: Role, connection: asyncpg.Connection) -> None:
+        await forget_former_secrets(connection)
         await resealer.turn(connection)
 
     async def sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:

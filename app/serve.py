@@ -9,7 +9,7 @@ import uvicorn
 from app.core.impatience import ImpatientProtocol
 from app.core.observability import get_logger
 from app.core.role import Role, run_role
-from app.core.settings import get_settings
+from app.core.settings import Settings
 from app.main import create_app
 
 _log = get_logger(__name__)
@@ -53,6 +53,6 @@ async def _api(role: Role) -> None:
         raise SystemExit(1)
 
 
-def serve() -> None:
+def serve(settings: Settings) -> None:
     """Run the REST role until SIGTERM or SIGINT."""
-    run_role("api", get_settings(), _api)
+    run_role("api", settings, _api)

@@ -104,6 +104,7 @@ def settings(
         "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(mosquitto.static_password_file),
         "VIGIE_BROKER__PID_FILE": str(mosquitto.pid_file),
         "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
+        "VIGIE_ALLOW_INSECURE": '["webhooks_private"]',
         "VIGIE_ENCRYPTION__KEYS": json.dumps([generate_encryption_key()]),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
         # Each test's consumer has a session of its own on the shared broker.

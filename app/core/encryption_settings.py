@@ -48,6 +48,37 @@ class EncryptionSettings(BaseModel):
         return _keys_in(self.keys_file)
 
 
+class KeysFile:
+    """A file of keys that is read again when it was replaced or changed.
+
+    Args:
+        path: it was read just now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._look()
+
+    def changed(self) -> list[bytes] | None:
+        """The keys, where the file is another one than at the last look; else None.
+
+        Raises:
+            ValueError: It is another one, and is gone or holds something else; told once.
+        """
+        now = self._look()
+        if now == self._seen:
+            return None
+        self._seen = now
+        return _keys_in(self._path)
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def encryption_key(text: str) -> bytes:
     """The key that a text stands for (ValueError; it does not show the text)."""
     try:

@@ -122,7 +122,7 @@ DELIVERIES_EXPIRED = Counter(
 )
 SECRETS_TO_SEAL = Gauge(
     "vigie_secrets_to_seal",
-    "Secrets and headers of endpoints that are in clear, sealed under an older key, or cannot be opened",
+    "Secrets in the database that are in clear, sealed under an older key, or cannot be opened",
     multiprocess_mode="mostrecent",
 )
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")

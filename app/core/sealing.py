@@ -1,7 +1,8 @@
 """Secrets as the database may hold them: sealed with a key that is kept elsewhere.
 
 Owns the form `sealed:1:<key's name>:<base64>`: AES-256-GCM (NIST SP 800-38D) with a nonce of chance, bound to
-a context, so that what was sealed for one row opens in no other. Must not know what is sealed.
+a context, so that what was sealed for one row opens in no other. Must not know what is sealed
+(`sealed_columns`).
 """
 
 import base64
@@ -14,11 +15,13 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.core.encryption_settings import KEY_BYTES, EncryptionSettings
+from app.core.encryption_settings import KEY_BYTES, EncryptionSettings, KeysFile
+from app.core.observability import get_logger
 
 PREFIX: Final = "sealed:1:"
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
+_log = get_logger(__name__)
 
 
 class SealError(Exception):
@@ -28,15 +31,15 @@ class SealError(Exception):
 class Sealer:
     """Seals with its first key, opens with all of them.
 
+    Where the keys are in a file, it follows that file: a key that is put there seals from then on.
+
     Args:
         keys: 32 bytes each; none: nothing can be sealed, nor opened.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        if any(len(key) != KEY_BYTES for key in keys):
-            raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
-        self._keys = {key_name(key): AESGCM(key) for key in keys}
-        self._first = key_name(keys[0]) if keys else None
+        self._file: KeysFile | None = None
+        self._take(keys)
 
     @classmethod
     def of(cls, settings: EncryptionSettings) -> Self:
@@ -45,20 +48,50 @@ class Sealer:
         Raises:
             SealError: The file of keys cannot be read any more; what else is wrong, the settings refuse.
         """
+        # Before it is read: what comes in between is noticed.
+        file = None if settings.keys or settings.keys_file is None else KeysFile(settings.keys_file)
         try:
-            return cls(settings.key_bytes())
+            sealer = cls(settings.key_bytes())
         except ValueError as error:
             raise SealError(str(error)) from None
+        sealer._file = file
+        return sealer
 
     @property
     def ready(self) -> bool:
         """Whether there is a key to seal with."""
-        return self._first is not None
+        return self.current is not None
 
     @property
     def current(self) -> str | None:
         """The beginning of all that is sealed with the first key."""
+        self._follow()
         return None if self._first is None else f"{PREFIX}{self._first}:"
+
+    @property
+    def names(self) -> list[str]:
+        """What its keys are called, the first one first."""
+        self._follow()
+        return list(self._keys)
+
+    def _take(self, keys: Sequence[bytes]) -> None:
+        if any(len(key) != KEY_BYTES for key in keys):
+            raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
+        self._keys = {key_name(key): AESGCM(key) for key in keys}
+        self._first = key_name(keys[0]) if keys else None
+
+    def _follow(self) -> None:
+        """Take the keys of the file where it has changed; while it cannot be read, those there were."""
+        if self._file is None:
+            return
+        try:
+            keys = self._file.changed()
+        except ValueError as error:
+            _log.warning("encryption_keys_not_read", error=str(error))
+            return
+        if keys is not None:
+            self._take(keys)
+            _log.info("encryption_keys_changed", seals_with=self._first, keys=len(self._keys))
 
     def seal(self, text: str, context: str) -> str:
         """Seal a text.
@@ -70,6 +103,7 @@ class Sealer:
         Raises:
             SealError: There is no key.
         """
+        self._follow()
         if self._first is None:
             raise SealError("no encryption key is set (VIGIE_ENCRYPTION__KEYS)")
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -85,6 +119,9 @@ class Sealer:
         name, _, text = sealed.removeprefix(PREFIX).partition(":")
         if not is_sealed(sealed) or not text:
             raise SealError("it is not sealed")
+        if name not in self._keys:
+            # Another process may have sealed it with a key that came after our last look.
+            self._follow()
         cipher = self._keys.get(name)
         if cipher is None:
             raise SealError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.core.encryption_settings import EncryptionSettings
+from app.core.insecurities import Code
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -301,6 +302,9 @@ class Settings(BaseSettings):
     metrics_port: Port = Field(0, description="Prometheus and /healthz of a role other than the API; 0: off")
     bootstrap_admin_key: SecretStr | None = Field(
         None, description="The first platform administrator's API key"
+    )
+    allow_insecure: list[Code] = Field(
+        [], description="Codes of insecure settings with which the roles start all the same"
     )
 
     @field_validator("bootstrap_admin_key")

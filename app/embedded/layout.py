@@ -4,6 +4,7 @@
       instance        what this stack is called among others (random)
       lock            held while a supervisor runs; its process number is inside
       secrets.json    passwords and the administrator's key (0600)
+      encryption-keys what of it the roles seal with (0600)
       run.json        for others, while the stack is ready (0600)
       logs/           one file per child
       metrics/        Prometheus' files of all roles, cleared at each start
@@ -49,6 +50,11 @@ class Layout:
     def secrets_file(self) -> Path:
         """Passwords and the administrator's key."""
         return self.root / "secrets.json"
+
+    @property
+    def keys_file(self) -> Path:
+        """The encryption keys that the roles follow, the first one first."""
+        return self.root / "encryption-keys"
 
     @property
     def run_file(self) -> Path:

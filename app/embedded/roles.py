@@ -1,6 +1,5 @@
 """The roles as child processes: their command lines and environment."""
 
-import hashlib
 import json
 import os
 import sys
@@ -50,6 +49,7 @@ class Services:
     logins: Mapping[str, str]
     broker_port: int
     ingest_password: str
+    ingest_client_id: str
     password_file: Path
     static_password_file: Path
     pid_file: Path
@@ -63,15 +63,6 @@ def command(*words: str) -> list[str]:
     return run_as(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
 
 
-def _ingest_client_id(password: str) -> str:
-    """The name of the consumer's session: always the same here, and nobody else's to guess.
-
-    A broker hands a session over to whoever connects under its name, with any account: a box that knew it
-    could throw away what is queued.
-    """
-    return f"vigie-ingest-{hashlib.sha256(password.encode()).hexdigest()[:16]}"
-
-
 def environment(
     *,
     marker: str,
@@ -79,7 +70,7 @@ def environment(
     host: str,
     port: int,
     admin_key: str,
-    encryption_keys: Sequence[str],
+    keys_file: Path,
     roles: Sequence[str],
     services: Services | None,
     base: Mapping[str, str] | None = None,
@@ -92,7 +83,7 @@ def environment(
         host: the API's address.
         port: the API's port.
         admin_key: the platform administrator's key.
-        encryption_keys: the first seals clients' secrets, all open them (see `kept.encryption_keys`).
+        keys_file: of encryption keys: the first seals clients' secrets, all open them.
         roles: those that run: `/readyz` waits for each.
         services: the private ones; None leaves database and broker to the settings.
         base: stands for `os.environ` in tests.
@@ -111,10 +102,12 @@ def environment(
         "VIGIE_API__HOST": host,
         "VIGIE_API__PORT": str(port),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
-        "VIGIE_ENCRYPTION__KEYS": json.dumps(list(encryption_keys)),
+        # A file that can be followed. Said to be none by value: there may be some in `.env`.
+        "VIGIE_ENCRYPTION__KEYS": "[]",
+        "VIGIE_ENCRYPTION__KEYS_FILE": str(keys_file),
     }
     if services is not None:
-        asked["VIGIE_INGEST__CLIENT_ID"] = _ingest_client_id(services.ingest_password)
+        asked["VIGIE_INGEST__CLIENT_ID"] = services.ingest_client_id
         decided |= {
             "VIGIE_DATABASE__URL": services.database,
             "VIGIE_BROKER__HOST": "127.0.0.1",

@@ -60,6 +60,7 @@ class PrivateServices:
             logins={login.removeprefix("vigie_"): self._postgres.url_of(login) for login in LOGINS},
             broker_port=self._mosquitto.port,
             ingest_password=self._secrets.ingest_password,
+            ingest_client_id=self._secrets.ingest_client_id,
             password_file=self._mosquitto.password_file,
             static_password_file=self._mosquitto.static_password_file,
             pid_file=self._mosquitto.pid_file,

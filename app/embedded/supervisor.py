@@ -9,6 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +19,7 @@ from app.core.files import replace_text
 from app.core.settings import Settings
 from app.embedded.account import EmbeddedError
 from app.embedded.keeper import Keeper
-from app.embedded.kept import Secrets, encryption_keys, keep_secrets
+from app.embedded.kept import Secrets, alone, keep_secrets, kept_secrets, write_keys
 from app.embedded.layout import Layout, clear_metrics
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.parent import MakeWatch
@@ -119,6 +120,8 @@ class Supervisor:
         host, port = self._settings.api.host, self._api_port()
         given = self._settings.bootstrap_admin_key
         self._secrets = keep_secrets(self._layout.secrets_file, given.get_secret_value() if given else None)
+        with alone(self._layout.secrets_file):
+            write_keys(self._layout, self._settings.encryption)
         services = None
         if self._options.services:
             self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
@@ -130,7 +133,7 @@ class Supervisor:
             host=host,
             port=port,
             admin_key=self._secrets.admin_key,
-            encryption_keys=encryption_keys(self._settings.encryption, self._secrets.encryption_key),
+            keys_file=self._layout.keys_file,
             roles=self._options.roles,
             services=services,
         )
@@ -237,7 +240,9 @@ class Supervisor:
             return
         keepers = self._keepers()
         pids = {name: keeper.pid for name, keeper in keepers.items()}
-        write_run_file(self._layout.run_file, self._reach, {n: p for n, p in pids.items() if p is not None})
+        # It may have been replaced meanwhile (`vigie secrets rotate`).
+        reach = replace(self._reach, admin_key=kept_secrets(self._layout.secrets_file).admin_key)
+        write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
 
     async def _watch(self) -> None:
         async with aiohttp.ClientSession() as session:

@@ -5,14 +5,13 @@ import sys
 
 from app.core.settings import InvalidSettingsError, Settings, get_settings
 from app.embedded.account import EmbeddedError
+from app.embedded.admission import REFUSED, of_stack, refusal
 from app.embedded.layout import Layout, locked, open_layout
 from app.embedded.roles import ROLES, Options
 from app.embedded.summary import Display
 from app.embedded.supervisor import Supervisor
 
 __all__ = ["ROLES", "Options", "run"]
-
-REFUSED = 2
 
 
 def run(options: Options) -> int:
@@ -29,6 +28,11 @@ def run(options: Options) -> int:
         return _refuse("--port takes a number from 0 to 65535")
     try:
         settings = get_settings()
+        refused, told = of_stack(settings, options.roles, services=options.services)
+        if refused:
+            return _refuse(refusal(refused, "the stack does not start"))
+        for each in told:
+            sys.stderr.write(f"vigie: insecure: {each}\n")
         layout = open_layout(options.data_dir)
         with locked(layout):
             return asyncio.run(_supervise(options, layout, settings))

@@ -1,4 +1,4 @@
-"""What is forgotten of deliveries once it is old enough: they and their attempts, groups, and replays.
+"""What is forgotten once it is old enough: deliveries with their attempts, groups, replays, former secrets.
 
 Owns what is removed, and in how large pieces. Must not touch what may yet be sent: a pending delivery goes
 only where its endpoint is disabled, and so does an event that waits in a group.
@@ -76,6 +76,24 @@ WHERE made.delivery_id = kept.delivery_id AND made.number <= kept.before
 """
 _REPLAYS: Final = "DELETE FROM delivery_replays WHERE id < $1 AND state <> 'running' AND finished_at < $2"
 
+# The order of those that are left is kept: the newest first.
+_FORMER: Final = """
+UPDATE webhook_endpoints SET former_secrets = (
+    SELECT coalesce(jsonb_agg(former ORDER BY place), '[]')
+    FROM jsonb_array_elements(former_secrets) WITH ORDINALITY AS kept(former, place)
+    WHERE (former ->> 'expires_at')::timestamptz > now()
+)
+WHERE id IN (
+    SELECT id FROM webhook_endpoints
+    WHERE former_secrets <> '[]' AND EXISTS (
+        SELECT FROM jsonb_array_elements(former_secrets) AS former
+        WHERE (former ->> 'expires_at')::timestamptz <= now()
+    )
+    ORDER BY id LIMIT 1000
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+"""
+
 
 class Removed(NamedTuple):
     """How many deliveries were removed; `pending` of them were yet to be sent."""
@@ -130,3 +148,8 @@ async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: in
     if total:
         GROUPED_EXPIRED.inc(total)
         _log.warning("grouped_events_expired", alerts=total)
+
+
+async def forget_former_secrets(connection: RawConnection) -> None:
+    """Forget secrets that sign no more; who changes an endpoint now is not waited for."""
+    await connection.execute(_FORMER)

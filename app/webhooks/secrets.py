@@ -1,7 +1,7 @@
-"""Webhooks' secrets and headers, sealed and opened.
+"""Webhooks' secrets and headers, sealed and opened (what each is bound to, `sealed_columns` says).
 
-Owns what each is bound to, and which secrets sign. What was stored in clear (before there were keys) is
-taken as it is until `maintain` has sealed it.
+Owns which secrets sign. What was stored in clear (before there were keys) is taken as it is until `maintain`
+has sealed it.
 """
 
 import json
@@ -10,34 +10,21 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from app.core.sealing import Sealer, is_sealed
-from app.webhooks.signing import PREFIX
+from app.core.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
+from app.core.sealing import Sealer
 
 FORMER_LIMIT: Final = 5
 """Former secrets of an endpoint that may sign at once: each one is a signature more in every request."""
 
 
-def _secret_of(endpoint_id: UUID) -> str:
-    return f"webhook-secret:{endpoint_id}"
-
-
 def seal_secret(sealer: Sealer, endpoint_id: UUID, secret: str) -> str:
     """Seal an endpoint's secret (SealError where there is no key)."""
-    return sealer.seal(secret, _secret_of(endpoint_id))
+    return WEBHOOK_SECRET.seal(sealer, secret, endpoint_id)
 
 
 def open_secret(sealer: Sealer, endpoint_id: UUID, stored: str) -> str:
     """Give an endpoint's secret (SealError where it cannot be opened)."""
-    if stored.startswith(PREFIX) and not is_sealed(stored):
-        return stored
-    return sealer.open(stored, _secret_of(endpoint_id))
-
-
-def reseal_secret(sealer: Sealer, endpoint_id: UUID, stored: str) -> str:
-    """Give a secret as it is sealed now: itself where that is with the first key already (SealError)."""
-    if sealer.current is not None and stored.startswith(sealer.current):
-        return stored
-    return seal_secret(sealer, endpoint_id, open_secret(sealer, endpoint_id, stored))
+    return WEBHOOK_SECRET.open(sealer, stored, endpoint_id)
 
 
 def signing_secrets(
@@ -90,19 +77,12 @@ def retired(
 
 def seal_headers(sealer: Sealer, endpoint_id: UUID, headers: Mapping[str, str]) -> str | None:
     """Seal an endpoint's own headers; None where there are none."""
-    return sealer.seal(json.dumps(dict(headers)), f"webhook-headers:{endpoint_id}") if headers else None
-
-
-def reseal_headers(sealer: Sealer, endpoint_id: UUID, stored: str) -> str | None:
-    """Give headers as they are sealed now, likewise."""
-    if sealer.current is not None and stored.startswith(sealer.current):
-        return stored
-    return seal_headers(sealer, endpoint_id, open_headers(sealer, endpoint_id, stored))
+    return WEBHOOK_HEADERS.seal(sealer, json.dumps(dict(headers)), endpoint_id) if headers else None
 
 
 def open_headers(sealer: Sealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
     """Give an endpoint's own headers (SealError where they cannot be opened)."""
     if stored is None:
         return {}
-    opened: dict[str, str] = json.loads(sealer.open(stored, f"webhook-headers:{endpoint_id}"))
+    opened: dict[str, str] = json.loads(WEBHOOK_HEADERS.open(sealer, stored, endpoint_id))
     return opened

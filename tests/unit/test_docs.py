@@ -22,6 +22,7 @@ from pydantic import BaseModel, SecretStr
 from app.core import observability
 from app.core.auth import SCOPES
 from app.core.errors import VigieError
+from app.core.insecurities import INSECURITIES
 from app.core.reasons import REASONS
 from app.core.settings import Settings
 from app.embedded import mosquitto_config
@@ -103,6 +104,20 @@ def defaults() -> Settings:
 
 def settings_table() -> str:
     return rows("variable", "default", "meaning", body=list(flat(defaults(), PREFIX)))
+
+
+def insecurities_table() -> str:
+    body = [
+        (
+            f"`{code}`",
+            ", ".join(f"`{variable}`" for variable in known.variables),
+            known.danger,
+            known.mend,
+            ", ".join(known.roles),
+        )
+        for code, known in INSECURITIES.items()
+    ]
+    return rows("code", "where", "what may come of it", "set instead", "who does not start", body=body)
 
 
 def metrics_table() -> str:
@@ -270,6 +285,7 @@ def event_in(format_: str) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
+    "insecure-settings": insecurities_table,
     "metrics": metrics_table,
     "reason-codes": reasons_table,
     "attempt-reasons": attempts_table,

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from app.core.encryption_settings import EncryptionSettings
+from app.core.files import replace_text
 from app.core.sealing import Sealer, SealError, generate_encryption_key, is_sealed, key_name
 from app.core.settings import InvalidSettingsError, read_settings
 
@@ -112,3 +114,43 @@ def test_the_variable_at_fault_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
         InvalidSettingsError, match=r"VIGIE_ENCRYPTION__KEYS_FILE: .* cannot be read: No such"
     ):
         read_settings()
+
+
+def _replace(file: Path, *keys: str) -> None:
+    replace_text(file, "\n".join(keys))
+
+
+def test_the_file_is_followed(tmp_path: Path) -> None:
+    """A key that is put first there seals from then on, without a restart."""
+    first, second = generate_encryption_key(), generate_encryption_key()
+    file = tmp_path / "keys"
+    _replace(file, first)
+    one, other = (Sealer.of(EncryptionSettings(keys_file=file)) for _ in range(2))
+    before = one.seal("a", "row")
+    _replace(file, second, first)
+    after = one.seal("a", "row")
+    assert after.split(":")[2] != before.split(":")[2]
+    assert one.names == [after.split(":")[2], before.split(":")[2]]
+    # Who has not looked since finds the key when it meets what was sealed with it.
+    assert other.open(after, "row") == other.open(before, "row") == "a"
+    _replace(file, second)
+    assert one.names == [after.split(":")[2]]
+    with pytest.raises(SealError, match="not among"):
+        one.open(before, "row")
+
+
+def test_a_file_that_is_spoiled_changes_nothing_and_is_told_of_once(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    key = generate_encryption_key()
+    _replace(file, key)
+    sealer = Sealer.of(EncryptionSettings(keys_file=file))
+    names = sealer.names
+    with capture_logs() as logs:
+        for spoilt in ("hunter2", None, ""):
+            file.unlink() if spoilt is None else _replace(file, spoilt)
+            assert (sealer.names, sealer.names) == (names, names)
+            assert sealer.open(sealer.seal("a", "b"), "b") == "a"
+    assert [line["event"] for line in logs] == ["encryption_keys_not_read"] * 3
+    assert "hunter2" not in str(logs)
+    _replace(file, generate_encryption_key(), key)
+    assert len(sealer.names) == 2

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ SERVICES = Services(
     database="postgresql://vigie:pw@127.0.0.1:2/vigie",
     broker_port=3,
     ingest_password="ingest-pw",
+    ingest_client_id="vigie-ingest-chance",
     password_file=Path("/d/passwords"),
     static_password_file=Path("/d/passwords.static"),
     pid_file=Path("/d/mosquitto.pid"),
@@ -20,7 +20,6 @@ def make(
     services: Services | None,
     base: dict[str, str],
     roles: tuple[str, ...] = ("api",),
-    encryption_keys: tuple[str, ...] = ("OWN", "KEPT"),
 ) -> dict[str, str]:
     return environment(
         marker="id@/d",
@@ -28,7 +27,7 @@ def make(
         host="127.0.0.1",
         port=8001,
         admin_key="vg_key",
-        encryption_keys=encryption_keys,
+        keys_file=Path("/d/encryption-keys"),
         roles=roles,
         services=services,
         base=base,
@@ -65,16 +64,14 @@ def test_an_operators_word_on_private_webhooks_is_kept() -> None:
 
 def test_the_supervisors_encryption_keys_win() -> None:
     base = {"VIGIE_ENCRYPTION__KEYS": '["OWN"]', "VIGIE_ENCRYPTION__KEYS_FILE": "/keys"}
-    assert json.loads(make(None, base)["VIGIE_ENCRYPTION__KEYS"]) == ["OWN", "KEPT"]
-    assert json.loads(make(None, {})["VIGIE_ENCRYPTION__KEYS"]) == ["OWN", "KEPT"]
+    for given in (base, {}):
+        made = make(None, given)
+        assert json.loads(made["VIGIE_ENCRYPTION__KEYS"]) == []
+        assert made["VIGIE_ENCRYPTION__KEYS_FILE"] == "/d/encryption-keys"
 
 
-def test_no_box_can_guess_the_name_of_the_consumers_session() -> None:
-    name = make(SERVICES, {})["VIGIE_INGEST__CLIENT_ID"]
-    assert name == make(SERVICES, {})["VIGIE_INGEST__CLIENT_ID"]
-    other = dataclasses.replace(SERVICES, ingest_password="another")
-    assert name != make(other, {})["VIGIE_INGEST__CLIENT_ID"]
-    assert SERVICES.ingest_password not in name
+def test_the_consumers_session_has_its_own_name() -> None:
+    assert make(SERVICES, {})["VIGIE_INGEST__CLIENT_ID"] == "vigie-ingest-chance"
     assert make(SERVICES, {"VIGIE_INGEST__CLIENT_ID": "mine"})["VIGIE_INGEST__CLIENT_ID"] == "mine"
     assert "VIGIE_INGEST__CLIENT_ID" not in make(None, {})
 

@@ -4,13 +4,12 @@ from uuid import uuid4
 
 import pytest
 
+from app.core.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
 from app.core.sealing import Sealer, SealError
 from app.webhooks.secrets import (
     alive,
     open_headers,
     open_secret,
-    reseal_headers,
-    reseal_secret,
     retired,
     seal_headers,
     seal_secret,
@@ -50,13 +49,13 @@ def test_headers_and_secrets_do_not_stand_for_each_other() -> None:
 def test_what_is_in_clear_is_taken_and_sealed_when_it_is_sealed_anew() -> None:
     endpoint, secret = uuid4(), generate_secret()
     assert open_secret(Sealer([]), endpoint, secret) == secret
-    sealed = reseal_secret(SEALER, endpoint, secret)
+    sealed = WEBHOOK_SECRET.anew(SEALER, secret, endpoint)
     assert open_secret(SEALER, endpoint, sealed) == secret
-    assert reseal_secret(SEALER, endpoint, sealed) == sealed
+    assert WEBHOOK_SECRET.anew(SEALER, sealed, endpoint) == sealed
     headers = seal_headers(Sealer([b"o" * 32]), endpoint, {"a": "b"})
     assert headers is not None
     with pytest.raises(SealError):
-        reseal_headers(SEALER, endpoint, headers)
+        WEBHOOK_HEADERS.anew(SEALER, headers, endpoint)
 
 
 def test_former_secrets_sign_until_they_end() -> None:

@@ -1,6 +1,7 @@
 """Secrets are sealed under the newest key, whatever they were stored as."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,10 +11,12 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from app.core import reseal
 from app.core.database import Database
-from app.core.sealing import Sealer
-from app.webhooks import reseal
-from app.webhooks.reseal import Resealer
+from app.core.reseal import Resealer, Use, uses
+from app.core.sealed_columns import SEALED, SealedColumn
+from app.core.sealing import Sealer, key_name
+from app.webhooks.retention import forget_former_secrets
 from app.webhooks.secrets import open_headers, open_secret, seal_headers, seal_secret
 from app.webhooks.signing import generate_secret
 from tests.integration.webhooks.helpers import add_endpoint, add_organisation
@@ -21,6 +24,17 @@ from tests.integration.webhooks.log import add_channel, ago
 
 OLD, NEW = Sealer([b"o" * 32]), Sealer([b"n" * 32])
 BOTH = Sealer([b"n" * 32, b"o" * 32])
+
+
+_SEEN = """
+SELECT has_table_privilege('vigie_maintain', oid, 'SELECT'),
+    has_table_privilege('vigie_maintain', oid, 'UPDATE'),
+    NOT relrowsecurity OR EXISTS (
+        SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND 'vigie_maintain'::regrole = ANY (polroles)
+            AND pg_get_expr(polqual, polrelid) = 'true'
+    )
+FROM pg_class WHERE oid = $1::text::regclass
+"""
 
 
 def _shown() -> float | None:
@@ -58,6 +72,13 @@ async def _endpoint(
     return endpoint, secret
 
 
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    opened = await database.connect()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(autouse=True)
 async def _owner(connection: asyncpg.Connection) -> None:
     await add_organisation(connection)
@@ -90,14 +111,14 @@ async def test_what_is_in_clear_is_sealed_and_means_the_same(
 async def test_what_an_older_key_sealed_is_sealed_anew(connection: asyncpg.Connection) -> None:
     former = generate_secret()
     endpoint, secret = await _endpoint(
-        connection, OLD, former=[(former, 1), (generate_secret(), -1)], headers={"X-Key": "hunter2"}
+        connection, OLD, former=[(former, 1), (generate_secret(), 1)], headers={"X-Key": "hunter2"}
     )
     assert await Resealer(BOTH).turn(connection) == 0
     row = (await _rows(connection))[endpoint]
     # The old key may go now.
     assert open_secret(NEW, endpoint, row["secret"]) == secret
     assert open_headers(NEW, endpoint, row["headers"]) == {"X-Key": "hunter2"}
-    (kept,) = json.loads(row["former_secrets"])
+    kept, _ = json.loads(row["former_secrets"])
     assert open_secret(NEW, endpoint, kept["secret"]) == former
 
 
@@ -114,7 +135,7 @@ async def test_what_cannot_be_opened_stays_and_is_told_of_once(connection: async
     assert rows[foreign] == before
     assert open_secret(NEW, fine, rows[fine]["secret"]) == secret
     told = [line for line in logs if line["event"] == "secret_not_sealed"]
-    assert [line["endpoint_id"] for line in told] == [str(foreign)]
+    assert [(line["column"], line["row"]) for line in told] == [("webhook_endpoints.secret", str(foreign))]
     assert "hunter2" not in str(logs)
     assert "whsec_" not in str(logs)
 
@@ -128,9 +149,70 @@ async def test_without_a_key_all_stays_as_it_is_and_is_counted(connection: async
 
 
 async def test_former_secrets_that_ended_are_forgotten(connection: asyncpg.Connection) -> None:
-    endpoint, _ = await _endpoint(connection, NEW, former=[(generate_secret(), -1), (generate_secret(), 1)])
-    await Resealer(NEW).turn(connection)
-    assert len(json.loads((await _rows(connection))[endpoint]["former_secrets"])) == 1
+    first, second = generate_secret(), generate_secret()
+    endpoint, _ = await _endpoint(
+        connection, NEW, former=[(first, 2), (generate_secret(), -1), (second, 1), (generate_secret(), -2)]
+    )
+    other, _ = await _endpoint(connection, NEW, former=[(generate_secret(), -1)])
+    await forget_former_secrets(connection)
+    rows = await _rows(connection)
+    left = [each["secret"] for each in json.loads(rows[endpoint]["former_secrets"])]
+    assert [open_secret(NEW, endpoint, sealed) for sealed in left] == [first, second]
+    assert rows[other]["former_secrets"] == "[]"
+
+
+async def test_what_is_sealed_with_which_key_is_counted(connection: asyncpg.Connection) -> None:
+    await _endpoint(connection, None)
+    await _endpoint(
+        connection, OLD, former=[(generate_secret(), 1), (generate_secret(), 1)], headers={"a": "b"}
+    )
+    await _endpoint(connection, NEW)
+    old, new = key_name(b"o" * 32), key_name(b"n" * 32)
+    assert set(await uses(connection)) == {
+        Use("webhook_endpoints.secret", new, 1),
+        Use("webhook_endpoints.secret", old, 1),
+        Use("webhook_endpoints.secret", None, 1),
+        Use("webhook_endpoints.former_secrets", old, 2),
+        Use("webhook_endpoints.headers", old, 1),
+    }
+
+
+async def test_a_key_of_several_columns_is_walked(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reseal, "_AT_ONCE", 2)
+    await connection.execute(
+        "CREATE TABLE kept (tenant int, name text, answer text, PRIMARY KEY (tenant, name))"
+    )
+    column = SealedColumn("kept", "answer", "answer:{}:{}", key=("tenant", "name"))
+    rows = [(tenant, name) for tenant in (1, 2) for name in ("a", "b", "c")]
+    for key in rows:
+        sealed = column.seal(OLD, f"text of {key}", *key)
+        await connection.execute("INSERT INTO kept VALUES ($1, $2, $3)", *key, sealed)
+    await connection.execute("INSERT INTO kept VALUES (3, 'a', NULL)")
+    # One that was sealed for another row holds up no other.
+    swapped = column.seal(OLD, "x", 9, "z")
+    await connection.execute("UPDATE kept SET answer = $1 WHERE tenant = 1 AND name = 'b'", swapped)
+    assert await Resealer(BOTH, (column,)).turn(connection) == 1
+    for tenant, name, answer in await connection.fetch("SELECT * FROM kept WHERE tenant < 3"):
+        if (tenant, name) == (1, "b"):
+            assert answer == swapped
+        else:
+            assert column.open(NEW, answer, tenant, name) == f"text of {(tenant, name)}"
+
+
+async def test_every_column_of_the_registry_is_there(connection: asyncpg.Connection) -> None:
+    there = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    )
+    known = {f"{row['table_name']}.{row['column_name']}" for row in there}
+    assert {column.name for column in SEALED} <= known
+    keys = {f"{column.table}.{key}" for column in SEALED for key in column.key}
+    assert keys <= known
+    for column in SEALED:
+        # It is `maintain` that seals anew: a row that it cannot see would be lost with the old key.
+        (seen,) = await connection.fetch(_SEEN, column.table)
+        assert tuple(seen) == (True, True, True), column.name
 
 
 async def test_one_that_is_being_changed_is_left_for_the_next_time(
