@@ -15,6 +15,7 @@ from app.core.database import TRANSIENT, is_transient, is_unfit
 from app.core.errors import TooManyRequestsError, VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
+from app.core.request_ids import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 _log = get_logger(__name__)
@@ -28,11 +29,15 @@ _TITLES = {
     409: "Conflict",
     408: "Too slow",
     413: "Too large",
+    414: "Address too long",
     415: "Unsupported media type",
     422: "Cannot be processed",
     429: "Too many requests",
+    431: "Headers too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Not available now",
+    504: "Took too long",
 }
 # What pydantic and FastAPI call a fault, in our stable codes.
 _CODES = {
@@ -67,6 +72,7 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people")
+    request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
     errors: list[FieldProblem] | None = Field(None, description=f"The first {FAULTS_LIMIT} faults")
 
 
@@ -85,6 +91,7 @@ def problem(
         "code": code,
         "detail": detail,
         **(extra or {}),
+        **({} if (request_id := current_request_id()) is None else {"request_id": request_id}),
     }
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
@@ -132,6 +139,11 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 def _vigie(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
+    return problem_of(error)
+
+
+def problem_of(error: VigieError) -> JSONResponse:
+    """The response to one of our errors, for whoever answers without raising it."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
     if error.status == 408:  # noqa: PLR2004 (an HTTP status)
         # What is left of the body must not be waited for.
@@ -161,18 +173,19 @@ def _gone(_: Request, __: Exception) -> JSONResponse:
 def _database(request: Request, error: Exception) -> JSONResponse:
     if is_unfit(error):
         # The same at both doors: a box keeps its samples until the operator has run the migrations.
-        _log.error("schema_unfit", path=request.url.path, method=request.method, exc_info=error)
+        _log.error("schema_unfit", path=request.scope["path"], method=request.method, exc_info=error)
         detail = "The database does not fit this program: run `vigie migrate`, then try again."
         return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
-        return _unexpected(request, error)
-    _log.warning("database_away", path=request.url.path, method=request.method, error=repr(error))
+        return unexpected(request, error)
+    _log.warning("database_away", path=request.scope["path"], method=request.method, error=repr(error))
     detail = "The database cannot answer now. Nothing was changed: try again."
     return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("unexpected_error", path=request.url.path, method=request.method, exc_info=error)
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw, and log it."""
+    _log.error("unexpected_error", path=request.scope["path"], method=request.method, exc_info=error)
     return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
 
 
@@ -184,7 +197,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _gone)
     for kind in TRANSIENT:
         app.add_exception_handler(kind, _database)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
