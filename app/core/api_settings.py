@@ -41,7 +41,7 @@ class ApiSettings(BaseModel):
     )
 
     rate_per_s: float = Field(
-        50.0, ge=0, description="Requests a second that an API key may make in the long run; 0: no limit"
+        25.0, ge=0, description="Requests a second that an API key may make in the long run; 0: no limit"
     )
     rate_burst: int = Field(1000, ge=1, description="Of these, how many may come at once after a pause")
     anonymous_rate_per_s: float = Field(

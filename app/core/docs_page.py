@@ -16,7 +16,7 @@ _FILES: Final = "/static-offline-docs"
 _INLINE: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _COMMON: Final = (
     "default-src 'none'",
-    # Both write styles into the page; neither loads any from elsewhere.
+    # Both write styles into the page. ReDoc's badge, which it would fetch from its maker's site, stays away.
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data:",
     "connect-src 'self'",

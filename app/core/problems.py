@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
 from app.core.database import TRANSIENT, is_transient, is_unfit
 from app.core.errors import TooManyRequestsError, VigieError
@@ -49,6 +50,7 @@ _CODES = {
 }
 
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Enough to mend a form with; a body can hold half a million faults.
 FAULTS_LIMIT = 20
 _FIELD_LIMIT = 64
@@ -153,7 +155,7 @@ def problem_of(error: VigieError) -> JSONResponse:
     return problem(error.status, error.code, error.detail, error.extra, headers)
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class alone)
     codes = {
         404: "not_found",
@@ -162,7 +164,24 @@ def _http(_: Request, error: Exception) -> JSONResponse:
         415: "unsupported_media_type",
     }
     code = codes.get(error.status_code, f"http_{error.status_code}")
-    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path has. A route knows its own method alone, and others may have the same path."""
+    app: FastAPI = request.app
+    # A folder of files takes any method, to refuse it itself.
+    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
+    asked = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] or not found else found
 
 
 def _gone(_: Request, __: Exception) -> JSONResponse:
@@ -225,7 +244,12 @@ def describe(app: FastAPI) -> None:
         schemas["Problem"] = schema
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        for operation in (entry for path in document["paths"].values() for entry in path.values()):
+        for path, method in [(path, method) for path, each in document["paths"].items() for method in each]:
+            operation = document["paths"][path][method]
+            if path.startswith("/v1/"):
+                # The edge's, of every call.
+                for status, answer in documented(429, 504).items():
+                    operation["responses"].setdefault(str(status), answer)
             answer = operation.get("responses", {}).get("422", {})
             if "HTTPValidationError" in str(answer):
                 operation["responses"]["422"] = documented(422)[422]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from app.core.deprecation import Deprecations
 from app.core.edge.cors import Cors
 from app.core.edge.envelope import Envelope
 from app.core.edge.form import Form
@@ -41,6 +42,7 @@ def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = 
         Middleware(Observed),
         Middleware(Deadline, seconds=api.deadline_s),
         *([Middleware(TakingTurns, turns=turns)] if api.running_per_key else []),
+        Middleware(Deprecations),
         *inside,
         Middleware(Failsafe),
     ]

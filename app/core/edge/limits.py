@@ -2,7 +2,7 @@
 
 Pure: the clock is an argument.
 
-    limiter = RateLimiter(rate_per_s=50, burst=1000)
+    limiter = RateLimiter(rate_per_s=25, burst=1000)
     verdict = limiter.take(organisation_id, time.monotonic())
 
 Of one process: several processes allow several times as much.
