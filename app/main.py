@@ -1,27 +1,27 @@
 """The composition root of the REST role: which routers there are, and what they stand on."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-import structlog
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
 
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
 from app.core import problems
 from app.core.database import TRANSIENT, Database
-from app.core.ids import new_id
-from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition, get_logger
+from app.core.docs_page import add_docs
+from app.core.edge.install import install
+from app.core.observability import get_logger
 from app.core.parameters import known_parameters_only
 from app.core.reach import reaching_everything
-from app.core.readiness import Probe, Readiness
+from app.core.readiness import Probe
 from app.core.sealing import Sealer
+from app.core.service_router import router as service
 from app.core.settings import Settings
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
@@ -33,7 +33,7 @@ from app.sites.bootstrap import bootstrap
 from app.sites.routers import routers as sites
 from app.webhooks.events_router import describe_events
 from app.webhooks.events_router import router as event_types
-from app.webhooks.loops import refused_loop
+from app.webhooks.loops import NoLoops
 from app.webhooks.routers import routers as webhooks
 from app.webhooks.stream_hub import Hub
 from app.webhooks.stream_router import router as stream
@@ -117,71 +117,6 @@ async def _begin_later(database: Database, key: str | None) -> None:
         pause_s = min(pause_s * 2, 10.0)
 
 
-# Any word is a method to HTTP, and each would make a Prometheus series.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-def _method_of(request: Request) -> str:
-    return request.method if request.method in _METHODS else "other"
-
-
-def _route_of(request: Request) -> str:
-    """The path template: paths themselves would make a Prometheus series for each id."""
-    return str(getattr(request.scope.get("route"), "path", "other"))
-
-
-async def _observed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Give each request an id, which its log lines and its response carry, and count it."""
-    request_id = str(new_id())
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    began = time.perf_counter()
-    try:
-        response = refused_loop(request) or await call_next(request)
-    finally:
-        structlog.contextvars.unbind_contextvars("request_id")
-    method, route = _method_of(request), _route_of(request)
-    HTTP_REQUESTS.labels(method, route, str(response.status_code)).inc()
-    HTTP_SECONDS.labels(method, route).observe(time.perf_counter() - began)
-    response.headers["x-request-id"] = request_id
-    return response
-
-
-def _add_service_routes(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
-    @app.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
-    async def healthz() -> dict[str, str]:
-        """Answer 200 as long as the process can answer at all."""
-        return {"status": "alive", "version": __version__}
-
-    @app.get(
-        "/readyz",
-        tags=["Service"],
-        summary="Can it serve?",
-        operation_id="get_readiness",
-        response_model=Readiness,
-        responses={503: {"model": Readiness, "description": "A required dependency is missing"}},
-    )
-    async def readyz(request: Request) -> JSONResponse:
-        """Say the state of each dependency; 503 when a required one is missing."""
-        readiness = await request.app.state.probe.readiness()
-        return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
-
-    @app.get(
-        "/metrics",
-        tags=["Service"],
-        summary="Prometheus metrics",
-        operation_id="get_prometheus_metrics",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}},
-    )
-    async def prometheus() -> Response:
-        """Give this process's metrics; in the embedded stack, those of all roles."""
-        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
 def create_app(settings: Settings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
     # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
@@ -196,15 +131,18 @@ def create_app(settings: Settings) -> FastAPI:
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        # Its pages are ours, with a Content-Security-Policy of their own; its files stay.
+        docs_url=None,
+        redoc_url=None,
         swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True, "filter": True},
     )
     app.state.settings = settings
     problems.install(app)
-    app.middleware("http")(_observed)
+    install(app, settings, inside=[Middleware(NoLoops)])
     routers = (*sites, telemetry, *observations, replays, *rules, *alerts, *webhooks, event_types, stream)
-    for router in routers:
+    for router in (*routers, service):
         app.include_router(router)
     describe_events(app.webhooks)
-    _add_service_routes(app)
+    add_docs(app)
     problems.describe(app)
     return app

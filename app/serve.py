@@ -35,6 +35,9 @@ async def _api(role: Role) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # A forwarded address is anybody's to write: believed of named proxies alone.
+        proxy_headers=bool(role.settings.api.trusted_proxies),
+        forwarded_allow_ips=role.settings.api.trusted_proxies,
         timeout_graceful_shutdown=_DRAIN_S,
         timeout_keep_alive=30,
     )

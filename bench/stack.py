@@ -72,7 +72,7 @@ class Stack:
         return {"postgres": self.postgres.pid, "mosquitto": self.mosquitto.pid}
 
     def environment(self, database: str, **more: str) -> dict[str, str]:
-        """The settings of a role; nothing but addresses and keys differs from the defaults."""
+        """The settings of a role; nothing but addresses, keys and limits differs from the defaults."""
         broker = self.account("ingest")
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")},
@@ -85,6 +85,10 @@ class Stack:
             "VIGIE_ALLOW_INSECURE": '["webhooks_private"]',
             "VIGIE_BOOTSTRAP_ADMIN_KEY": self.admin_key,
             "VIGIE_ENCRYPTION__KEYS": json.dumps([self.encryption_key]),
+            # How much it can do is measured, not how much a client may ask for.
+            "VIGIE_API__RATE_PER_S": "0",
+            "VIGIE_API__TELEMETRY_RATE_PER_S": "0",
+            "VIGIE_API__RUNNING_PER_KEY": "0",
             **more,
         }
 

@@ -6,7 +6,7 @@ look as if they did not exist. Whoever was found is also told to the database (`
 """
 
 import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -174,12 +174,17 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     )
 
 
+def known_principal(scope: Mapping[str, Any]) -> Principal | None:
+    """The caller of a request, where that was looked up already."""
+    known: Principal | None = scope.get(_PRINCIPAL)
+    return known
+
+
 async def current_principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
     """FastAPI dependency: the caller, or 401. The key is looked up once a request."""
-    known: Principal | None = request.scope.get(_PRINCIPAL)
-    if known is not None:
+    if (known := known_principal(request.scope)) is not None:
         work_for(known.caller())
         return known
     if credentials is None:

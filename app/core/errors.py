@@ -7,6 +7,8 @@ VigieError
 ├── UnauthorisedError      401 unauthorised
 ├── ForbiddenError         403 forbidden
 ├── TooManyRequestsError   429 (its code says of what)
+├── MalformedRequestError  400 invalid_http; 414, 431 and others with a code of their own
+├── DeadlineError          504 deadline_exceeded
 └── UnavailableError       503 unavailable
 
 Each carries a stable `code`: clients match on it, never on texts. How they become
@@ -92,3 +94,21 @@ class UnavailableError(VigieError):
 
     status = 503
     code = "unavailable"
+
+
+class MalformedRequestError(VigieError):
+    """A request whose head cannot be read, or is not worth reading."""
+
+    status = 400
+    code = "invalid_http"
+
+    def __init__(self, detail: str, *, status: int = 400, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.status = status
+
+
+class DeadlineError(VigieError):
+    """It took too long, and was given up."""
+
+    status = 504
+    code = "deadline_exceeded"

@@ -1,15 +1,38 @@
 """HTTP connections that do not wait for ever: uvicorn's own protocol, with a patience.
 
 Owns how long the head of a request may take to arrive, how long an answer may wait to be read on, and how
-long a body may go on after its answer. Must not know what a request means; how long a body may take that is
-read is `strict_body`'s, which can still answer.
+long a body may go on after its answer; and the answer to what is no HTTP. Must not know what a request means;
+how long a body may take that is read is `strict_body`'s, which can still answer.
 """
 
 import asyncio
-from typing import ClassVar
+import sys
+from typing import ClassVar, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.core.errors import MalformedRequestError
+from app.core.problems import problem_of
+
+_HEADERS: Final = (
+    (b"content-type", b"application/problem+json"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"connection", b"close"),
+)
+
+
+def _unreadable(detail: str, error: BaseException | None, rest: bytes) -> tuple[int, bytes]:
+    """Status and body for what h11 could not read; `rest` is what it has of it."""
+    status = getattr(error, "error_status_hint", 400)
+    code = None
+    if status == 431:  # noqa: PLR2004 (an HTTP status)
+        code = "headers_too_large"
+        if b"\n" not in rest:
+            status, code = 414, "uri_too_long"
+    problem = problem_of(MalformedRequestError(detail, status=status, code=code))
+    return status, bytes(problem.body)
 
 
 class ImpatientProtocol(H11Protocol):
@@ -48,6 +71,16 @@ class ImpatientProtocol(H11Protocol):
         super().on_response_complete()
         if self._is_left():
             self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem, and close; where an answer has begun, only close."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            status, body = _unreadable(msg, sys.exception(), self.conn.trailing_data[0])
+            headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
+            head = h11.Response(status_code=status, headers=headers)
+            answer = [self.conn.send(event) for event in (head, h11.Data(data=body), h11.EndOfMessage())]
+            self.transport.write(b"".join(part for part in answer if part))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The client does not read: begin to wait for it."""

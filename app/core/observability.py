@@ -164,6 +164,11 @@ BROKER_STORED_BYTES = Gauge(
     "vigie_broker_stored_bytes", "Bytes of these messages", multiprocess_mode="mostrecent"
 )
 HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
+HTTP_REFUSED = Counter(
+    "vigie_http_refused_total",
+    "Requests refused before anything of them was looked at, by code and by the limit they broke",
+    ["code", "policy"],
+)
 HTTP_SECONDS = Histogram(
     "vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS
 )

@@ -10,11 +10,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
 from app.core.database import TRANSIENT, is_transient, is_unfit
 from app.core.errors import TooManyRequestsError, VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
+from app.core.request_ids import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 _log = get_logger(__name__)
@@ -28,11 +30,15 @@ _TITLES = {
     409: "Conflict",
     408: "Too slow",
     413: "Too large",
+    414: "Address too long",
     415: "Unsupported media type",
     422: "Cannot be processed",
     429: "Too many requests",
+    431: "Headers too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Not available now",
+    504: "Took too long",
 }
 # What pydantic and FastAPI call a fault, in our stable codes.
 _CODES = {
@@ -44,6 +50,7 @@ _CODES = {
 }
 
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Enough to mend a form with; a body can hold half a million faults.
 FAULTS_LIMIT = 20
 _FIELD_LIMIT = 64
@@ -67,6 +74,7 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people")
+    request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
     errors: list[FieldProblem] | None = Field(None, description=f"The first {FAULTS_LIMIT} faults")
 
 
@@ -85,6 +93,7 @@ def problem(
         "code": code,
         "detail": detail,
         **(extra or {}),
+        **({} if (request_id := current_request_id()) is None else {"request_id": request_id}),
     }
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
@@ -132,6 +141,11 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 def _vigie(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
+    return problem_of(error)
+
+
+def problem_of(error: VigieError) -> JSONResponse:
+    """The response to one of our errors, for whoever answers without raising it."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
     if error.status == 408:  # noqa: PLR2004 (an HTTP status)
         # What is left of the body must not be waited for.
@@ -141,7 +155,7 @@ def _vigie(_: Request, error: Exception) -> JSONResponse:
     return problem(error.status, error.code, error.detail, error.extra, headers)
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class alone)
     codes = {
         404: "not_found",
@@ -150,7 +164,24 @@ def _http(_: Request, error: Exception) -> JSONResponse:
         415: "unsupported_media_type",
     }
     code = codes.get(error.status_code, f"http_{error.status_code}")
-    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path has. A route knows its own method alone, and others may have the same path."""
+    app: FastAPI = request.app
+    # A folder of files takes any method, to refuse it itself.
+    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
+    asked = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] or not found else found
 
 
 def _gone(_: Request, __: Exception) -> JSONResponse:
@@ -161,18 +192,19 @@ def _gone(_: Request, __: Exception) -> JSONResponse:
 def _database(request: Request, error: Exception) -> JSONResponse:
     if is_unfit(error):
         # The same at both doors: a box keeps its samples until the operator has run the migrations.
-        _log.error("schema_unfit", path=request.url.path, method=request.method, exc_info=error)
+        _log.error("schema_unfit", path=request.scope["path"], method=request.method, exc_info=error)
         detail = "The database does not fit this program: run `vigie migrate`, then try again."
         return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
-        return _unexpected(request, error)
-    _log.warning("database_away", path=request.url.path, method=request.method, error=repr(error))
+        return unexpected(request, error)
+    _log.warning("database_away", path=request.scope["path"], method=request.method, error=repr(error))
     detail = "The database cannot answer now. Nothing was changed: try again."
     return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("unexpected_error", path=request.url.path, method=request.method, exc_info=error)
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw, and log it."""
+    _log.error("unexpected_error", path=request.scope["path"], method=request.method, exc_info=error)
     return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
 
 
@@ -184,7 +216,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _gone)
     for kind in TRANSIENT:
         app.add_exception_handler(kind, _database)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -212,7 +244,12 @@ def describe(app: FastAPI) -> None:
         schemas["Problem"] = schema
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        for operation in (entry for path in document["paths"].values() for entry in path.values()):
+        for path, method in [(path, method) for path, each in document["paths"].items() for method in each]:
+            operation = document["paths"][path][method]
+            if path.startswith("/v1/"):
+                # The edge's, of every call.
+                for status, answer in documented(429, 504).items():
+                    operation["responses"].setdefault(str(status), answer)
             answer = operation.get("responses", {}).get("422", {})
             if "HTTPValidationError" in str(answer):
                 operation["responses"]["422"] = documented(422)[422]

@@ -40,6 +40,11 @@ class Readiness(BaseModel):
     ready: bool
     dependencies: dict[str, Dependency]
 
+    def without_details(self) -> "Readiness":
+        """The same for strangers: details name hosts, processes and what is wrong with them."""
+        plain = {name: entry.model_copy(update={"detail": ""}) for name, entry in self.dependencies.items()}
+        return Readiness(ready=self.ready, dependencies=plain)
+
 
 class Beat(NamedTuple):
     """One row of `heartbeats`; its age in seconds, by the server's clock."""

@@ -12,6 +12,7 @@ from aiohttp import web
 from app.core.database import Database
 from app.core.heartbeat import beat
 from app.core.observability import configure_logging, exposition, get_logger
+from app.core.operators import is_operator
 from app.core.settings import Settings
 
 _log = get_logger(__name__)
@@ -48,22 +49,24 @@ class Role:
 Work = Callable[[Role], Awaitable[None]]
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(
-        body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-    )
-
-
 async def _serve_metrics(role: Role) -> web.AppRunner | None:
     """Prometheus and health of a role that has no HTTP of its own, where a port is set for it."""
     if not role.settings.metrics_port:
         return None
 
+    async def metrics(request: web.Request) -> web.Response:
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        if not is_operator(bearer, request.remote, role.settings.api):
+            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+        return web.Response(
+            body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive", "role": role.name, "state": role.state})
 
     application = web.Application()
-    application.add_routes([web.get("/metrics", _metrics), web.get("/healthz", health)])
+    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", health)])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, role.settings.api.host, role.settings.metrics_port).start()

@@ -6,7 +6,7 @@ validates; nothing is connected here.
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,11 +18,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from app.core.api_settings import ApiSettings
 from app.core.encryption_settings import EncryptionSettings
 from app.core.insecurities import Code
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+from app.core.setting_types import Port, Seconds
 
 
 class DatabaseSettings(BaseModel):
@@ -155,40 +154,6 @@ class QuarantineSettings(BaseModel):
     """What was refused."""
 
     keep_days: int = Field(30, ge=0, description="What was refused is removed after so many days; 0: never")
-
-
-class ApiSettings(BaseModel):
-    """The REST role."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on")
-    port: Port = Field(8000, description="Port to listen on")
-    public_url: str = Field(
-        "",
-        pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
-        description="Where clients reach the API, for links in what is sent; empty: its port on 127.0.0.1",
-    )
-    max_body_bytes: int = Field(5_242_880, ge=1024, description="A larger request body is refused (413)")
-    patience_s: Seconds = Field(
-        30.0,
-        description="How long a request's head may take to arrive, how long its body may (408), "
-        "and how long an answer may wait to be read on (seconds)",
-    )
-    stream_keepalive_s: Seconds = Field(
-        15.0, description="A stream of events that has nothing to say says so after this (seconds)"
-    )
-    streams_max: int = Field(500, ge=1, description="Streams of events that one process keeps open")
-    streams_per_organisation: int = Field(20, ge=1, description="Of these for one organisation")
-    ready_requires: list[Literal["database", "migrations", "broker", "ingest", "deliver", "maintain"]] = (
-        Field(
-            ["database", "migrations"],
-            description="Without these `/readyz` answers 503; the others are only shown",
-        )
-    )
-
-    @property
-    def base_url(self) -> str:
-        """Where links begin, without a slash at the end."""
-        return self.public_url.rstrip("/") or f"http://127.0.0.1:{self.port}"
 
 
 class SmtpSettings(BaseModel):

@@ -17,10 +17,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.core import strict_json
+from app.core.api_settings import ApiSettings
 from app.core.auth import current_principal, identify
 from app.core.errors import VigieError
 from app.core.reasons import RejectedError, shown, status_of
-from app.core.settings import ApiSettings
 
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
+from pydantic import SecretStr
 
 _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
 _OUTCOME = re.compile(r'(?:^|,)outcome="([^"]*)"')
@@ -53,10 +54,11 @@ def parse(text: str) -> Figures:
     )
 
 
-async def scrape(session: aiohttp.ClientSession, api: str) -> Figures | None:
-    """Ask the API; None when it does not answer (it may be restarting)."""
+async def scrape(session: aiohttp.ClientSession, api: str, token: SecretStr | None) -> Figures | None:
+    """Ask the API, with the token of its metrics; None when it does not answer (it may be restarting)."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
     try:
-        async with session.get(f"{api}/metrics", timeout=_PATIENCE) as response:
+        async with session.get(f"{api}/metrics", timeout=_PATIENCE, headers=headers) as response:
             return parse(await response.text()) if response.ok else None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None

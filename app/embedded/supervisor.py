@@ -245,9 +245,11 @@ class Supervisor:
         write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
 
     async def _watch(self) -> None:
+        token = self._settings.api.metrics_token
         async with aiohttp.ClientSession() as session:
             while True:
-                figures = await scrape(session, self._reach.api) if self._reach and self._reach.api else None
+                api = self._reach.api if self._reach else None
+                figures = await scrape(session, api, token) if api else None
                 if self._options.demo:
                     self._display.demo_key = read_demo_key(self._layout.demo_file)
                 self._display.update(figures, time.monotonic())

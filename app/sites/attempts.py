@@ -4,7 +4,6 @@ Owns `claim_attempts`. An attempt is counted before it is looked at, in a transa
 back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is.
 """
 
-import ipaddress
 import math
 from typing import Final
 
@@ -35,20 +34,6 @@ _COUNT: Final = text(
 _TAKE_BACK: Final = text(
     "UPDATE claim_attempts SET attempts = attempts - 1 WHERE subject = :subject AND attempts > 0"
 )
-
-
-def address_of(host: str | None) -> str:
-    """By what an address is counted: an IPv6 one by its network of 64 bits, which one customer has."""
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return f"address:{(host or 'unknown')[:64]}"
-    if isinstance(address, ipaddress.IPv6Address):
-        # Of one that was mapped, the network would be that of all IPv4.
-        if address.ipv4_mapped is not None:
-            return f"address:{address.ipv4_mapped}"
-        return f"address:{ipaddress.ip_network((address, 64), strict=False)}"
-    return f"address:{address}"
 
 
 def code_of(digest: bytes) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from app.core.addresses import address_of
 from app.core.auth import Principal
 from app.core.database import Database, WriteSession
 from app.core.errors import (
@@ -112,7 +113,7 @@ async def redeem(
         UnknownClaimError: No claim has this code.
         ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, or `box_exists`.
     """
-    address = attempts.address_of(host)
+    address = address_of(host)
     await attempts.count(database, address, settings.enrolment)
     code = read_code(wanted.code)
     if code is None:

@@ -15,10 +15,11 @@ from uuid import UUID
 
 import asyncpg
 
+from app.core.api_settings import ApiSettings
 from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.locks import STREAM
 from app.core.observability import EVENTS_UNFIT, GROUPED_EVENTS, get_logger
-from app.core.settings import ApiSettings, WebhookSettings
+from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
 from app.webhooks.formats import Rendering
 from app.webhooks.formats.native import build_body

@@ -19,9 +19,10 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
+from app.core.api_settings import ApiSettings
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
-from app.core.settings import ApiSettings, WebhookSettings
+from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, Places, add_deliveries
 from app.webhooks.formats import Rendering
 from app.webhooks.group_mutes import sort_out

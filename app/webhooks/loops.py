@@ -7,11 +7,12 @@ its own headers, could replay its own delivery, or send another test, and so for
 import re
 from typing import Final
 
-from fastapi import Request, Response
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
 from app.core.errors import ForbiddenError, InvalidError
-from app.core.problems import problem
+from app.core.problems import problem_of
 from app.webhooks.guard import CODE
 
 AGENT: Final = "Vigie/"
@@ -22,21 +23,30 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OUR_ID: Final = re.compile("msg_[0-9a-f]{32}")
 
 
-def refused_loop(request: Request) -> Response | None:
-    """Refuse what would change something and was sent by Vigie: 403 `own_webhook`; None for all else."""
-    if request.method in _READS:
-        return None
-    headers = request.headers
-    ours = _OUR_ID.fullmatch(headers.get("webhook-id", ""))
-    if not ours and not headers.get("user-agent", "").startswith(AGENT):
-        return None
-    # No handler of errors stands around a middleware.
-    error = ForbiddenError(
-        "This is a webhook of Vigie's: the API takes none, for it could call itself without end. Have a "
-        "program of yours between the two.",
-        code="own_webhook",
-    )
-    return problem(error.status, error.code, error.detail)
+class NoLoops:
+    """ASGI middleware that refuses what would change something and was sent by Vigie: 403 `own_webhook`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or scope["method"] in _READS or not _is_ours(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        # No handler of errors stands around a middleware.
+        error = ForbiddenError(
+            "This is a webhook of Vigie's: the API takes none, for it could call itself without end. Have a "
+            "program of yours between the two.",
+            code="own_webhook",
+        )
+        await problem_of(error)(scope, receive, send)
+
+
+def _is_ours(headers: Headers) -> bool:
+    if headers.get("user-agent", "").startswith(AGENT):
+        return True
+    return _OUR_ID.fullmatch(headers.get("webhook-id", "")) is not None
 
 
 def check_foreign(url: URL, public_url: str) -> None:

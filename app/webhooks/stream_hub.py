@@ -12,10 +12,10 @@ from uuid import UUID
 
 import asyncpg
 
+from app.core.api_settings import ApiSettings
 from app.core.database import Database
 from app.core.errors import TooManyRequestsError, UnavailableError
 from app.core.observability import STREAMS_OPEN, get_logger
-from app.core.settings import ApiSettings
 from app.webhooks.listener import DATABASE_ERRORS, listen
 from app.webhooks.outbox import STREAM_CHANNEL
 from app.webhooks.stream_reads import read_newest, read_news

@@ -14,7 +14,6 @@ from app.core.database import Database
 from app.core.keys import generate_key
 from app.core.settings import EnrolmentSettings
 from app.embedded.mosquitto import PrivateMosquitto
-from app.sites.attempts import address_of
 from app.sites.claim_codes import generate_code
 from tests.conftest import Tenant, client_of
 from tests.integration.sites.links import can_connect
@@ -178,20 +177,6 @@ async def test_codes_cannot_be_gone_through(
     async with database.read() as reader:
         left = (await reader.execute(text("SELECT count(*), sum(attempts) FROM claim_attempts"))).one()
     assert tuple(left) == (2, 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "subject"),
-    [
-        ("192.0.2.7", "address:192.0.2.7"),
-        ("2001:db8:1:2:3::4", "address:2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.7", "address:192.0.2.7"),
-        (None, "address:unknown"),
-        ("x" * 100, f"address:{'x' * 64}"),
-    ],
-)
-def test_an_address_is_counted_by_who_has_it(host: str | None, subject: str) -> None:
-    assert address_of(host) == subject
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core.api_settings import ApiSettings
 from app.core.ids import new_id
 from app.core.observability import STREAM_EVENTS
-from app.core.settings import ApiSettings
 from app.embedded.postgres import PrivatePostgres
 from app.webhooks import stream
 from app.webhooks import stream_reads as reads

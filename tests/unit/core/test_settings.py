@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
+from app.core.api_settings import ApiSettings
 from app.core.settings import (
-    ApiSettings,
     DatabaseSettings,
     InvalidSettingsError,
     Settings,

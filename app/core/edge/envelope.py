@@ -1,0 +1,53 @@
+"""The outermost layer: each request gets its id, and each answer what every answer carries."""
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.edge.head import head_of
+from app.core.request_ids import begin_request, current_request_id, end_request
+
+_Headers = tuple[tuple[bytes, bytes], ...]
+_ALWAYS: Final[_Headers] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+)
+# A year, as the lists of browsers that preload it want at least.
+_HTTPS: Final[_Headers] = ((b"strict-transport-security", b"max-age=31536000"),)
+# Unless the answer says otherwise itself, as the pages of the documentation do.
+_DEFAULTS: Final = {
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    # Nobody between the API and its client keeps what only the client's key may read.
+    b"cache-control": b"no-store",
+}
+
+
+class Envelope:
+    """Adds `X-Request-Id` and the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        self._always = _ALWAYS + _HTTPS if https else _ALWAYS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = begin_request(head_of(scope).request_id)
+        identity = (b"x-request-id", (current_request_id() or "").encode())
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                headers += [each for each in _DEFAULTS.items() if each[0] not in names]
+                message = {**message, "headers": [*headers, identity, *self._always]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            end_request(token)

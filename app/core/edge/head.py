@@ -1,0 +1,54 @@
+"""What the edge has to know of a request's head, read once."""
+
+from typing import Final, NamedTuple
+
+from starlette.types import Scope
+
+_KEY: Final = "vigie.head"
+_FORWARDS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+_SCHEME: Final = b"bearer "
+
+
+class Head(NamedTuple):
+    """A request's head.
+
+    Attributes:
+        bearer: the text after `Bearer`; None where there is none, or it is not ASCII.
+        request_id: what the client calls the request.
+        host: the Host header.
+        size: bytes of all names and values.
+        forwarded: whether a proxy says that it hands the request on.
+    """
+
+    bearer: str | None
+    request_id: bytes | None
+    host: bytes | None
+    size: int
+    forwarded: bool
+
+
+def head_of(scope: Scope) -> Head:
+    """The head of a request, read at the first call."""
+    known: Head | None = scope.get(_KEY)
+    if known is not None:
+        return known
+    bearer = request_id = host = None
+    size, forwarded = 0, False
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"authorization":
+            bearer = _bearer(value)
+        elif name == b"x-request-id":
+            request_id = value
+        elif name == b"host":
+            host = value
+        elif name in _FORWARDS:
+            forwarded = True
+    scope[_KEY] = head = Head(bearer, request_id, host, size, forwarded)
+    return head
+
+
+def _bearer(value: bytes) -> str | None:
+    if value[: len(_SCHEME)].lower() != _SCHEME or not value.isascii():
+        return None
+    return value[len(_SCHEME) :].strip().decode("ascii")

@@ -1,0 +1,50 @@
+"""The order of the edge: which layer a request goes through first."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from app.core.deprecation import Deprecations
+from app.core.edge.cors import Cors
+from app.core.edge.envelope import Envelope
+from app.core.edge.form import Form
+from app.core.edge.heads import Heads
+from app.core.edge.observed import Failsafe, Observed
+from app.core.edge.throttle import Throttle
+from app.core.edge.turns import Turns
+from app.core.edge.waiting import Deadline, TakingTurns
+from app.core.settings import Settings
+
+
+def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = ()) -> None:
+    """Put the edge around an application.
+
+    What is refused is refused as far outside as it can be, and costs no more than that; but a browser has to
+    see a refusal too, so CORS stands outside of the limits.
+
+    Args:
+        app: The application, before its first request.
+        settings: Limits, origins, whether it is reached by https.
+        inside: Layers of the caller's, which see what the limits let through.
+    """
+    api = settings.api
+    bootstrap = settings.bootstrap_admin_key
+    turns = Turns(api.running_per_key, api.waiting_per_key)
+    layers = [
+        Middleware(Envelope, https=api.public_url.startswith("https:")),
+        *([Middleware(Cors, origins=api.cors_origins)] if api.cors_origins else []),
+        Middleware(Heads),
+        Middleware(Form),
+        Middleware(
+            Throttle, settings=api, bootstrap=None if bootstrap is None else bootstrap.get_secret_value()
+        ),
+        Middleware(Observed),
+        Middleware(Deadline, seconds=api.deadline_s),
+        *([Middleware(TakingTurns, turns=turns)] if api.running_per_key else []),
+        Middleware(Deprecations),
+        *inside,
+        Middleware(Failsafe),
+    ]
+    for layer in reversed(layers):
+        app.add_middleware(layer.cls, *layer.args, **layer.kwargs)

@@ -1,0 +1,59 @@
+import asyncio
+
+from app.core.edge.turns import Turns
+
+
+async def settled() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_some_run_some_wait_in_order_and_the_rest_are_refused() -> None:
+    turns = Turns(running=1, waiting=2)
+    assert await turns.enter("a")
+    order: list[str] = []
+
+    async def wait(name: str) -> None:
+        assert await turns.enter("a")
+        order.append(name)
+
+    waiting = [asyncio.create_task(wait(name)) for name in ("first", "second")]
+    await settled()
+    assert not await turns.enter("a")
+    assert await turns.enter("b")
+    for expected in (["first"], ["first", "second"]):
+        turns.leave("a")
+        await settled()
+        assert order == expected
+    await asyncio.gather(*waiting)
+    turns.leave("a")
+    turns.leave("b")
+    assert len(turns) == 0
+
+
+async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
+    turns = Turns(running=1, waiting=2)
+    assert await turns.enter("a")
+    gone = asyncio.create_task(turns.enter("a"))
+    stays = asyncio.create_task(turns.enter("a"))
+    await settled()
+    gone.cancel()
+    await asyncio.wait({gone})
+    turns.leave("a")
+    assert await stays
+    turns.leave("a")
+    assert len(turns) == 0
+
+
+async def test_a_turn_that_comes_as_it_is_given_up_goes_on_to_the_next() -> None:
+    turns = Turns(running=1, waiting=2)
+    assert await turns.enter("a")
+    gone = asyncio.create_task(turns.enter("a"))
+    stays = asyncio.create_task(turns.enter("a"))
+    await settled()
+    turns.leave("a")
+    gone.cancel()
+    await asyncio.wait({gone})
+    assert await stays
+    turns.leave("a")
+    assert len(turns) == 0
