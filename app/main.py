@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
@@ -14,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
-from app.core import problems
+from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.ids import new_id
 from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS, exposition, get_logger
@@ -206,5 +207,5 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     describe_events(app.webhooks)
     _add_service_routes(app)
-    problems.describe(app)
+    problems.describe(app, partial(header_docs.describe, app))
     return app

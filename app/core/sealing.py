@@ -15,10 +15,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.core.encryption_settings import KEY_BYTES, EncryptionSettings
+from app.core.errors import UnavailableError
 
 PREFIX: Final = "sealed:1:"
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
+_NO_KEY: Final = (
+    "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
+    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
+)
 
 
 class SealError(Exception):
@@ -93,6 +98,12 @@ class Sealer:
             return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context.encode()).decode()
         except (InvalidTag, binascii.Error, ValueError):
             raise SealError("it is damaged, or was sealed for something else") from None
+
+
+def require_key(sealer: Sealer) -> None:
+    """Refuse what would have to be sealed where there is no key (UnavailableError)."""
+    if not sealer.ready:
+        raise UnavailableError(_NO_KEY, code="encryption_key_missing")
 
 
 def is_sealed(text: str) -> bool:

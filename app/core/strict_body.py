@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
-from app.core import strict_json
+from app.core import idempotency, strict_json
 from app.core.auth import current_principal, identify
 from app.core.errors import VigieError
 from app.core.reasons import RejectedError, shown, status_of
@@ -52,7 +53,7 @@ class StrictRoute(APIRoute):
         if field is None:
             return handler
         required = field.field_info.is_required()
-        guarded = _asks_for_key(self.dependant)
+        guarded = asks_for_key(self.dependant)
 
         async def strict(request: Request) -> Response:
             if guarded:
@@ -60,6 +61,22 @@ class StrictRoute(APIRoute):
             return await handler(await _Read.of(request, required=required, max_depth=self.max_depth))
 
         return strict
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` holds here: a POST of somebody."""
+        return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; a POST with an `Idempotency-Key` once."""
+        if scope["method"] != "POST" or "POST" not in (self.methods or ()) or not idempotency.has_key(scope):
+            await super().handle(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if not self.takes_key:
+            idempotency.refuse(request)
+        principal = await identify(request)
+        await idempotency.once(super().handle, request, principal, await read_body(request), send)
 
 
 class _Read(Request):
@@ -76,8 +93,9 @@ class _Read(Request):
         return read
 
 
-def _asks_for_key(dependant: Dependant) -> bool:
-    return dependant.call is current_principal or any(map(_asks_for_key, dependant.dependencies))
+def asks_for_key(dependant: Dependant) -> bool:
+    """Tell whether a route is for those who have a key."""
+    return dependant.call is current_principal or any(map(asks_for_key, dependant.dependencies))
 
 
 def _document(body: bytes, max_depth: int) -> strict_json.Json:
