@@ -27,6 +27,7 @@ _TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     408: "Too slow",
+    412: "Changed meanwhile",
     413: "Too large",
     415: "Unsupported media type",
     422: "Cannot be processed",

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
 from email.message import Message
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from fastapi import Request, Response
@@ -20,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from app.core import idempotency, strict_json
 from app.core.auth import current_principal, identify
 from app.core.errors import VigieError
+from app.core.etags import Shape, answer_tagged
 from app.core.reasons import RejectedError, shown, status_of
 from app.core.settings import ApiSettings
 
@@ -67,16 +69,27 @@ class StrictRoute(APIRoute):
         """Whether an `Idempotency-Key` holds here: a POST of somebody."""
         return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
 
+    @cached_property
+    def shape(self) -> Shape | None:
+        """How its answers are tagged; None where they are not of one resource."""
+        return Shape.of(self.response_model)
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; a POST with an `Idempotency-Key` once."""
+        """Answer a request: with an ETag if it is about a resource, and a POST with a key of its own once."""
         if scope["method"] != "POST" or "POST" not in (self.methods or ()) or not idempotency.has_key(scope):
-            await super().handle(scope, receive, send)
+            await self._answer(scope, receive, send)
             return
         request = Request(scope, receive)
         if not self.takes_key:
             idempotency.refuse(request)
         principal = await identify(request)
-        await idempotency.once(super().handle, request, principal, await read_body(request), send)
+        await idempotency.once(self._answer, request, principal, await read_body(request), send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.shape is None:
+            await super().handle(scope, receive, send)
+        else:
+            await answer_tagged(super().handle, self.shape, scope, receive, send)
 
 
 class _Read(Request):
