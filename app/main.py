@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -12,7 +13,7 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
-from app.core import problems
+from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
@@ -143,6 +144,11 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (*routers, service):
         app.include_router(router)
     describe_events(app.webhooks)
+<<<<<<< HEAD
     add_docs(app)
-    problems.describe(app)
+    problems.describe(app, partial(header_docs.describe, app))
+=======
+    _add_service_routes(app)
+    problems.describe(app, partial(header_docs.describe, app))
+>>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
     return app

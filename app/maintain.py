@@ -2,8 +2,8 @@
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
-removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, heartbeats
-of processes that are gone. Secrets it seals under the newest key.
+removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers
+that are kept no longer, heartbeats of processes that are gone. Secrets it seals under the newest key.
 """
 
 import time
@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 
 from app.alerts.sweep import Sweeper
+from app.core import idempotency_keys
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
 from app.core.heartbeat import BROKER, WAITING, say
@@ -127,6 +128,7 @@ async def _prune(role: Role, connection: asyncpg.Connection) -> None:
     await prune(connection, keep_days=role.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
+    await idempotency_keys.purge(connection)
 
 
 class _Warden:

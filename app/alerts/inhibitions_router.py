@@ -9,6 +9,7 @@ from app.alerts import muting_repository, muting_service
 from app.alerts.muting_repository import INHIBITIONS
 from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
 from app.core.auth import Principal, requires
+from app.core.etags import Matching
 from app.core.fields import given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
@@ -73,12 +74,17 @@ async def get_inhibition(principal: _Reader, session: Reads, inhibition_id: str)
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_inhibition(
-    principal: _Writer, session: Writes, inhibition_id: str, body: InhibitionChange
+    principal: _Writer, session: Writes, inhibition_id: str, body: InhibitionChange, matching: Matching
 ) -> InhibitionOut:
     """Change the fields given; `source` and `target` are replaced as a whole."""
     return InhibitionOut.of(
         await muting_service.change_inhibition(
-            session, principal, parse_id(inhibition_id, "inhibition"), given(body), datetime.now(UTC)
+            session,
+            principal,
+            parse_id(inhibition_id, "inhibition"),
+            given(body),
+            datetime.now(UTC),
+            check=matching.on(InhibitionOut.of),
         )
     )
 
@@ -90,9 +96,12 @@ async def update_inhibition(
     operation_id="delete_inhibition",
     responses=documented(401, 403, 404),
 )
-async def delete_inhibition(principal: _Writer, session: Writes, inhibition_id: str) -> None:
+async def delete_inhibition(
+    principal: _Writer, session: Writes, inhibition_id: str, matching: Matching
+) -> None:
     """Delete an inhibition; what it muted and still fires is told within some seconds."""
     identifier = parse_id(inhibition_id, "inhibition")
     found = await muting_repository.find_inhibition(session, identifier, principal.visible(), lock=True)
+    matching.check(InhibitionOut.of(found))
     await session.delete(found)
     await session.flush()

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from app.alerts.models import Inhibition, Silence
 from app.alerts.schemas import Comment
+from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Instant, Name, TenantId, Timezone, absent
 from app.core.hour_fields import HoursSpan, HoursSpans
 from app.core.problems import CodedValueError
@@ -113,8 +114,10 @@ class SilenceChange(Body):
     comment: Comment = absent()
 
 
-class SilenceOut(BaseModel):
+class SilenceOut(Resource):
     """For a time, or in the hours of a schedule, alerts that match are not told."""
+
+    volatile = frozenset({"state", "next_start"})
 
     id: UUID
     organisation_id: UUID
@@ -161,6 +164,8 @@ class SilenceOut(BaseModel):
 
 class SilenceMade(SilenceOut):
     """A silence that was just made."""
+
+    once = frozenset({"matching_alerts"})
 
     matching_alerts: int = Field(
         description="How many firing alerts its matchers fit now, begun or not: none may be a slip of the pen"
@@ -222,7 +227,7 @@ class InhibitionChange(Body):
     ] = absent()
 
 
-class InhibitionOut(BaseModel):
+class InhibitionOut(Resource):
     """While an alert fires that matches `source`, those that match `target` are not told."""
 
     id: UUID

@@ -4,7 +4,7 @@ Nothing is decided about alerts here: what fires from the commit on is judged by
 already by the sweep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +17,7 @@ from app.alerts.windows import Window, next_window
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError
+from app.core.etags import unchecked
 from app.core.ids import new_id
 from app.core.reach import EVERYTHING, Reach
 from app.sites.models import Site
@@ -78,15 +79,17 @@ async def change_silence(
     silence_id: UUID,
     fields: Mapping[str, Any],
     now: datetime,
+    *,
+    check: Callable[[Known], None] = unchecked,
 ) -> Known:
-    """Change a silence that has not expired: its matchers, its end, its comment.
+    """Change a silence that passes a check and has not expired: its matchers, its end, its comment.
 
     Raises:
         NotFoundError: no such silence, or a site or a rule of the matchers is not there.
         ConflictError: `silence_expired`.
         InvalidError: `invalid_end`.
     """
-    silence = await _not_expired(session, principal, silence_id)
+    silence = await _not_expired(session, principal, silence_id, check)
     for name, value in fields.items():
         if isinstance(value, Matchers):
             await _check(session, value, silence.organisation_id)
@@ -159,9 +162,12 @@ async def change_inhibition(
     inhibition_id: UUID,
     fields: Mapping[str, Any],
     now: datetime,
+    *,
+    check: Callable[[Inhibition], None] = unchecked,
 ) -> Inhibition:
-    """Change what is given of an inhibition (errors as for a new one)."""
+    """Change what is given of an inhibition that passes a check (errors as for a new one)."""
     found = await muting_repository.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
+    check(found)
     for name, value in fields.items():
         if isinstance(value, Matchers):
             await _check(session, value, found.organisation_id)
@@ -174,10 +180,12 @@ async def change_inhibition(
     return found
 
 
-async def _not_expired(session: WriteSession, principal: Principal, silence_id: UUID) -> Silence:
-    silence, state, _ = await muting_repository.find_silence(
-        session, silence_id, principal.visible(), lock=True
-    )
+async def _not_expired(
+    session: WriteSession, principal: Principal, silence_id: UUID, check: Callable[[Known], None]
+) -> Silence:
+    known = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    check(known)
+    silence, state, _ = known
     if state == "expired":
         raise ConflictError("The silence has expired: make a new one.", code="silence_expired")
     return silence

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.timeline import Kind
+from app.core.etags import Resource
 from app.core.fields import Body, Description, Identifier, Name
 from app.core.problems import CodedValueError
 from app.rules.severity import Severity
@@ -25,7 +26,7 @@ class Suppressed(BaseModel):
     inhibited_by: list[UUID] = Field(description="Alerts that inhibit it; of many the oldest ones")
 
 
-class AlertOut(BaseModel):
+class AlertOut(Resource):
     """One rule firing on a box, or on its site, until it is resolved. Times of samples are the boxes' own."""
 
     id: UUID

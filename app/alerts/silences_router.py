@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from app.alerts import muting_repository, muting_service, repository
-from app.alerts.muting_repository import SILENCES
+from app.alerts.muting_repository import SILENCES, Known
 from app.alerts.muting_schemas import (
     SilenceChange,
     SilenceCreate,
@@ -18,6 +18,7 @@ from app.alerts.muting_schemas import (
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
 from app.core.auth import Principal, requires
+from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
@@ -31,6 +32,10 @@ router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRou
 _SILENCED = "silence_alerts"
 _Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
 _Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
+
+
+def _shown(known: Known) -> SilenceOut:
+    return SilenceOut.of(*known)
 
 
 @router.post(
@@ -122,12 +127,17 @@ async def list_silenced_alerts(
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_silence(
-    principal: _Writer, session: Writes, silence_id: str, body: SilenceChange
+    principal: _Writer, session: Writes, silence_id: str, body: SilenceChange, matching: Matching
 ) -> SilenceOut:
     """Change the fields given of a silence that has not expired; `matchers` are replaced as a whole."""
     return SilenceOut.of(
         *await muting_service.change_silence(
-            session, principal, parse_id(silence_id, "silence"), given(body), datetime.now(UTC)
+            session,
+            principal,
+            parse_id(silence_id, "silence"),
+            given(body),
+            datetime.now(UTC),
+            check=matching.on(_shown),
         )
     )
 
@@ -154,9 +164,10 @@ async def expire_silence(principal: _Writer, session: Writes, silence_id: str) -
     operation_id="delete_silence",
     responses=documented(401, 403, 404),
 )
-async def delete_silence(principal: _Writer, session: Writes, silence_id: str) -> None:
+async def delete_silence(principal: _Writer, session: Writes, silence_id: str, matching: Matching) -> None:
     """Remove a silence as if it had expired, and its record with it."""
     identifier = parse_id(silence_id, "silence")
     found = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
+    matching.check(_shown(found))
     await session.delete(found.silence)
     await session.flush()

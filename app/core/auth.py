@@ -198,9 +198,9 @@ async def current_principal(
     return found
 
 
-async def identify(request: Request) -> None:
+async def identify(request: Request) -> Principal:
     """Look for the caller ahead of the dependencies: 401 before anything else of a request is read."""
-    await current_principal(request, await bearer(request))
+    return await current_principal(request, await bearer(request))
 
 
 def requires(scope: str, *, whole: bool = False) -> Callable[[Principal], Coroutine[Any, Any, Principal]]:

@@ -4,8 +4,9 @@ A function that takes a `ReadSession` cannot be handed a `WriteSession` by mista
 type checker sees it, and PostgreSQL holds it (`READ ONLY` transactions).
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -84,6 +85,21 @@ class WriteSession(AsyncSession):
     """A session that commits when its block ends without an error."""
 
 
+_LAST_STEP: ContextVar[Callable[[WriteSession], Awaitable[None]] | None] = ContextVar(
+    "vigie_last_step", default=None
+)
+
+
+@contextmanager
+def ending_with(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[None]:
+    """Have each transaction of `Database.write` within a block end with a step, committed with it."""
+    token = _LAST_STEP.set(step)
+    try:
+        yield
+    finally:
+        _LAST_STEP.reset(token)
+
+
 class _ReadTransactions(Session):
     """The synchronous side of a ReadSession."""
 
@@ -157,6 +173,9 @@ class Database:
         """A session that commits at the end of the block and rolls back on an error."""
         async with self._write() as session:
             yield session
+            step = _LAST_STEP.get()
+            if step is not None:
+                await step(session)
             await session.commit()
 
     async def connect(self) -> asyncpg.Connection:

@@ -24,6 +24,8 @@ class VigieError(Exception):
 
     status = 500
     code = "internal"
+    retry_after_s: int | None = None
+    """When it may be tried again (whole seconds), where that is known."""
 
     def __init__(
         self, detail: str, *, code: str | None = None, extra: Mapping[str, Any] | None = None

@@ -1,7 +1,7 @@
 """Errors on the wire: RFC 9457 `application/problem+json`, each with a stable `code`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from app.core.database import TRANSIENT, is_transient, is_unfit
-from app.core.errors import TooManyRequestsError, VigieError
+from app.core.errors import VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
 from app.core.request_ids import current_request_id
@@ -29,6 +29,7 @@ _TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     408: "Too slow",
+    412: "Changed meanwhile",
     413: "Too large",
     414: "Address too long",
     415: "Unsupported media type",
@@ -150,7 +151,7 @@ def problem_of(error: VigieError) -> JSONResponse:
     if error.status == 408:  # noqa: PLR2004 (an HTTP status)
         # What is left of the body must not be waited for.
         headers["Connection"] = "close"
-    if isinstance(error, TooManyRequestsError):
+    if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     return problem(error.status, error.code, error.detail, error.extra, headers)
 
@@ -230,8 +231,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def describe(app: FastAPI) -> None:
-    """Put the Problem schema into the OpenAPI document, and it in place of FastAPI's own 422."""
+def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
+    """Put the Problem schema into the OpenAPI document, and it in place of FastAPI's own 422.
+
+    Args:
+        app: The application.
+        further: What else there is to say, each called with the document, once.
+    """
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -253,6 +259,8 @@ def describe(app: FastAPI) -> None:
             answer = operation.get("responses", {}).get("422", {})
             if "HTTPValidationError" in str(answer):
                 operation["responses"]["422"] = documented(422)[422]
+        for describe_more in further:
+            describe_more(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way of extending the document

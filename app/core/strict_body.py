@@ -10,16 +10,23 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
 from email.message import Message
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
+<<<<<<< HEAD
 from app.core import strict_json
 from app.core.api_settings import ApiSettings
+=======
+from app.core import idempotency, strict_json
+>>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
 from app.core.auth import current_principal, identify
 from app.core.errors import VigieError
+from app.core.etags import Shape, answer_tagged
 from app.core.reasons import RejectedError, shown, status_of
 
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -52,7 +59,7 @@ class StrictRoute(APIRoute):
         if field is None:
             return handler
         required = field.field_info.is_required()
-        guarded = _asks_for_key(self.dependant)
+        guarded = asks_for_key(self.dependant)
 
         async def strict(request: Request) -> Response:
             if guarded:
@@ -60,6 +67,33 @@ class StrictRoute(APIRoute):
             return await handler(await _Read.of(request, required=required, max_depth=self.max_depth))
 
         return strict
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` holds here: a POST of somebody."""
+        return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
+
+    @cached_property
+    def shape(self) -> Shape | None:
+        """How its answers are tagged; None where they are not of one resource."""
+        return Shape.of(self.response_model)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request: with an ETag if it is about a resource, and a POST with a key of its own once."""
+        if scope["method"] != "POST" or "POST" not in (self.methods or ()) or not idempotency.has_key(scope):
+            await self._answer(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if not self.takes_key:
+            idempotency.refuse(request)
+        principal = await identify(request)
+        await idempotency.once(self._answer, request, principal, await read_body(request), send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.shape is None:
+            await super().handle(scope, receive, send)
+        else:
+            await answer_tagged(super().handle, self.shape, scope, receive, send)
 
 
 class _Read(Request):
@@ -76,8 +110,9 @@ class _Read(Request):
         return read
 
 
-def _asks_for_key(dependant: Dependant) -> bool:
-    return dependant.call is current_principal or any(map(_asks_for_key, dependant.dependencies))
+def asks_for_key(dependant: Dependant) -> bool:
+    """Tell whether a route is for those who have a key."""
+    return dependant.call is current_principal or any(map(asks_for_key, dependant.dependencies))
 
 
 def _document(body: bytes, max_depth: int) -> strict_json.Json:

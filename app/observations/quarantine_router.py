@@ -12,6 +12,7 @@ from app.core.ids import parse_id
 from app.core.observability import get_logger
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.observations import quarantine_reads
 from app.observations.events_router import check_order
@@ -20,7 +21,7 @@ from app.observations.quarantine_reads import QUARANTINE, Filter, readable
 from app.observations.quarantine_schemas import QuarantineCount, QuarantineCounts, QuarantineOut
 
 _log = get_logger(__name__)
-router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"])
+router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
 Writer = Annotated[Principal, Depends(requires("telemetry:write"))]
 CODE: Final = "^[a-z0-9_]{1,64}$"

@@ -6,10 +6,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.etags import Resource
+
 type Door = Literal["mqtt", "http"]
 
 
-class QuarantineOut(BaseModel):
+class QuarantineOut(Resource):
     """Something that was refused, and why."""
 
     model_config = ConfigDict(

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from app.core.etags import Resource
 from app.rules.condition_schemas import Condition
 from app.rules.models import Rule, RuleVersion
 from app.rules.preset_origin import modified
@@ -85,7 +86,7 @@ class _Identified(BaseModel):
     version: int = Field(description="Counts up with each change; alerts name the one they fired under")
 
 
-class RuleOut(_Defined, _Identified):
+class RuleOut(_Defined, _Identified, Resource):
     """What is watched at a site, and what follows."""
 
     preset_modified: bool = Field(
@@ -124,7 +125,7 @@ class _Numbered(BaseModel):
     version: int
 
 
-class RuleVersionOut(_Defined, _Numbered):
+class RuleVersionOut(_Defined, _Numbered, Resource):
     """A rule as it was from one change to the next."""
 
     deleted: bool = Field(description="Whether the rule was deleted by this change")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Instant, Name
 from app.core.problems import CodedValueError
 from app.rules.backtest_alerts import KEPT, Side
@@ -195,7 +196,7 @@ class BacktestOut(BaseModel):
         return cls(**_fields(row))
 
 
-class BacktestResult(BacktestOut):
+class BacktestResult(BacktestOut, Resource):
     """A back-test, with what came of it."""
 
     result: Result | None = Field(description="Null until it is done")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.etags import Resource
 from app.core.fields import Body, Identifier, Name, absent
 from app.rules.answers import RuleOut
 from app.rules.preset_data.shape import Language, Preset
@@ -30,7 +31,7 @@ class PresetRuleOut(BaseModel):
     rule: dict[str, Any] = Field(description="The other fields of a body of `POST /v1/rules`, without a site")
 
 
-class PresetOut(BaseModel):
+class PresetOut(Resource):
     """Rules for a purpose, ready to be used at a site."""
 
     id: str = Field(examples=["who-pm2-5-24h"])

@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from app.core.auth import Principal, requires
 from app.core.database import Database, WriteSession
+from app.core.etags import Matching, unchecked
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from app.core.ports import AlertCloser
@@ -20,6 +21,7 @@ from app.rules import repository, service, versions
 from app.rules.answers import RuleOut, RuleVersionOut
 from app.rules.condition_fields import check_metric
 from app.rules.examples import EXAMPLES
+from app.rules.models import Rule
 from app.rules.presets import check_preset
 from app.rules.repository import RuleFilter
 from app.rules.schemas import RuleChange, RuleCreate
@@ -152,7 +154,13 @@ async def get_rule(principal: Reader, session: Reads, rule_id: str) -> RuleOut:
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_rule(
-    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, body: RuleChange
+    *,
+    principal: Writer,
+    database: Opened,
+    close_alerts: Closer,
+    rule_id: str,
+    body: RuleChange,
+    matching: Matching,
 ) -> RuleOut:
     """Change the fields given; conditions, levels and lists are replaced as a whole.
 
@@ -161,16 +169,24 @@ async def update_rule(
     name, description or severity does not; it shows in the next alert. `severity` and `condition` together
     take the place of levels, and levels that of both.
     """
-    return await _change(principal, database, close_alerts, rule_id, body)
+    return await _change(principal, database, close_alerts, rule_id, body, check=matching.on(RuleOut.of))
 
 
 async def _change(
-    principal: Principal, database: Database, close_alerts: AlertCloser, rule_id: str, wanted: RuleChange
+    principal: Principal,
+    database: Database,
+    close_alerts: AlertCloser,
+    rule_id: str,
+    wanted: RuleChange,
+    *,
+    check: Callable[[Rule], None] = unchecked,
 ) -> RuleOut:
     key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
     return await _changing(
         database,
-        lambda session: service.change(session, principal, key, wanted, close_alerts=close_alerts, now=now),
+        lambda session: service.change(
+            session, principal, key, wanted, close_alerts=close_alerts, now=now, check=check
+        ),
     )
 
 
@@ -271,7 +287,9 @@ async def restore_rule_version(
     operation_id="delete_rule",
     responses=documented(401, 403, 404),
 )
-async def delete_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> None:
+async def delete_rule(
+    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, matching: Matching
+) -> None:
     """Delete a rule. What it has firing is closed (`resolution` `rule_deleted`); its alerts stay readable."""
     async with database.write() as session:
         closed = await service.delete(
@@ -280,6 +298,7 @@ async def delete_rule(principal: Writer, database: Opened, close_alerts: Closer,
             parse_id(rule_id, "rule"),
             close_alerts=close_alerts,
             now=datetime.now(UTC),
+            check=matching.on(RuleOut.of),
         )
     if closed:
         await wake_after(database)

@@ -6,7 +6,7 @@ or comes back from it begins anew too: who was told that an alert fires is told 
 the trial is not told as it ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import InvalidError, NotFoundError
+from app.core.etags import unchecked
 from app.core.fields import given
 from app.core.gate import close_gate
 from app.core.ids import new_id
@@ -93,8 +94,11 @@ async def change(
     close_alerts: AlertCloser,
     now: datetime,
     within: str = "body",
+    check: Callable[[Rule], None] = unchecked,
 ) -> Changed:
-    """Change a rule; what is given as it was changes nothing. `within`: where refusals say that the fault is.
+    """Change a rule that passes a check; what is given as it was changes nothing.
+
+    `within` is where refusals say that the fault is.
 
     Raises:
         NotFoundError: the caller sees no such rule.
@@ -103,6 +107,7 @@ async def change(
     """
     await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
+    check(rule)
     fields = given(wanted)
     old, definition = rule.definition, changed(rule.definition, wanted)
     new: dict[str, Any] = {name: fields[name] for name in _COLUMNS if name in fields}
@@ -178,11 +183,21 @@ def _as_change(version: RuleVersion) -> RuleChange:
 
 
 async def delete(
-    session: WriteSession, principal: Principal, rule_id: UUID, *, close_alerts: AlertCloser, now: datetime
+    session: WriteSession,
+    principal: Principal,
+    rule_id: UUID,
+    *,
+    close_alerts: AlertCloser,
+    now: datetime,
+    check: Callable[[Rule], None] = unchecked,
 ) -> int:
-    """Delete a rule and return how many alerts were closed by it. The row is kept: its alerts refer to it."""
+    """Delete a rule that passes a check, and return how many alerts were closed by it.
+
+    The row is kept: its alerts refer to it.
+    """
     await close_gate(session)
     rule = await repository.lock(session, rule_id, principal.visible())
+    check(rule)
     rule.deleted_at = now
     rule.updated_at = now
     rule.version += 1

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
 from app.core.instants import to_datetime
 from app.core.problems import CodedValueError
@@ -32,6 +33,9 @@ Interval = Annotated[
     Field(ge=1, le=INTERVAL_MAX_S, description="Seconds between two samples as a rule: says what is missing"),
 ]
 _KIND: Final = Field(description="A word of yours: facade, lamp-post, indoor, …")
+# What a box tells of itself, and what its samples tell of it.
+_TOLD: Final = ("state", "state_at", "firmware", "battery", "rssi")
+_LIFE: Final = ("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share")
 _ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
 
 
@@ -95,8 +99,10 @@ class BoxChange(Body):
     attributes: Attributes = absent()
 
 
-class BoxOut(BaseModel):
+class BoxOut(Resource):
     """A connected box."""
+
+    volatile = frozenset({*_TOLD, *_LIFE, "silent"})
 
     id: str
     organisation_id: UUID
@@ -148,6 +154,11 @@ class BoxOut(BaseModel):
         }
         return cls(**_plain(box), **life)
 
+    @classmethod
+    def steady(cls, row: Box) -> "BoxOut":
+        """The shape of a row as far as only changes of the box go, for comparisons."""
+        return cls(**_plain(row), **dict.fromkeys(_LIFE), silent=False)
+
 
 class Credentials(BaseModel):
     """What a box connects to the broker with."""
@@ -159,14 +170,15 @@ class Credentials(BaseModel):
 class BoxCreated(BoxOut):
     """A new box. Its password is shown here and never again."""
 
+    once = frozenset({"credentials"})
+
     credentials: Credentials
 
     @classmethod
     def with_password(cls, row: Box, password: str) -> "BoxCreated":
         """The shape of a row that was made just now."""
-        life = dict.fromkeys(("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share"))
         credentials = Credentials(username=row.id, password=password)
-        return cls(**_plain(row), **life, silent=False, credentials=credentials)
+        return cls(**_plain(row), **dict.fromkeys(_LIFE), silent=False, credentials=credentials)
 
 
 class BoxesCreated(BaseModel):
@@ -183,19 +195,9 @@ class CredentialsOut(BaseModel):
 
 
 def _plain(row: Box) -> dict[str, Any]:
-    names = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "state", "state_at")
-    more = (
-        "kind",
-        "tags",
-        "attributes",
-        "firmware",
-        "battery",
-        "rssi",
-        "revoked_at",
-        "created_at",
-        "updated_at",
-    )
+    names = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "kind", "tags", "attributes")
+    times = ("revoked_at", "created_at", "updated_at")
     return {
-        **{name: getattr(row, name) for name in (*names, *more)},
+        **{name: getattr(row, name) for name in (*names, *_TOLD, *times)},
         "location": Point.at(row.longitude, row.latitude),
     }

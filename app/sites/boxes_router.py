@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from app.core.database import Database
+from app.core.etags import Matching
 from app.core.fields import Identifier, Name
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
@@ -131,11 +132,23 @@ async def get_box(box: str, principal: SitesReader, session: Reads, silence: Sil
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_box(
-    box: str, body: BoxChange, request: Request, principal: BoxesWriter, session: Writes
+    *,
+    box: str,
+    body: BoxChange,
+    request: Request,
+    principal: BoxesWriter,
+    session: Writes,
+    matching: Matching,
 ) -> BoxOut:
     """Change the fields that are given. Its id cannot change: it is part of every topic."""
     await service.change_box(
-        session, principal, box, body, close_alerts=request.app.state.close_alerts, now=datetime.now(UTC)
+        session,
+        principal,
+        box,
+        body,
+        close_alerts=request.app.state.close_alerts,
+        now=datetime.now(UTC),
+        check=matching.on(BoxOut.steady),
     )
     silence = _silence(request)
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
@@ -148,11 +161,15 @@ async def update_box(
     status_code=204,
     responses=documented(401, 403, 404, 503),
 )
-async def delete_box(box: str, request: Request, principal: BoxesWriter, database: Connected) -> None:
+async def delete_box(
+    box: str, request: Request, principal: BoxesWriter, database: Connected, matching: Matching
+) -> None:
     """Delete a box: its alerts close, its account at the broker ends, and its id is free again."""
     closer = request.app.state.close_alerts
     async with database.write() as session:
-        await service.delete_box(session, principal, box, closer, datetime.now(UTC))
+        await service.delete_box(
+            session, principal, box, closer, datetime.now(UTC), check=matching.on(BoxOut.steady)
+        )
     await sync_accounts(request, database)
 
 

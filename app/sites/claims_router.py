@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.errors import InvalidError, NotFoundError
+from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
@@ -35,8 +36,8 @@ anybody: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=
 Connected = Annotated[Database, Depends(get_database)]
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach) -> Claim:
-    row = await enrolment_repository.find_claim(session, parse_id(identifier, "claim"), visible)
+async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Claim:
+    row = await enrolment_repository.find_claim(session, parse_id(identifier, "claim"), visible, lock=lock)
     if row is None:
         raise NotFoundError("claim", identifier)
     return row
@@ -117,10 +118,13 @@ async def get_claim(claim_id: str, principal: SitesReader, session: Reads) -> Cl
     summary="Change a claim",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def update_claim(claim_id: str, body: ClaimChange, principal: SitesWriter, session: Writes) -> ClaimOut:
+async def update_claim(
+    claim_id: str, body: ClaimChange, principal: SitesWriter, session: Writes, matching: Matching
+) -> ClaimOut:
     """Change the name of a claim, or when it ends: at most 90 days from now."""
     now = datetime.now(UTC)
-    row = await _get(session, claim_id, principal.visible())
+    row = await _get(session, claim_id, principal.visible(), lock=True)
+    matching.check(ClaimOut.of(row, now))
     changes = given(body)
     if "expires_at" in changes and changes["expires_at"] <= now:
         raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
@@ -139,7 +143,9 @@ async def update_claim(claim_id: str, body: ClaimChange, principal: SitesWriter,
     status_code=204,
     responses=documented(401, 403, 404),
 )
-async def revoke_claim(claim_id: str, principal: SitesWriter, session: Writes) -> None:
+async def revoke_claim(claim_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
     """Let a code register no more boxes. The claim stays in the list; its boxes stay as they are."""
-    row = await _get(session, claim_id, principal.visible())
-    row.revoked_at = row.revoked_at or datetime.now(UTC)
+    row = await _get(session, claim_id, principal.visible(), lock=True)
+    now = datetime.now(UTC)
+    matching.check(ClaimOut.of(row, now))
+    row.revoked_at = row.revoked_at or now

@@ -39,7 +39,7 @@ _PUBLISHED: Final = text(
 _log = get_logger(__name__)
 
 
-async def read(session: ReadSession, box_key: int) -> BoxConfig:
+async def read(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
     """What is known of a box's configuration; all None where nothing is."""
     return await session.get(BoxConfig, box_key) or BoxConfig(box_key=box_key)
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from app.core.database import Database
+from app.core.etags import Matching, Precondition, Resource
 from app.core.fields import Body
 from app.core.problems import CodedValueError, documented
 from app.core.reasons import RejectedError
@@ -45,8 +46,10 @@ class ConfigChange(Body):
         return value
 
 
-class ConfigOut(BaseModel):
+class ConfigOut(Resource):
     """What a box should be configured to, and what it says that it is."""
+
+    volatile = frozenset({"published", "reported", "reported_at", "in_force"})
 
     desired: dict[str, Any] | None = Field(examples=[_EXAMPLE])
     desired_at: datetime | None
@@ -90,14 +93,20 @@ async def get_box_config(box: str, principal: SitesReader, session: Reads) -> Co
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def put_box_config(
-    box: str, body: ConfigChange, request: Request, principal: BoxesWriter, database: Connected
+    *,
+    box: str,
+    body: ConfigChange,
+    request: Request,
+    principal: BoxesWriter,
+    database: Connected,
+    matching: Matching,
 ) -> ConfigOut:
     """Publish a desired configuration, retained, on `vigie/v1/{box}/config`.
 
     The box answers on `…/config/reported`. Where the broker is away the configuration is stored all the same
     (`published` is false), and published as soon as it is back.
     """
-    return await _change(request, database, principal, box, body.config)
+    return await _change(request, database, principal, box, body.config, matching=matching)
 
 
 @router.delete(
@@ -107,17 +116,24 @@ async def put_box_config(
     responses=documented(401, 403, 404),
 )
 async def delete_box_config(
-    box: str, request: Request, principal: BoxesWriter, database: Connected
+    box: str, request: Request, principal: BoxesWriter, database: Connected, matching: Matching
 ) -> ConfigOut:
     """Take back the desired configuration, and remove the retained message."""
-    return await _change(request, database, principal, box, None)
+    return await _change(request, database, principal, box, None, matching=matching)
 
 
 async def _change(
-    request: Request, database: Database, principal: BoxesWriter, box: str, desired: dict[str, Any] | None
+    request: Request,
+    database: Database,
+    principal: BoxesWriter,
+    box: str,
+    desired: dict[str, Any] | None,
+    *,
+    matching: Precondition,
 ) -> ConfigOut:
     async with database.write() as session:
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)
+        matching.check(ConfigOut.of(await configs.read(session, found.key)))
         await configs.desire(session, found.key, desired, datetime.now(UTC))
     await configs.publish_due(database, request.app.state.settings.broker)
     async with database.read() as reader:

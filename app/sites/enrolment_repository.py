@@ -33,9 +33,12 @@ def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
     }[state]
 
 
-async def find_claim(session: AsyncSession, identifier: UUID, visible: Reach) -> Claim | None:
-    """One claim."""
-    return await session.scalar(_claims(visible).where(Claim.id == identifier))
+async def find_claim(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> Claim | None:
+    """One claim; with `lock` nobody else changes or uses it until the transaction ends."""
+    statement = _claims(visible).where(Claim.id == identifier)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
@@ -77,9 +80,12 @@ def _keys(visible: Reach) -> Select[ProvisioningKey]:
     return statement.where(*visible.within(ProvisioningKey.organisation_id, ProvisioningKey.site_id))
 
 
-async def find_key(session: AsyncSession, identifier: UUID, visible: Reach) -> ProvisioningKey | None:
-    """One provisioning key, revoked or not."""
-    return await session.scalar(_keys(visible).where(ProvisioningKey.id == identifier))
+async def find_key(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> ProvisioningKey | None:
+    """One provisioning key, revoked or not; `lock` as for claims."""
+    statement = _keys(visible).where(ProvisioningKey.id == identifier)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:

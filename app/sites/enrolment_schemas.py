@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Instant, Name, Point, absent
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
@@ -66,8 +67,10 @@ class ClaimChange(Body):
     expires_at: Instant = absent()
 
 
-class ClaimOut(BaseModel):
+class ClaimOut(Resource):
     """A claim, without its code."""
+
+    volatile = frozenset({"state", "used", "last_used_at"})
 
     id: UUID
     organisation_id: UUID
@@ -93,6 +96,8 @@ class ClaimOut(BaseModel):
 
 class ClaimCreated(ClaimOut):
     """A new claim. Its code is shown here and never again."""
+
+    once = frozenset({"code"})
 
     code: str = Field(examples=["7Q4F-K9MX-2HTC"])
 
@@ -163,8 +168,10 @@ class ProvisioningKeyChange(Body):
     limit: Annotated[int | None, Field(ge=1, le=1_000_000)] = absent()
 
 
-class ProvisioningKeyOut(BaseModel):
+class ProvisioningKeyOut(Resource):
     """A provisioning key, without the key."""
+
+    volatile = frozenset({"used", "last_used_at"})
 
     id: UUID
     organisation_id: UUID
@@ -189,5 +196,7 @@ class ProvisioningKeyOut(BaseModel):
 
 class ProvisioningKeyCreated(ProvisioningKeyOut):
     """A new provisioning key. The key itself is shown here and never again."""
+
+    once = frozenset({"key"})
 
     key: str = Field(examples=["vgp_…"])

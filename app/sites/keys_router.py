@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
 from app.core.errors import NotFoundError
+from app.core.etags import Matching
 from app.core.fields import given
 from app.core.ids import new_id, parse_id
 from app.core.keys import generate_key, hash_key, hint
@@ -23,8 +24,8 @@ from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach) -> ApiKey:
-    row = await repository.find_key(session, parse_id(identifier, "API key"), visible)
+async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> ApiKey:
+    row = await repository.find_key(session, parse_id(identifier, "API key"), visible, lock=lock)
     if row is None:
         raise NotFoundError("API key", identifier)
     return row
@@ -96,10 +97,11 @@ async def get_api_key(key_id: str, principal: OrganisationsReader, session: Read
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_api_key(
-    key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes
+    key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes, matching: Matching
 ) -> KeyOut:
     """Change the name or the end of a key that may do no more than the caller's."""
-    row = await _get(session, key_id, principal.visible())
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(KeyOut.of(row))
     service.check_covers(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
         check_expiry(body.expires_at, datetime.now(UTC))
@@ -116,7 +118,10 @@ async def update_api_key(
     status_code=204,
     responses=documented(401, 403, 404),
 )
-async def revoke_api_key(key_id: str, principal: OrganisationsWriter, session: Writes) -> None:
+async def revoke_api_key(
+    key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+) -> None:
     """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`."""
-    row = await _get(session, key_id, principal.visible())
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(KeyOut.of(row))
     row.revoked_at = datetime.now(UTC)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import new_id, parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
@@ -125,13 +126,18 @@ async def get_organisation(
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_organisation(
-    organisation_id: str, body: OrganisationChange, principal: OrganisationsWriter, session: Writes
+    organisation_id: str,
+    body: OrganisationChange,
+    principal: OrganisationsWriter,
+    session: Writes,
+    matching: Matching,
 ) -> OrganisationOut:
     """Change the fields that are given."""
     identifier = parse_id(organisation_id, "organisation")
     row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("organisation", organisation_id)
+    matching.check(OrganisationOut.of(row))
     for name, value in given(body).items():
         setattr(row, name, value)
         row.updated_at = datetime.now(UTC)
@@ -146,7 +152,9 @@ async def update_organisation(
     status_code=204,
     responses=documented(401, 403, 404, 409),
 )
-async def delete_organisation(organisation_id: str, principal: OrganisationsWriter, session: Writes) -> None:
+async def delete_organisation(
+    organisation_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+) -> None:
     """Delete an organisation that has no clients, sites, boxes, rules or webhooks left.
 
     Its API keys go with it. The platform's administrators and its integrator may: nobody deletes the
@@ -156,6 +164,7 @@ async def delete_organisation(organisation_id: str, principal: OrganisationsWrit
     row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("organisation", organisation_id)
+    matching.check(OrganisationOut.of(row))
     if row.platform:
         raise ConflictError("The platform's own organisation stays.", code="platform_organisation")
     if row.id == principal.organisation_id:

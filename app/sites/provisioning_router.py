@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.errors import NotFoundError
+from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
@@ -46,8 +47,11 @@ _bearer: Final = HTTPBearer(
 )
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach) -> ProvisioningKey:
-    row = await enrolment_repository.find_key(session, parse_id(identifier, "provisioning key"), visible)
+async def _get(
+    session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False
+) -> ProvisioningKey:
+    wanted = parse_id(identifier, "provisioning key")
+    row = await enrolment_repository.find_key(session, wanted, visible, lock=lock)
     if row is None:
         raise NotFoundError("provisioning key", identifier)
     return row
@@ -149,10 +153,15 @@ async def get_provisioning_key(
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_provisioning_key(
-    key_id: str, body: ProvisioningKeyChange, principal: OrganisationsWriter, session: Writes
+    key_id: str,
+    body: ProvisioningKeyChange,
+    principal: OrganisationsWriter,
+    session: Writes,
+    matching: Matching,
 ) -> ProvisioningKeyOut:
     """Change the name, the end or the limit of a key. The caller needs `sites:write` too."""
-    row = await _get(session, key_id, principal.visible())
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(ProvisioningKeyOut.of(row))
     enrolment.check_may_give(principal)
     changes = given(body)
     check_expiry(changes.get("expires_at"), datetime.now(UTC))
@@ -169,7 +178,10 @@ async def update_provisioning_key(
     status_code=204,
     responses=documented(401, 403, 404),
 )
-async def revoke_provisioning_key(key_id: str, principal: OrganisationsWriter, session: Writes) -> None:
+async def revoke_provisioning_key(
+    key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+) -> None:
     """Let a key register no more boxes. It stays in the list; its boxes stay as they are."""
-    row = await _get(session, key_id, principal.visible())
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(ProvisioningKeyOut.of(row))
     row.revoked_at = row.revoked_at or datetime.now(UTC)

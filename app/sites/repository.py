@@ -70,9 +70,12 @@ def _keys(visible: Reach, *, revoked: bool) -> Select[ApiKey]:
     return statement.where(*visible.within(ApiKey.organisation_id))
 
 
-async def find_key(session: AsyncSession, identifier: UUID, visible: Reach) -> ApiKey | None:
-    """One key that was not revoked."""
-    return await session.scalar(_keys(visible, revoked=False).where(ApiKey.id == identifier))
+async def find_key(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> ApiKey | None:
+    """One key that was not revoked; with `lock` nobody else changes it until the transaction ends."""
+    statement = _keys(visible, revoked=False).where(ApiKey.id == identifier)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def list_keys(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.core.auth import ALL, SCOPES, ApiKey
+from app.core.etags import Resource
 from app.core.fields import Body, Identifier, Instant, Kind, Name, Point, TenantId, Timezone, absent
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
@@ -52,7 +53,7 @@ class OrganisationChange(Body):
     name: Name = absent()
 
 
-class OrganisationOut(BaseModel):
+class OrganisationOut(Resource):
     """A tenant."""
 
     id: UUID
@@ -123,8 +124,10 @@ class KeyChange(Body):
     expires_at: Instant | None = absent()
 
 
-class KeyOut(BaseModel):
+class KeyOut(Resource):
     """An API key, without the key."""
+
+    volatile = frozenset({"last_used_at"})
 
     id: UUID
     organisation_id: UUID
@@ -145,6 +148,8 @@ class KeyOut(BaseModel):
 
 class KeyCreated(KeyOut):
     """A new API key. The key itself is shown here and never again."""
+
+    once = frozenset({"key"})
 
     key: str = Field(examples=["vg_…"])
 
@@ -198,7 +203,7 @@ class SiteChange(Body):
     attributes: Attributes = absent()
 
 
-class SiteOut(BaseModel):
+class SiteOut(Resource):
     """A place where boxes stand."""
 
     id: UUID

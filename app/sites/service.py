@@ -6,7 +6,7 @@ Works inside the caller's transaction. The broker's accounts are brought up to d
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -15,6 +15,7 @@ from uuid import UUID
 from app.core.auth import ALL, Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, ForbiddenError, NotFoundError
+from app.core.etags import unchecked
 from app.core.gate import close_gate
 from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
@@ -175,12 +176,14 @@ async def change_box(
     *,
     close_alerts: AlertCloser,
     now: datetime,
+    check: Callable[[Box], None] = unchecked,
 ) -> None:
-    """Change a box. The alerts and waits of the rules that it leaves behind by moving end."""
+    """Change a box that passes a check. The alerts and waits of the rules that it leaves by moving end."""
     fields = change.model_fields_set
     if "site_id" in fields:
         await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    check(box)
     moves = "site_id" in fields and change.site_id != box.site_id
     if moves and change.site_id not in await repository.hold_sites(
         session, [change.site_id], Reach.of([box.organisation_id], principal.visible().sites)
@@ -199,11 +202,21 @@ async def change_box(
 
 
 async def delete_box(
-    session: WriteSession, principal: Principal, identifier: str, close_alerts: AlertCloser, now: datetime
+    session: WriteSession,
+    principal: Principal,
+    identifier: str,
+    close_alerts: AlertCloser,
+    now: datetime,
+    *,
+    check: Callable[[Box], None] = unchecked,
 ) -> None:
-    """Delete a box: its alerts close, its credentials end, its id is free; its samples go later."""
+    """Delete a box that passes a check: its alerts close, its credentials end, its id is free.
+
+    Its samples go later.
+    """
     await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
+    check(box)
     await box_repository.mark_deleted(session, box.key, now)
     await configs.withdraw(session, box.key, now)
     await close_alerts(session, reason="box_deleted", now=now, box_key=box.key)

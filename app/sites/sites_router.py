@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import ConflictError, NotFoundError
+from app.core.etags import Matching
 from app.core.fields import Kind, given
 from app.core.ids import new_id, parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
@@ -84,11 +85,14 @@ async def get_site(site_id: str, principal: SitesReader, session: Reads) -> Site
     summary="Change a site",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def update_site(site_id: str, body: SiteChange, principal: SitesWriter, session: Writes) -> SiteOut:
+async def update_site(
+    site_id: str, body: SiteChange, principal: SitesWriter, session: Writes, matching: Matching
+) -> SiteOut:
     """Change the fields that are given."""
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site_id)
+    matching.check(SiteOut.of(row))
     changes = given(body)
     if changes.pop("location", None) is not None:
         changes |= {"longitude": body.location.longitude, "latitude": body.location.latitude}
@@ -106,7 +110,7 @@ async def update_site(site_id: str, body: SiteChange, principal: SitesWriter, se
     status_code=204,
     responses=documented(401, 403, 404, 409),
 )
-async def delete_site(site_id: str, principal: SitesWriter, session: Writes) -> None:
+async def delete_site(site_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
     """Delete a site that has neither boxes nor rules left; the record of its alerts goes with it.
 
     Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.
@@ -114,6 +118,7 @@ async def delete_site(site_id: str, principal: SitesWriter, session: Writes) -> 
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site_id)
+    matching.check(SiteOut.of(row))
     if await repository.has_boxes(session, row.id):
         raise ConflictError(
             "Boxes stand at this site. Move them (PATCH `site_id`) or delete them first.",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
+from app.core.etags import Matching
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
@@ -140,7 +141,7 @@ async def get_channel(channel: str, principal: Reader, session: Reads) -> EmailO
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_channel(
-    channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp
+    *, channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp, matching: Matching
 ) -> EmailOut | MqttOut:
     """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
 
@@ -149,6 +150,7 @@ async def update_channel(
     """
     identifier = parse_id(channel, "channel")
     row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
+    matching.check(shown(row))
     await channels_service.change_channel(session, row, body, smtp, datetime.now(UTC))
     return shown(row)
 
@@ -160,13 +162,15 @@ async def update_channel(
     summary="Delete a channel",
     responses=documented(401, 403, 404, 503),
 )
-async def delete_channel(channel: str, request: Request, principal: Writer, database: Holder) -> Response:
+async def delete_channel(
+    channel: str, request: Request, principal: Writer, database: Holder, matching: Matching
+) -> Response:
     """Its deliveries go with it, also those that are pending. An MQTT channel's subscribers are cut off.
 
     It is disabled first; one with many deliveries takes a while to go.
     """
     identifier = parse_id(channel, "channel")
-    await removal.empty(database, identifier, principal, "channel")
+    await removal.empty(database, identifier, principal, "channel", matching.on(shown))
     async with database.write() as session:
         row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
         kind = row.kind

@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from app.core.etags import Resource
 from app.core.fields import Body, Description, TenantId, absent
 from app.core.problems import CodedValueError
 from app.sites.broker_accounts import username_of
@@ -170,7 +171,7 @@ class ChannelChange(Body):
     enabled: bool = absent()
 
 
-class _ChannelOut(BaseModel):
+class _ChannelOut(Resource):
     id: UUID
     organisation_id: UUID
     events: list[str] = Field(examples=[list(SEVERE_EVENTS)])
@@ -221,6 +222,8 @@ class BrokerCredentials(BaseModel):
 
 class MqttCreated(MqttOut):
     """A new MQTT channel, with credentials that are shown here and never again."""
+
+    once = frozenset({"credentials"})
 
     credentials: BrokerCredentials
 

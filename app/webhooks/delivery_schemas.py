@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.core.etags import Resource
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.webhooks.endpoint_fields import Format, Kind, State
@@ -118,7 +119,7 @@ class DeliveryOut(BaseModel):
         return cls.model_validate(_fields(row, kind, attempts))
 
 
-class DeliveryDetail(DeliveryOut):
+class DeliveryDetail(DeliveryOut, Resource):
     """One event, or a group of them, for one endpoint, with what is sent."""
 
     body: dict[str, Any] = Field(

@@ -9,6 +9,7 @@ from fastapi.openapi.models import Example
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 
+from app.core.etags import Resource
 from app.core.fields import Body, Description, TenantId, absent
 from app.core.problems import CodedValueError
 from app.webhooks.endpoint_fields import (
@@ -159,8 +160,11 @@ class EndpointChange(Body):
     enabled: bool = absent()
 
 
-class EndpointOut(BaseModel):
+class EndpointOut(Resource):
     """Where a client wants its alerts sent."""
+
+    # Former secrets end by themselves.
+    volatile = frozenset({"secret_expires"})
 
     id: UUID
     organisation_id: UUID
@@ -201,6 +205,8 @@ class EndpointOut(BaseModel):
 
 class EndpointCreated(EndpointOut):
     """A new endpoint. Its secret is shown here and never again."""
+
+    once = frozenset({"secret"})
 
     secret: str = Field(description="Verifies signatures: Standard Webhooks 1.0", examples=["whsec_…"])
 

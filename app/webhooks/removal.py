@@ -4,6 +4,7 @@ Owns these slices. The row itself, and what else goes with it, is its callers' t
 the middle leaves an endpoint that is disabled and can be deleted again.
 """
 
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from app.core.auth import Principal
 from app.core.database import Database
+from app.webhooks.models import Endpoint
 from app.webhooks.service import get_endpoint
 from app.webhooks.web import Noun
 
@@ -42,7 +44,13 @@ SELECT key FROM removed ORDER BY key DESC LIMIT 1
 """)
 
 
-async def empty(database: Database, identifier: UUID, principal: Principal, noun: Noun) -> None:
+async def empty(
+    database: Database,
+    identifier: UUID,
+    principal: Principal,
+    noun: Noun,
+    check: Callable[[Endpoint], None],
+) -> None:
     """Disable an endpoint, and remove its deliveries and groups, each slice in a transaction of its own.
 
     What is made for it meanwhile (by who replays, say) goes with the row.
@@ -52,12 +60,14 @@ async def empty(database: Database, identifier: UUID, principal: Principal, noun
         identifier: The endpoint's.
         principal: Who deletes it.
         noun: What it is looked for as.
+        check: Refuses an endpoint, as it is before anything is done, by what it raises.
 
     Raises:
         NotFoundError: The caller sees no such endpoint.
     """
     async with database.write() as session:
         endpoint = await get_endpoint(session, identifier, principal, noun=noun, lock=True)
+        check(endpoint)
         endpoint.enabled = False
     last: UUID | str | None
     for statement, first, most in ((_DELIVERIES, _FIRST, AT_ONCE), (_GROUPS, "", _GROUPS_AT_ONCE)):

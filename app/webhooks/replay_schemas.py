@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from app.core.etags import Resource
 from app.core.fields import Body, Instant
 from app.core.problems import CodedValueError
 from app.webhooks.delivery_schemas import DeliveryType
@@ -62,7 +63,7 @@ class ReplayCreate(Body):
         return self
 
 
-class ReplayOut(BaseModel):
+class ReplayOut(Resource):
     """A replay and how far it is."""
 
     id: UUID

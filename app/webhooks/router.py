@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 
+from app.core.etags import Matching
 from app.core.ids import parse_id
 from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
@@ -25,6 +26,7 @@ from app.webhooks.endpoint_schemas import (
     SecretOut,
     SecretRotate,
 )
+from app.webhooks.models import Endpoint
 from app.webhooks.repository import ENDPOINTS
 from app.webhooks.web import Holder, PublicUrl, Reader, Seal, Settings, Writer
 
@@ -118,6 +120,7 @@ async def update_webhook(
     settings: Settings,
     public_url: PublicUrl,
     sealer: Seal,
+    matching: Matching,
 ) -> EndpointOut:
     """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
 
@@ -126,6 +129,7 @@ async def update_webhook(
     """
     endpoint = await service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     now = datetime.now(UTC)
+    matching.check(service.shown(endpoint, sealer, now))
     await service.change_endpoint(
         session,
         endpoint,
@@ -145,13 +149,19 @@ async def update_webhook(
     summary="Delete an endpoint",
     responses=documented(401, 403, 404),
 )
-async def delete_webhook(webhook: str, principal: Writer, database: Holder) -> Response:
+async def delete_webhook(
+    webhook: str, principal: Writer, database: Holder, sealer: Seal, matching: Matching
+) -> Response:
     """Its deliveries go with it, also those that are pending, and what waits to be put together.
 
     It is disabled first; one with many deliveries takes a while to go.
     """
     identifier = parse_id(webhook, "webhook")
-    await removal.empty(database, identifier, principal, "webhook")
+
+    def shown(row: Endpoint) -> EndpointOut:
+        return service.shown(row, sealer, datetime.now(UTC))
+
+    await removal.empty(database, identifier, principal, "webhook", matching.on(shown))
     async with database.write() as session:
         endpoint = await service.get_endpoint(session, identifier, principal, lock=True)
         await session.delete(endpoint)

@@ -13,14 +13,13 @@ from app.core.errors import (
     InvalidError,
     NotFoundError,
     TooManyRequestsError,
-    UnavailableError,
 )
 from app.core.fields import given
 from app.core.ids import new_id
 from app.core.instants import parse_iso_duration
 from app.core.observability import get_logger
 from app.core.reach import Reach
-from app.core.sealing import Sealer, SealError
+from app.core.sealing import Sealer, SealError, require_key
 from app.sites.repository import hold_sites
 from app.sites.service import named_organisation
 from app.webhooks import endpoint_states, groups, repository
@@ -40,10 +39,6 @@ MOST_TESTS: Final = 10
 
 TESTS_WITHIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
-_NO_KEY: Final = (
-    "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
-    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
-)
 
 
 async def add_endpoint(
@@ -302,9 +297,3 @@ async def check_room(session: WriteSession, made: Endpoint, most: int) -> None:
             "raise VIGIE_WEBHOOKS__ENDPOINTS_PER_ORGANISATION.",
             code="too_many_endpoints",
         )
-
-
-def require_key(sealer: Sealer) -> None:
-    """Refuse what would have to be sealed where there is no key (UnavailableError)."""
-    if not sealer.ready:
-        raise UnavailableError(_NO_KEY, code="encryption_key_missing")

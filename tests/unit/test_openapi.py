@@ -34,3 +34,12 @@ def test_every_body_has_an_example(media_type: str, content: dict[str, Any]) -> 
 @pytest.mark.parametrize("answers", [pytest.param(each[3], id=f"{each[0]} {each[1]}") for each in bodies()])
 def test_whoever_sends_a_body_is_told_how_it_may_be_refused(answers: dict[str, Any]) -> None:
     assert {"400", "413", "415", "422"} <= set(answers)
+
+
+@pytest.mark.parametrize("path", [path for path, each in DOCUMENT["paths"].items() if "post" in each])
+def test_a_post_with_an_api_key_takes_an_idempotency_key(path: str) -> None:
+    operation = DOCUMENT["paths"][path]["post"]
+    named = [each["name"] for each in operation.get("parameters", [])].count("Idempotency-Key")
+    by_itself = path == "/v1/telemetry" or path.startswith("/v1/adapters/")
+    assert named == (0 if by_itself or {"ApiKey": []} not in operation.get("security", []) else 1)
+    assert not named or {"409", "422", "503"} <= set(operation["responses"])

@@ -1,0 +1,49 @@
+"""An answer as it goes out: recorded whole, so that it can be kept, tagged, or replaced.
+
+For answers of a few kilobytes. What is streamed must not come through here.
+"""
+
+from dataclasses import dataclass, field
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response.
+
+    Attributes:
+        status: the HTTP status.
+        headers: names in lower case, as ASGI has them.
+        body: its bytes.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    def header(self, name: bytes) -> bytes:
+        """The first header of a name (lower case); empty where there is none."""
+        return next((value for each, value in self.headers if each == name), b"")
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+async def record(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
+    """Have a request answered, and give the answer in place of sending it."""
+    answer = Answer(500)
+    body = bytearray()
+
+    async def heard(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+        elif message["type"] == "http.response.body":
+            body.extend(message.get("body", b""))
+
+    await app(scope, receive, heard)
+    answer.body = bytes(body)
+    return answer

@@ -1,0 +1,137 @@
+"""`Idempotency-Key`: a POST that is sent again is carried out once, and gets the first answer.
+
+Owns the header, which answers are kept, and the order of things; `app.core.idempotency_keys` has the table.
+Requests without the header cost nothing. What is carried out without a session of `Database.write` (samples,
+replays of the quarantine) is not marked: it is harmless twice.
+"""
+
+import hashlib
+import json
+import re
+from typing import Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core import idempotency_keys
+from app.core.answers import Answer, record
+from app.core.auth import Principal
+from app.core.database import TRANSIENT, Database, ending_with
+from app.core.errors import InvalidError
+from app.core.observability import get_logger
+from app.core.sealing import Sealer, require_key
+
+HEADER: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotency-Replayed"
+PATTERN: Final = "^[!-~]{1,255}$"
+
+_log = get_logger(__name__)
+_NAME: Final = HEADER.lower().encode()
+_KEY: Final = re.compile(PATTERN)
+_FAILED: Final = 500
+# Like Stripe: what the call itself came to is kept, also that something is not there or in the way. What was
+# refused before (a faulty body, no right, too much) changed nothing, and may be mended under the same key.
+_KEPT: Final = frozenset({404, 409})
+
+
+def has_key(scope: Scope) -> bool:
+    """Tell whether a request names a key."""
+    return any(name == _NAME for name, _ in scope["headers"])
+
+
+def key_of(request: Request) -> str:
+    """The key that a request names, in either form: as it is, or in the quotes of RFC 9651.
+
+    Raises:
+        InvalidError: `invalid_idempotency_key`.
+    """
+    given = request.headers.getlist(HEADER)
+    if len(given) != 1 or not _KEY.fullmatch(given[0]):
+        raise InvalidError(
+            f"`{HEADER}` is given once, with 1 to 255 visible ASCII characters: a UUID, say.",
+            code="invalid_idempotency_key",
+        )
+    quoted = re.fullmatch('"(.+)"', given[0])
+    return quoted[1] if quoted else given[0]
+
+
+def refuse(request: Request) -> None:
+    """Refuse a key where there is no caller whose it could be.
+
+    Raises:
+        InvalidError: `idempotency_key_not_taken`.
+    """
+    key_of(request)
+    raise InvalidError(
+        f"This call is made without an API key, and takes no `{HEADER}`: its answer would be anybody's.",
+        code="idempotency_key_not_taken",
+    )
+
+
+async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes, send: Send) -> None:
+    """Have a request answered once under its key, or answer it as it was answered before.
+
+    Args:
+        app: Answers it.
+        request: The request, whose body was read.
+        principal: The caller.
+        body: The bytes of the body.
+        send: Takes the answer.
+
+    Raises:
+        InvalidError: `invalid_idempotency_key`.
+        ConflictError: as `idempotency_keys.claim` says.
+        UnavailableError: `encryption_key_missing`.
+    """
+    key = key_of(request)
+    database: Database = request.app.state.database
+    sealer: Sealer = request.app.state.sealer
+    require_key(sealer)
+    claim = await idempotency_keys.claim(database, principal, key, _fingerprint(request, body), sealer)
+    if isinstance(claim, Answer):
+        claim.headers.append((REPLAYED.lower().encode(), b"true"))
+        await claim.send(send)
+        return
+    try:
+        with ending_with(claim.mark):
+            answer = await record(app, request.scope, _again(body, request.receive))
+    except Exception:
+        await _settle(database, claim, sealer, None)
+        raise
+    await _settle(database, claim, sealer, answer)
+    await answer.send(send)
+
+
+async def _settle(
+    database: Database, claim: idempotency_keys.Claim, sealer: Sealer, answer: Answer | None
+) -> None:
+    """Keep an answer, or free its key. Where neither can be done the answer goes out all the same."""
+    try:
+        if answer is None or answer.status >= _FAILED:
+            await claim.release(database)
+        else:
+            anyway = answer.status < 400 or answer.status in _KEPT  # noqa: PLR2004 (an HTTP status)
+            await claim.keep(database, sealer, answer, anyway=anyway)
+    except TRANSIENT as error:
+        _log.warning("answer_not_kept", holder=str(claim.holder), error=repr(error))
+
+
+def _fingerprint(request: Request, body: bytes) -> bytes:
+    scope = request.scope
+    query = scope["query_string"].decode("latin-1")
+    about = [scope["method"], scope["path"], query, request.headers.get("content-type", "")]
+    return hashlib.sha256(json.dumps(about).encode() + b"\n" + body).digest()
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Give a body that was read once more; then what the client does."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
