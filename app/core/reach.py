@@ -104,8 +104,8 @@ def actor(kind: str, identifier: object, name: str) -> str:
 
 
 _NO_SITE: Final = str(UUID(int=0))
-_NOBODY: Final = Caller(NOTHING)
-_CALLER: ContextVar[Caller] = ContextVar("vigie_caller", default=_NOBODY)
+NOBODY: Final = Caller(NOTHING)
+_CALLER: ContextVar[Caller] = ContextVar("vigie_caller", default=NOBODY)
 
 
 def current_caller() -> Caller:

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.edge.head import head_of
+from app.core.reach import NOBODY, working_for
 from app.core.request_ids import begin_request, current_request_id, end_request
 
 _Headers = tuple[tuple[bytes, bytes], ...]
@@ -48,6 +49,8 @@ class Envelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            # A request can begin in the context of the one before it on its connection: not as its caller.
+            with working_for(NOBODY):
+                await self._app(scope, receive, sending)
         finally:
             end_request(token)

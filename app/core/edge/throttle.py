@@ -29,7 +29,7 @@ _FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _FREE_BELOW: Final = "/static-offline-docs/"
 _TELEMETRY: Final = frozenset({"/v1/telemetry"})
 _TELEMETRY_BELOW: Final = "/v1/adapters/"
-_CALLER: Final = "vigie.caller"
+_COUNTED: Final = "vigie.counted"
 _KNOWN_MOST: Final = 50_000
 # Whoever goes on although it is refused is answered slowly: a client that waits for its answers cannot keep
 # the process busy with refusals then. So many a second, and so many at once, are answered at once.
@@ -39,7 +39,7 @@ _QUICK_PER_S: Final = 10.0
 _QUICK_BURST: Final = 100
 
 
-class Caller(NamedTuple):
+class Counted(NamedTuple):
     """By whom a request is counted.
 
     Attributes:
@@ -53,10 +53,10 @@ class Caller(NamedTuple):
     address: str | None
 
 
-def caller_of(scope: Scope) -> Caller | None:
+def counted_of(scope: Scope) -> Counted | None:
     """By whom a request is counted; None for what is not."""
-    caller: Caller | None = scope.get(_CALLER)
-    return caller
+    counted: Counted | None = scope.get(_COUNTED)
+    return counted
 
 
 class Throttle:
@@ -80,10 +80,10 @@ class Throttle:
         if scope["type"] != "http" or scope["path"] in _FREE or scope["path"].startswith(_FREE_BELOW):
             await self._app(scope, receive, send)
             return
-        scope[_CALLER] = caller = self._caller(scope)
-        verdict, broken = self._judge(caller)
+        scope[_COUNTED] = counted = self._counted(scope)
+        verdict, broken = self._judge(counted)
         if verdict is not None and not verdict.allowed:
-            response = await self._refuse(caller, broken, verdict)
+            response = await self._refuse(counted, broken, verdict)
             await response(scope, receive, send)
             return
         shown = {} if verdict is None else _headers(verdict)
@@ -91,13 +91,13 @@ class Throttle:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._learn(scope, caller)
+                self._learn(scope, counted)
                 message = {**message, "headers": [*message.get("headers", ()), *headers]}
             await send(message)
 
         await self._app(scope, receive, sending)
 
-    def _caller(self, scope: Scope) -> Caller:
+    def _counted(self, scope: Scope) -> Counted:
         bearer = head_of(scope).bearer
         path: str = scope["path"]
         telemetry = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
@@ -107,31 +107,32 @@ class Throttle:
             if digest in self._good or own or well_formed(bearer):
                 known = own or digest in self._good
                 address = None if known else _address(scope)
-                return Caller(digest, "telemetry" if telemetry else "key", address)
-        return Caller(_address(scope), "telemetry" if telemetry else "anonymous", None)
+                return Counted(digest, "telemetry" if telemetry else "key", address)
+        return Counted(_address(scope), "telemetry" if telemetry else "anonymous", None)
 
-    def _judge(self, caller: Caller) -> tuple[Verdict | None, str]:
+    def _judge(self, counted: Counted) -> tuple[Verdict | None, str]:
         """What the limits say, and which one says it."""
         now = time.monotonic()
-        if caller.address is not None and (addresses := self._limiters["anonymous"]) is not None:
-            verdict = addresses.take(caller.address, now)
+        if counted.address is not None and (addresses := self._limiters["anonymous"]) is not None:
+            verdict = addresses.take(counted.address, now)
             if not verdict.allowed:
                 return verdict, "anonymous"
-        limiter = self._limiters[caller.policy]
-        return None if limiter is None else limiter.take(caller.subject, now), caller.policy
+        limiter = self._limiters[counted.policy]
+        return None if limiter is None else limiter.take(counted.subject, now), counted.policy
 
-    def _learn(self, scope: Scope, caller: Caller) -> None:
+    def _learn(self, scope: Scope, counted: Counted) -> None:
         """Remember a key that turned out good, once its caller is known."""
-        if caller.address is None or not isinstance(caller.subject, bytes) or known_principal(scope) is None:
+        known = known_principal(scope) is not None
+        if not known or counted.address is None or not isinstance(counted.subject, bytes):
             return
         if (addresses := self._limiters["anonymous"]) is not None:
-            addresses.give_back(caller.address)
-        self._good[caller.subject] = None
+            addresses.give_back(counted.address)
+        self._good[counted.subject] = None
         if len(self._good) > _KNOWN_MOST:
             self._good.popitem(last=False)
 
-    async def _refuse(self, caller: Caller, broken: str, verdict: Verdict) -> Response:
-        subject = caller.subject if broken == caller.policy else caller.address
+    async def _refuse(self, counted: Counted, broken: str, verdict: Verdict) -> Response:
+        subject = counted.subject if broken == counted.policy else counted.address
         quick = self._quick.take(subject, time.monotonic()).allowed
         if not quick and self._held < _HELD_MOST:
             self._held += 1

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.edge.refuse import refusal
-from app.core.edge.throttle import caller_of
+from app.core.edge.throttle import counted_of
 from app.core.edge.turns import Turns
 from app.core.errors import DeadlineError, TooManyRequestsError
 from app.core.problems import problem_of
@@ -69,19 +69,19 @@ class TakingTurns:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        caller = caller_of(scope)
-        if caller is None:
+        counted = counted_of(scope)
+        if counted is None:
             await self._app(scope, receive, send)
             return
         # Samples do not wait behind a dashboard's requests, nor those behind samples.
-        subject = (caller.subject, caller.policy)
+        subject = (counted.subject, counted.policy)
         if not await self._turns.enter(subject):
             error = TooManyRequestsError(
                 "Too many requests at once: wait for some to be answered.",
                 retry_after_s=1,
                 code="too_many_requests_at_once",
             )
-            await refusal(error, policy=caller.policy)(scope, receive, send)
+            await refusal(error, policy=counted.policy)(scope, receive, send)
             return
         running = True
 

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from app.core import problems
 from app.core.auth import _PRINCIPAL
 from app.core.edge.install import install
+from app.core.reach import EVERYTHING, NOBODY, Caller, current_caller, work_for
 from app.core.settings import Settings
 
 BOOTSTRAP = "a-bootstrap-key-of-mine"
@@ -34,6 +35,13 @@ def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  
     async def good(request: Request) -> dict[str, str]:
         request.scope[_PRINCIPAL] = object()
         return {}
+
+    @app.get("/v1/works-for")
+    async def works_for() -> bool:
+        """Whether it works for somebody; it does from then on."""
+        before = current_caller()
+        work_for(Caller(EVERYTHING))
+        return before != NOBODY
 
     @app.get("/v1/slow")
     async def slow() -> dict[str, str]:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from app.core.edge.form import ADDRESS_MAX, HEADERS_MAX
+from app.core.reach import NOBODY, current_caller
 from tests.unit.core.edge.helpers import behind_the_edge, client_at
 
 PAGE = "https://app.example.com"
@@ -123,3 +124,10 @@ async def test_a_named_page_may_call_and_see_what_it_needs() -> None:
         other = await preflight(client, Origin="https://evil.example.com")
         assert (other.status_code, other.json()["code"]) == (403, "cors_refused")
         assert "access-control-allow-origin" not in other.headers
+
+
+async def test_no_request_begins_as_whom_the_one_before_it_was() -> None:
+    async with client_at(behind_the_edge()) as client:
+        # In one task, as uvicorn has requests that wait on one connection.
+        assert [(await client.get("/v1/works-for")).json() for _ in range(2)] == [False, False]
+    assert current_caller() == NOBODY
