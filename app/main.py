@@ -144,11 +144,6 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (*routers, service):
         app.include_router(router)
     describe_events(app.webhooks)
-<<<<<<< HEAD
     add_docs(app)
     problems.describe(app, partial(header_docs.describe, app))
-=======
-    _add_service_routes(app)
-    problems.describe(app, partial(header_docs.describe, app))
->>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
     return app

@@ -15,24 +15,18 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-<<<<<<< HEAD
 from app.core.encryption_settings import KEY_BYTES, EncryptionSettings, KeysFile
-from app.core.observability import get_logger
-=======
 from app.core.errors import UnavailableError
->>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
+from app.core.observability import get_logger
 
 PREFIX: Final = "sealed:1:"
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
-<<<<<<< HEAD
 _log = get_logger(__name__)
-=======
 _NO_KEY: Final = (
     "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
     "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
 )
->>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
 
 
 class SealError(Exception):

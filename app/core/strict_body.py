@@ -18,12 +18,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-<<<<<<< HEAD
-from app.core import strict_json
-from app.core.api_settings import ApiSettings
-=======
 from app.core import idempotency, strict_json
->>>>>>> 9123ff463f76fd3dbc049fc1b29209e297cc739c
+from app.core.api_settings import ApiSettings
 from app.core.auth import current_principal, identify
 from app.core.errors import VigieError
 from app.core.etags import Shape, answer_tagged
