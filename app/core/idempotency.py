@@ -5,6 +5,7 @@ Requests without the header cost nothing. What is carried out without a session 
 replays of the quarantine) is not marked: it is harmless twice.
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -95,7 +96,8 @@ async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes
     try:
         with ending_with(claim.mark):
             answer = await record(app, request.scope, _again(body, request.receive))
-    except Exception:
+    except (Exception, asyncio.CancelledError):
+        # Cancelled: it took too long. What it had not committed by then it never will.
         await _settle(database, claim, sealer, None)
         raise
     await _settle(database, claim, sealer, answer)

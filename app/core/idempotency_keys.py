@@ -26,9 +26,9 @@ from app.core.observability import get_logger
 from app.core.sealing import Sealer, SealError
 
 KEPT_FOR: Final = timedelta(hours=24)
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=90)
 """How long a request may hold its key before its first commit, when another one may take it; and after a
-commit, when its answer counts as lost."""
+commit, when its answer counts as lost. More than `api.deadline_s` by default."""
 
 RETRY_S: Final = 1
 """When to ask again for a request that is still carried out."""

@@ -220,7 +220,7 @@ async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Datab
     await until(waiting)
     in_use = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert await code_of(in_use) == (409, "idempotency_key_in_use")
-    await execute(database, "UPDATE idempotency_keys SET claimed_at = claimed_at - interval '61 s'")
+    await execute(database, "UPDATE idempotency_keys SET claimed_at = claimed_at - interval '91 s'")
     quick = asyncio.create_task(tenant.client.post("/v1/sites", json=SITE, headers=named()))
 
     async def taken_over() -> bool:
@@ -235,6 +235,27 @@ async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Datab
     assert await count(database, "sites") == 1
     again = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert again.content == answers[1].content
+
+
+async def test_what_took_too_long_frees_the_key(tenant: Tenant, database: Database) -> None:
+    locker = await database.connect()
+    lock = locker.transaction()
+    await lock.start()
+    await locker.execute("LOCK TABLE sites IN SHARE MODE")
+    slow = asyncio.create_task(tenant.client.post("/v1/sites", json=SITE, headers=named()))
+
+    async def waiting() -> bool:
+        return await count(database, "pg_locks WHERE NOT granted") > 0
+
+    await until(waiting)
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert await count(database, "idempotency_keys") == 0
+    await lock.rollback()
+    await locker.close()
+    assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).status_code == 201
+    assert await count(database, "sites") == 1
 
 
 async def test_kept_answers_end_after_a_day(tenant: Tenant, database: Database, settings: Settings) -> None:
@@ -295,7 +316,7 @@ async def test_killed_in_the_middle(tenant: Tenant, database: Database, tmp_path
     await execute(database, "DROP FUNCTION hang CASCADE")
     again = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert await code_of(again) == (409, "idempotency_key_in_use")
-    await execute(database, "UPDATE idempotency_keys SET claimed_at = claimed_at - interval '61 s'")
+    await execute(database, "UPDATE idempotency_keys SET claimed_at = claimed_at - interval '91 s'")
     again = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     if before:
         assert again.status_code == 201
