@@ -30,6 +30,7 @@ from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
+from app.sites.quotas import QuotaExceededError, count_refusal
 from app.sites.routers import routers as sites
 from app.webhooks.events_router import describe_events
 from app.webhooks.events_router import router as event_types
@@ -117,6 +118,13 @@ async def _begin_later(database: Database, key: str | None) -> None:
         pause_s = min(pause_s * 2, 10.0)
 
 
+async def _over_quota(request: Request, error: Exception) -> JSONResponse:
+    """Count what a quota refused, once its own transaction is rolled back, and say so."""
+    assert isinstance(error, QuotaExceededError)  # noqa: S101 (registered for this class alone)
+    await count_refusal(request.app.state.database, error, datetime.now(UTC))
+    return problems.problem_of(error)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
     # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
@@ -138,6 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
+    app.add_exception_handler(QuotaExceededError, _over_quota)
     install(app, settings, inside=[Middleware(NoLoops)])
     routers = (*sites, telemetry, *observations, replays, *rules, *alerts, *webhooks, event_types, stream)
     for router in (*routers, service):
