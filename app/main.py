@@ -23,6 +23,7 @@ from app.core.readiness import Probe
 from app.core.sealing import Sealer
 from app.core.service_router import router as service
 from app.core.settings import Settings
+from app.ingest.allowances import Allowances
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
@@ -78,7 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = Probe(settings, database)
-    app.state.pipeline = Pipeline(Registry())
+    app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=4, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
