@@ -136,6 +136,9 @@ def upgrade() -> None:
     open_to("quota_notices", (MAINTAIN,))
     grant("SELECT, INSERT, UPDATE", "organisation_usage", API, INGEST)
     grant("SELECT, INSERT, UPDATE, DELETE", "organisation_usage, quota_notices", MAINTAIN)
+    # Whoever tells of a quota counts keys, and sees nothing else of them.
+    op.execute(f"GRANT SELECT (organisation_id, revoked_at) ON api_keys TO {MAINTAIN}")
+    op.execute(f"CREATE POLICY quotas ON api_keys FOR SELECT TO {MAINTAIN} USING (true)")
     op.execute(f"REVOKE ALL ON FUNCTION {_SIGNATURES[0]} FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {_SIGNATURES[0]} TO {API}")
 
@@ -144,5 +147,7 @@ def downgrade() -> None:
     """Forget all quotas, and what was used of them."""
     for signature in _SIGNATURES:
         op.execute(f"DROP FUNCTION {signature}")
+    op.execute("DROP POLICY quotas ON api_keys")
+    op.execute(f"REVOKE ALL (organisation_id, revoked_at) ON api_keys FROM {MAINTAIN}")
     op.execute("DROP TABLE quota_notices, organisation_usage")
     op.execute(f"ALTER TABLE organisations {', '.join(f'DROP COLUMN quota_{name}' for name in _QUOTAS)}")

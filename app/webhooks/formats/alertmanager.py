@@ -19,6 +19,8 @@ from app.webhooks.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
     MESSAGES_DROPPED,
+    QUOTA_EXCEEDED,
+    QUOTA_WARNING,
     TEST_EVENT,
 )
 from app.webhooks.formats import native
@@ -45,6 +47,12 @@ _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Nothing has reached {target} since {failing_since}: {last_reason}",
     ),
     ENDPOINT_DISABLED: ("VigieEndpointDisabled", "critical", "{target} is disabled: {reason}"),
+    QUOTA_WARNING: ("VigieQuotaWarning", "warning", "{used} of {limit} {quota} are used"),
+    QUOTA_EXCEEDED: (
+        "VigieQuotaExceeded",
+        "critical",
+        "The quota of {quota} ({limit}) is used up: {refused} were refused",
+    ),
     MESSAGES_DROPPED: ("VigieMessagesDropped", "critical", "The broker dropped {dropped} messages"),
 }
 
