@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from app.core.database import Database
 from app.core.quota_settings import QUOTAS
 from app.core.settings import Settings
 from tests.conftest import Tenant, client_of
@@ -283,3 +285,36 @@ async def test_one_call_for_several_organisations_heeds_each_quota(
     assert (await usage(tenant))["boxes"]["refused"] == 0
     assert (await usage(other_tenant))["boxes"]["refused"] == 2
     assert (await api.post("/v1/boxes/bulk", json={"boxes": boxes[:4]})).status_code == 201
+
+
+async def test_whoever_takes_room_reaches_no_further_afterwards(
+    database: Database, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await give(api, tenant.id, boxes=2)
+    connection = await database.connect()
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE vigie_api")
+            await connection.execute(
+                "SELECT set_config('vigie.reach', $1, true), set_config('vigie.sites', $2, true)",
+                *(tenant.id, other_tenant.id),
+            )
+            room = await connection.fetch("SELECT * FROM vigie_quota_room($1, 'boxes', NULL)", [tenant.id])
+            assert [(row["most"], row["used"]) for row in room] == [(2, 0)]
+            seen = await connection.fetch("SELECT id::text FROM organisations")
+            assert [row["id"] for row in seen] == [tenant.id]
+            assert await connection.fetchval("SELECT vigie_sites()::text") == f"{{{other_tenant.id}}}"
+        # Whoever takes in samples or delivers has no use for it.
+        for role in ("vigie_ingest", "vigie_deliver", "vigie_maintain"):
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL ROLE {role}")
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute("SELECT vigie_quota_room($1, 'boxes', NULL)", [tenant.id])
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE vigie_maintain")
+            assert await connection.fetchval("SELECT count(organisation_id) FROM api_keys") == 3
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with connection.transaction():
+                    await connection.fetch("SELECT hash FROM api_keys")
+    finally:
+        await connection.close()

@@ -11,7 +11,6 @@ import pytest
 
 from app.core.database import Database
 from app.core.quota_settings import QuotaSettings
-from app.core.settings import Settings
 from app.webhooks.quota_notices import forget_usage, tell_quotas
 from tests.conftest import Tenant
 
@@ -144,13 +143,3 @@ async def test_days_that_are_long_over_are_forgotten(teller: Teller) -> None:
     await forget_usage(teller.connection, NOON)
     days = await teller.connection.fetch("SELECT day FROM organisation_usage")
     assert [day for (day,) in days] == [(NOON - timedelta(days=35)).date()]
-
-
-async def test_channels_are_mailed_of_it_and_webhooks_subscribe(
-    api: httpx.AsyncClient, tenant: Tenant, settings: Settings
-) -> None:
-    listed = (await api.get("/v1/event-types")).json()["data"]
-    assert {"quota.warning", "quota.exceeded"} <= {each["type"] for each in listed}
-    hook = {"url": "https://example.com/", "events": ["quota.exceeded"]}
-    assert settings.webhooks.allow_private
-    assert (await tenant.client.post("/v1/webhooks", json=hook)).status_code == 201
