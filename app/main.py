@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
@@ -24,6 +25,7 @@ from app.core.readiness import Probe
 from app.core.sealing import Sealer
 from app.core.service_router import router as service
 from app.core.settings import Settings
+from app.ingest.allowances import Allowances
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
@@ -31,6 +33,7 @@ from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
+from app.sites.quotas import QuotaExceededError, count_refusal
 from app.sites.routers import routers as sites
 from app.webhooks.events_router import describe_events
 from app.webhooks.events_router import router as event_types
@@ -78,7 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = Probe(settings, database)
-    app.state.pipeline = Pipeline(Registry())
+    app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=4, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
@@ -118,6 +121,13 @@ async def _begin_later(database: Database, key: str | None) -> None:
         pause_s = min(pause_s * 2, 10.0)
 
 
+async def _over_quota(request: Request, error: Exception) -> JSONResponse:
+    """Count what a quota refused, once its own transaction is rolled back, and say so."""
+    assert isinstance(error, QuotaExceededError)  # noqa: S101 (registered for this class alone)
+    await count_refusal(request.app.state.database, error, datetime.now(UTC))
+    return problems.problem_of(error)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
     # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
@@ -139,6 +149,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
+    app.add_exception_handler(QuotaExceededError, _over_quota)
     install(app, settings, inside=[Middleware(NoLoops)])
     routers = (*sites, telemetry, *observations, replays, *rules, *alerts, *webhooks, event_types, stream)
     for router in (*routers, service):

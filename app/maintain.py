@@ -39,6 +39,7 @@ from app.sites.configs import publish_due
 from app.webhooks import endpoint_states
 from app.webhooks.claims import count_pending
 from app.webhooks.platform import announce_dropped, last_dropped, prune
+from app.webhooks.quota_notices import forget_usage, tell_quotas
 from app.webhooks.retention import forget, forget_former_secrets
 
 _log = get_logger(__name__)
@@ -129,6 +130,11 @@ async def _prune(role: Role, connection: asyncpg.Connection) -> None:
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
     await idempotency_keys.purge(connection)
+    await forget_usage(connection, datetime.now(UTC))
+
+
+async def _tell_quotas(role: Role, connection: asyncpg.Connection) -> None:
+    await tell_quotas(connection, role.settings.quotas, datetime.now(UTC))
 
 
 class _Warden:
@@ -180,6 +186,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
         _Job("backtests", 1.0, try_rules),
+        _Job("quotas", 5.0, _tell_quotas),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),

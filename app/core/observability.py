@@ -55,6 +55,9 @@ QUARANTINE_REPLAYS = Counter(
 ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
 ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
 BOXES_ENROLLED = Counter("vigie_boxes_enrolled_total", "Boxes registered without an API key", ["by"])
+QUOTA_REFUSED = Counter(
+    "vigie_quota_refused_total", "Things that were not made: the organisation's quota is used up", ["quota"]
+)
 ALERT_TRANSITIONS = Counter(
     "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
 )

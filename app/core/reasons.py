@@ -69,6 +69,8 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "invalid_box_id": Reason(422, "A box id is not valid"),
         "unknown_event_type": Reason(422, "An event's type is not valid"),
         "unknown_state": Reason(422, "A box's state is not known"),
+        # It is more than the organisation may send.
+        "quota_exceeded": Reason(429, "The organisation has stored as many samples as it may in a day"),
         # Only the broker's door can see these; the status is what the same would deserve by REST.
         "retained_message": Reason(422, "A retained message is not a measurement of now"),
         "topic": Reason(422, "The topic is not one of a box"),

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.core.api_settings import ApiSettings
 from app.core.encryption_settings import EncryptionSettings
 from app.core.insecurities import Code
+from app.core.quota_settings import QuotaSettings
 from app.core.setting_types import Port, Seconds
 
 
@@ -192,9 +193,6 @@ class WebhookSettings(BaseModel):
     endpoint_concurrency: int = Field(
         8, ge=1, le=100, description="Of these for one endpoint, unless the endpoint says less"
     )
-    endpoints_per_organisation: int = Field(
-        200, ge=1, description="Webhooks and channels that an organisation may have together"
-    )
     retry_after_max_s: Seconds = Field(
         86_400.0, description="A receiver's Retry-After is followed up to this (seconds)"
     )
@@ -256,6 +254,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     tls_listener: TlsListenerSettings = TlsListenerSettings()
     sites: SitesSettings = SitesSettings()
+    quotas: QuotaSettings = QuotaSettings()
     enrolment: EnrolmentSettings = EnrolmentSettings()
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()

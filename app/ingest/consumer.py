@@ -23,6 +23,7 @@ from app.core.locks import CONSUMER
 from app.core.observability import get_logger, root_of
 from app.core.role import Role
 from app.ingest.acks import AckPublisher
+from app.ingest.allowances import Allowances
 from app.ingest.intake import Intake, sort_messages
 from app.ingest.pipeline import Pipeline
 from app.ingest.progress import Progress
@@ -105,7 +106,9 @@ class Consumer:
 
     async def _consume(self, connection: asyncpg.Connection) -> None:
         # With each connection anew: the database behind it may have been restored from a backup.
-        pipeline = Pipeline(Registry(), sole=True)
+        pipeline = Pipeline(
+            Registry(), sole=True, allowances=Allowances(self._settings.quotas.samples_per_day)
+        )
         source = make_source(self._settings)
         self._seen = dict.fromkeys(self._seen, 0)
         self._connected_since = None

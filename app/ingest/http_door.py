@@ -1,6 +1,7 @@
 """What the HTTP doors of ingest share: the commit, tried again where that helps, and the answer."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app.core.database import TRANSIENT, is_transient
-from app.core.errors import UnavailableError, VigieError
+from app.core.errors import TooManyRequestsError, UnavailableError, VigieError
 from app.core.inflate import gunzip
 from app.core.observability import INGEST_RETRIES, get_logger, root_of
 from app.core.problems import problem
@@ -24,6 +25,7 @@ from app.ingest.codec import encode_sample
 from app.ingest.intake import Intake, Sent, Turned
 from app.ingest.pipeline import Pipeline
 from app.ingest.progress import Progress
+from app.ingest.quota import next_day
 from app.ingest.receipt import Receipt
 from app.webhooks.outbox import wake
 
@@ -51,7 +53,14 @@ class TelemetryOutcome(BaseModel):
     reasons: list[Reason]
 
 
-def _answer(receipt: Receipt) -> JSONResponse:
+def retry_after(code: str, now: datetime) -> dict[str, str]:
+    """The header that says when what is refused with this code may be sent again (429), if it is known."""
+    if status_of(code) != TooManyRequestsError.status:
+        return {}
+    return {"Retry-After": str(math.ceil((next_day(now) - now).total_seconds()))}
+
+
+def _answer(receipt: Receipt, now: datetime) -> JSONResponse:
     """200 when something was taken; the reason's own status when nothing was."""
     refusals = [entry.rejection for entry in receipt.turned]
     outcome: dict[str, Any] = {
@@ -66,7 +75,7 @@ def _answer(receipt: Receipt) -> JSONResponse:
     }
     if refusals and not receipt.stored + receipt.duplicate + receipt.conflict:
         first = refusals[0]
-        return problem(status_of(first.code), first.code, first.detail, outcome)
+        return problem(status_of(first.code), first.code, first.detail, outcome, retry_after(first.code, now))
     return JSONResponse(outcome)
 
 
@@ -124,7 +133,7 @@ async def take(
     receipt = await _commit(request, intake, now)
     if refused is not None:
         raise refused
-    return _answer(receipt)
+    return _answer(receipt, now)
 
 
 async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:

@@ -5,6 +5,7 @@
            gate       nobody takes away a box or a rule from here on (app.core.gate)
            refresh    the registry of boxes, sites and rules, if its version has moved
            resolve    whose samples are these? unknown boxes and too old samples are refused
+           quota      samples above what their organisation may store today are refused
            statuses   online, offline, firmware, battery, signal
            configs    what boxes say that they are configured to
            recall     the boxes' states, where they are not in memory (app.ingest.samples)
@@ -14,7 +15,7 @@
            remember   latest values and rule states
            alerts     what fired, changed and resolved, with its outbox entries
            quarantine what was refused, with its reason
-           totals     how much was stored, repeated, contradicted, refused, late
+           totals     how much was stored, repeated, contradicted, refused, late; and by organisation
       └▶ commit
       └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
 
@@ -38,11 +39,13 @@ from app.alerts.recorder import record
 from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.gate import pass_gate
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.ingest.allowances import Allowances
 from app.ingest.effort import portion
 from app.ingest.intake import Intake
 from app.ingest.judging import evaluate
 from app.ingest.pasts import Pasts
 from app.ingest.progress import Progress
+from app.ingest.quota import quota, usage
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
@@ -120,11 +123,13 @@ async def _totals(work: Work) -> None:
     totals = Totals(
         outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
     )
-    await add_totals(work.connection, totals, door=work.intake.door, now=work.now)
+    work.usage = usage(work)
+    await add_totals(work.connection, totals, work.usage, door=work.intake.door, now=work.now)
 
 
 STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("resolve", resolve),
+    ("quota", quota),
     ("statuses", _statuses),
     ("configs", _configs),
     ("recall", recall),
@@ -157,10 +162,14 @@ class Pipeline:
         registry: the process's copy of boxes, sites and rules.
         sole: whether this is the consumer, which alone writes to boxes that are not shared, and keeps their
             states in memory. At most one pipeline of a database may be so, one batch at a time.
+        allowances: the process's knowledge of quotas.
     """
 
-    def __init__(self, registry: Registry, *, sole: bool = False) -> None:
+    def __init__(
+        self, registry: Registry, *, sole: bool = False, allowances: Allowances | None = None
+    ) -> None:
         self.registry = registry
+        self._allowances = Allowances() if allowances is None else allowances
         self._sole = sole
         self._states = BoxStates()
         # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
@@ -285,6 +294,8 @@ class Pipeline:
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
                 edition = await self._forget_changed(connection, states)
+                # A replay is for what a quota has refused, too: it may just have been raised.
+                accounts = await self._allowances.refresh(connection, now, at_once=whole)
                 enough, effort = portion(intake, edition, states)
                 if enough < len(intake) and not whole:
                     rest = intake.only(range(enough, len(intake)))
@@ -300,6 +311,7 @@ class Pipeline:
                     careful,
                     effort,
                     None if whole else self._pasts,
+                    accounts,
                 )
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
@@ -313,6 +325,8 @@ class Pipeline:
             raise
         finally:
             _release(edition)
+        if not whole:
+            self._allowances.note(accounts, {owner: each.stored for owner, each in work.usage.items()})
         if work.recalled is not None:
             self._guess = work.recalled.block.used
             trim(states, work.walks)

@@ -150,6 +150,6 @@ for _adapter in ADAPTERS:
             summary=_adapter.title,
             operation_id=f"push_{_adapter.name.replace('-', '_')}",
             response_model=TelemetryOutcome,
-            responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+            responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
             openapi_extra=_body(_adapter),
         )(_endpoint(_adapter))

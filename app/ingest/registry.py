@@ -52,6 +52,7 @@ class BoxEntry:
         shared_until_us: until when other processes too may write to it (µs since the epoch; 0: never did).
         interval_s: how often it samples, in seconds.
         kind, tags, attributes: what rules may ask of it.
+        owner: the number of its organisation in `Edition.owners`: numbers are counted sooner than ids.
     """
 
     key: int
@@ -64,6 +65,7 @@ class BoxEntry:
     kind: str | None = None
     tags: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    owner: int = 0
 
 
 class Changes(NamedTuple):
@@ -112,6 +114,7 @@ class Edition:
         boxes: by id.
         shared: key → `shared_until_us` of those that were ever shared.
         by_site: site → keys of its boxes; a set is never changed.
+        owners: the organisations that have boxes, or had some.
         readers: how many transactions work on it; it is not changed as long as one does.
     """
 
@@ -120,6 +123,8 @@ class Edition:
         self.shared: dict[int, int] = {}
         self.by_site: dict[UUID, frozenset[int]] = {}
         self.readers = 0
+        self.owners: list[UUID] = []
+        self._numbers: dict[UUID, int] = {}
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
         self._retention_us: dict[UUID, int] = {}
@@ -131,6 +136,8 @@ class Edition:
         """Another one that says the same, and can be changed."""
         made = Edition(self._rulebook.copy())
         made.boxes, made.shared, made.by_site = dict(self.boxes), dict(self.shared), dict(self.by_site)
+        # Nothing of these is ever taken away or changed: all editions have the same.
+        made.owners, made._numbers = self.owners, self._numbers
         made._ids, made._site_of = dict(self._ids), dict(self._site_of)
         made._retention_us, made._sites = dict(self._retention_us), dict(self._sites)
         return made
@@ -224,7 +231,7 @@ class Edition:
             if row["deleted"]:
                 continue
             self._ids[key] = row["id"]
-            self.boxes[row["id"]] = _entry(row)
+            self.boxes[row["id"]] = _entry(row, self._number(row["organisation_id"]))
             come.setdefault(row["site_id"], set()).add(key)
             self._site_of[key] = row["site_id"]
             if row["shared_until_us"]:
@@ -235,8 +242,14 @@ class Edition:
             self.by_site[site_id] = left | come.get(site_id, set())
         return set(sites)
 
+    def _number(self, organisation_id: UUID) -> int:
+        number = self._numbers.setdefault(organisation_id, len(self.owners))
+        if number == len(self.owners):
+            self.owners.append(organisation_id)
+        return number
 
-def _entry(row: asyncpg.Record) -> BoxEntry:
+
+def _entry(row: asyncpg.Record, owner: int) -> BoxEntry:
     return BoxEntry(
         row["key"],
         row["id"],
@@ -248,6 +261,7 @@ def _entry(row: asyncpg.Record) -> BoxEntry:
         row["kind"],
         frozenset(row["tags"]),
         _decode(row["attributes"]),
+        owner,
     )
 
 

@@ -25,7 +25,7 @@ from app.core.problems import documented, problem
 from app.core.reasons import Rejection, status_of
 from app.core.strict_body import StrictRoute
 from app.core.web import get_database
-from app.ingest.http_door import TelemetryOutcome
+from app.ingest.http_door import TelemetryOutcome, retry_after
 from app.ingest.replay import Replayed, replay
 from app.observations.quarantine_reads import Filter
 from app.observations.quarantine_replays import COUNTED, count_due, due
@@ -129,7 +129,7 @@ def _reasons(refusals: Iterable[Rejection]) -> list[dict[str, Any]]:
     operation_id="replay_quarantine_entry",
     summary="Replay something that was refused",
     response_model=ReplayOutcome,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
 )
 async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
     """Take it in as if it had come now, once the cause of its refusal is mended.
@@ -144,7 +144,13 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     outcome = {**counts, "reasons": _reasons(done.refusals)}
     if done.refusals and sum(counts.values()) == len(done.refusals):
         first = done.refusals[0]
-        return problem(status_of(first.code), first.code, first.detail, outcome)
+        return problem(
+            status_of(first.code),
+            first.code,
+            first.detail,
+            outcome,
+            retry_after(first.code, datetime.now(UTC)),
+        )
     return JSONResponse(outcome)
 
 

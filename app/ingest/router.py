@@ -120,7 +120,7 @@ async def _sort(request: Request, intake: Intake, now: datetime) -> None:
     summary="Send samples of a box",
     operation_id="post_telemetry",
     response_model=TelemetryOutcome,
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
     openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},
 )
 async def post_telemetry(

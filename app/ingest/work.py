@@ -1,7 +1,7 @@
 """A batch while the pipeline works on it: what each step has found for those after it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.core.database import RawConnection
 from app.core.reasons import Rejection
+from app.ingest.allowances import UNLIMITED, Accounts
 from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
@@ -23,6 +24,7 @@ from app.observations.block import SampleBlock, Values
 from app.observations.events import StoredEvent
 from app.observations.groups import Groups
 from app.observations.states import BoxStates, Slots
+from app.observations.totals import Usage
 from app.observations.writer import WriteOutcome
 from app.rules.evaluator import SiteRules, Transition
 from app.sites.status import StatusRow
@@ -80,10 +82,13 @@ class Work:
         careful: nothing is taken for surely new.
         effort: about how many parts of conditions are looked at.
         pasts: where the pasts of boxes are kept that others write to.
+        accounts: the quotas of samples of the day.
         rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
         recalled: the same in columns.
+        over: how many samples were refused for a quota, by whose boxes sent them and whose quota it is.
         shared: keys of the boxes whose rows are locked.
         events: those whose box is known, each with its message.
+        usage: what each organisation has used of its quota.
         walks: the boxes whose rules have to see every sample.
         new_events: which of the events are new.
     """
@@ -98,12 +103,14 @@ class Work:
     careful: bool = False
     effort: int = 0
     pasts: Pasts | None = None
+    accounts: Accounts = UNLIMITED
     organisation_id: UUID | None = None
     now_us: int = 0
     turned: list[Turned] = field(default_factory=list)
     rows: Sequence[Row] = ()
     sample_boxes: Sequence[BoxEntry] = ()
     origins: Sequence[int] = ()
+    over: Counter[UUID] = field(default_factory=Counter)
     recalled: Recalled | None = None
     shared: frozenset[int] = frozenset()
     walks: Walks = field(default_factory=Walks)
@@ -112,6 +119,7 @@ class Work:
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
     outcome: WriteOutcome = field(default_factory=WriteOutcome)
     late: int = 0
+    usage: Mapping[UUID, Usage] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
     new_events: list[StoredEvent] = field(default_factory=list)
     _batches: set[int] | None = None

@@ -68,6 +68,11 @@ def replaying() -> Iterator[None]:
         _replaying.reset(token)
 
 
+def is_replaying() -> bool:
+    """Tell whether what is under way was refused before."""
+    return _replaying.get()
+
+
 def cleaned(text: str) -> str:
     """PostgreSQL's text holds neither NUL nor lone surrogates."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
@@ -82,7 +87,7 @@ async def quarantine(
     connection: RawConnection, refused: Sequence[Refused], *, door: str, now: datetime
 ) -> None:
     """Store refused things in the caller's transaction."""
-    if not refused or _replaying.get():
+    if not refused or is_replaying():
         return
     rows = [
         (

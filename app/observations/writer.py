@@ -127,6 +127,20 @@ async def write_samples(
     return outcome
 
 
+async def stored_identities(
+    connection: RawConnection, identities: Sequence[tuple[int, int]]
+) -> frozenset[int]:
+    """Which of these (box's key, µs since the epoch) are stored already: their indexes."""
+    keys, times = zip(*identities, strict=True)
+    found = await connection.fetch(
+        "SELECT i.ord FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS i (box_key, time_us, ord), "  # noqa: S608 (constants)
+        f"{_SAME_IDENTITY}",
+        keys,
+        times,
+    )
+    return frozenset(ordinal - 1 for (ordinal,) in found)
+
+
 async def _stored_before(connection: RawConnection) -> list[int]:
     """Which of the incoming samples have an identity that is stored already: their places."""
     found = await connection.fetch(

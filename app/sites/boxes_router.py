@@ -92,10 +92,10 @@ async def create_box(
     body: BoxCreate, request: Request, principal: BoxesWriter, database: Connected
 ) -> BoxCreated:
     """Register a box. Its credentials are shown in the answer and never again; they work at once."""
-    broker = request.app.state.settings.broker
+    settings = request.app.state.settings
     async with database.write() as session:
         (made,) = await service.add_boxes(
-            session, principal.visible(), [body], broker, datetime.now(UTC), numbered=False
+            session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
         )
     await sync_accounts(request, database)
     return BoxCreated.with_password(made.box, made.password)

@@ -43,10 +43,10 @@ async def create_boxes(
     As JSON, where `errors` names the `index` of each box at fault; or as a table (`text/csv`) with a header,
     where it names the `line`. With `Accept: text/csv` the answer is a table too, with the credentials.
     """
-    broker = request.app.state.settings.broker
+    settings = request.app.state.settings
     async with database.write() as session:
         made = await service.add_boxes(
-            session, principal.visible(), body.boxes, broker, datetime.now(UTC), numbered=True
+            session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
         )
     await sync_accounts(request, database)
     boxes = [BoxCreated.with_password(box, password) for box, password in made]

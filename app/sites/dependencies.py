@@ -10,6 +10,7 @@ from app.core.database import Database
 from app.core.errors import InvalidError, UnavailableError
 from app.core.fields import Identifier
 from app.core.observability import get_logger
+from app.core.quota_settings import QuotaSettings
 from app.sites import accounts
 
 OrganisationsReader = Annotated[Principal, Depends(requires("organisations:read"))]
@@ -20,6 +21,16 @@ BoxesWriter = Annotated[Principal, Depends(requires("boxes:write"))]
 OrganisationFilter = Annotated[
     Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
 ]
+
+
+# Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
+async def _default_quotas(request: Request) -> QuotaSettings:
+    defaults: QuotaSettings = request.app.state.settings.quotas
+    return defaults
+
+
+DefaultQuotas = Annotated[QuotaSettings, Depends(_default_quotas)]
+"""What an organisation may have that was given no quotas of its own."""
 
 _log = get_logger(__name__)
 

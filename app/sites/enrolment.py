@@ -111,7 +111,7 @@ async def redeem(
         TooManyRequestsError: `too_many_attempts`, of the address or of the code.
         InvalidError: `claim_mistyped`.
         UnknownClaimError: No claim has this code.
-        ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, or `box_exists`.
+        ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
     """
     address = address_of(host)
     await attempts.count(database, address, settings.enrolment)
@@ -144,7 +144,7 @@ async def _claim_box(
         session,
         Reach.of([claim.organisation_id]),
         [wanted.at(claim.site_id)],
-        settings.broker,
+        settings,
         now,
         numbered=False,
     )
@@ -207,7 +207,7 @@ async def provision(
         EnrolmentOffError: It is off.
         UnauthorisedError: No key, or not a valid one (`key_expired` where its end has passed).
         ForbiddenError: `id_prefix`.
-        ConflictError: `box_exists`, or `provisioning_limit`.
+        ConflictError: `box_exists`, `provisioning_limit`, or `quota_exceeded`.
     """
     check_on(settings)
     if key is None or not well_formed(key, KEY_PREFIX):
@@ -233,7 +233,7 @@ async def _provision_box(
         session,
         Reach.of([row.organisation_id]),
         [wanted.at(row.site_id)],
-        settings.broker,
+        settings,
         now,
         numbered=False,
     )

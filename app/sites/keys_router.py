@@ -18,7 +18,14 @@ from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository, service
-from app.sites.dependencies import OrganisationFilter, OrganisationsReader, OrganisationsWriter, check_expiry
+from app.sites.dependencies import (
+    DefaultQuotas,
+    OrganisationFilter,
+    OrganisationsReader,
+    OrganisationsWriter,
+    check_expiry,
+)
+from app.sites.quotas import check_room
 from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
@@ -36,9 +43,11 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     operation_id="create_api_key",
     summary="Create an API key",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
-async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, session: Writes) -> KeyCreated:
+async def create_api_key(
+    body: KeyCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
+) -> KeyCreated:
     """Make a key. It is shown in the answer and never again. It cannot do more than the key that makes it."""
     now = datetime.now(UTC)
     service.check_covers(principal, body.scopes)
@@ -61,6 +70,7 @@ async def create_api_key(body: KeyCreate, principal: OrganisationsWriter, sessio
     )
     session.add(row)
     await session.flush()
+    await check_room(session, "api_keys", {row.organisation_id: 1}, defaults, principal.visible())
     return KeyCreated(**KeyOut.of(row).model_dump(), key=key)
 
 

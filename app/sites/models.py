@@ -14,7 +14,10 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Organisation(Base):
-    """A tenant: the platform itself, an integrator, or a client. Integrators reach their children's."""
+    """A tenant: the platform itself, an integrator, or a client. Integrators reach their children's.
+
+    `quota_…` is how much it may have; None: what the installation gives to all.
+    """
 
     __tablename__ = "organisations"
 
@@ -23,6 +26,12 @@ class Organisation(Base):
     platform: Mapped[bool] = mapped_column(default=False)
     kind: Mapped[str] = mapped_column(Text, default="client")
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    quota_sites: Mapped[int | None] = mapped_column(BigInteger)
+    quota_boxes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_api_keys: Mapped[int | None] = mapped_column(BigInteger)
+    quota_webhooks: Mapped[int | None] = mapped_column(BigInteger)
+    quota_clients: Mapped[int | None] = mapped_column(BigInteger)
+    quota_samples_per_day: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
 

@@ -17,8 +17,9 @@ from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository
-from app.sites.dependencies import OrganisationsReader, OrganisationsWriter
+from app.sites.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.sites.models import Organisation
+from app.sites.quotas import check_room
 from app.sites.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
 OrganisationKind = Literal["platform", "integrator", "client"]
@@ -54,10 +55,10 @@ async def _parent(session: WriteSession, principal: Principal, wanted: Organisat
     operation_id="create_organisation",
     summary="Create an organisation",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_organisation(
-    body: OrganisationCreate, principal: OrganisationsWriter, session: Writes
+    body: OrganisationCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
 ) -> OrganisationOut:
     """Make a tenant: the platform's administrators any, integrators their clients.
 
@@ -76,6 +77,8 @@ async def create_organisation(
     )
     session.add(row)
     await session.flush()
+    if parent.kind == "integrator":
+        await check_room(session, "clients", {parent.id: 1}, defaults, principal.visible())
     return OrganisationOut.of(row)
 
 

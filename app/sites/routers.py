@@ -11,11 +11,13 @@ from app.sites import (
     metrics_router,
     organisations_router,
     provisioning_router,
+    quotas_router,
     sites_router,
 )
 
 routers: Final = (
     organisations_router.router,
+    quotas_router.router,
     keys_router.router,
     sites_router.router,
     boxes_router.router,

@@ -6,6 +6,7 @@ Works inside the caller's transaction. The broker's accounts are brought up to d
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -21,8 +22,8 @@ from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
 from app.core.problems import FAULTS_LIMIT
 from app.core.reach import Reach
-from app.core.settings import BrokerSettings
-from app.sites import box_repository, configs, repository
+from app.core.settings import Settings
+from app.sites import box_repository, configs, quotas, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
 from app.sites.models import Box, Organisation
 
@@ -87,7 +88,7 @@ async def add_boxes(
     session: WriteSession,
     visible: Reach,
     wanted: Sequence[BoxCreate],
-    broker: BrokerSettings,
+    settings: Settings,
     now: datetime,
     *,
     numbered: bool,
@@ -98,12 +99,12 @@ async def add_boxes(
         session: The transaction.
         visible: The organisation whose sites there are; None: all of them.
         wanted: The boxes.
-        broker: Says which account is the ingest role's own.
+        settings: Which account is the ingest role's own, and how many boxes there may be.
         now: The time of creation.
         numbered: Whether an error names the `index` of the box at fault, and of the others in `errors`.
 
     Raises:
-        ConflictError: `box_exists`.
+        ConflictError: `box_exists`, `quota_exceeded`.
         NotFoundError: A site does not exist.
     """
     sites = await repository.hold_sites(session, [box.site_id for box in wanted], visible)
@@ -117,7 +118,7 @@ async def add_boxes(
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
             faults[index] = NotFoundError("site", box.site_id)
-        elif box.id in seen or box.id in _RESERVED or box.id == broker.username:
+        elif box.id in seen or box.id in _RESERVED or box.id == settings.broker.username:
             faults[index] = _taken(box.id)
         else:
             rows.append(_row(box, site.organisation_id, password_hash, now))
@@ -126,6 +127,8 @@ async def add_boxes(
     added = await box_repository.add_boxes(session, rows)
     taken = {index: _taken(box.id) for index, box in enumerate(wanted) if box.id not in added}
     _refuse(taken, numbered=numbered)
+    owners = Counter(box.organisation_id for box in added.values())
+    await quotas.check_room(session, "boxes", owners, settings.quotas, visible)
     return [NewBox(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
 
 

@@ -15,8 +15,9 @@ from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository, service
-from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter
+from app.sites.dependencies import DefaultQuotas, OrganisationFilter, SitesReader, SitesWriter
 from app.sites.models import Site
+from app.sites.quotas import check_room
 from app.sites.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
@@ -27,9 +28,11 @@ router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=Strict
     operation_id="create_site",
     summary="Create a site",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
-async def create_site(body: SiteCreate, principal: SitesWriter, session: Writes) -> SiteOut:
+async def create_site(
+    body: SiteCreate, principal: SitesWriter, session: Writes, defaults: DefaultQuotas
+) -> SiteOut:
     """Make a site. Boxes are put there with `POST /v1/boxes`."""
     principal.check_whole()
     organisation = await service.named_organisation(session, principal, body.organisation_id)
@@ -49,6 +52,7 @@ async def create_site(body: SiteCreate, principal: SitesWriter, session: Writes)
     )
     session.add(row)
     await session.flush()
+    await check_room(session, "sites", {row.organisation_id: 1}, defaults, principal.visible())
     return SiteOut.of(row)
 
 

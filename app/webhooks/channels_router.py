@@ -17,7 +17,8 @@ from app.core.problems import documented
 from app.core.settings import SmtpSettings
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.sites.dependencies import sync_accounts
+from app.sites.dependencies import DefaultQuotas, sync_accounts
+from app.sites.quotas import check_room
 from app.webhooks import channels_service, removal, repository, service
 from app.webhooks.channels_schemas import (
     EXAMPLES,
@@ -34,7 +35,7 @@ from app.webhooks.channels_schemas import (
     credentials_of,
     shown,
 )
-from app.webhooks.web import KINDS, Holder, Reader, Settings, Writer
+from app.webhooks.web import KINDS, Holder, Reader, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
 
@@ -68,7 +69,7 @@ async def create_channel(
     principal: Writer,
     database: Holder,
     smtp: _Smtp,
-    settings: Settings,
+    defaults: DefaultQuotas,
 ) -> EmailOut | MqttCreated:
     """Have alerts mailed (`"kind": "email"`), or published at the broker (`"kind": "mqtt"`).
 
@@ -81,7 +82,7 @@ async def create_channel(
     now = datetime.now(UTC)
     async with database.write() as session:
         channel, password = await channels_service.add_channel(session, principal, body, smtp, now)
-        await service.check_room(session, channel, settings.endpoints_per_organisation)
+        await check_room(session, "webhooks", {channel.organisation_id: 1}, defaults, principal.visible())
         answer = created(channel, password)
     if password is not None:
         await sync_accounts(request, database, mend=_AGAIN)

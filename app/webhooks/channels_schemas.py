@@ -51,7 +51,7 @@ Recipients = Annotated[
 Language = Annotated[Literal["en", "fr"], Field(description="What mails are written in")]
 Notices = Annotated[
     bool,
-    Field(description="Whether mails also tell of other endpoints of the organisation that fail"),
+    Field(description="Whether mails also tell of the organisation's endpoints that fail, and of its quotas"),
 ]
 MqttFormat = Annotated[
     Literal["native", "cloudevents"],

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING, MESSAGES_DROPPED, TEST_EVENT
+from app.webhooks.event_types import (
+    ENDPOINT_DISABLED,
+    ENDPOINT_FAILING,
+    MESSAGES_DROPPED,
+    QUOTA_EXCEEDED,
+    QUOTA_WARNING,
+    TEST_EVENT,
+)
 from app.webhooks.grouping import GROUP_EVENT
 
 type Example = dict[str, Any]
@@ -60,6 +67,15 @@ _NOTICE: Final[Example] = {
     "last_reason": "http_error",
     "last_status": 503,
     "pending": 12,
+}
+_QUOTA: Final = {
+    "organisation_id": ORGANISATION,
+    "quota": "samples_per_day",
+    "day": "2026-11-24",
+    "limit": 5_000_000,
+    "used": 4_000_217,
+    "refused": 0,
+    "resets_at": "2026-11-25T00:00:00Z",
 }
 
 
@@ -131,6 +147,8 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             "10:05:00.871",
             {**_NOTICE, "reason": "gone", "last_reason": "gone", "last_status": 410},
         ),
+        _body(QUOTA_WARNING, "19:12:04.310", _QUOTA),
+        _body(QUOTA_EXCEEDED, "23:02:11.904", {**_QUOTA, "used": 5_000_000, "refused": 1210}),
         _body(
             MESSAGES_DROPPED,
             "10:15:00.402",

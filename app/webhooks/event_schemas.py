@@ -5,13 +5,21 @@ to be added: a field that is here is a promise.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING, MESSAGES_DROPPED, TEST_EVENT
+from app.core.quota_settings import Quota
+from app.webhooks.event_types import (
+    ENDPOINT_DISABLED,
+    ENDPOINT_FAILING,
+    MESSAGES_DROPPED,
+    QUOTA_EXCEEDED,
+    QUOTA_WARNING,
+    TEST_EVENT,
+)
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS
 
 type Severity = Literal["info", "warning", "critical"]
@@ -96,6 +104,18 @@ class NoticeData(BaseModel):
     last_reason: str | None = Field(description="Of the last attempt")
     last_status: int | None
     pending: int = Field(description="Deliveries that wait")
+
+
+class QuotaData(BaseModel):
+    """How an organisation stands to one of its quotas."""
+
+    organisation_id: UUID
+    quota: Quota
+    day: date = Field(description="In UTC")
+    limit: int | None = Field(description="How much there may be; null where it is the integrator's quota")
+    used: int = Field(description="How much there is; of samples, how many were stored in the day")
+    refused: int = Field(description="How much was refused in the day so far")
+    resets_at: datetime | None = Field(description="When the day ends; null where it is no quota of a day")
 
 
 class DroppedData(BaseModel):
@@ -227,6 +247,20 @@ class EndpointDisabled(Envelope):
     data: NoticeData
 
 
+class QuotaWarning(Envelope):
+    """Four fifths of the samples of the day are used. Once a day."""
+
+    type: Literal["quota.warning"]
+    data: QuotaData
+
+
+class QuotaExceeded(Envelope):
+    """A quota is used up: what exceeds it is refused. Once a day for each quota."""
+
+    type: Literal["quota.exceeded"]
+    data: QuotaData
+
+
 class MessagesDropped(Envelope):
     """The broker dropped messages; for the platform's own organisation."""
 
@@ -251,6 +285,8 @@ SENT: Final[Mapping[str, type[Envelope]]] = {
     GROUP_EVENT: AlertGroup,
     ENDPOINT_FAILING: EndpointFailing,
     ENDPOINT_DISABLED: EndpointDisabled,
+    QUOTA_WARNING: QuotaWarning,
+    QUOTA_EXCEEDED: QuotaExceeded,
     MESSAGES_DROPPED: MessagesDropped,
     TEST_EVENT: WebhookTest,
 }

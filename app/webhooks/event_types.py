@@ -15,9 +15,14 @@ SEVERITIES: Final = ("info", "warning", "critical")
 MESSAGES_DROPPED: Final = "platform.messages_dropped"
 ENDPOINT_FAILING: Final = "endpoint.failing"
 ENDPOINT_DISABLED: Final = "endpoint.disabled"
+QUOTA_WARNING: Final = "quota.warning"
+QUOTA_EXCEEDED: Final = "quota.exceeded"
 
 NOTICES: Final = frozenset({ENDPOINT_FAILING, ENDPOINT_DISABLED})
 """Of an endpoint, for its owner: also sent to the organisation's e-mail channels, but never to itself."""
+
+QUOTA_NOTICES: Final = frozenset({QUOTA_WARNING, QUOTA_EXCEEDED})
+"""Of an organisation's quotas: also sent to its e-mail channels."""
 
 EVENTS: Final[Mapping[str, str]] = {
     "alert.firing": "A rule fires, on a box or on a site as a whole",
@@ -28,6 +33,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "alert.reminder": "An alert still fires, and nobody has acknowledged it",
     ENDPOINT_FAILING: "Another endpoint of the organisation has failed for a day",
     ENDPOINT_DISABLED: "Another endpoint of the organisation was disabled: gone, or failing for too long",
+    QUOTA_WARNING: "Four fifths of the samples of the day are used",
+    QUOTA_EXCEEDED: "A quota is used up: what exceeds it is refused",
     MESSAGES_DROPPED: "The broker dropped messages; for the platform's own organisation",
 }
 """What an endpoint can subscribe to."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import first_id
@@ -50,15 +50,6 @@ async def find_endpoint(
     if lock or hold:
         statement = statement.with_for_update(key_share=not lock)
     return await session.scalar(statement)
-
-
-async def count_endpoints(session: AsyncSession, organisation: UUID) -> int:
-    """How many endpoints of all kinds an organisation has; others who count wait until we are done."""
-    await session.execute(
-        text("SELECT FROM organisations WHERE id = :owner FOR NO KEY UPDATE"), {"owner": organisation}
-    )
-    statement = select(func.count()).select_from(Endpoint).where(Endpoint.organisation_id == organisation)
-    return (await session.execute(statement)).scalar_one()
 
 
 async def list_endpoints(

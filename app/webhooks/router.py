@@ -16,6 +16,8 @@ from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
+from app.sites.dependencies import DefaultQuotas
+from app.sites.quotas import check_room
 from app.webhooks import removal, repository, service
 from app.webhooks.endpoint_schemas import (
     ROTATIONS,
@@ -48,6 +50,7 @@ async def create_webhook(
     settings: Settings,
     public_url: PublicUrl,
     sealer: Seal,
+    defaults: DefaultQuotas,
 ) -> EndpointCreated:
     """Have alerts posted to a URL of yours.
 
@@ -64,7 +67,7 @@ async def create_webhook(
         sealer=sealer,
         now=now,
     )
-    await service.check_room(session, endpoint, settings.endpoints_per_organisation)
+    await check_room(session, "webhooks", {endpoint.organisation_id: 1}, defaults, principal.visible())
     return EndpointCreated(**service.shown(endpoint, sealer, now).model_dump(), secret=secret)
 
 

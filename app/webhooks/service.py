@@ -283,17 +283,3 @@ async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, ow
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
-
-
-async def check_room(session: WriteSession, made: Endpoint, most: int) -> None:
-    """Refuse an endpoint that was just made where its organisation has more than `most` now.
-
-    Raises:
-        ConflictError: `too_many_endpoints`.
-    """
-    if await repository.count_endpoints(session, made.organisation_id) > most:
-        raise ConflictError(
-            f"An organisation has {most} webhooks and channels at most: delete some, or have the operator "
-            "raise VIGIE_WEBHOOKS__ENDPOINTS_PER_ORGANISATION.",
-            code="too_many_endpoints",
-        )

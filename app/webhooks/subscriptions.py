@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.webhooks.event_types import ALL_EVENTS, NOTICES, SEVERITIES, TEST_EVENT
+from app.webhooks.event_types import ALL_EVENTS, NOTICES, QUOTA_NOTICES, SEVERITIES, TEST_EVENT
 from app.webhooks.grouping import AlertData, Plan, read_alert
 
 BEGINNING: Final = "alert.firing"
@@ -92,7 +92,7 @@ def wants(subscription: Subscription, event: Happened) -> bool:
     """Tell whether an event of the endpoint's own organisation goes to it."""
     if event.type == TEST_EVENT:
         return _concerns(event, subscription)
-    if event.type in NOTICES:
+    if event.type in NOTICES or event.type in QUOTA_NOTICES:
         return _wants_notice(subscription, event)
     if subscription.site_ids is not None and event.site_id not in subscription.site_ids:
         return False

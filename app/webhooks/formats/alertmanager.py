@@ -19,6 +19,8 @@ from app.webhooks.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
     MESSAGES_DROPPED,
+    QUOTA_EXCEEDED,
+    QUOTA_WARNING,
     TEST_EVENT,
 )
 from app.webhooks.formats import native
@@ -45,6 +47,12 @@ _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Nothing has reached {target} since {failing_since}: {last_reason}",
     ),
     ENDPOINT_DISABLED: ("VigieEndpointDisabled", "critical", "{target} is disabled: {reason}"),
+    QUOTA_WARNING: ("VigieQuotaWarning", "warning", "{used} of {limit} {quota} are used"),
+    QUOTA_EXCEEDED: (
+        "VigieQuotaExceeded",
+        "critical",
+        "The quota of {quota} ({limit}) is used up: {refused} were refused",
+    ),
     MESSAGES_DROPPED: ("VigieMessagesDropped", "critical", "The broker dropped {dropped} messages"),
 }
 
@@ -158,13 +166,13 @@ def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, publi
     """What is not of an alert, as one."""
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
-    endpoint = data.get("endpoint_id")
+    endpoint, quota = data.get("endpoint_id"), data.get("quota")
     labels = [
         ("alertname", name),
         ("severity", severity),
         ("organisation_id", organisation_id),
         ("endpoint_id", endpoint),
-        ("instance", endpoint or "vigie"),
+        ("instance", endpoint or quota or "vigie"),
     ]
     sentence = summary.format_map(_Texts(data)) if known else summary
     return {
@@ -174,7 +182,7 @@ def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, publi
         "startsAt": timestamp,
         "endsAt": NEVER,
         "generatorURL": public_url if endpoint is None else f"{public_url}/v1/webhooks/{endpoint}",
-        "fingerprint": _fingerprint(f"{type_} {organisation_id} {endpoint}"),
+        "fingerprint": _fingerprint(f"{type_} {organisation_id} {endpoint or quota}"),
     }
 
 

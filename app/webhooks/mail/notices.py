@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.webhooks.event_types import ENDPOINT_DISABLED, MESSAGES_DROPPED, NOTICES, TEST_EVENT
+from app.webhooks.event_types import (
+    ENDPOINT_DISABLED,
+    MESSAGES_DROPPED,
+    NOTICES,
+    QUOTA_NOTICES,
+    TEST_EVENT,
+)
 from app.webhooks.mail.events import AnyEvent
 from app.webhooks.mail.page import SUBJECT_LIMIT, Page
 from app.webhooks.mail.texts import Texts
@@ -17,7 +23,8 @@ _ENDPOINT_ROWS: Final = (
     *("kind", "target", "description", "failing_since", "last_reason", "last_status", "pending"),
 )
 _PLATFORM_ROWS: Final = ("dropped", "total", "broker_started_at")
-_TIMES: Final = frozenset({"failing_since", "broker_started_at"})
+_QUOTA_ROWS: Final = ("quota", "limit_of_quota", "used", "refused", "resets_at")
+_TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
 
 
 def notice_page(event: AnyEvent, texts: Texts) -> Page:
@@ -27,6 +34,8 @@ def notice_page(event: AnyEvent, texts: Texts) -> Page:
         return _page(texts, title, lead, title)
     if event.type in NOTICES:
         return _of_endpoint(event, texts)
+    if event.type in QUOTA_NOTICES:
+        return _of_quota(event, texts)
     if event.type == MESSAGES_DROPPED:
         title, lead = texts.notices[MESSAGES_DROPPED]
         return _page(texts, title, lead, title, _named_rows(event.data, _PLATFORM_ROWS, texts))
@@ -48,6 +57,16 @@ def _of_endpoint(event: AnyEvent, texts: Texts) -> Page:
     )
     endpoint = event.data.get("endpoint_id")
     return page._replace(thread=f"endpoint-{endpoint}" if endpoint else None)
+
+
+def _of_quota(event: AnyEvent, texts: Texts) -> Page:
+    title, lead = texts.notices[event.type]
+    # `limit` is what an alert is compared with.
+    data = {**event.data, "limit_of_quota": event.data.get("limit")}
+    about = f"{title}{texts.colon}{_value('quota', data.get('quota'), texts)}"
+    page = _page(texts, title, lead, about, _named_rows(data, _QUOTA_ROWS, texts))
+    organisation = event.data.get("organisation_id")
+    return page._replace(thread=f"quota-{organisation}" if organisation else None)
 
 
 def _of_anything(event: AnyEvent, texts: Texts) -> Page:
@@ -84,6 +103,8 @@ def _value(name: str, value: object, texts: Texts) -> str:
         return ""
     if name == "kind":
         return texts.kinds.get(str(value)) or clean(str(value), _LIMIT)
+    if name == "quota":
+        return texts.quotas.get(str(value)) or clean(str(value), _LIMIT)
     if name in _TIMES:
         return moment(str(value), None, texts) or clean(str(value), _LIMIT)
     if isinstance(value, int | float) and name != "last_status":

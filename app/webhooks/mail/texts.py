@@ -25,6 +25,7 @@ class Texts:
         tags, happened, leads: By the type of the event: before the subject, in lists, and as a sentence.
         resolutions, reasons: Why an alert ended, and why it went up or down.
         functions, kinds, recognised: What windows come to, ways out, types of events of boxes.
+        quotas: What each is of.
         and_more, firing, resolved, unlisted: Of one, and of several.
     """
 
@@ -52,6 +53,7 @@ class Texts:
     silence_of: str
     kinds: Mapping[str, str]
     recognised: Mapping[str, str]
+    quotas: Mapping[str, str]
     labels: Mapping[str, str]
     whole_site: str
     and_more: tuple[str, str]

@@ -68,6 +68,14 @@ ENGLISH: Final = Texts(
     silence_of="no {metric} for {duration}",
     kinds={"webhook": "Webhook", "email": "E-mail channel", "mqtt": "MQTT channel"},
     recognised={"gunshot": "gunshot", "tamper": "tampering"},
+    quotas={
+        "sites": "sites",
+        "boxes": "boxes",
+        "api_keys": "API keys",
+        "webhooks": "webhooks and channels",
+        "clients": "clients",
+        "samples_per_day": "samples a day",
+    },
     labels={
         "severity": "Severity",
         "highest_severity": "Highest severity",
@@ -100,6 +108,11 @@ ENGLISH: Final = Texts(
         "pending": "Waiting",
         "dropped": "Dropped",
         "total": "Since the broker's start",
+        "quota": "Quota",
+        "limit_of_quota": "Limit",
+        "used": "Used",
+        "refused": "Refused today",
+        "resets_at": "Reset at",
         "broker_started_at": "Broker started at",
         "type": "Type",
         "timestamp": "At",
@@ -137,6 +150,20 @@ ENGLISH: Final = Texts(
             (
                 "Nothing could be delivered there for too long, so nothing is sent there any more. Enable"
                 " it again once it works: what is waiting is then sent."
+            ),
+        ),
+        "quota.warning": (
+            "A quota is nearly used up",
+            (
+                "Four fifths of the day's quota are used. Samples above it are refused and kept in quarantine"
+                " until midnight UTC."
+            ),
+        ),
+        "quota.exceeded": (
+            "A quota is used up",
+            (
+                "What exceeds the quota is refused. Samples that were refused are kept in quarantine: they "
+                "can be replayed once the quota is raised, or the day after."
             ),
         ),
         "platform.messages_dropped": (

@@ -72,6 +72,14 @@ _AS_TYPED: Final = Texts(
     silence_of="aucune mesure de {metric} depuis {duration}",
     kinds={"webhook": "Webhook", "email": "Canal de courriel", "mqtt": "Canal MQTT"},
     recognised={"gunshot": "coup de feu", "tamper": "effraction"},
+    quotas={
+        "sites": "sites",
+        "boxes": "capteurs",
+        "api_keys": "clés d'API",
+        "webhooks": "webhooks et canaux",
+        "clients": "clients",
+        "samples_per_day": "relevés par jour",
+    },
     labels={
         "severity": "Gravité",
         "highest_severity": "Gravité maximale",
@@ -105,6 +113,11 @@ _AS_TYPED: Final = Texts(
         "dropped": "Messages perdus",
         "total": "Depuis le démarrage du broker",
         "broker_started_at": "Broker démarré le",
+        "quota": "Quota",
+        "limit_of_quota": "Limite",
+        "used": "Utilisés",
+        "refused": "Refusés aujourd'hui",
+        "resets_at": "Remis à zéro le",
         "type": "Type",
         "timestamp": "Le",
     },
@@ -144,6 +157,20 @@ _AS_TYPED: Final = Texts(
             (
                 "Rien n'a pu y être livré depuis trop longtemps : plus rien n'y est envoyé. Réactivez-le "
                 "quand il fonctionnera : ce qui attend partira alors."
+            ),
+        ),
+        "quota.warning": (
+            "Quota bientôt atteint",
+            (
+                "Les quatre cinquièmes du quota du jour sont utilisés. Au-delà du quota, les relevés sont "
+                "refusés et mis en quarantaine jusqu'à minuit UTC."
+            ),
+        ),
+        "quota.exceeded": (
+            "Quota atteint",
+            (
+                "Ce qui dépasse le quota est refusé. Les relevés refusés restent en quarantaine : ils "
+                "peuvent être rejoués une fois le quota relevé, ou le lendemain."
             ),
         ),
         "platform.messages_dropped": (

@@ -380,7 +380,7 @@ async def test_another_grouping_sends_at_once_what_waits(
 async def test_an_organisation_has_so_many_webhooks_and_channels_and_no_more(
     tenant: Tenant, other_tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings.webhooks, "endpoints_per_organisation", 3)
+    monkeypatch.setattr(settings.quotas, "webhooks", 3)
     mail = {"kind": "email", "to": ["a@example.com"]}
     monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
     answers = await asyncio.gather(
@@ -388,13 +388,11 @@ async def test_an_organisation_has_so_many_webhooks_and_channels_and_no_more(
         *(tenant.client.post("/v1/channels", json=mail) for _ in range(3)),
     )
     assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 4
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {
-        "too_many_endpoints"
-    }
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"quota_exceeded"}
     await create(other_tenant)
     made = next(answer for answer in answers if answer.status_code == 201)
     path = made.request.url.path
     assert (await tenant.client.delete(f"{path}/{made.json()['id']}")).status_code == 204
     assert (await tenant.client.post("/v1/channels", json={"kind": "mqtt"})).status_code == 201
     refused = await tenant.client.post("/v1/webhooks", json={"url": URL})
-    assert refused.json()["code"] == "too_many_endpoints"
+    assert refused.json()["code"] == "quota_exceeded"

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rules import severity
-from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING, NOTICES, SEVERITIES, TEST_EVENT
+from app.webhooks.event_types import (
+    ENDPOINT_DISABLED,
+    ENDPOINT_FAILING,
+    NOTICES,
+    QUOTA_NOTICES,
+    SEVERITIES,
+    TEST_EVENT,
+)
 from app.webhooks.formats.native import build_body
 from app.webhooks.subscriptions import Happened, Subscription, enters, wants
 
@@ -47,6 +54,25 @@ def test_a_test_event_goes_to_the_one_it_names() -> None:
     event = Happened.of(TEST_EVENT, None, json.dumps({"endpoint_id": str(ENDPOINT)}))
     assert wants(Subscription(ENDPOINT, ["alert.firing"], [SITE]), event)
     assert wants(Subscription(ENDPOINT, ["alert.firing"], None, min_severity="critical"), event)
+
+
+@pytest.mark.parametrize("type_", sorted(QUOTA_NOTICES))
+@pytest.mark.parametrize(
+    ("subscription", "wanted"),
+    [
+        (Subscription(ENDPOINT, ["*"], None), True),
+        (Subscription(ENDPOINT, ["*"], [SITE]), False),
+        (Subscription(ENDPOINT, ["alert.firing"], None), False),
+        (Subscription(ENDPOINT, ["alert.firing"], [SITE], kind="email"), True),
+        (Subscription(ENDPOINT, ["alert.firing"], [SITE], kind="email", notices=False), False),
+    ],
+)
+def test_quotas_are_mailed_unasked_and_posted_to_who_subscribes(
+    subscription: Subscription,
+    wanted: bool,  # noqa: FBT001 (a parameter)
+    type_: str,
+) -> None:
+    assert wants(subscription, Happened.of(type_, None, "{}")) is wanted
 
 
 @pytest.mark.parametrize("type_", sorted(NOTICES))

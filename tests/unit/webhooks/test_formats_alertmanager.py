@@ -158,6 +158,18 @@ def test_a_group_in_which_all_is_over_is_over() -> None:
             "https://example.com is disabled: gone",
         ),
         (
+            "quota.warning",
+            "VigieQuotaWarning",
+            "warning",
+            "4000217 of 5000000 samples_per_day are used",
+        ),
+        (
+            "quota.exceeded",
+            "VigieQuotaExceeded",
+            "critical",
+            "The quota of samples_per_day (5000000) is used up: 1210 were refused",
+        ),
+        (
             "platform.messages_dropped",
             "VigieMessagesDropped",
             "critical",

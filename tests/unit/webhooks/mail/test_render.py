@@ -238,6 +238,13 @@ def test_a_test_and_notices_have_their_words() -> None:
     for reason, words in (("gone", "gone for good (410)"), ("failing", "for too long")):
         notice = mail_of({"type": "endpoint.disabled", "timestamp": AT, "data": {**data, "reason": reason}})
         assert words in notice.text
+    quota = {"organisation_id": "o-1", "quota": "samples_per_day", "limit": 5000, "used": 4100, "refused": 0}
+    warned = mail_of({"type": "quota.warning", "timestamp": AT, "data": {**quota, "resets_at": AT}}, "fr")
+    assert warned.subject == "[Vigie] Quota bientôt atteint\xa0: relevés par jour"
+    assert "Quota\xa0: relevés par jour\nLimite\xa0: 5\u202f000\nUtilisés\xa0: 4\u202f100\n" in warned.text
+    assert warned.thread == "quota-o-1"
+    exceeded = mail_of({"type": "quota.exceeded", "timestamp": AT, "data": {**quota, "quota": "boxes"}})
+    assert exceeded.subject == "[Vigie] A quota is used up: boxes"
     dropped = {"dropped": 120, "total": 23_123, "broker_started_at": "2026-11-01T10:10:02Z"}
     told = mail_of({"type": "platform.messages_dropped", "timestamp": AT, "data": dropped}, "fr")
     assert (
