@@ -1,4 +1,4 @@
-"""Which passwords people may choose (NIST SP 800-63B-4): long ones, and none that everybody tries first. Pure.
+"""Which passwords people may choose (NIST SP 800-63B-4): long ones, none that all try first. Pure.
 
 No classes of characters are asked for, and nothing expires. What counts is what is left of a password once
 the words that are in everybody's, the rows of keyboards, what is said twice, and the person's own name and

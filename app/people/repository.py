@@ -43,15 +43,16 @@ async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:
 async def find_member(
     session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
 ) -> tuple[Membership, User] | None:
-    """One membership, and whose it is."""
+    """One membership, and whose it is; with `lock` neither changes until the transaction ends."""
     statement = (
         select(Membership, User)
         .join(User, User.id == Membership.user_id)
         .where(Membership.id == identifier, *visible.within(Membership.organisation_id))
     )
-    found = (
-        await session.execute(statement.with_for_update(of=Membership) if lock else statement)
-    ).one_or_none()
+    if lock:
+        # As they are by now: what was read before the lock was waited for may be old.
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    found = (await session.execute(statement)).one_or_none()
     return None if found is None else (found[0], found[1])
 
 

@@ -60,8 +60,8 @@ SiteIds = Annotated[
 ]
 
 
-def _example(**body: object) -> JsonDict:
-    return {"examples": [body]}  # type: ignore[dict-item]  # what pydantic takes for JSON
+def _example(**body: str) -> JsonDict:
+    return {"examples": [dict(body)]}
 
 
 class SignIn(Body):
@@ -310,6 +310,7 @@ class ResetCreated(BaseModel):
     """A token with which a member gives themselves a new password. It is shown here and never again."""
 
     token: str = Field(examples=["vgr_…"])
+    link: str = Field(description="Where it is used, with the token behind the `#`")
     expires_at: datetime
 
 

@@ -83,7 +83,7 @@ def _principal(user: User, place: Place, clients: Sequence[UUID]) -> Principal:
     return Principal(
         key_id=user.id,
         organisation_id=organisation.id,
-        # Its administrators are who own it: others of the platform see all of it, by the scopes of their role.
+        # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
         platform=organisation.platform and owns,
         scopes=frozenset(SCOPES_OF[membership.role]),
         reach=reach,
@@ -151,6 +151,7 @@ def open_session(
     session: WriteSession,
     user: User,
     organisation_id: UUID,
+    *,
     origin: From,
     settings: SessionSettings,
     now: datetime,
