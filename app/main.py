@@ -16,6 +16,7 @@ from app.core import problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
+from app.core.keys import SESSION_PREFIX
 from app.core.observability import get_logger
 from app.core.parameters import known_parameters_only
 from app.core.reach import reaching_everything
@@ -30,7 +31,6 @@ from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
 from app.people.context import People
 from app.people.routers import routers as people
-from app.people.sessions import SESSION_PREFIX
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.routers import routers as sites

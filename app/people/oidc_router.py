@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.core import attempts
+from app.core.addresses import address_of
 from app.core.errors import VigieError
 from app.core.fields import Identifier
 from app.core.problems import documented
@@ -94,7 +95,7 @@ async def finish_oidc(
 ) -> SessionCreated:
     """Sign in whom the provider sent back."""
     now, origin = datetime.now(UTC), From.of(request)
-    address = attempts.address_of(origin.address or None, "sign-in")
+    address = f"sign-in:{address_of(origin.address)}"
     limits = people.settings
     await attempts.count(people.database, address, most=limits.attempts, window_s=limits.attempts_window_s)
     flight = provider.luggage.unpack(request.cookies.get(COOKIE, ""))

@@ -17,14 +17,13 @@ from app.core.auth import Principal
 from app.core.database import Database, WriteSession
 from app.core.errors import UnauthorisedError
 from app.core.ids import new_id
-from app.core.keys import generate_key, hash_key, well_formed
+from app.core.keys import SESSION_PREFIX, generate_key, hash_key, well_formed
 from app.core.people_settings import SessionSettings
 from app.core.reach import EVERYTHING, Caller, Reach, actor, reaching_everything, working_for
 from app.people.models import Membership, User, UserSession
 from app.people.roles import SCOPES_OF
 from app.sites.models import Organisation
 
-SESSION_PREFIX: Final = "vgs_"
 _TOUCH_EVERY: Final = timedelta(minutes=1)
 _AGENT_LIMIT: Final = 200
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 
 from app.core import attempts
+from app.core.addresses import address_of
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, ForbiddenError, NotFoundError, UnauthorisedError
 from app.core.keys import hash_key, well_formed
@@ -79,7 +80,7 @@ async def prove(people: People, email: str, password: str, origin: From) -> Prov
         UnavailableError: `too_busy`.
     """
     limits = people.settings
-    address = attempts.address_of(origin.address or None, "sign-in")
+    address = f"sign-in:{address_of(origin.address)}"
     # Whoever may read this table is not told who tries to sign in.
     account = f"account:{hashlib.sha256(email.encode()).hexdigest()}"
     for subject, most in ((address, limits.attempts), (account, limits.account_attempts)):

@@ -88,7 +88,8 @@ async def test_guessing_ends_for_an_address_and_for_an_account(
         )
         await session.execute(
             text(
-                "INSERT INTO claim_attempts VALUES ('sign-in:127.0.0.1', :most, now() + interval '1 hour')"
+                "INSERT INTO claim_attempts"
+                " VALUES ('sign-in:address:127.0.0.1', :most, now() + interval '1 hour')"
                 " ON CONFLICT (subject) DO UPDATE SET attempts = excluded.attempts"
             ),
             {"most": limits.attempts - 1},
