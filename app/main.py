@@ -18,6 +18,7 @@ from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
+from app.core.keys import SESSION_PREFIX
 from app.core.observability import get_logger
 from app.core.parameters import known_parameters_only
 from app.core.reach import reaching_everything
@@ -31,6 +32,8 @@ from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
 from app.observations.routers import routers as observations
+from app.people.context import People
+from app.people.routers import routers as people
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.quotas import QuotaExceededError, count_refusal
@@ -46,13 +49,15 @@ _DESCRIPTION = """
 Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
 webhooks, by e-mail, by MQTT, and as a stream of events.
 
-**To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's), then try
-`GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are `application/problem+json`
-(RFC 9457); match on their `code`.
+**To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's) or the token of
+`POST /v1/sessions`, then try `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are
+`application/problem+json` (RFC 9457); match on their `code`.
 """
 _log = get_logger(__name__)
 _TAGS = [
     {"name": "Organisations", "description": "Tenants, and the API keys that speak for them"},
+    {"name": "Sign-in", "description": "People who sign in, and who is calling"},
+    {"name": "Members", "description": "Who belongs to an organisation, as what, and who is invited"},
     {"name": "Sites", "description": "Where boxes stand; a site's time zone says what a day is"},
     {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
     {"name": "Enrolment", "description": "Boxes registered without an API key: claims, provisioning"},
@@ -77,6 +82,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
+    app.state.people = People.of(settings, database)
+    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     app.state.sealer = Sealer.of(settings.encryption)
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
@@ -151,8 +158,9 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_exception_handler(QuotaExceededError, _over_quota)
     install(app, settings, inside=[Middleware(NoLoops)])
-    routers = (*sites, telemetry, *observations, replays, *rules, *alerts, *webhooks, event_types, stream)
-    for router in (*routers, service):
+    ingest = (telemetry, *observations, replays)
+    routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, service)
+    for router in routers:
         app.include_router(router)
     describe_events(app.webhooks)
     add_docs(app)

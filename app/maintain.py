@@ -3,7 +3,8 @@
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
 removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers
-that are kept no longer, heartbeats of processes that are gone. Secrets it seals under the newest key.
+that are kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of
+processes that are gone. Secrets it seals under the newest key.
 """
 
 import time
@@ -33,6 +34,7 @@ from app.core.reseal import Resealer
 from app.core.role import Role
 from app.core.sealing import Sealer
 from app.observations.quarantine import purge_quarantine
+from app.people.retention import forget_people
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
@@ -125,6 +127,10 @@ async def _forget_deliveries(role: Role, connection: asyncpg.Connection) -> None
     await forget(connection, keep_days=role.settings.webhooks.keep_days)
 
 
+async def _forget_people(role: Role, connection: asyncpg.Connection) -> None:
+    await forget_people(connection, role.settings.sessions)
+
+
 async def _prune(role: Role, connection: asyncpg.Connection) -> None:
     await prune(connection, keep_days=role.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
@@ -192,6 +198,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("quarantine", 300.0, _purge_quarantine),
         _Job("secrets", 60.0, seal_anew),
         _Job("deliveries", 300.0, _forget_deliveries),
+        _Job("people", 300.0, _forget_people),
     ]
 
 

@@ -62,7 +62,7 @@ async def add_silence(
         timezone=timezone,
         window_start=window.start,
         window_end=window.end,
-        author=wanted.author or await repository.key_name(session, principal.key_id) or "",
+        author=wanted.author or principal.name,
         comment=wanted.comment,
         created_by=principal.key_id,
         created_at=now,

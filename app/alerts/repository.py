@@ -28,7 +28,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.muting import SILENCED_BY
-from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
 from app.core.reach import NOTHING, Reach
@@ -166,12 +165,6 @@ async def lock_many(session: WriteSession, alert_ids: Sequence[UUID], visible: R
 async def clock(session: WriteSession) -> datetime:
     """The database's clock, by which is told what is due."""
     return (await session.execute(select(func.now()))).scalar_one()
-
-
-async def key_name(session: WriteSession, key_id: UUID) -> str | None:
-    """The name of an API key."""
-    name: str | None = await session.scalar(select(ApiKey.name).where(ApiKey.id == key_id))
-    return name
 
 
 async def timeline(

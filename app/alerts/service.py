@@ -50,10 +50,9 @@ class Act:
         self._events: list[OutboxRecord] = []
 
     @classmethod
-    async def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "Act":
-        """Find out who is acting."""
-        name = await repository.key_name(session, principal.key_id)
-        return cls(session, principal.key_id, name, now)
+    def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "Act":
+        """Say who is acting."""
+        return cls(session, principal.key_id, principal.name or None, now)
 
     def acknowledge(self, alert: Alert, rule_name: str, comment: str | None) -> None:
         """Take note of a firing alert; of one that was taken note of, only the comment is new."""
@@ -117,7 +116,7 @@ async def acknowledge(
         ConflictError: `already_resolved`: there is nothing left to see to.
     """
     alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = await Act.begin(session, principal, now)
+    act = Act.begin(session, principal, now)
     act.acknowledge(alert, rule_name, comment)
     return Acted(alert, rule_name, await act.finish())
 
@@ -132,7 +131,7 @@ async def acknowledge_many(
     """Take note of many alerts: of each that can be, whatever the others are."""
     wanted = list(dict.fromkeys(alert_ids))
     found = await repository.lock_many(session, wanted, principal.visible())
-    act = await Act.begin(session, principal, now)
+    act = Act.begin(session, principal, now)
     new: list[UUID] = []
     before: list[UUID] = []
     refused: list[tuple[UUID, str]] = []
@@ -163,7 +162,7 @@ async def unacknowledge(
     alert, rule_name = await repository.lock(session, alert_id, principal.visible())
     if alert.state != "firing":
         raise _resolved("The alert has resolved: who saw to it is history.")
-    act = await Act.begin(session, principal, now)
+    act = Act.begin(session, principal, now)
     if alert.acknowledged_at is None:
         act.comment(alert, comment)
         return Acted(alert, rule_name, await act.finish())
@@ -190,7 +189,7 @@ async def assign(
         NotFoundError: no such alert, or another organisation's.
     """
     alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = await Act.begin(session, principal, now)
+    act = Act.begin(session, principal, now)
     if alert.assignee == assignee:
         act.comment(alert, comment)
     else:
@@ -209,7 +208,7 @@ async def add_comment(
         NotFoundError: no such alert, or another organisation's.
     """
     alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = await Act.begin(session, principal, now)
+    act = Act.begin(session, principal, now)
     act.comment(alert, comment)
     return Acted(alert, rule_name, await act.finish())
 

@@ -1,4 +1,4 @@
-"""Who is calling: API keys, their scopes, and the organisation that each one speaks for.
+"""Who is calling: API keys, people who signed in, their scopes, and the organisation that each speaks for.
 
 A key belongs to one organisation, and may be limited to some of its sites. The platform's own keys may see
 and name every organisation, an integrator's its clients too, anybody else's just its own: another's things
@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -17,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Text, Uuid, column, func, select, table, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
+from starlette.datastructures import State
 
 from app.core.database import Base, Database
 from app.core.errors import ForbiddenError, InvalidError, UnauthorisedError
@@ -38,13 +39,18 @@ SCOPES = (
     "webhooks:read",
     "webhooks:write",
     "audit:read",
+    "members:read",
+    "members:write",
 )
 ALL = "*"
 # What has a scope may do what is a part of it.
 _COVERED_BY = {"boxes:write": "sites:write"}
 # What concerns an organisation as a whole is not for those who are limited to some of its sites.
 _WHOLE = frozenset(
-    {"organisations:read", "organisations:write", "webhooks:read", "webhooks:write", "audit:read"}
+    {
+        *("organisations:read", "organisations:write", "webhooks:read", "webhooks:write"),
+        *("audit:read", "members:read", "members:write"),
+    }
 )
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -54,7 +60,8 @@ _PRINCIPAL = "vigie.principal"
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
-    description="An API key, `vg_…`. `make run` prints the demo's; `POST /v1/api-keys` makes more.",
+    description="An API key, `vg_…`, or what signing in gave, `vgs_…`. `make run` prints the demo's key; "
+    "`POST /v1/api-keys` makes more.",
 )
 
 
@@ -86,10 +93,10 @@ class Principal:
     """The caller of a request.
 
     Attributes:
-        key_id: the key that was used.
+        key_id: the key that was used, or the person.
         organisation_id: the organisation that it speaks for.
         platform: True for the platform's administrators, who may name any organisation.
-        scopes: what the key may do.
+        scopes: what the caller may do.
         reach: what it may see.
         name: what people call it.
         kind: `key`, or `user` for a person who signed in.
@@ -103,8 +110,13 @@ class Principal:
     name: str = ""
     kind: str = field(default="key")
 
+    @property
+    def called(self) -> str:
+        """What refusals call it."""
+        return "Your role" if self.kind == "user" else "The API key"
+
     def may(self, scope: str) -> bool:
-        """Tell whether the key has a scope."""
+        """Tell whether the caller has a scope."""
         if scope in _WHOLE and self.reach.sites is not None:
             return False
         return ALL in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
@@ -132,9 +144,32 @@ class Principal:
         """Refuse whoever is limited to some sites what concerns the organisation as a whole."""
         if self.reach.sites is not None:
             raise ForbiddenError(
-                "The API key is limited to some sites: this concerns the whole organisation.",
+                f"{self.called} is limited to some sites: this concerns the whole organisation.",
                 code="limited_to_sites",
             )
+
+
+class Authenticator(Protocol):
+    """Finds whom a token of another kind than API keys speaks for (`app.state.authenticators`, by prefix)."""
+
+    async def __call__(self, token: str, now: datetime) -> Principal:
+        """The caller. UnauthorisedError for a token that is wrong or has ended."""
+        ...
+
+
+async def caller_of(state: State, token: str, now: datetime) -> Principal:
+    """Find whom a token speaks for, of whatever kind it is (UnauthorisedError).
+
+    Args:
+        state: The application's, which the composition root fills.
+        token: An API key, or one of another kind.
+        now: The time.
+    """
+    others: dict[str, Authenticator] = state.authenticators
+    for prefix, authenticator in others.items():
+        if token.startswith(prefix):
+            return await authenticator(token, now)
+    return await authenticate(state.database, token, state.bootstrap_key, now)
 
 
 async def authenticate(database: Database, key: str, bootstrap: str | None, now: datetime) -> Principal:
@@ -189,10 +224,7 @@ async def current_principal(
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
-    state = request.app.state
-    found = await authenticate(
-        state.database, credentials.credentials, state.bootstrap_key, datetime.now(UTC)
-    )
+    found = await caller_of(request.app.state, credentials.credentials, datetime.now(UTC))
     request.scope[_PRINCIPAL] = found
     work_for(found.caller())
     return found
@@ -216,7 +248,7 @@ def requires(scope: str, *, whole: bool = False) -> Callable[[Principal], Corout
     # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
     async def check(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
         if not principal.may(scope):
-            raise ForbiddenError(f"The API key lacks the scope `{scope}`.", extra={"scope": scope})
+            raise ForbiddenError(f"{principal.called} lacks the scope `{scope}`.", extra={"scope": scope})
         if whole:
             principal.check_whole()
         return principal

@@ -9,6 +9,9 @@ import secrets
 import zlib
 
 PREFIX = "vg_"
+SESSION_PREFIX = "vgs_"
+"""Of what people get when they sign in (`app.people`)."""
+
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 32
 _CHECK = 6

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.core.api_settings import ApiSettings
 from app.core.encryption_settings import EncryptionSettings
 from app.core.insecurities import Code
+from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
 from app.core.setting_types import Port, Seconds
 
@@ -259,6 +260,8 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     api: ApiSettings = ApiSettings()
+    sessions: SessionSettings = SessionSettings()
+    oidc: OidcSettings = OidcSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     smtp: SmtpSettings = SmtpSettings()
     webhooks: WebhookSettings = WebhookSettings()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Text, Uuid, column, func, select, table
 
 from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
@@ -18,14 +18,20 @@ LARGEST = 2**31 - 1
 
 
 class Known(NamedTuple):
-    """A version, and what the key that made it is called now; None where there is no such key."""
+    """A version, and what the key or the person that made it is called now; None where there is none."""
 
     version: RuleVersion
     changed_by: str | None
 
 
-# A key for each of a page's rows, by its primary key: the join costs next to nothing.
-_WITH_KEY = select(RuleVersion, ApiKey.name).outerjoin(ApiKey, ApiKey.id == RuleVersion.created_by)
+# People's is a room that this one has no business with: only their names matter here.
+_USERS = table("users", column("id", Uuid), column("name", Text))
+# One for each of a page's rows, by its primary key: the joins cost next to nothing.
+_WITH_KEY = (
+    select(RuleVersion, func.coalesce(ApiKey.name, _USERS.c.name))
+    .outerjoin(ApiKey, ApiKey.id == RuleVersion.created_by)
+    .outerjoin(_USERS, _USERS.c.id == RuleVersion.created_by)
+)
 
 
 def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> None:

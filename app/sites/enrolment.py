@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from app.core import attempts
 from app.core.addresses import address_of
 from app.core.auth import Principal
 from app.core.database import Database, WriteSession
@@ -26,7 +27,7 @@ from app.core.keys import generate_key, hash_key, hint, well_formed
 from app.core.observability import BOXES_ENROLLED
 from app.core.reach import EVERYTHING, Caller, Reach, actor, working_for
 from app.core.settings import Settings
-from app.sites import attempts, enrolment_repository, repository, service
+from app.sites import enrolment_repository, repository, service
 from app.sites.claim_codes import code_hint, generate_code, hash_code, read_code
 from app.sites.enrolment_schemas import (
     ClaimCreate,
@@ -114,7 +115,9 @@ async def redeem(
         ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
     """
     address = address_of(host)
-    await attempts.count(database, address, settings.enrolment)
+    limits = settings.enrolment
+    most, window_s = limits.attempts, limits.attempts_window_s
+    await attempts.count(database, address, most=most, window_s=window_s)
     code = read_code(wanted.code)
     if code is None:
         raise InvalidError(
@@ -122,7 +125,7 @@ async def redeem(
         )
     digest = await asyncio.to_thread(hash_code, code)
     subject = attempts.code_of(digest)
-    await attempts.count(database, subject, settings.enrolment)
+    await attempts.count(database, subject, most=most, window_s=window_s)
     # Whose site it is only the claim says.
     with working_for(Caller(EVERYTHING, actor("claim", None, "claim code"))):
         async with database.write() as session:

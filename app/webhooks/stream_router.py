@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.sse import EventSourceResponse
 
-from app.core.auth import Principal, authenticate, bearer, requires
+from app.core.auth import Principal, bearer, caller_of, requires
 from app.core.database import TRANSIENT, Database
 from app.core.errors import InvalidError, NotFoundError, UnauthorisedError
 from app.core.observability import get_logger
@@ -139,9 +139,7 @@ class _KeyCheck:
         """Look the key up. While the database is away nothing could be read either: the stream goes on."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                principal = await authenticate(
-                    self._state.database, self._key, self._state.bootstrap_key, datetime.now(UTC)
-                )
+                principal = await caller_of(self._state, self._key, datetime.now(UTC))
         except UnauthorisedError:
             return False
         except TRANSIENT as error:

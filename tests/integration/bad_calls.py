@@ -53,6 +53,8 @@ def forged(kind: str, *key: object) -> str:
 _LISTS = {
     "/v1/organisations?": "organisations",
     "/v1/api-keys?": "api_keys",
+    "/v1/members?": "members",
+    "/v1/invitations?": "invitations",
     "/v1/sites?": "sites",
     "/v1/boxes?": "boxes",
     "/v1/rules?": "rules",

@@ -28,6 +28,7 @@ from app.core.settings import Settings
 from app.embedded import mosquitto_config
 from app.ingest.adapters.sensor_community import METRICS
 from app.main import create_app
+from app.people.roles import SCOPES_OF
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
@@ -213,6 +214,11 @@ def scopes_list() -> str:
     return ", ".join(f"`{scope}`" for scope in SCOPES) + "\n"
 
 
+def roles_table() -> str:
+    body = [(f"`{role}`", ", ".join(f"`{scope}`" for scope in scopes)) for role, scopes in SCOPES_OF.items()]
+    return rows("role", "scopes", body=body)
+
+
 def access_rules() -> str:
     rules = mosquitto_config.ACCESS_RULES.partition("\n")[2]
     return f"```\n{rules}```\n"
@@ -294,6 +300,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "presets": presets_table,
     "routes": routes_table,
     "scopes": scopes_list,
+    "roles": roles_table,
     "access-rules": access_rules,
     "sensor-community": sensor_community_table,
     "bad-json": bad_json,

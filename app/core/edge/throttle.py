@@ -1,8 +1,8 @@
 """Rate limits: decided by the head of a request alone, before routing, body and database.
 
-Owns by whom a request is counted. By its API key, once that is well formed; else by its address. Anybody can
-write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good one, its
-requests take a token from their address too, which is given back when the key turns out good.
+Owns by whom a request is counted. By its API key or sign-in, once that is well formed; else by its address.
+Anybody can write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good
+one, its requests take a token from their address too, which is given back when the key turns out good.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from app.core.edge.head import head_of
 from app.core.edge.limits import RateLimiter, Verdict, rate_limiter
 from app.core.edge.refuse import refusal
 from app.core.errors import TooManyRequestsError
-from app.core.keys import hash_key, well_formed
+from app.core.keys import PREFIX, SESSION_PREFIX, hash_key, well_formed
 
 _FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _FREE_BELOW: Final = "/static-offline-docs/"
@@ -104,7 +104,8 @@ class Throttle:
         if bearer is not None:
             digest = hash_key(bearer)
             own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
-            if digest in self._good or own or well_formed(bearer):
+            formed = any(well_formed(bearer, prefix) for prefix in (PREFIX, SESSION_PREFIX))
+            if digest in self._good or own or formed:
                 known = own or digest in self._good
                 address = None if known else _address(scope)
                 return Counted(digest, "telemetry" if telemetry else "key", address)

@@ -1,7 +1,7 @@
 """A delivery of a mail as the message that goes over the wire (RFC 5322). Pure.
 
 Owns the headers. Nothing that others have written can end a header or begin one: subjects have no line ends,
-addresses are checked (`app.webhooks.mail.addresses`), and the standard library refuses the rest.
+addresses are checked (`app.core.email_addresses`), and the standard library refuses the rest.
 """
 
 import re
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.webhooks.mail.addresses import domain_of, normal_address
+from app.core.email_addresses import domain_of, normal_address
 from app.webhooks.mail.page import SUBJECT_LIMIT
 from app.webhooks.mail.render import Mail
 from app.webhooks.mail.wording import clean

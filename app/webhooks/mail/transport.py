@@ -14,10 +14,11 @@ from typing import Final, Self
 
 import msgspec
 
+from app.core.email_addresses import normal_address
 from app.core.errors import InvalidError
 from app.core.observability import get_logger
 from app.core.settings import SmtpSettings
-from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, is_public, normal_address
+from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, is_public
 from app.webhooks.mail.exchange import Server, StoppedError, exchange
 from app.webhooks.mail.message import From, Sent, build_message
 from app.webhooks.mail.quota import Quota, QuotaExceededError

@@ -7,14 +7,29 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-OPEN: Final = frozenset({"get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"})
+OPEN: Final = frozenset(
+    {
+        *("get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"),
+        *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc"),
+    }
+)
 """Routes that ask for no key."""
 
 OTHER_KEYS: Final = frozenset({"provision_box"})
 """Routes with a key of another kind, which tests of their own cover."""
 
-ANY_KEY: Final = frozenset({"list_metrics", "list_rule_presets", "get_rule_preset", "list_event_types"})
+ANY_KEY: Final = frozenset(
+    {"list_metrics", "list_rule_presets", "get_rule_preset", "list_event_types", "get_me"}
+)
 """Routes that a key without any scope may call: they show what Vigie is, nothing of anybody."""
+
+PEOPLE_ONLY: Final = frozenset(
+    {
+        *("update_me", "change_password", "list_my_sessions", "end_my_session"),
+        *("switch_organisation", "sign_out"),
+    }
+)
+"""Routes for people who signed in: no key opens them."""
 
 PLATFORM_ONLY: Final = frozenset({"list_ingest_totals"})
 """Routes for the platform's administrators alone."""
@@ -43,6 +58,11 @@ _BODIES: Final[Mapping[str, Any]] = {
     "create_webhook": {"url": "https://example.com/theirs", "site_ids": ["@site_id"]},
     "create_channel": {"kind": "mqtt", "site_ids": ["@site_id"], "organisation_id": "@organisation_id"},
     "create_organisation": {"name": "theirs", "parent_id": "@organisation_id"},
+    "create_invitation": {
+        "organisation_id": "@organisation_id",
+        "email": "theirs@example.com",
+        "role": "viewer",
+    },
     "create_site": {
         "organisation_id": "@organisation_id",
         "name": "theirs",

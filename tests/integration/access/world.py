@@ -169,6 +169,23 @@ async def _keys(client: httpx.AsyncClient, database: Database) -> dict[str, str]
     return {name: key["key"] for name, key in (made | narrow).items()} | {"key_id": made["kept"]["id"]}
 
 
+async def _people(client: httpx.AsyncClient) -> dict[str, str]:
+    """A member, who signed in, and somebody who is invited."""
+    made = [
+        await make(client, "/v1/invitations", email=f"{MARK}-{name}@example.com", role="owner")
+        for name in ("member", "guest")
+    ]
+    person = {"name": f"{MARK} member", "password": "quatre vaches sous la pluie"}
+    signed_in = await make(client, "/v1/invitations/accept", token=made[0]["token"], **person)
+    headers = {"Authorization": f"Bearer {signed_in['token']}"}
+    (held,) = (await client.get("/v1/me/sessions", headers=headers)).json()["data"]
+    return {
+        "member_id": signed_in["memberships"][0]["id"],
+        "invitation_id": made[1]["id"],
+        "session_id": held["id"],
+    }
+
+
 @asynccontextmanager
 async def make_world(
     application: FastAPI, admin: httpx.AsyncClient, database: Database
@@ -180,6 +197,7 @@ async def make_world(
         sibling = await _tenant(application, stack, integrator.client, "Sibling")
         stranger = await _tenant(application, stack, admin, "Stranger")
         ids = await _things(client.client)
+        ids |= await _people(client.client)
         ids["delivery"] = await _delivery(database, client.id, ids["webhook"])
         keys = await _keys(client.client, database)
         ids |= {"organisation_id": client.id, "key_id": keys.pop("key_id")}

@@ -53,6 +53,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     problems.install(app)
     app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     app.state.database = app.state.bootstrap_key = None
+    app.state.authenticators = {}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
         yield opened

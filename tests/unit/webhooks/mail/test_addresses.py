@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.email_addresses import normal_address
 from app.core.errors import InvalidError
-from app.webhooks.mail.addresses import MAX_RECIPIENTS, check_recipients, is_allowed, normal_address
+from app.webhooks.mail.addresses import MAX_RECIPIENTS, check_recipients, is_allowed
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Counts attempts to redeem claim codes, by address and by code, so that nobody can go through them.
+"""Counts attempts at codes and passwords, by who makes them and by what they are at: nobody is to guess.
 
 Owns `claim_attempts`. An attempt is counted before it is looked at, in a transaction of its own, and taken
-back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is.
+back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is. What is
+tried, and how often in how long, is the business of the room that asks.
 """
 
 import math
@@ -11,7 +12,6 @@ from sqlalchemy import text
 
 from app.core.database import Database
 from app.core.errors import TooManyRequestsError
-from app.core.settings import EnrolmentSettings
 
 # Asked first, and without a lock: whoever goes on regardless must not keep the database waiting.
 _SHUT: Final = text(
@@ -41,22 +41,28 @@ def code_of(digest: bytes) -> str:
     return f"code:{digest.hex()}"
 
 
-async def count(database: Database, subject: str, settings: EnrolmentSettings) -> None:
+async def count(database: Database, subject: str, *, most: int, window_s: float) -> None:
     """Count an attempt.
+
+    Args:
+        database: Where it is counted.
+        subject: By what.
+        most: How many are allowed in a window.
+        window_s: How long a window is, from its first attempt on (seconds).
 
     Raises:
         TooManyRequestsError: `too_many_attempts`, until the window is over.
     """
     async with database.read() as reader:
-        known = {"subject": subject, "most": settings.attempts}
+        known = {"subject": subject, "most": most}
         rest_s = (await reader.execute(_SHUT, known)).scalar_one_or_none()
     if rest_s is not None:
         raise _too_many(rest_s)
     async with database.write() as session:
         await session.execute(_CLEAR)
-        values = {"subject": subject, "window": settings.attempts_window_s}
+        values = {"subject": subject, "window": window_s}
         attempts, rest_s = (await session.execute(_COUNT, values)).one()
-    if attempts > settings.attempts:
+    if attempts > most:
         raise _too_many(rest_s)
 
 

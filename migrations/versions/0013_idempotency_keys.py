@@ -9,7 +9,7 @@ from alembic import op
 
 from migrations.isolation import API, MAINTAIN, grant, open_to, organisation_in_reach, protect
 
-revision = "0014"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None

@@ -11,8 +11,8 @@ from alembic import op
 
 from migrations.isolation import API, INGEST, MAINTAIN, grant, open_to, organisation_in_reach, protect
 
-revision = "0015"
-down_revision = "0014"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,86 @@
+"""What the routes of this room stand on: made once a process, kept in `app.state.people`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Self
+
+from fastapi import Depends, Request
+
+from app.core.auth import Principal, bearer, current_principal
+from app.core.database import Database
+from app.core.errors import ForbiddenError, UnauthorisedError
+from app.core.keys import hash_key
+from app.core.people_settings import SessionSettings
+from app.core.settings import Settings
+from app.people.hashing import Hasher
+from app.people.oidc_provider import Provider
+from app.people.sessions import Sessions
+
+WELCOME: Final = "/welcome"
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The process's part in people's sign-in.
+
+    Attributes:
+        database: Where they are kept.
+        settings: How sign-in is guarded.
+        hasher: Hashes passwords.
+        sessions: Tells whom a token speaks for.
+        oidc: The provider that people may sign in with, where there is one.
+        base_url: Where links begin.
+    """
+
+    database: Database
+    settings: SessionSettings
+    hasher: Hasher
+    sessions: Sessions
+    oidc: Provider | None
+    base_url: str
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database) -> Self:
+        """The one that settings speak of. Nothing is connected."""
+        base_url = settings.api.base_url
+        return cls(
+            database,
+            settings.sessions,
+            Hasher(settings.sessions),
+            Sessions(database, settings.sessions),
+            Provider.of(settings.oidc, base_url),
+            base_url,
+        )
+
+    def link(self, token: str) -> str:
+        """Where a person uses a token by hand. Behind the `#` it goes to no server, and into no log."""
+        return f"{self.base_url}{WELCOME}#{token}"
+
+
+def _people(request: Request) -> People:
+    people: People = request.app.state.people
+    return people
+
+
+async def _person(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
+    if principal.kind != "user":
+        raise ForbiddenError(
+            "This is for people who signed in: an API key has no such thing.", code="people_only"
+        )
+    return principal
+
+
+async def _token_hash(request: Request, _: Annotated[Principal, Depends(_person)]) -> bytes:
+    credentials = await bearer(request)
+    if credentials is None:
+        raise UnauthorisedError("Send `Authorization: Bearer vgs_…`.")
+    return hash_key(credentials.credentials)
+
+
+Desk = Annotated[People, Depends(_people)]
+"""What the routes stand on."""
+
+Person = Annotated[Principal, Depends(_person)]
+"""A caller who is a person; 403 `people_only` for an API key."""
+
+TokenHash = Annotated[bytes, Depends(_token_hash)]
+"""The hash of the token that the call was made with."""

@@ -1,0 +1,142 @@
+"""REST for invitations: made by those who may give the role, accepted without an API key."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import bearer, caller_of
+from app.core.errors import ConflictError, NotFoundError
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.reach import Reach
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.people import invitations, repository
+from app.people.accesses import note_access
+from app.people.context import Desk
+from app.people.members_router import MembersReader, MembersWriter
+from app.people.models import Invitation
+from app.people.repository import InvitationState
+from app.people.schemas import (
+    InvitationAccept,
+    InvitationCreate,
+    InvitationCreated,
+    InvitationOut,
+    SessionCreated,
+)
+from app.people.sessions import From
+from app.people.sessions_router import keep_no_copy
+from app.sites.anonymous_route import AnonymousRoute
+from app.sites.dependencies import OrganisationFilter
+
+router: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=StrictRoute)
+anybody: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=AnonymousRoute)
+
+
+async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Invitation:
+    row = await repository.find_invitation(session, parse_id(identifier, "invitation"), visible, lock=lock)
+    if row is None:
+        raise NotFoundError("invitation", identifier)
+    return row
+
+
+@router.post(
+    "",
+    operation_id="create_invitation",
+    summary="Invite somebody",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def create_invitation(
+    body: InvitationCreate, principal: MembersWriter, response: Response, session: Writes, people: Desk
+) -> InvitationCreated:
+    """Invite somebody under an e-mail address, with a role that may do no more than the caller.
+
+    The token is shown here and never again. Whoever has it becomes the member: nothing is sent, hand it over
+    so that only the person reads it. It ends an earlier invitation of the same address.
+    """
+    keep_no_copy(response)
+    now = datetime.now(UTC)
+    token, row = await invitations.invite(session, principal, body, people, now)
+    return InvitationCreated.of(row, now, token=token, link=people.link(token))
+
+
+@anybody.post(
+    "/accept",
+    operation_id="accept_invitation",
+    summary="Accept an invitation",
+    status_code=201,
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+)
+async def accept_invitation(
+    body: InvitationAccept,
+    request: Request,
+    response: Response,
+    people: Desk,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> SessionCreated:
+    """Become a member, and sign in to the organisation.
+
+    Who is new gives a name and chooses a password; who is known already gives their password, or calls with
+    the token of their sign-in.
+    """
+    keep_no_copy(response)
+    now = datetime.now(UTC)
+    caller = None
+    if credentials is not None:
+        caller = await caller_of(request.app.state, credentials.credentials, now)
+    return await invitations.accept(people, body, caller, From.of(request), now)
+
+
+@router.get(
+    "", operation_id="list_invitations", summary="List invitations", responses=documented(401, 403, 422)
+)
+async def list_invitations(
+    principal: MembersReader,
+    session: Reads,
+    *,
+    organisation: OrganisationFilter = None,
+    state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[InvitationOut]:
+    """Invitations, the oldest first, without their tokens. Each reading is recorded."""
+    now = datetime.now(UTC)
+    rows = await repository.list_invitations(
+        session, principal.visible(), cursor, limit, organisation=organisation, state=state, now=now
+    )
+    page, following = cut(rows, limit, lambda row: encode_cursor("invitations", str(row.id)))
+    await note_access(principal, "invitations", [row.id for row in page])
+    return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
+
+
+@router.get(
+    "/{invitation_id}",
+    operation_id="get_invitation",
+    summary="Read an invitation",
+    responses=documented(401, 403, 404),
+)
+async def get_invitation(invitation_id: str, principal: MembersReader, session: Reads) -> InvitationOut:
+    """One invitation, without its token. Each reading is recorded."""
+    row = await _get(session, invitation_id, principal.visible())
+    await note_access(principal, "invitations", [row.id])
+    return InvitationOut.of(row, datetime.now(UTC))
+
+
+@router.delete(
+    "/{invitation_id}",
+    operation_id="revoke_invitation",
+    summary="Revoke an invitation",
+    status_code=204,
+    responses=documented(401, 403, 404, 409),
+)
+async def revoke_invitation(invitation_id: str, principal: MembersWriter, session: Writes) -> None:
+    """Let nobody accept an invitation any more. It stays in the list for thirty days."""
+    row = await _get(session, invitation_id, principal.visible(), lock=True)
+    if row.accepted_at is not None:
+        raise ConflictError("It was accepted: remove the member instead.", code="invitation_accepted")
+    row.revoked_at = row.revoked_at or datetime.now(UTC)

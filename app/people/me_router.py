@@ -1,0 +1,149 @@
+"""REST for who calls: an API key or a person, and what people change of themselves."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy import select, update
+
+from app.core.auth import Principal, current_principal
+from app.core.database import WriteSession
+from app.core.errors import NotFoundError
+from app.core.fields import given
+from app.core.ids import parse_id
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.reach import reaching_everything
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.people import repository, sign_in
+from app.people.context import Desk, Person, TokenHash
+from app.people.models import User, UserSession
+from app.people.schemas import (
+    Me,
+    MeChange,
+    OrganisationRef,
+    PasswordChange,
+    PersonOut,
+    PlaceOut,
+    SessionOut,
+)
+from app.people.sessions import From, is_open
+from app.sites.models import Organisation
+from app.sites.repository import after
+
+router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictRoute)
+_WHAT: Final = "sign-in"
+
+
+@router.get("", operation_id="get_me", summary="Who am I?", responses=documented(401))
+async def get_me(principal: Annotated[Principal, Depends(current_principal)], people: Desk) -> Me:
+    """Who calls, whom they work for, and what they may do; of a person, all that they are elsewhere too."""
+    # Of the organisations that are not worked for just now, the database shows nothing.
+    with reaching_everything():
+        async with people.database.read() as session:
+            places, user = [], None
+            if principal.kind == "user":
+                places = await repository.places_of(session, principal.key_id)
+                user = await session.get(User, principal.key_id)
+            organisation = await session.get(Organisation, principal.organisation_id)
+    if organisation is None:
+        raise NotFoundError("organisation", principal.organisation_id)
+    sites = principal.reach.sites
+    return Me(
+        kind="key" if user is None else "user",
+        id=principal.key_id,
+        name=principal.name,
+        organisation=OrganisationRef.of(organisation),
+        platform=principal.platform,
+        scopes=sorted(principal.scopes),
+        site_ids=None if sites is None else list(sites),
+        user=None if user is None else PersonOut.of(user),
+        memberships=[PlaceOut.of(place) for place in places],
+    )
+
+
+async def _myself(session: WriteSession, principal: Principal) -> User:
+    wanted = select(User).where(User.id == principal.key_id).with_for_update()
+    return (await session.scalars(wanted)).one()
+
+
+@router.patch(
+    "",
+    operation_id="update_me",
+    summary="Change one's name or language",
+    responses=documented(400, 401, 403, 413, 415, 422),
+)
+async def update_me(body: MeChange, principal: Person, session: Writes) -> PersonOut:
+    """Change the fields that are given. The address stays: it is what invitations are for."""
+    user = await _myself(session, principal)
+    for name, value in given(body).items():
+        setattr(user, name, value)
+        user.updated_at = datetime.now(UTC)
+    await session.flush()
+    return PersonOut.of(user)
+
+
+@router.post(
+    "/password",
+    operation_id="change_password",
+    summary="Change one's password",
+    status_code=204,
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+)
+async def change_password(
+    body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: Desk
+) -> None:
+    """Change the password. All other sign-ins of the person end."""
+    await sign_in.change_password(
+        people,
+        principal.key_id,
+        body.current_password.get_secret_value(),
+        body.new_password.get_secret_value(),
+        token=token,
+        origin=From.of(request),
+        now=datetime.now(UTC),
+    )
+
+
+@router.get(
+    "/sessions",
+    operation_id="list_my_sessions",
+    summary="List one's sign-ins",
+    responses=documented(401, 403, 422),
+)
+async def list_my_sessions(
+    principal: Person,
+    token: TokenHash,
+    people: Desk,
+    session: Reads,
+    *,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[SessionOut]:
+    """The person's sign-ins that hold, for whichever organisation, the oldest first."""
+    wanted = select(UserSession).where(UserSession.user_id == principal.key_id)
+    wanted = wanted.where(is_open(people.settings, datetime.now(UTC)))
+    wanted = after(wanted, UserSession.id.expression, "my_sessions", cursor, limit)
+    rows = (await session.scalars(wanted)).all()
+    page, following = cut(rows, limit, lambda row: encode_cursor("my_sessions", str(row.id)))
+    return Page(data=[SessionOut.of(row, token) for row in page], next=following)
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    operation_id="end_my_session",
+    summary="End one of one's sign-ins",
+    status_code=204,
+    responses=documented(401, 403, 404),
+)
+async def end_my_session(session_id: str, principal: Person, people: Desk, session: Writes) -> None:
+    """End a sign-in, such as one on a device that was lost."""
+    now = datetime.now(UTC)
+    end = update(UserSession).where(
+        UserSession.id == parse_id(session_id, _WHAT),
+        UserSession.user_id == principal.key_id,
+        is_open(people.settings, now),
+    )
+    if await session.scalar(end.values(revoked_at=now).returning(UserSession.id)) is None:
+        raise NotFoundError(_WHAT, session_id)

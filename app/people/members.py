@@ -1,0 +1,181 @@
+"""What happens when members are changed, removed, or get a token for a new password.
+
+Nobody gives a role that may do more than they may themselves, nor changes somebody who has one; and an
+organisation keeps an owner. What concerns a person in all their organisations needs the reach of the program,
+for these have to be seen: the caller's own reach is checked here.
+"""
+
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.auth import Principal
+from app.core.database import Database, WriteSession
+from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.core.fields import given
+from app.core.ids import new_id, parse_id
+from app.core.keys import generate_key, hash_key
+from app.core.people_settings import SessionSettings
+from app.core.reach import Reach, reaching_everything
+from app.people import repository
+from app.people.models import Membership, PasswordReset, User
+from app.people.roles import SCOPES_OF, Role
+from app.people.schemas import MemberChange
+from app.people.sign_in import RESET_PREFIX, end_resets
+from app.sites import service as sites
+from app.sites.models import Organisation
+from app.sites.repository import find_organisation
+
+_WHAT: Final = "member"
+
+
+def check_may_give(principal: Principal, role: Role) -> None:
+    """Refuse to give a role, or to touch who has it, that may do what the caller may not (ForbiddenError)."""
+    sites.check_covers(principal, SCOPES_OF[role])
+
+
+async def check_sites(
+    session: WriteSession, principal: Principal, owner: Organisation, role: Role, site_ids: list[UUID] | None
+) -> None:
+    """Refuse sites that are not in the organisation's reach (NotFoundError), and owners of some sites only.
+
+    Raises:
+        InvalidError: `owner_of_sites`.
+    """
+    if role == "owner" and site_ids is not None:
+        raise InvalidError(
+            "An owner is one of the whole organisation: leave `site_ids` out.", code="owner_of_sites"
+        )
+    await sites.check_key_sites(session, principal, owner, site_ids)
+
+
+async def get(
+    session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False
+) -> tuple[Membership, User]:
+    """One member (NotFoundError)."""
+    found = await repository.find_member(session, parse_id(identifier, _WHAT), visible, lock=lock)
+    if found is None:
+        raise NotFoundError(_WHAT, identifier)
+    return found
+
+
+async def _to_change(
+    session: WriteSession, principal: Principal, identifier: str
+) -> tuple[Membership, User, Organisation]:
+    """A member whom the caller may change. Whoever else changes members of the organisation waits."""
+    membership, _ = await get(session, identifier, principal.visible())
+    organisation = await find_organisation(
+        session, membership.organisation_id, principal.visible(), lock=True
+    )
+    if organisation is None:
+        raise NotFoundError(_WHAT, identifier)
+    membership, user = await get(session, identifier, principal.visible(), lock=True)
+    check_may_give(principal, membership.role)
+    return membership, user, organisation
+
+
+async def _keep_an_owner(session: WriteSession, membership: Membership) -> None:
+    """Refuse to take away the last owner (ConflictError `last_owner`)."""
+    if membership.role == "owner" and not await repository.count_owners(
+        session, membership.organisation_id, but=membership.id
+    ):
+        raise ConflictError(
+            "This is the organisation's last owner: make somebody else one first.", code="last_owner"
+        )
+
+
+async def _check_all_theirs(session: WriteSession, principal: Principal, user: User) -> None:
+    """Refuse what concerns a person everywhere to whoever does not reach all of their organisations.
+
+    Raises:
+        ConflictError: `member_elsewhere`: otherwise each of them could take over the person's part in others.
+        ForbiddenError: The person may do more somewhere than the caller.
+    """
+    places = await repository.places_of(session, user.id)
+    if not all(principal.visible().includes(place.organisation.id) for place in places):
+        raise ConflictError(
+            "This person belongs to other organisations too: only an administrator of the platform may.",
+            code="member_elsewhere",
+        )
+    for place in places:
+        check_may_give(principal, place.membership.role)
+
+
+async def change(
+    database: Database, principal: Principal, identifier: str, wanted: MemberChange, now: datetime
+) -> tuple[Membership, User]:
+    """Change what a member is, or whether the person may sign in at all.
+
+    Raises:
+        NotFoundError: No such member, or site.
+        ForbiddenError: A role that may do more than the caller.
+        ConflictError: `last_owner`, `member_elsewhere`.
+        InvalidError: `owner_of_sites`.
+    """
+    changes = given(wanted)
+    with reaching_everything() if "disabled" in changes else nullcontext():
+        async with database.write() as session:
+            membership, user, organisation = await _to_change(session, principal, identifier)
+            role: Role = changes.get("role", membership.role)
+            site_ids = changes.get("site_ids", membership.site_ids)
+            check_may_give(principal, role)
+            await check_sites(session, principal, organisation, role, site_ids)
+            disabled = changes.get("disabled", user.disabled_at is not None)
+            if role != "owner" or disabled:
+                await _keep_an_owner(session, membership)
+            if disabled != (user.disabled_at is not None):
+                await _check_all_theirs(session, principal, user)
+                user.disabled_at = now if disabled else None
+                user.updated_at = now
+            if (role, site_ids) != (membership.role, membership.site_ids):
+                membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
+            return membership, user
+
+
+async def remove(session: WriteSession, principal: Principal, identifier: str) -> None:
+    """Take a member out of an organisation; the person's sign-ins there are refused from then on.
+
+    Raises:
+        NotFoundError, ForbiddenError, ConflictError: As `change`.
+    """
+    membership, _, _ = await _to_change(session, principal, identifier)
+    await _keep_an_owner(session, membership)
+    await session.delete(membership)
+    await session.flush()
+
+
+async def make_reset(
+    database: Database, principal: Principal, identifier: str, settings: SessionSettings, now: datetime
+) -> tuple[str, PasswordReset]:
+    """Make a token with which a member gives themselves a new password; the ones before it end.
+
+    Raises:
+        NotFoundError: No such member.
+        ForbiddenError: `own_password`, or a person who may do more than the caller.
+        ConflictError: `member_elsewhere`.
+    """
+    with reaching_everything():
+        async with database.write() as session:
+            # Whoever takes this person into another organisation waits, and then ends what is made here.
+            _, user = await get(session, identifier, principal.visible(), lock=True)
+            if principal.kind == "user" and user.id == principal.key_id:
+                # Whoever found a token lying about could stay for good.
+                raise ForbiddenError(
+                    "Change your own password with `POST /v1/me/password`.", code="own_password"
+                )
+            await _check_all_theirs(session, principal, user)
+            await end_resets(session, user.id)
+            token = generate_key(RESET_PREFIX)
+            row = PasswordReset(
+                id=new_id(),
+                user_id=user.id,
+                token_hash=hash_key(token),
+                created_by=principal.key_id,
+                created_at=now,
+                expires_at=now + timedelta(seconds=settings.reset_s),
+            )
+            session.add(row)
+            return token, row

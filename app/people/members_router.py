@@ -1,0 +1,102 @@
+"""REST for members: who they are, what they are, and how they get a new password."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from app.core.auth import Principal, requires
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.people import members, repository
+from app.people.accesses import note_access
+from app.people.context import Desk
+from app.people.roles import Role
+from app.people.schemas import MemberChange, MemberOut, ResetCreated
+from app.people.sessions_router import keep_no_copy
+from app.sites.dependencies import OrganisationFilter
+
+router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)
+MembersReader = Annotated[Principal, Depends(requires("members:read"))]
+MembersWriter = Annotated[Principal, Depends(requires("members:write"))]
+
+
+@router.get("", operation_id="list_members", summary="List members", responses=documented(401, 403, 422))
+async def list_members(
+    principal: MembersReader,
+    session: Reads,
+    *,
+    organisation: OrganisationFilter = None,
+    role: Annotated[Role | None, Query(description="Only those who are this")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[MemberOut]:
+    """Members, the oldest first: for integrators those of their clients too. Each reading is recorded."""
+    rows = await repository.list_members(
+        session, principal.visible(), cursor, limit, organisation=organisation, role=role
+    )
+    page, following = cut(rows, limit, lambda row: encode_cursor("members", str(row[0].id)))
+    await note_access(principal, "members", [membership.id for membership, _ in page])
+    return Page(data=[MemberOut.of(*row) for row in page], next=following)
+
+
+@router.get(
+    "/{member_id}", operation_id="get_member", summary="Read a member", responses=documented(401, 403, 404)
+)
+async def get_member(member_id: str, principal: MembersReader, session: Reads) -> MemberOut:
+    """One member. Each reading is recorded."""
+    membership, user = await members.get(session, member_id, principal.visible())
+    await note_access(principal, "members", [membership.id])
+    return MemberOut.of(membership, user)
+
+
+@router.patch(
+    "/{member_id}",
+    operation_id="update_member",
+    summary="Change a member",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def update_member(
+    member_id: str, body: MemberChange, principal: MembersWriter, people: Desk
+) -> MemberOut:
+    """Change what a member is: the role, for which sites; it holds from their next call on.
+
+    Nobody gives more than they may themselves, and the last owner stays one. `disabled` keeps the person from
+    signing in to any organisation: only who reaches all of theirs may set it.
+    """
+    return MemberOut.of(*await members.change(people.database, principal, member_id, body, datetime.now(UTC)))
+
+
+@router.delete(
+    "/{member_id}",
+    operation_id="remove_member",
+    summary="Remove a member",
+    status_code=204,
+    responses=documented(401, 403, 404, 409),
+)
+async def remove_member(member_id: str, principal: MembersWriter, session: Writes) -> None:
+    """Take a member out of the organisation, at once. Who belongs to none any more is forgotten."""
+    await members.remove(session, principal, member_id)
+
+
+@router.post(
+    "/{member_id}/password-reset",
+    operation_id="create_password_reset",
+    summary="Give a member a token for a new password",
+    status_code=201,
+    responses=documented(401, 403, 404, 409),
+)
+async def create_password_reset(
+    member_id: str, principal: MembersWriter, response: Response, people: Desk
+) -> ResetCreated:
+    """Make a token with which the member chooses a new password, once. It is shown here and never again.
+
+    Of a person who belongs to several organisations, only who reaches all of these may.
+    """
+    keep_no_copy(response)
+    token, row = await members.make_reset(
+        people.database, principal, member_id, people.settings, datetime.now(UTC)
+    )
+    return ResetCreated(token=token, link=people.link(token), expires_at=row.expires_at)

@@ -1,0 +1,235 @@
+"""The OpenID Connect provider: what it publishes, where browsers go, and what it says of a person.
+
+Owns what goes over the wire to it: bounded in time and size, without redirects, and over TLS but for one on
+this machine. Its own document says where its other addresses are; keys are kept for an hour, and asked for
+again when a token names one that is not among them.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+from joserfc.jwk import KeySet
+
+from app.core.errors import UnauthorisedError, UnavailableError
+from app.core.observability import get_logger
+from app.core.people_settings import OidcSettings, is_guarded
+from app.people.oidc_flight import Flight, Luggage
+from app.people.oidc_tokens import Expected, IdTokenError, UnknownKeyError, read_id_token, read_keys
+
+CALLBACK: Final = "/v1/oidc/callback"
+_TIMEOUT_S: Final = 10.0
+_BODY_LIMIT: Final = 262_144
+_KEEP_S: Final = 3600.0
+_KEYS_AGAIN_S: Final = 60.0
+_log = get_logger(__name__)
+
+
+class OidcRefusedError(UnauthorisedError):
+    """The provider did not say who this is, or not so that it can be believed."""
+
+    code = "oidc_refused"
+
+
+class OidcUnavailableError(UnavailableError):
+    """The provider cannot be reached, or answers with something else."""
+
+    code = "oidc_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The sign-in provider does not answer as it should: try again.")
+
+
+class Identity(NamedTuple):
+    """Who somebody is at the provider.
+
+    Attributes:
+        issuer: The provider.
+        subject: What it calls the person, for good.
+        claims: What else it says: `email`, `email_verified`, `name`, `locale`.
+    """
+
+    issuer: str
+    subject: str
+    claims: Mapping[str, Any]
+
+
+class _Document(NamedTuple):
+    """What a provider publishes of itself."""
+
+    authorization: str
+    token: str
+    keys: str
+    userinfo: str | None
+    posts_secret: bool
+
+
+class Provider:
+    """One provider.
+
+    Args:
+        settings: Where it is, and what Vigie is called there.
+        issuer: Its issuer, without which there is none.
+        base_url: Where browsers reach Vigie.
+    """
+
+    def __init__(self, settings: OidcSettings, issuer: str, base_url: str) -> None:
+        self.name = settings.name
+        self.issuer = issuer
+        self.luggage = Luggage(settings.client_secret.get_secret_value())
+        self._settings = settings
+        self._redirect = base_url + CALLBACK
+        self._document: _Document | None = None
+        self._keys: KeySet | None = None
+        self._document_at = self._keys_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    @classmethod
+    def of(cls, settings: OidcSettings, base_url: str) -> Self | None:
+        """The one that settings speak of, if they do."""
+        return None if settings.issuer is None else cls(settings, settings.issuer, base_url)
+
+    async def authorization_url(self, flight: Flight) -> str:
+        """Where a browser goes to sign in (OidcUnavailableError)."""
+        document = await self._published()
+        query = {
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._redirect,
+            "scope": self._settings.scopes,
+            "state": flight.state,
+            "nonce": flight.nonce,
+            "code_challenge": flight.challenge,
+            "code_challenge_method": "S256",
+        }
+        mark = "&" if "?" in document.authorization else "?"
+        return f"{document.authorization}{mark}{urlencode(query)}"
+
+    async def identify(self, code: str, flight: Flight, now: datetime) -> Identity:
+        """Find out who came back with a code.
+
+        Raises:
+            OidcRefusedError: The provider takes the code of nobody, or its ID token is refused.
+            OidcUnavailableError: It does not answer.
+        """
+        document = await self._published()
+        answer = await self._redeem(document, code, flight)
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise OidcUnavailableError
+        try:
+            claims = await self._read(document, token, flight, now)
+        except IdTokenError as error:
+            _log.warning("id_token_refused", issuer=self.issuer, reason=str(error))
+            raise OidcRefusedError("What the provider says of you is refused: start again.") from error
+        if "email" not in claims and document.userinfo is not None:
+            claims = {**await self._more(document.userinfo, answer, claims["sub"]), **claims}
+        return Identity(self.issuer, claims["sub"], claims)
+
+    async def _read(self, document: _Document, token: str, flight: Flight, now: datetime) -> dict[str, Any]:
+        expected = Expected(self.issuer, self._settings.client_id, flight.nonce)
+        try:
+            return read_id_token(token, await self._signing_keys(document), expected, now)
+        except UnknownKeyError:
+            keys = await self._signing_keys(document, patience_s=_KEYS_AGAIN_S)
+            return read_id_token(token, keys, expected, now)
+
+    async def _published(self) -> _Document:
+        async with self._asking:
+            if self._document is None or time.monotonic() - self._document_at > _KEEP_S:
+                url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+                self._document = self._checked(await self._fetch("GET", url))
+                self._document_at = time.monotonic()
+            return self._document
+
+    def _checked(self, found: Mapping[str, Any]) -> _Document:
+        if found.get("issuer") != self.issuer:
+            _log.error("oidc_issuer_differs", issuer=self.issuer, says=str(found.get("issuer"))[:200])
+            raise OidcUnavailableError
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
+        urls = [found.get(name) for name in names]
+        for name, url in zip(names, urls, strict=True):
+            if url is None and name == "userinfo_endpoint":
+                continue
+            if not isinstance(url, str) or not is_guarded(url.partition("?")[0]):
+                _log.error("oidc_address_refused", issuer=self.issuer, name=name)
+                raise OidcUnavailableError
+        methods = found.get("token_endpoint_auth_methods_supported")
+        posts = isinstance(methods, list) and "client_secret_basic" not in methods
+        authorization, token, keys, userinfo = urls
+        return _Document(str(authorization), str(token), str(keys), userinfo, posts)
+
+    async def _signing_keys(self, document: _Document, *, patience_s: float = _KEEP_S) -> KeySet:
+        async with self._asking:
+            if self._keys is None or time.monotonic() - self._keys_at > patience_s:
+                self._keys = read_keys(await self._fetch("GET", document.keys))
+                self._keys_at = time.monotonic()
+            return self._keys
+
+    async def _redeem(self, document: _Document, code: str, flight: Flight) -> Mapping[str, Any]:
+        client, secret = self._settings.client_id, self._settings.client_secret.get_secret_value()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect,
+            "code_verifier": flight.verifier,
+        }
+        headers = {}
+        if document.posts_secret:
+            form |= {"client_id": client, "client_secret": secret}
+        else:
+            # Encoded as in a form first (RFC 6749, 2.3.1).
+            encoded = aiohttp.encode_basic_auth(quote(client, safe=""), quote(secret, safe=""))
+            headers["Authorization"] = encoded
+        return await self._fetch("POST", document.token, data=form, headers=headers)
+
+    async def _more(self, url: str, answer: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
+        headers = {"Authorization": f"Bearer {answer.get('access_token')}"}
+        found = await self._fetch("GET", url, headers=headers)
+        if found.get("sub") != subject:
+            raise OidcRefusedError("What the provider says of you does not fit together: start again.")
+        return found
+
+    async def _fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Mapping[str, Any]:
+        """Ask the provider for a JSON object.
+
+        Raises:
+            OidcRefusedError: It says that the request is at fault (400 or 401).
+            OidcUnavailableError: Anything else.
+        """
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.request(method, url, data=data, headers=headers, allow_redirects=False) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(16_384):
+                    body += chunk
+                    if len(body) > _BODY_LIMIT:
+                        break
+                status = response.status
+            found = msgspec.json.decode(body) if len(body) <= _BODY_LIMIT else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            _log.warning("oidc_provider_unreachable", url=url, error=type(error).__name__)
+            raise OidcUnavailableError from error
+        if method == "POST" and status in {400, 401}:
+            said = found.get("error") if isinstance(found, dict) else None
+            _log.warning("oidc_code_refused", status=status, error=str(said)[:100])
+            raise OidcRefusedError("The provider no longer takes this sign-in: start again.")
+        if status != 200 or not isinstance(found, dict):  # noqa: PLR2004 (an HTTP status)
+            _log.warning("oidc_provider_answered", url=url, status=status)
+            raise OidcUnavailableError
+        return found

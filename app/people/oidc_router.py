@@ -1,0 +1,112 @@
+"""The two steps of a browser that signs in through an OpenID Connect provider."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.core import attempts
+from app.core.addresses import address_of
+from app.core.errors import VigieError
+from app.core.fields import Identifier
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.people import oidc_sign_in
+from app.people.context import Desk
+from app.people.oidc_flight import COOKIE, LASTS_S, Flight
+from app.people.oidc_provider import CALLBACK, OidcRefusedError, Provider
+from app.people.schemas import OidcOut, SessionCreated
+from app.people.sessions import From
+from app.people.sessions_router import keep_no_copy
+
+router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=StrictRoute)
+_LIMIT: Final = 2048
+
+
+class OidcOffError(VigieError):
+    """People do not sign in through a provider here."""
+
+    status = 404
+    code = "oidc_off"
+
+    def __init__(self) -> None:
+        super().__init__("There is no OpenID Connect provider here (`VIGIE_OIDC__ISSUER`).")
+
+
+def _provider(people: Desk) -> Provider:
+    if people.oidc is None:
+        raise OidcOffError
+    return people.oidc
+
+
+_Provider = Annotated[Provider, Depends(_provider)]
+
+
+@router.get("", operation_id="get_oidc", summary="Which provider is there?", responses=documented(404))
+async def get_oidc(provider: _Provider, people: Desk) -> OidcOut:
+    """What the provider is called, and where a browser begins; 404 (`oidc_off`) where there is none."""
+    return OidcOut(name=provider.name, start=f"{people.base_url}/v1/oidc/start")
+
+
+@router.get(
+    "/start",
+    operation_id="start_oidc",
+    summary="Sign in through the provider",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses=documented(404, 422, 503),
+)
+async def start_oidc(
+    provider: _Provider,
+    people: Desk,
+    organisation: Annotated[
+        Identifier | None, Query(description="Whom the person wants to work for, of their organisations")
+    ] = None,
+) -> RedirectResponse:
+    """Send a browser to the provider, which sends it back; the answer then is that of `POST /v1/sessions`."""
+    flight = Flight.begin(organisation, datetime.now(UTC))
+    answer = RedirectResponse(await provider.authorization_url(flight), status_code=302)
+    keep_no_copy(answer)
+    answer.set_cookie(
+        COOKIE,
+        provider.luggage.pack(flight),
+        max_age=LASTS_S,
+        path=CALLBACK,
+        secure=people.base_url.startswith("https://"),
+        httponly=True,
+        # It comes with a browser that the provider sends here, and with nothing else from elsewhere.
+        samesite="lax",
+    )
+    return answer
+
+
+# Not for clients to call; and providers add parameters of their own, which the others are refused.
+@router.get("/callback", include_in_schema=False, status_code=200)
+async def finish_oidc(
+    request: Request,
+    response: Response,
+    provider: _Provider,
+    people: Desk,
+    *,
+    state: Annotated[str, Query(max_length=_LIMIT)] = "",
+    code: Annotated[str | None, Query(max_length=_LIMIT)] = None,
+    iss: Annotated[str | None, Query(max_length=_LIMIT)] = None,
+) -> SessionCreated:
+    """Sign in whom the provider sent back."""
+    now, origin = datetime.now(UTC), From.of(request)
+    address = f"sign-in:{address_of(origin.address)}"
+    limits = people.settings
+    await attempts.count(people.database, address, most=limits.attempts, window_s=limits.attempts_window_s)
+    flight = provider.luggage.unpack(request.cookies.get(COOKIE, ""))
+    if flight is None or not flight.is_answered_by(state, now):
+        raise OidcRefusedError("This sign-in was not begun here, or took too long: start again.")
+    # RFC 9207: of several providers, another one must not answer.
+    if code is None or iss not in {None, provider.issuer}:
+        raise OidcRefusedError("The provider did not sign you in: start again.")
+    identity = await provider.identify(code, flight, now)
+    signed_in = await oidc_sign_in.sign_in(people, identity, flight.organisation, origin, now)
+    await attempts.take_back(people.database, address)
+    keep_no_copy(response)
+    response.delete_cookie(COOKIE, path=CALLBACK)
+    return signed_in

@@ -1,0 +1,157 @@
+"""Queries on people, members and invitations.
+
+Those of a room that others look into take what the caller may see (`Reach`). Those before it is known who
+calls, and those on what is a person's own in whatever organisation, say so, and are called with the reach of
+the program itself. Nothing is decided here, and nothing committed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.database import ReadSession, WriteSession
+from app.core.reach import Reach
+from app.people.models import Invitation, Membership, User
+from app.people.sessions import Place
+from app.sites.models import Organisation
+from app.sites.repository import after
+
+InvitationState = Literal["open", "accepted", "expired", "revoked"]
+
+
+async def user_of(session: AsyncSession, email: str, *, lock: bool = False) -> User | None:
+    """The person with an e-mail address, whoever asks."""
+    wanted = select(User).where(User.email == email)
+    return await session.scalar(wanted.with_for_update() if lock else wanted)
+
+
+async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:
+    """What a person is in all organisations, the first one first, whoever asks."""
+    found = await session.execute(
+        select(Membership, Organisation)
+        .join(Organisation, Organisation.id == Membership.organisation_id)
+        .where(Membership.user_id == user_id)
+        .order_by(Membership.id)
+    )
+    return [Place(membership, organisation) for membership, organisation in found]
+
+
+async def find_member(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> tuple[Membership, User] | None:
+    """One membership, and whose it is; with `lock` neither changes until the transaction ends."""
+    statement = (
+        select(Membership, User)
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.id == identifier, *visible.within(Membership.organisation_id))
+    )
+    if lock:
+        # As they are by now: what was read before the lock was waited for may be old.
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    found = (await session.execute(statement)).one_or_none()
+    return None if found is None else (found[0], found[1])
+
+
+async def list_members(
+    session: ReadSession,
+    visible: Reach,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    role: str | None,
+) -> list[tuple[Membership, User]]:
+    """Members, the oldest first."""
+    statement = select(Membership, User).join(User, User.id == Membership.user_id)
+    statement = statement.where(*visible.within(Membership.organisation_id))
+    if organisation is not None:
+        statement = statement.where(Membership.organisation_id == organisation)
+    if role is not None:
+        statement = statement.where(Membership.role == role)
+    statement = after(statement, Membership.id.expression, "members", cursor, limit)
+    return [(membership, user) for membership, user in await session.execute(statement)]
+
+
+async def count_owners(session: AsyncSession, organisation_id: UUID, *, but: UUID) -> int:
+    """How many owners an organisation has who can sign in, without this membership."""
+    statement = select(func.count()).select_from(Membership).join(User, User.id == Membership.user_id)
+    statement = statement.where(
+        Membership.organisation_id == organisation_id,
+        Membership.role == "owner",
+        Membership.id != but,
+        User.disabled_at.is_(None),
+    )
+    return (await session.execute(statement)).scalar_one()
+
+
+async def is_member(session: AsyncSession, organisation_id: UUID, email: str) -> bool:
+    """Whether somebody with this address is a member already."""
+    statement = select(Membership.id).join(User, User.id == Membership.user_id)
+    statement = statement.where(Membership.organisation_id == organisation_id, User.email == email)
+    return await session.scalar(statement) is not None
+
+
+def _in_state(state: InvitationState, now: datetime) -> ColumnElement[bool]:
+    if state == "accepted":
+        return Invitation.accepted_at.is_not(None)
+    if state == "revoked":
+        return Invitation.revoked_at.is_not(None)
+    waiting = Invitation.accepted_at.is_(None) & Invitation.revoked_at.is_(None)
+    return waiting & (Invitation.expires_at <= now if state == "expired" else Invitation.expires_at > now)
+
+
+def state_of(row: Invitation, now: datetime) -> InvitationState:
+    """Whether an invitation can be accepted, or why not."""
+    if row.accepted_at is not None:
+        return "accepted"
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at <= now else "open"
+
+
+async def find_invitation(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> Invitation | None:
+    """One invitation."""
+    statement = select(Invitation).where(Invitation.id == identifier)
+    statement = statement.where(*visible.within(Invitation.organisation_id))
+    return await session.scalar(statement.with_for_update() if lock else statement)
+
+
+async def list_invitations(
+    session: ReadSession,
+    visible: Reach,
+    cursor: str | None,
+    limit: int,
+    *,
+    organisation: UUID | None,
+    state: InvitationState | None,
+    now: datetime,
+) -> Sequence[Invitation]:
+    """Invitations, the oldest first."""
+    statement = select(Invitation).where(*visible.within(Invitation.organisation_id))
+    if organisation is not None:
+        statement = statement.where(Invitation.organisation_id == organisation)
+    if state is not None:
+        statement = statement.where(_in_state(state, now))
+    statement = after(statement, Invitation.id.expression, "invitations", cursor, limit)
+    return (await session.scalars(statement)).all()
+
+
+async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation | None:
+    """The invitation of a token, whoever asks."""
+    return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
+
+
+async def open_invitations(
+    session: WriteSession, email: str, now: datetime, *, organisation: UUID | None = None
+) -> Sequence[Invitation]:
+    """The invitations that an address has, of all organisations or one; locked."""
+    statement = select(Invitation).where(Invitation.email == email, _in_state("open", now))
+    if organisation is not None:
+        statement = statement.where(Invitation.organisation_id == organisation)
+    return (await session.scalars(statement.order_by(Invitation.id).with_for_update())).all()

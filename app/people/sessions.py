@@ -1,0 +1,183 @@
+"""Sign-ins that hold: how a token is made, whom it speaks for, and when it ends.
+
+A token (`vgs_…`) speaks for a person in one organisation at a time, with the scopes of their role there as it
+is at that moment: whoever is removed or demoted is so with the next call.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fastapi import Request
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import aliased
+
+from app.core.auth import Principal
+from app.core.database import Database, WriteSession
+from app.core.errors import UnauthorisedError
+from app.core.ids import new_id
+from app.core.keys import SESSION_PREFIX, generate_key, hash_key, well_formed
+from app.core.people_settings import SessionSettings
+from app.core.reach import EVERYTHING, Caller, Reach, actor, reaching_everything, working_for
+from app.people.models import Membership, User, UserSession
+from app.people.roles import SCOPES_OF
+from app.sites.models import Organisation
+
+_TOUCH_EVERY: Final = timedelta(minutes=1)
+_AGENT_LIMIT: Final = 200
+
+
+class From(NamedTuple):
+    """Where a request comes from.
+
+    Attributes:
+        address: The address; empty where it is not known.
+        user_agent: What the client says it is, cut.
+    """
+
+    address: str
+    user_agent: str
+
+    @classmethod
+    def of(cls, request: Request) -> "From":
+        """Where this request comes from."""
+        said = request.headers.get("user-agent", "").replace("\0", "")
+        return cls(request.client.host if request.client else "", said[:_AGENT_LIMIT])
+
+
+class Place(NamedTuple):
+    """What a person is, and where.
+
+    Attributes:
+        membership: The membership.
+        organisation: Its organisation.
+    """
+
+    membership: Membership
+    organisation: Organisation
+
+
+def as_user(user: User) -> Caller:
+    """The program at work for a person whose organisation does not matter, or is not known yet."""
+    return Caller(EVERYTHING, actor("user", user.id, user.name))
+
+
+def is_open(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
+    """The condition of a sign-in that still holds."""
+    return (
+        UserSession.revoked_at.is_(None)
+        & (UserSession.expires_at > now)
+        & (UserSession.last_used_at > now - timedelta(seconds=settings.idle_s))
+    )
+
+
+def _principal(user: User, place: Place, clients: Sequence[UUID]) -> Principal:
+    membership, organisation = place
+    owns = membership.role == "owner"
+    if organisation.platform and membership.site_ids is None:
+        reach = EVERYTHING
+    else:
+        reach = Reach.of([organisation.id, *clients], membership.site_ids)
+    return Principal(
+        key_id=user.id,
+        organisation_id=organisation.id,
+        # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
+        platform=organisation.platform and owns,
+        scopes=frozenset(SCOPES_OF[membership.role]),
+        reach=reach,
+        name=user.name,
+        kind="user",
+    )
+
+
+class Sessions:
+    """Tells whom a token speaks for.
+
+    Args:
+        database: Where sign-ins are kept.
+        settings: How long they hold.
+    """
+
+    def __init__(self, database: Database, settings: SessionSettings) -> None:
+        self._database = database
+        self._settings = settings
+
+    async def authenticate(self, token: str, now: datetime) -> Principal:
+        """Find whom a token speaks for.
+
+        Raises:
+            UnauthorisedError: It is unknown, was ended, or its person is no member any more;
+                `session_expired` where its time is over.
+        """
+        if not well_formed(token, SESSION_PREFIX):
+            raise UnauthorisedError("The token is not a valid one. Check that it was copied whole.")
+        client = aliased(Organisation)
+        children = select(client.id).where(client.parent_id == Organisation.id).scalar_subquery()
+        wanted = (
+            select(UserSession, User, Membership, Organisation, func.array(children))
+            .join(User, User.id == UserSession.user_id)
+            .join(Organisation, Organisation.id == UserSession.organisation_id)
+            .join(
+                Membership,
+                (Membership.user_id == User.id) & (Membership.organisation_id == Organisation.id),
+            )
+            .where(UserSession.token_hash == hash_key(token), UserSession.revoked_at.is_(None))
+            .where(User.disabled_at.is_(None))
+        )
+        with reaching_everything():
+            async with self._database.read() as session:
+                found = (await session.execute(wanted)).one_or_none()
+        if found is None:
+            raise UnauthorisedError("The token is unknown, or was ended: sign in again.")
+        held, user, membership, organisation, clients = found
+        idle = now - held.last_used_at
+        if held.expires_at <= now or idle > timedelta(seconds=self._settings.idle_s):
+            raise UnauthorisedError("The sign-in has ended: sign in again.", code="session_expired")
+        if idle > _TOUCH_EVERY:
+            await self._touch(user, held.id, now)
+        return _principal(user, Place(membership, organisation), clients)
+
+    async def _touch(self, user: User, identifier: UUID, now: datetime) -> None:
+        with working_for(as_user(user)):
+            async with self._database.write() as session:
+                await session.execute(
+                    update(UserSession).where(UserSession.id == identifier).values(last_used_at=now)
+                )
+
+
+def open_session(
+    session: WriteSession,
+    user: User,
+    organisation_id: UUID,
+    *,
+    origin: From,
+    settings: SessionSettings,
+    now: datetime,
+) -> tuple[str, UserSession]:
+    """Sign a person in, who showed who they are. Returns the token, which nobody has but the caller."""
+    token = generate_key(SESSION_PREFIX)
+    row = UserSession(
+        id=new_id(),
+        token_hash=hash_key(token),
+        user_id=user.id,
+        organisation_id=organisation_id,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.absolute_s),
+        last_used_at=now,
+        address=origin.address,
+        user_agent=origin.user_agent,
+    )
+    user.last_sign_in_at = now
+    session.add(row)
+    return token, row
+
+
+async def end_sessions(
+    session: WriteSession, user_id: UUID, now: datetime, *, but: bytes | None = None
+) -> None:
+    """End all sign-ins of a person, but for the one whose token has this hash."""
+    statement = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
+    if but is not None:
+        statement = statement.where(UserSession.token_hash != but)
+    await session.execute(statement.values(revoked_at=now))

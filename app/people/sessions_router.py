@@ -1,0 +1,94 @@
+"""REST for signing in and out."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import select
+
+from app.core.errors import NotFoundError
+from app.core.problems import documented
+from app.core.reach import reaching_everything
+from app.core.strict_body import StrictRoute
+from app.core.web import Writes
+from app.people import repository, sign_in
+from app.people.context import Desk, Person, TokenHash
+from app.people.models import User, UserSession
+from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
+from app.people.sessions import From
+from app.sites.anonymous_route import AnonymousRoute
+
+router: Final = APIRouter(prefix="/v1/sessions", tags=["Sign-in"], route_class=StrictRoute)
+anybody: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=AnonymousRoute)
+
+
+def keep_no_copy(response: Response) -> None:
+    """Have nobody on the way keep an answer with a token in it."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+@anybody.post(
+    "/sessions",
+    operation_id="sign_in",
+    summary="Sign in",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
+)
+async def sign_in_with_password(
+    body: SignIn, request: Request, response: Response, people: Desk
+) -> SessionCreated:
+    """Sign in with a password. The token is for `Authorization: Bearer vgs_…`, on every call.
+
+    It works for one organisation, by default the one that the person joined first; `POST /v1/sessions/switch`
+    changes it. A wrong address and a wrong password look the same. Tries are limited by the caller's address
+    and by the account (429).
+    """
+    keep_no_copy(response)
+    return await sign_in.sign_in(people, body, From.of(request), datetime.now(UTC))
+
+
+@anybody.post(
+    "/passwords/reset",
+    operation_id="reset_password",
+    summary="Choose a new password",
+    status_code=204,
+    responses=documented(400, 401, 413, 415, 422, 503),
+)
+async def reset_password(body: PasswordReset, people: Desk) -> None:
+    """Choose a new password with a token from an owner of one's organisation. It ends all sign-ins."""
+    wanted = body.password.get_secret_value()
+    await sign_in.reset_password(people, body.token, wanted, datetime.now(UTC))
+
+
+@router.post(
+    "/switch",
+    operation_id="switch_organisation",
+    summary="Work for another organisation",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def switch_organisation(body: Switch, principal: Person, token: TokenHash, people: Desk) -> SignedIn:
+    """Have the token of this call work for another organisation of the person's from now on."""
+    # Of the organisations that are not worked for just now, the database shows nothing.
+    with reaching_everything():
+        async with people.database.write() as session:
+            wanted = select(UserSession, User).join(User, User.id == UserSession.user_id)
+            held, user = (await session.execute(wanted.where(UserSession.token_hash == token))).one()
+            places = await repository.places_of(session, principal.key_id)
+            if body.organisation_id not in {place.organisation.id for place in places}:
+                raise NotFoundError("organisation", body.organisation_id)
+            held.organisation_id = body.organisation_id
+            await session.flush()
+            return SignedIn.of(held, user, places)
+
+
+@router.delete(
+    "/current",
+    operation_id="sign_out",
+    summary="Sign out",
+    status_code=204,
+    responses=documented(401, 403),
+)
+async def sign_out(_: Person, token: TokenHash, session: Writes) -> None:
+    """End the sign-in that this call is made with."""
+    held = (await session.scalars(select(UserSession).where(UserSession.token_hash == token))).one()
+    held.revoked_at = datetime.now(UTC)

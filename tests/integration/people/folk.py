@@ -1,0 +1,79 @@
+"""Makes people: invites them, lets them accept, and gives their clients."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+from fastapi import FastAPI
+
+from tests.conftest import client_of
+
+PASSWORD = "quatre vaches sous la pluie"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who signed in."""
+
+    client: httpx.AsyncClient
+    token: str
+    email: str
+    id: str
+    member_id: str
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of a refusal."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return answer.status_code, answer.json()["code"]
+
+
+class Folk:
+    """People of an organisation; those who invite are the platform's administrators."""
+
+    def __init__(self, application: FastAPI, api: httpx.AsyncClient, organisation: str) -> None:
+        self._application = application
+        self._api = api
+        self._organisation = organisation
+        self._clients = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._clients.aclose()
+
+    async def client(self, token: str) -> httpx.AsyncClient:
+        return await self._clients.enter_async_context(client_of(self._application, token))
+
+    async def invite(self, email: str, role: str, organisation: str | None = None, **more: Any) -> str:  # noqa: ANN401 (fields of a body)
+        body = {"email": email, "role": role, "organisation_id": organisation or self._organisation, **more}
+        answer = await self._api.post("/v1/invitations", json=body)
+        assert answer.status_code == 201, answer.text
+        token: str = answer.json()["token"]
+        return token
+
+    async def join(
+        self,
+        name: str,
+        role: str,
+        organisation: str | None = None,
+        **more: Any,  # noqa: ANN401 (fields of a body)
+    ) -> Person:
+        """A new person, or one who is known already, becomes a member and signs in."""
+        email = f"{name.lower()}@example.com"
+        token = await self.invite(email, role, organisation, **more)
+        body = {"token": token, "name": name, "password": PASSWORD}
+        answer = await self._api.post("/v1/invitations/accept", json=body, headers={"Authorization": ""})
+        assert answer.status_code == 201, answer.text
+        signed_in = answer.json()
+        working = signed_in["organisation"]["id"]
+        (member,) = [m["id"] for m in signed_in["memberships"] if m["organisation"]["id"] == working]
+        return Person(
+            await self.client(signed_in["token"]),
+            signed_in["token"],
+            email,
+            signed_in["user"]["id"],
+            member,
+        )

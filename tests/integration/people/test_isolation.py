@@ -1,0 +1,147 @@
+"""What the database itself keeps of people from those whom it is not for, under each process's role."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.core.database import Database
+from app.core.reach import Caller, Reach, actor
+from app.people.retention import forget_people
+from tests.conftest import Tenant
+from tests.integration.people.folk import Folk
+
+TABLES = ("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities")
+
+
+async def told(connection: asyncpg.Connection, caller: Caller) -> None:
+    for name, value in caller.settings().items():
+        await connection.execute("SELECT set_config($1, $2, false)", name, value)
+
+
+async def counts(connection: asyncpg.Connection) -> dict[str, int]:
+    return {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in TABLES}  # noqa: S608 (names of ours)
+
+
+async def populate(folk: Folk, other: Tenant, database: Database) -> tuple[UUID, UUID]:
+    """Two people of two organisations, with one of each thing. Returns the first one's ids."""
+    owners = (await folk.join("Ada", "owner"), await folk.join("Bob", "owner", other.id))
+    await folk.invite("x@example.com", "viewer")
+    connection = await database.connect()
+    for owner in owners:
+        await connection.execute(
+            "INSERT INTO password_resets VALUES (gen_random_uuid(), $1, sha256($2), $1, now(), now())",
+            UUID(owner.id),
+            owner.id.encode(),
+        )
+        await connection.execute(
+            "INSERT INTO oidc_identities VALUES ('https://id.example.com', $1, $2, now())",
+            owner.id,
+            UUID(owner.id),
+        )
+    organisation = await connection.fetchval(
+        "SELECT organisation_id FROM memberships WHERE user_id = $1", UUID(owners[0].id)
+    )
+    await connection.close()
+    return UUID(owners[0].id), organisation
+
+
+async def test_the_api_sees_of_people_what_its_caller_may(
+    folk: Folk, other_tenant: Tenant, database: Database
+) -> None:
+    ada, organisation = await populate(folk, other_tenant, database)
+    connection = await database.connect()
+    await connection.execute("SET ROLE vigie_api")
+    nobody = dict.fromkeys(TABLES, 0)
+    await told(connection, Caller(Reach(())))
+    assert await counts(connection) == nobody
+    # A key of the organisation's sees its people, and nothing of how they sign in.
+    await told(connection, Caller(Reach.of([organisation]), actor("key", ada, "a key with her id")))
+    there = {"users": 1, "memberships": 1, "invitations": 2, "password_resets": 1}
+    assert await counts(connection) == {**nobody, **there}
+    # The person sees what is hers, whomever she works for.
+    await told(connection, Caller(Reach(()), actor("user", ada, "Ada")))
+    hers = {name: 1 for name in TABLES if name != "invitations"}
+    assert await counts(connection) == {**nobody, **hers}
+    # What she is, she does not say.
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("UPDATE memberships SET role = 'owner', updated_at = now()")
+    await told(connection, Caller(Reach.of([organisation]), actor("user", ada, "Ada")))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(
+            "INSERT INTO memberships VALUES (gen_random_uuid(), $1, $2, 'owner', NULL, now(), now())",
+            *(ada, UUID(other_tenant.id)),
+        )
+    await connection.close()
+
+
+@pytest.mark.parametrize("role", ["vigie_ingest", "vigie_deliver", "vigie_maintain"])
+async def test_no_other_process_reads_people(database: Database, role: str) -> None:
+    connection = await database.connect()
+    await connection.execute(f"SET ROLE {role}")
+    secrets = {
+        "users": ("email", "name", "password_hash"),
+        "invitations": ("email", "token_hash"),
+        "user_sessions": ("token_hash", "user_id", "address"),
+        "password_resets": ("token_hash", "user_id"),
+        "memberships": ("role", "organisation_id"),
+        "oidc_identities": ("subject", "user_id"),
+    }
+    for table, columns in secrets.items():
+        for column in columns:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch(f"SELECT {column} FROM {table}")  # noqa: S608 (names of ours)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"UPDATE {table} SET created_at = now()")  # noqa: S608 (names of ours)
+    await connection.close()
+
+
+async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
+    folk: Folk, tenant: Tenant, other_tenant: Tenant, database: Database, application: FastAPI
+) -> None:
+    ada, bob, eve = [await folk.join(name, "owner") for name in ("Ada", "Bob", "Eve")]
+    await folk.join("Eve", "viewer", other_tenant.id)
+    await folk.invite("late@example.com", "viewer")
+    for person in (bob, eve):
+        assert (await tenant.client.delete(f"/v1/members/{person.member_id}")).status_code == 204
+    connection = await database.connect()
+    before = await connection.fetchval("SELECT count(*) FROM invitations")
+    await connection.execute(
+        "UPDATE invitations SET accepted_at = now() - interval '31 days' WHERE email ~ 'ada'"
+    )
+    await connection.execute(
+        "UPDATE invitations SET expires_at = now() - interval '31 days' WHERE email ~ 'late'"
+    )
+    await connection.execute("UPDATE user_sessions SET expires_at = now() WHERE user_id = $1", UUID(ada.id))
+    for offset in (timedelta(seconds=-1), timedelta(hours=1)):
+        await connection.execute(
+            "INSERT INTO password_resets VALUES (gen_random_uuid(), $1, sha256($2), $1, now(),"
+            " now() + $3::interval)",
+            *(UUID(ada.id), str(offset).encode(), offset),
+        )
+    await connection.execute("SET ROLE vigie_maintain")
+    await forget_people(connection, application.state.people.settings)
+    await connection.execute("RESET ROLE")
+    # Who belongs nowhere is gone with all that was theirs; who belongs elsewhere stays.
+    names = await connection.fetch("SELECT name FROM users ORDER BY name")
+    assert [row["name"] for row in names] == ["Ada", "Eve"]
+    assert (
+        await connection.fetchval("SELECT count(*) FROM user_sessions WHERE user_id = $1", UUID(ada.id)) == 0
+    )
+    assert await connection.fetchval("SELECT count(*) FROM user_sessions") == 2
+    assert await connection.fetchval("SELECT count(*) FROM invitations") == before - 2
+    assert await connection.fetchval("SELECT count(*) FROM password_resets") == 1
+    await connection.close()
+
+
+async def test_an_organisation_that_goes_takes_its_members_along(
+    folk: Folk, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await folk.join("Ada", "viewer")
+    ada = await folk.join("Ada", "owner", other_tenant.id)
+    assert (await api.delete(f"/v1/organisations/{other_tenant.id}")).status_code == 204
+    assert (await ada.client.get("/v1/me")).status_code == 401
+    assert (await api.get(f"/v1/members?organisation={tenant.id}")).json()["data"][0]["name"] == "Ada"

@@ -1,0 +1,319 @@
+"""Sign-in through an OpenID Connect provider: an honest one, one that lies, and one that others wrote."""
+
+import asyncio
+import base64
+import hmac
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from joserfc import jwt
+
+from app.embedded.ports import free_port
+from app.people.oidc_flight import COOKIE
+from tests.conftest import Tenant
+from tests.integration.people.folk import PASSWORD, Folk, refusal
+from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed
+
+REFUSED = (401, "oidc_refused")
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("VIGIE_OIDC__ISSUER", issuer)
+    monkeypatch.setenv("VIGIE_OIDC__CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("VIGIE_OIDC__CLIENT_SECRET", CLIENT_SECRET)
+    monkeypatch.setenv("VIGIE_OIDC__NAME", "City login")
+
+
+@pytest.fixture(autouse=True)
+async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LyingProvider]:
+    async with LyingProvider() as made:
+        configure(monkeypatch, made.issuer)
+        yield made
+
+
+async def begin(client: httpx.AsyncClient, **params: str) -> str:
+    """Begin in a browser. Returns where it is sent."""
+    answer = await client.get("/v1/oidc/start", params=params)
+    assert answer.status_code == 302, answer.text
+    return str(answer.headers["location"])
+
+
+async def at_provider(url: str) -> str:
+    """Where the provider sends the browser back to."""
+    async with httpx.AsyncClient() as browser:
+        answer = await browser.get(url)
+    assert answer.status_code == 302, answer.text
+    return str(answer.headers["location"])
+
+
+async def come_back(client: httpx.AsyncClient, url: str, **change: str) -> httpx.Response:
+    parts = urlsplit(url)
+    query = {**dict(parse_qsl(parts.query)), **change}
+    return await client.get(f"{parts.path}?{urlencode(query)}")
+
+
+async def sign_in(client: httpx.AsyncClient, **params: str) -> httpx.Response:
+    return await come_back(client, await at_provider(await begin(client, **params)))
+
+
+async def test_somebody_who_was_invited_signs_in(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI, tenant: Tenant
+) -> None:
+    await folk.invite("ada@example.com", "operator")
+    offered = (await anybody.get("/v1/oidc")).json()
+    base_url = application.state.people.base_url
+    assert offered == {"name": "City login", "start": f"{base_url}/v1/oidc/start"}
+    url = await begin(anybody)
+    (cookie,) = [cookie for cookie in anybody.cookies.jar if cookie.name == COOKIE]
+    assert (cookie.path, cookie.has_nonstandard_attr("HttpOnly")) == ("/v1/oidc/callback", True)
+    answer = await come_back(anybody, await at_provider(url))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    made = answer.json()
+    assert (made["user"]["name"], made["user"]["locale"]) == ("Ada Lovelace", "fr")
+    assert [place["role"] for place in made["memberships"]] == ["operator"]
+    assert provider.seen["code_challenge_method"] == "S256"
+    assert provider.seen["redirect_uri"] == f"{base_url}/v1/oidc/callback"
+    ada = await folk.client(made["token"])
+    assert (await ada.get("/v1/me")).json()["organisation"]["id"] == tenant.id
+    assert COOKIE not in anybody.cookies
+    # From now on her name there counts, whatever her address is; and what is published was asked for once.
+    provider.claims |= {"email": "new@example.com", "email_verified": False}
+    again = await sign_in(anybody)
+    assert again.json()["user"]["id"] == made["user"]["id"]
+    assert (provider.asked["/keys"], provider.asked["/.well-known/openid-configuration"]) == (1, 1)
+    # She has no password, and nobody can sign in with one.
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    assert refusal(await anybody.post("/v1/sessions", json=body)) == (401, "wrong_credentials")
+    change = {"current_password": PASSWORD, "new_password": PASSWORD}
+    assert refusal(await ada.post("/v1/me/password", json=change)) == (409, "no_password")
+
+
+async def test_who_was_not_invited_stays_outside(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider
+) -> None:
+    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    await folk.invite("ada@example.com", "owner")
+    for unproven in (False, None, "true", 1):
+        provider.change = {"email_verified": unproven}
+        assert refusal(await sign_in(anybody)) == (403, "not_invited"), unproven
+    provider.change = {"email": "not an address"}
+    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    provider.change = {}
+    assert (await sign_in(anybody)).status_code == 200
+
+
+async def test_who_has_an_account_keeps_it_and_its_password_ends(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    # Whoever invited her may have accepted in her place.
+    ada = await folk.join("Ada", "viewer")
+    path = f"/v1/members/{ada.member_id}"
+    reset = (await tenant.client.post(f"{path}/password-reset")).json()["token"]
+    answer = await sign_in(anybody)
+    assert answer.json()["user"]["id"] == ada.id
+    assert (await ada.client.get("/v1/me")).status_code == 401
+    body = {"email": ada.email, "password": PASSWORD}
+    assert refusal(await anybody.post("/v1/sessions", json=body)) == (401, "wrong_credentials")
+    answer = await anybody.post("/v1/passwords/reset", json={"token": reset, "password": PASSWORD})
+    assert refusal(answer) == (401, "token_refused")
+    assert (await tenant.client.patch(path, json={"disabled": True})).status_code == 200
+    assert refusal(await sign_in(anybody)) == (403, "account_disabled")
+
+
+async def test_a_person_says_whom_they_work_for(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    for organisation in (tenant.id, other_tenant.id):
+        await folk.invite("ada@example.com", "viewer", organisation)
+    assert (await sign_in(anybody)).json()["organisation"]["id"] == tenant.id
+    named = await sign_in(anybody, organisation=other_tenant.id)
+    assert named.json()["organisation"]["id"] == other_tenant.id
+
+
+def with_header(**header: str) -> Callable[[LyingProvider, dict[str, Any]], str]:
+    def sign(provider: LyingProvider, claims: dict[str, Any]) -> str:
+        _, payload, signature = signed(provider, claims).split(".")
+        head = encoded(json.dumps(header).encode())
+        return f"{head}.{payload}.{'' if header['alg'] == 'none' else signature}"
+
+    return sign
+
+
+def encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def with_public_key_as_secret(provider: LyingProvider, claims: dict[str, Any]) -> str:
+    payload = signed(provider, claims).split(".")[1]
+    head = encoded(json.dumps({"alg": "HS256", "kid": provider.keys[-1].kid}).encode())
+    key = provider.keys[-1].as_pem(private=False)
+    return f"{head}.{payload}.{encoded(hmac.digest(key, f'{head}.{payload}'.encode(), 'sha256'))}"
+
+
+def altered(provider: LyingProvider, claims: dict[str, Any]) -> str:
+    head, _, signature = signed(provider, {**claims, "sub": "other"}).split(".")
+    return f"{head}.{signed(provider, claims).split('.')[1]}.{signature}"
+
+
+def by_a_stranger(provider: LyingProvider, claims: dict[str, Any]) -> str:
+    kid = provider.keys[-1].kid
+    provider.new_key("RSA")
+    stranger = provider.keys.pop()
+    return jwt.encode({"alg": "RS256", "kid": kid}, claims, stranger, ["RS256"])
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "another issuer": {"iss": "https://evil.example.com"},
+    "another audience": {"aud": "other"},
+    "several, asked for by another": {"aud": [CLIENT_ID, "other"], "azp": "other"},
+    "several, asked for by nobody": {"aud": [CLIENT_ID, "other"]},
+    "asked for by another": {"azp": "other"},
+    "expired": {"exp": 1_700_000_000},
+    "no end": {"exp": None},
+    "no nonce": {"nonce": None},
+    "another nonce": {"nonce": "other"},
+    "the nonce among others": {"nonce": ["a"]},
+    "no subject": {"sub": None},
+    "an empty subject": {"sub": ""},
+    "a subject without end": {"sub": "x" * 256},
+}
+SIGNERS: dict[str, Callable[[LyingProvider, dict[str, Any]], str]] = {
+    "unsigned": with_header(alg="none"),
+    "not that key's algorithm": with_header(alg="ES256"),
+    "the public key as a secret": with_public_key_as_secret,
+    "altered": altered,
+    "by a stranger": by_a_stranger,
+    "no token": lambda _, __: "x",
+}
+
+
+@pytest.mark.parametrize("lie", [*CHANGES, *SIGNERS])
+async def test_a_token_that_lies_is_refused(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, lie: str
+) -> None:
+    await folk.invite("ada@example.com", "owner")
+    if lie in CHANGES:
+        provider.change = CHANGES[lie]
+    else:
+        provider.sign = SIGNERS[lie]
+    assert refusal(await sign_in(anybody)) == REFUSED
+    provider.change, provider.sign = {}, signed
+    assert (await sign_in(anybody)).status_code == 200
+
+
+async def test_an_answer_belongs_to_the_browser_that_asked(
+    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI
+) -> None:
+    await folk.invite("ada@example.com", "owner")
+    back = await at_provider(await begin(anybody))
+    for change in ({"state": "other"}, {"state": ""}, {"state": "é"}, {"iss": "https://evil.example.com"}):
+        assert refusal(await come_back(anybody, back, **change)) == REFUSED
+    # Another browser, which was sent there by somebody who signs in as themselves.
+    elsewhere = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://vigie.test") as other:
+        assert refusal(await come_back(other, back)) == REFUSED
+        other.cookies.set(COOKIE, "x" * 300, path="/v1/oidc/callback")
+        assert refusal(await come_back(other, back)) == REFUSED
+    assert (await come_back(anybody, back)).status_code == 200
+    # A code is used once.
+    url = await begin(anybody)
+    state = parse_qs(urlsplit(url).query)["state"][0]
+    assert refusal(await come_back(anybody, back, state=state)) == REFUSED
+    assert refusal(await anybody.get(f"/v1/oidc/callback?error=access_denied&state={state}")) == REFUSED
+
+
+async def test_new_keys_are_asked_for_and_not_all_the_time(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI
+) -> None:
+    await folk.invite("ada@example.com", "owner")
+    assert (await sign_in(anybody)).status_code == 200
+    provider.new_key("EC")
+    provider.algorithm = "ES256"
+    # Asked for within the last minute.
+    assert refusal(await sign_in(anybody)) == REFUSED
+    assert provider.asked["/keys"] == 1
+    application.state.people.oidc._keys_at -= 61
+    assert (await sign_in(anybody)).status_code == 200
+    assert provider.asked["/keys"] == 2
+
+
+async def test_the_address_may_be_told_apart_from_the_token(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider
+) -> None:
+    await folk.invite("ada@example.com", "owner")
+    provider.userinfo, provider.claims = provider.claims, {"sub": provider.claims["sub"]}
+    provider.document = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
+    provider.claims["sub"] = "somebody else"
+    assert refusal(await sign_in(anybody)) == REFUSED
+    provider.claims["sub"] = provider.userinfo["sub"]
+    assert (await sign_in(anybody)).json()["user"]["name"] == "Ada Lovelace"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"issuer": "https://evil.example.com"},
+        {"token_endpoint": "http://evil.example.com/token"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": None},
+        {"authorization_endpoint": 7},
+        {"filler": "x" * 300_000},
+    ],
+    ids=lambda document: next(iter(document)),
+)
+async def test_a_provider_that_publishes_nonsense_is_not_used(
+    anybody: httpx.AsyncClient, provider: LyingProvider, document: dict[str, Any]
+) -> None:
+    provider.document = document
+    assert refusal(await anybody.get("/v1/oidc/start")) == (503, "oidc_unavailable")
+    provider.document, provider.status = {}, 302
+    assert refusal(await anybody.get("/v1/oidc/start")) == (503, "oidc_unavailable")
+    provider.status = 200
+    assert (await anybody.get("/v1/oidc/start")).status_code == 302
+
+
+async def test_trying_comes_to_an_end(anybody: httpx.AsyncClient, application: FastAPI) -> None:
+    most = application.state.people.settings.attempts
+    answers = [refusal(await anybody.get("/v1/oidc/callback?state=x&code=y")) for _ in range(most + 1)]
+    assert answers == [REFUSED] * most + [(429, "too_many_attempts")]
+
+
+@pytest.fixture
+async def mock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A provider that others wrote, in a process of its own."""
+    port = free_port()
+    person = {"sub": "ada", "email": "ada@example.com", "email_verified": True, "name": "Ada"}
+    command = ("-m", "oidc_provider_mock", "-p", str(port), "-n", "true", "--user-claims", json.dumps(person))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    issuer = f"http://127.0.0.1:{port}"
+    configure(monkeypatch, issuer)
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        while True:
+            try:
+                (await client.get(f"{issuer}/.well-known/openid-configuration")).raise_for_status()
+                break
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+    yield issuer
+    process.terminate()
+    await process.wait()
+
+
+async def test_a_provider_that_others_wrote(mock: str, folk: Folk, anybody: httpx.AsyncClient) -> None:
+    await folk.invite("ada@example.com", "owner")
+    url = await begin(anybody)
+    assert url.startswith(mock)
+    async with httpx.AsyncClient() as browser:
+        back = await browser.post(url, data={"sub": "ada"})
+    answer = await come_back(anybody, back.headers["location"])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["user"]["name"] == "Ada"
