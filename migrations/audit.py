@@ -11,7 +11,7 @@ from typing import Final
 
 from alembic import op
 
-# What these do is the program's work and not people's. A cascade runs as the tables' owner: the session tells.
+# What these do is the program's work, not people's. A cascade runs as the tables' owner: the session tells.
 BY_PEOPLE: Final = (
     "current_setting('role') NOT IN ('vigie_ingest', 'vigie_deliver', 'vigie_maintain')"
     " AND session_user NOT IN ('vigie_ingest', 'vigie_deliver', 'vigie_maintain')"
@@ -51,12 +51,18 @@ def watch(
         for value in (noun, owner, key, name, f"{{{','.join(recorded)}}}", f"{{{','.join(hidden)}}}")
     )
     unwatch(table)
+    condition = BY_PEOPLE if cascades else f"{BY_PEOPLE} AND pg_trigger_depth() = 0"
+    how = {
+        # Of rows that are added there are many at once, of others hardly ever.
+        "INSERT": ("INSERT", "REFERENCING NEW TABLE AS added FOR EACH STATEMENT", "audit_created"),
+        "UPDATE": (f"UPDATE OF {', '.join((*recorded, *hidden))}", "FOR EACH ROW", "audit_changed"),
+        "DELETE": ("DELETE", "FOR EACH ROW", "audit_changed"),
+    }
     for change in changes:
-        columns = f" OF {', '.join((*recorded, *hidden))}" if change == "UPDATE" else ""
-        condition = BY_PEOPLE if cascades else f"{BY_PEOPLE} AND pg_trigger_depth() = 0"
+        event, each, function = how[change]
         op.execute(
-            f"CREATE TRIGGER audit_{change.lower()} AFTER {change}{columns} ON {table} FOR EACH ROW "
-            f"WHEN ({condition}) EXECUTE FUNCTION audit_change({arguments})"
+            f"CREATE TRIGGER audit_{change.lower()} AFTER {event} ON {table} {each} "
+            f"WHEN ({condition}) EXECUTE FUNCTION {function}({arguments})"
         )
     op.execute(
         f"CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION audit_truncated('{noun}')"
