@@ -16,7 +16,7 @@ import typer
 from app.audit import export as files
 from app.audit.chain import Finding, Head, Verifier
 from app.audit.verify import read_entries, read_heads, snapshot, verify
-from app.core.settings import get_settings
+from app.core.settings import read_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,7 +67,7 @@ def heads_command(*, organisation: Organisation = None, out: Out = None) -> None
     """Print where each organisation's log has come to, a line each: keep them away from the database."""
 
     async def lines() -> AsyncIterator[str]:
-        async with snapshot(get_settings().database) as connection:
+        async with snapshot(read_settings().database) as connection:
             for head in await read_heads(connection, organisation):
                 yield files.head_line(head)
 
@@ -81,7 +81,7 @@ def export_command(*, organisation: Organisation = None, out: Out = None) -> Non
 
 
 async def _exported(organisation: UUID | None) -> AsyncIterator[str]:
-    async with snapshot(get_settings().database) as connection:
+    async with snapshot(read_settings().database) as connection:
         heads = {head.organisation_id: head for head in await read_heads(connection, organisation)}
         current: UUID | None = None
         entries = 0
@@ -110,7 +110,7 @@ async def _verify_database(verifier: Verifier, organisation: UUID | None) -> int
         typer.echo(f"{entries} entries …", err=True)
 
     shown = _Shown()
-    async with snapshot(get_settings().database) as connection:
+    async with snapshot(read_settings().database) as connection:
         async for finding in verify(connection, verifier, organisation, progress):
             shown.add(finding)
     return shown.end()

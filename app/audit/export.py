@@ -36,7 +36,8 @@ def line_of(entry: Entry) -> str:
         "previous": entry.previous.hex(),
         "hash": entry.hash.hex(),
     }
-    return json.dumps(told, ensure_ascii=False) + "\n"
+    # In ASCII: to some programs U+2028 and others end a line.
+    return json.dumps(told) + "\n"
 
 
 def last_line(head: Head, entries: int) -> str:

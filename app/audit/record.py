@@ -10,10 +10,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database import RawConnection, WriteSession
+from app.core.errors import UnavailableError
+from app.core.observability import get_logger
 from app.core.reach import current_caller
 
+_log = get_logger(__name__)
 SUBJECTS_LIMIT: Final = 1000
 """Of one entry; more of them make more entries."""
 
@@ -45,13 +49,16 @@ async def record_access(
     """Record that data of persons are shown: `{kind}.read`, an entry for each organisation whose they are.
 
     Call it before the answer is given, in a transaction that is committed before that (`Writes` is): where
-    the entry cannot be written the call fails, and nothing is shown. That is 503 `unavailable`.
+    the entry cannot be written the call fails, and nothing is shown.
 
     Args:
         session: The transaction.
         kind: What was seen, in the singular: `channel`, `user` …
         seen: The things, in the order in which they are shown; without any nothing is recorded.
         details: What else is worth knowing, such as the range of an export.
+
+    Raises:
+        UnavailableError: `audit_unavailable`.
     """
     found: dict[UUID, list[str]] = {}
     for organisation_id, identifier in seen:
@@ -84,6 +91,9 @@ async def record_event(
         kind: What it happened to.
         identifier: To which one of them.
         details: What else is worth knowing, no secrets: nothing can be taken out of the log again.
+
+    Raises:
+        UnavailableError: `audit_unavailable`.
     """
     subject = _subject(kind, [] if identifier is None else [str(identifier)])
     await _write(session, action, [(organisation_id, subject)], details)
@@ -105,4 +115,12 @@ async def _write(
         return
     rows = [{"organisation_id": str(whose), "subject": subject} for whose, subject in entries]
     told = None if details is None else json.dumps(details)
-    await session.execute(_RECORD, {"action": action, "entries": json.dumps(rows), "details": told})
+    values = {"action": action, "entries": json.dumps(rows), "details": told}
+    try:
+        await session.execute(_RECORD, values)
+    except SQLAlchemyError as error:
+        _log.error("audit_not_written", action=action, exc_info=error)
+        raise UnavailableError(
+            "This cannot be recorded in the audit log now, and is not done without that: try again.",
+            code="audit_unavailable",
+        ) from error

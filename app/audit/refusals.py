@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.audit.record import record_event
 from app.core.auth import Principal, known_principal
 from app.core.database import TRANSIENT, Database
+from app.core.errors import UnavailableError
 from app.core.observability import get_logger
 from app.core.reach import working_for
 
@@ -58,7 +59,7 @@ class RefusalsMiddleware:
                         identifier=principal.key_id,
                         details={"method": scope["method"], "path": path},
                     )
-        except TRANSIENT as error:
+        except (*TRANSIENT, UnavailableError) as error:
             _log.warning("refusal_not_recorded", path=path, error=repr(error))
 
     def _is_due(self, principal: Principal, scope: Scope) -> bool:
