@@ -136,6 +136,12 @@ def _add_simulators() -> None:
     )
 
 
+def _add_audit() -> None:
+    from app.audit.cli import app as audit  # noqa: PLC0415
+
+    app.add_typer(audit, name="audit")
+
+
 def main() -> None:
     """Entry point of the console script."""
     # Until a role has its own handler there is nothing to drain: a stop is no failure.
@@ -143,6 +149,8 @@ def main() -> None:
     # The simulators' imports are worth half a second: only for those who ask for them, or for help.
     if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_simulators()
+    if "audit" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
+        _add_audit()
     try:
         app()
     except ValueError as error:

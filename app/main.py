@@ -14,12 +14,15 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
+from app.audit.refusals import RefusalsMiddleware
+from app.audit.router import router as audit
 from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.keys import SESSION_PREFIX
 from app.core.observability import get_logger
+from app.core.origin import OriginMiddleware
 from app.core.parameters import known_parameters_only
 from app.core.reach import reaching_everything
 from app.core.readiness import Probe
@@ -70,6 +73,10 @@ _TAGS = [
     {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
     {"name": "Channels", "description": "Alerts by e-mail, and by MQTT"},
     {"name": "Quarantine", "description": "What was refused at a door, and why"},
+    {
+        "name": "Audit",
+        "description": "Who did what, and who saw whose data; in a chain that shows each change",
+    },
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
 
@@ -157,9 +164,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     app.add_exception_handler(QuotaExceededError, _over_quota)
-    install(app, settings, inside=[Middleware(NoLoops)])
+    install(
+        app,
+        settings,
+        inside=[Middleware(NoLoops), Middleware(OriginMiddleware), Middleware(RefusalsMiddleware)],
+    )
     ingest = (telemetry, *observations, replays)
-    routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, service)
+    routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, audit, service)
     for router in routers:
         app.include_router(router)
     describe_events(app.webhooks)

@@ -4,7 +4,8 @@ It does to alerts what time does to them (silences end, nobody acknowledges), sh
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
 removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers
 that are kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of
-processes that are gone. Secrets it seals under the newest key.
+processes that are gone. Secrets it seals under the newest key. The heads of audit logs it writes to its own
+log, for whoever keeps that elsewhere.
 """
 
 import time
@@ -16,6 +17,7 @@ from typing import Final
 import asyncpg
 
 from app.alerts.sweep import Sweeper
+from app.audit.witness import Witness
 from app.core import idempotency_keys
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
@@ -185,6 +187,11 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
     async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
 
+    witness = Witness()
+
+    async def tell_heads(_: Role, connection: asyncpg.Connection) -> None:
+        await witness.tell(connection)
+
     return [
         _Job("broker", 1.0, warden.tell),
         _Job("alerts", 2.0, sweep_alerts),
@@ -199,6 +206,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("secrets", 60.0, seal_anew),
         _Job("deliveries", 300.0, _forget_deliveries),
         _Job("people", 300.0, _forget_people),
+        _Job("audit", 3600.0, tell_heads),
     ]
 
 

@@ -88,6 +88,7 @@ class Caller:
             # No id is nobody's site: an empty list has to be told from none.
             "vigie.sites": "" if reach.sites is None else ",".join(map(str, reach.sites)) or _NO_SITE,
             "vigie.actor": self.actor,
+            "vigie.origin": _ORIGIN.get(),
         }
 
 
@@ -103,9 +104,20 @@ def actor(kind: str, identifier: object, name: str) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
+def came_from(address: str | None, request_id: str | None) -> None:
+    """Say where what this task works on came from: the audit log has it.
+
+    Args:
+        address: the client's.
+        request_id: the request's, which the program's own log has too.
+    """
+    _ORIGIN.set(json.dumps({"address": address, "request_id": request_id}))
+
+
 _NO_SITE: Final = str(UUID(int=0))
 NOBODY: Final = Caller(NOTHING)
 _CALLER: ContextVar[Caller] = ContextVar("vigie_caller", default=NOBODY)
+_ORIGIN: ContextVar[str] = ContextVar("vigie_origin", default="")
 
 
 def current_caller() -> Caller:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from app.audit.record import say_who
 from app.core.database import RawConnection
 from app.core.errors import ConflictError, NotFoundError, VigieError
 from app.core.gate import pass_gate
@@ -116,6 +117,7 @@ async def replay(
                 receipt = await _commit(connection, pipeline, intake, now)
             done = _replayed(intake, receipt, superseded)
             refused = None if not done.refusals else (done.refusals[0].code, done.refusals[0].detail)
+            await say_who(connection)
             await mark(connection, identifier, refused=refused, outcome=done.counts(), now=now)
     except VigieError:
         raise  # another replay was quicker: the pipeline was not called

@@ -4,19 +4,22 @@ Owns the HTTP side only. What changes an account at the broker commits first, th
 date, then answers: a password works as soon as it is known, and not any more once the channel is deleted.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
+from app.audit.record import Seen, record_access
+from app.core.database import WriteSession
 from app.core.etags import Matching
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.settings import SmtpSettings
 from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
+from app.core.web import Writes
 from app.sites.dependencies import DefaultQuotas, sync_accounts
 from app.sites.quotas import check_room
 from app.webhooks import channels_service, removal, repository, service
@@ -35,6 +38,7 @@ from app.webhooks.channels_schemas import (
     credentials_of,
     shown,
 )
+from app.webhooks.models import Endpoint
 from app.webhooks.web import KINDS, Holder, Reader, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
@@ -52,6 +56,12 @@ def _smtp(request: Request) -> SmtpSettings:
 
 
 _Smtp = Annotated[SmtpSettings, Depends(_smtp)]
+
+
+async def _record(session: WriteSession, rows: Sequence[Endpoint]) -> None:
+    """Addresses are persons': whoever is shown them is recorded, in the transaction that reads them."""
+    seen = [Seen(row.organisation_id, row.id) for row in rows if row.kind == "email"]
+    await record_access(session, "channel", seen)
 
 
 @router.post(
@@ -94,19 +104,19 @@ async def create_channel(
     operation_id="list_channels",
     summary="List channels",
     response_model=Page[ChannelOut],
-    responses=documented(401, 403, 422),
+    responses=documented(401, 403, 422, 503),
 )
 async def list_channels(
     *,
     principal: Reader,
-    session: Reads,
+    session: Writes,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EmailOut | MqttOut]:
-    """The oldest first. Passwords are not shown."""
+    """The oldest first. Passwords are not shown. Who is shown recipients of mails is in the audit log."""
     rows = await repository.list_endpoints(
         session,
         principal.visible(),
@@ -118,6 +128,7 @@ async def list_channels(
         cursors=CHANNELS,
     )
     kept, following = cut(rows, limit, lambda row: encode_cursor(CHANNELS, str(row.id)))
+    await _record(session, kept)
     return Page(data=[shown(row) for row in kept], next=following)
 
 
@@ -126,12 +137,14 @@ async def list_channels(
     operation_id="get_channel",
     summary="Read a channel",
     response_model=ChannelOut,
-    responses=documented(401, 403, 404),
+    responses=documented(401, 403, 404, 503),
 )
-async def get_channel(channel: str, principal: Reader, session: Reads) -> EmailOut | MqttOut:
-    """The password is not shown."""
+async def get_channel(channel: str, principal: Reader, session: Writes) -> EmailOut | MqttOut:
+    """The password is not shown. Who is shown recipients of mails is in the audit log."""
     identifier = parse_id(channel, "channel")
-    return shown(await service.get_endpoint(session, identifier, principal, noun="channel"))
+    row = await service.get_endpoint(session, identifier, principal, noun="channel")
+    await _record(session, [row])
+    return shown(row)
 
 
 @router.patch(

@@ -1,0 +1,65 @@
+"""The tables of the audit log. Nothing here writes them: functions of the database do (migration 0016)."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Boolean, Column, Identity, LargeBinary, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from app.core.database import Base
+
+
+class AuditEntry(Base):
+    """Something that was done or seen. `record` is what counts; the others are copies, for queries.
+
+    `hash` is SHA-256 of `previous`, the hash of the entry before, and of `record` in UTF-8.
+    """
+
+    __tablename__ = "audit_log"
+
+    organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    record: Mapped[str] = mapped_column(Text)
+    previous: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    actor_id: Mapped[str | None] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    subject_kind: Mapped[str] = mapped_column(Text)
+    subject_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+
+class AuditHead(Base):
+    """The end of an organisation's chain: the position and the hash of its last entry."""
+
+    __tablename__ = "audit_heads"
+
+    organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class _TransactionId(UserDefinedType[str]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """The type's name in PostgreSQL."""
+        return "xid8"
+
+
+# What transactions under way have noted, until they commit: the program neither reads nor writes it.
+Table(
+    "audit_pending",
+    Base.metadata,
+    Column("transaction", _TransactionId, primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("organisation_id", Uuid, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("action", Text, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_ids", ARRAY(Text), nullable=False),
+    Column("leads", Boolean, nullable=False),
+)

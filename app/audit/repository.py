@@ -1,0 +1,118 @@
+"""Queries of the audit log for the API, limited to what a caller reaches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.chain import START, Entry, Head
+from app.audit.models import AuditEntry, AuditHead
+from app.core.pagination import decode_cursor, encode_cursor
+from app.core.reach import Reach
+
+AUDIT: Final = "audit"
+"""The name of the cursors of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are meant: those that fit all that is given.
+
+    Attributes:
+        organisation: whose log.
+        actor: the id of who did it.
+        action: an action, or what it begins with up to a dot (`site` means `site.created` too).
+        subject: the id of what it was done to.
+        kind: of which kind that is.
+        first: recorded at or after this.
+        last: recorded before this.
+    """
+
+    organisation: UUID | None = None
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    kind: str | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a query has to fulfil."""
+        row = AuditEntry
+        found: list[ColumnElement[bool]] = []
+        if self.organisation is not None:
+            found.append(row.organisation_id == self.organisation)
+        if self.actor is not None:
+            found.append(row.actor_id == self.actor)
+        if self.action is not None:
+            below = row.action.startswith(f"{self.action}.", autoescape=True)
+            found.append((row.action == self.action) | below)
+        if self.subject is not None:
+            found.append(row.subject_ids.contains([self.subject]))
+        if self.kind is not None:
+            found.append(row.subject_kind == self.kind)
+        if self.first is not None:
+            found.append(row.at >= self.first)
+        if self.last is not None:
+            found.append(row.at < self.last)
+        return found
+
+
+def cursor_of(row: AuditEntry) -> str:
+    """The cursor of the entries after one, which are older."""
+    return encode_cursor(AUDIT, row.at.isoformat(), str(row.organisation_id), row.position)
+
+
+async def list_entries(
+    session: AsyncSession, visible: Reach, wanted: Filter, cursor: str | None, limit: int
+) -> Sequence[AuditEntry]:
+    """Entries, the newest first, and one more than `limit` where there are more."""
+    row = AuditEntry
+    order = (row.at, row.organisation_id, row.position)
+    statement = select(row).where(*visible.within(row.organisation_id), *wanted.conditions())
+    if cursor is not None:
+        key = decode_cursor(AUDIT, cursor, datetime.fromisoformat, UUID, int)
+        statement = statement.where(tuple_(*order) < tuple_(*key))
+    statement = statement.order_by(*(column.desc() for column in order)).limit(limit + 1)
+    return (await session.scalars(statement)).all()
+
+
+async def find_entry(
+    session: AsyncSession, visible: Reach, organisation: UUID, position: int
+) -> AuditEntry | None:
+    """One entry; None where the caller reaches none such."""
+    row = AuditEntry
+    statement = select(row).where(row.organisation_id == organisation, row.position == position)
+    found: AuditEntry | None = await session.scalar(statement.where(*visible.within(row.organisation_id)))
+    return found
+
+
+async def find_head(session: AsyncSession, visible: Reach, organisation: UUID) -> Head:
+    """Where an organisation's log has come to; position 0 where it has no entry that the caller reaches."""
+    row = AuditHead
+    statement = select(row).where(row.organisation_id == organisation, *visible.within(row.organisation_id))
+    found = await session.scalar(statement)
+    return Head(organisation, 0, START) if found is None else Head(organisation, found.position, found.hash)
+
+
+async def read_on(
+    session: AsyncSession, head: Head, wanted: Filter, after: int, limit: int
+) -> Sequence[Entry]:
+    """The next entries of an organisation's log up to a head, the oldest first."""
+    row = AuditEntry
+    statement = (
+        select(row.organisation_id, row.position, row.record, row.previous, row.hash)
+        .where(
+            row.organisation_id == head.organisation_id,
+            row.position > after,
+            row.position <= head.position,
+            *wanted.conditions(),
+        )
+        .order_by(row.position)
+        .limit(limit)
+    )
+    return [Entry(*found) for found in await session.execute(statement)]

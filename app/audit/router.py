@@ -1,0 +1,190 @@
+"""REST for the audit log: read, a proof of each entry, and all of it as a file.
+
+Who reads it is recorded in it.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import StreamingResponse
+
+from app.audit import repository
+from app.audit.chain import Head
+from app.audit.export import MEDIA_TYPE, last_line, line_of
+from app.audit.record import Seen, record_access
+from app.audit.repository import Filter
+from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
+from app.core.auth import Principal, requires
+from app.core.database import Database
+from app.core.errors import InvalidError, NotFoundError
+from app.core.fields import Identifier, InstantParameter, Name
+from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut
+from app.core.problems import documented
+from app.core.reach import Caller, working_for
+from app.core.web import Reads, Writes, get_database
+
+router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
+Reader = Annotated[Principal, Depends(requires("audit:read"))]
+From = Annotated[InstantParameter | None, Query(alias="from", description="Recorded at or after this")]
+To = Annotated[InstantParameter | None, Query(description="Recorded before this")]
+_AT_ONCE: Final = 1000
+_LAST_POSITION: Final = 2**63 - 1
+_EXAMPLE: Final = (
+    '{"organisation_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10", "position": 1, "record": "{…}", '
+    '"previous": "0000…", "hash": "9f86…"}\n'
+    '{"organisation_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10", "entries": 1, '
+    '"head": {"position": 1, "hash": "9f86…"}}\n'
+)
+
+
+def _check_order(first: InstantParameter | None, last: InstantParameter | None) -> None:
+    if first is not None and last is not None and first >= last:
+        raise InvalidError("`from` must be before `to`.", code="range_reversed")
+
+
+def _named(
+    principal: Reader,
+    organisation: Annotated[
+        Identifier | None, Query(description="Whose log, of those that you reach; yours by default")
+    ] = None,
+) -> UUID:
+    """The organisation whose log is meant.
+
+    One that was deleted still has its log, for those who reach every organisation. To others what they do not
+    reach looks as if it did not exist.
+    """
+    wanted = principal.organisation_id if organisation is None else organisation
+    if not principal.visible().includes(wanted):
+        raise NotFoundError("organisation", wanted)
+    return wanted
+
+
+Named = Annotated[UUID, Depends(_named)]
+
+
+@router.get(
+    "",
+    operation_id="list_audit_entries",
+    summary="Who did what, and who saw whose data",
+    responses=documented(401, 403, 422, 503),
+)
+async def list_audit_entries(
+    *,
+    principal: Reader,
+    session: Writes,
+    organisation: Annotated[Identifier | None, Query(description="Only of this organisation")] = None,
+    actor: Annotated[Name | None, Query(description="Only by whom or what has this id")] = None,
+    action: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[a-z_]+(\.[a-z_]+)*$",
+            max_length=100,
+            description="Only this action, or those that begin with it: `site`, `site.updated`",
+        ),
+    ] = None,
+    subject: Annotated[Name | None, Query(description="Only what was done to the thing with this id")] = None,
+    subject_kind: Annotated[
+        str | None, Query(pattern="^[a-z_]+$", max_length=100, description="Only to things of this kind")
+    ] = None,
+    from_: From = None,
+    to: To = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[AuditEntryOut]:
+    """The newest first: of your organisation, and of others that you reach.
+
+    Who reads entries is recorded too, in the logs that they are of.
+    """
+    _check_order(from_, to)
+    wanted = Filter(organisation, actor, action, subject, subject_kind, from_, to)
+    rows = await repository.list_entries(session, principal.visible(), wanted, cursor, limit)
+    page, following = cut(rows, limit, repository.cursor_of)
+    whose = dict.fromkeys(row.organisation_id for row in page)
+    await record_access(session, "audit", [Seen(each, None) for each in whose])
+    return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
+
+
+@router.get(
+    "/head",
+    operation_id="get_audit_head",
+    summary="Where a log has come to",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_audit_head(principal: Reader, session: Reads, organisation: Named) -> AuditHeadOut:
+    """The last entry's position and hash. Keep them somewhere else: they show a log that was rewritten."""
+    return AuditHeadOut.of(await repository.find_head(session, principal.visible(), organisation))
+
+
+@router.get(
+    "/export",
+    operation_id="export_audit",
+    summary="A log as a file that can be verified",
+    response_class=StreamingResponse,
+    responses={
+        **documented(401, 403, 404, 422, 503),
+        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+    },
+)
+async def export_audit(
+    principal: Reader,
+    database: Annotated[Database, Depends(get_database)],
+    organisation: Named,
+    *,
+    from_: From = None,
+    to: To = None,
+) -> StreamingResponse:
+    """One organisation's log, the oldest entry first, as NDJSON: a line for each entry, and one at the end.
+
+    `vigie audit verify --export FILE` verifies it, and so can a program of yours. A file without its last
+    line was cut short.
+    """
+    _check_order(from_, to)
+    wanted = Filter(organisation, first=from_, last=to)
+    async with database.write() as session:
+        range_ = {"from": from_ and from_.isoformat(), "to": to and to.isoformat()}
+        await record_access(session, "audit", [Seen(organisation, None)], details={"export": range_})
+    async with database.read() as reader:
+        head = await repository.find_head(reader, principal.visible(), organisation)
+    lines = _lines(database, principal.caller(), head, wanted)
+    name = f"vigie-audit-{organisation}.ndjson"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _lines(database: Database, caller: Caller, head: Head, wanted: Filter) -> AsyncIterator[str]:
+    """The file, a piece at a time: a client that reads slowly holds no transaction open."""
+    after = entries = 0
+    more = head.position > 0
+    while more:
+        with working_for(caller):
+            async with database.read() as session:
+                found = await repository.read_on(session, head, wanted, after, _AT_ONCE)
+        more = len(found) == _AT_ONCE
+        if not found:
+            break
+        yield "".join(map(line_of, found))
+        entries += len(found)
+        after = found[-1].position
+    yield last_line(head, entries)
+
+
+@router.get(
+    "/{position}",
+    operation_id="get_audit_entry",
+    summary="An entry with its proof",
+    responses=documented(401, 403, 404, 422, 503),
+)
+async def get_audit_entry(
+    position: Annotated[int, Path(ge=1, le=_LAST_POSITION)],
+    principal: Reader,
+    session: Writes,
+    organisation: Named,
+) -> AuditProofOut:
+    """One entry, with the exact text that was hashed."""
+    row = await repository.find_entry(session, principal.visible(), organisation, position)
+    if row is None:
+        raise NotFoundError("audit entry", position)
+    await record_access(session, "audit", [Seen(organisation, None)], details={"position": position})
+    return AuditProofOut.of(row)

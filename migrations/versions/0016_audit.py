@@ -1,0 +1,489 @@
+"""The audit log: a chain of hashes for each organisation, written by triggers, that nobody can change.
+
+A change is noted in `audit_pending` by a trigger of the changed table, and linked into the log when its
+transaction commits: only then is the head of the organisation's chain locked, and no longer than the commit
+takes. `audit_log` outlives what it tells of: it refers to no other table.
+
+    hash = sha256(previous || record)      the record as UTF-8; `previous` of the first one is 32 zero bytes
+
+`record` is the text that counts. It names its organisation and its position; the columns beside it are
+copies, for queries.
+"""
+
+from typing import Final
+
+from alembic import op
+
+from migrations.audit import BY_PEOPLE, unwatch, watch
+from migrations.isolation import API, MAINTAIN, grant, open_to, organisation_in_reach, protect
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+_TABLES: Final = (
+    """
+    CREATE TABLE audit_log (
+        organisation_id uuid NOT NULL,
+        position bigint NOT NULL,
+        record text NOT NULL,
+        previous bytea NOT NULL,
+        hash bytea NOT NULL,
+        at timestamptz NOT NULL,
+        actor_id text,
+        action text NOT NULL,
+        subject_kind text NOT NULL,
+        subject_ids text[] NOT NULL,
+        CONSTRAINT pk_audit_log PRIMARY KEY (organisation_id, position)
+    )
+    """,
+    "CREATE INDEX ix_audit_log_at ON audit_log (at, organisation_id, position)",
+    "CREATE INDEX ix_audit_log_organisation_id_at ON audit_log (organisation_id, at, position)",
+    "CREATE INDEX ix_audit_log_actor_id_at ON audit_log (actor_id, at, organisation_id, position)",
+    # Without a list of what is to be put in later: one writer in many would wait for all of it.
+    "CREATE INDEX ix_audit_log_subject_ids ON audit_log USING gin (subject_ids) WITH (fastupdate = off)",
+    """
+    CREATE TABLE audit_heads (
+        organisation_id uuid PRIMARY KEY,
+        position bigint NOT NULL,
+        hash bytea NOT NULL
+    ) WITH (fillfactor = 50)
+    """,
+    # Empty but for what transactions under way have written: each sees its own rows alone.
+    """
+    CREATE TABLE audit_pending (
+        transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
+        id bigint GENERATED ALWAYS AS IDENTITY,
+        organisation_id uuid NOT NULL,
+        record text NOT NULL,
+        actor_id text,
+        action text NOT NULL,
+        subject_kind text NOT NULL,
+        subject_ids text[] NOT NULL,
+        leads boolean NOT NULL DEFAULT true,
+        CONSTRAINT pk_audit_pending PRIMARY KEY (transaction, id)
+    )
+    """,
+)
+# Whoever is not the API is known to the database alone: what it says of itself beside that is not believed.
+_CONTEXT: Final = """
+CREATE FUNCTION audit_context(OUT actor jsonb, OUT origin jsonb) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    program text := current_setting('application_name');
+    is_api boolean := ARRAY[current_setting('role'), session_user::text]
+        && '{vigie_api,vigie_ingest}'; -- the API replays what was refused as that one
+BEGIN
+    IF is_api THEN
+        actor := nullif(current_setting('vigie.actor', true), '');
+        origin := nullif(current_setting('vigie.origin', true), '');
+    END IF;
+    actor := coalesce(actor, jsonb_build_object('kind', CASE WHEN is_api THEN 'program' ELSE 'database' END,
+        'id', NULL, 'name', CASE WHEN is_api THEN program ELSE session_user::text END));
+    origin := jsonb_build_object(
+        'address', CASE WHEN is_api THEN origin ->> 'address' ELSE host(inet_client_addr()) END,
+        'request_id', origin ->> 'request_id',
+        'database', jsonb_build_object('user', session_user, 'application', program));
+END $$
+"""
+_TOLD: Final = """
+CREATE FUNCTION audit_told(actor jsonb, action text, subject jsonb, before jsonb, after jsonb, origin jsonb)
+RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT json_build_object('actor', actor, 'action', action, 'subject', subject, 'before', before,
+        'after', after, 'address', origin -> 'address', 'request_id', origin -> 'request_id',
+        'database', origin -> 'database')::text
+$$
+"""
+# Not in SQL, which would be planned with each call.
+_ENTER: Final = """
+CREATE FUNCTION audit_enter(audience uuid[], action text, subject jsonb, before jsonb, after jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    context record;
+    ids text[] := ARRAY[subject ->> 'id'];
+BEGIN
+    context := audit_context();
+    IF subject ? 'ids' THEN
+        ids := ARRAY(SELECT jsonb_array_elements_text(subject -> 'ids'));
+    END IF;
+    INSERT INTO audit_pending (organisation_id, record, actor_id, action, subject_kind, subject_ids)
+    SELECT whose, audit_told(context.actor, action, subject, before, after, context.origin),
+        context.actor ->> 'id', action, subject ->> 'kind', array_remove(ids, NULL)
+    FROM (SELECT DISTINCT unnest(audience)) AS each (whose) WHERE whose IS NOT NULL;
+END $$
+"""
+_RECORD: Final = """
+CREATE FUNCTION audit_record(organisation uuid, action text, subject jsonb, details jsonb)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT audit_enter(ARRAY[organisation], action, subject, NULL, details)
+$$
+"""
+# What a statement adds is recorded at once: a thousand boxes take a sixth of the time that they take one by
+# one. Only the first of its entries has them linked.
+_CREATED: Final = """
+CREATE FUNCTION audit_created() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    recorded text[] := TG_ARGV[4];
+BEGIN
+    INSERT INTO audit_pending
+        (organisation_id, record, actor_id, action, subject_kind, subject_ids, leads)
+    SELECT whose, audit_told(actor, noun || '.created', jsonb_strip_nulls(jsonb_build_object(
+            'kind', noun, 'id', known -> TG_ARGV[2], 'name', known -> TG_ARGV[3])), NULL,
+            audit_without_path((SELECT jsonb_object_agg(key, value) FROM jsonb_each(known)
+                WHERE key = ANY (recorded) AND value <> 'null')), origin),
+        actor ->> 'id', noun || '.created', noun, ARRAY[known ->> TG_ARGV[2]], row_number() OVER () = 1
+    FROM (SELECT to_jsonb(added) AS known FROM added) AS rows
+    CROSS JOIN LATERAL audit_noun(TG_ARGV[0], known) AS noun
+    CROSS JOIN LATERAL unnest(audit_audience(TG_ARGV[0], (known ->> TG_ARGV[1])::uuid, known)) AS whose
+    CROSS JOIN (SELECT * FROM audit_context() OFFSET 0) AS context;
+    RETURN NULL;
+END $$
+"""
+_NOUN: Final = """
+CREATE FUNCTION audit_noun(noun text, known jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN noun <> 'endpoint' THEN noun WHEN known ->> 'kind' = 'webhook' THEN 'webhook'
+        ELSE 'channel' END
+$$
+"""
+# A new organisation, and one that goes, is told in its parent's log too: who made it can read that one.
+# What is nobody's is in a log of nobody's.
+_AUDIENCE: Final = """
+CREATE FUNCTION audit_audience(noun text, organisation uuid, known jsonb) RETURNS uuid[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN noun = 'organisation' AND known ->> 'parent_id' IS NOT NULL
+        THEN ARRAY[organisation, (known ->> 'parent_id')::uuid]
+        ELSE ARRAY[coalesce(organisation, '00000000-0000-0000-0000-000000000000')] END
+$$
+"""
+_CHANGED: Final = """
+CREATE FUNCTION audit_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    recorded text[] := TG_ARGV[4];
+    hidden text[] := TG_ARGV[5];
+    was jsonb := to_jsonb(OLD);
+    becomes jsonb := CASE TG_OP WHEN 'UPDATE' THEN to_jsonb(NEW) END;
+    known jsonb := coalesce(becomes, was);
+    noun text := audit_noun(TG_ARGV[0], known);
+    audience uuid[];
+    before jsonb;
+    after jsonb;
+    verb text := 'deleted';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(c, was -> c), jsonb_object_agg(c, becomes -> c) INTO before, after
+        FROM unnest(recorded) AS c WHERE was -> c IS DISTINCT FROM becomes -> c;
+        SELECT coalesce(after, '{}') || jsonb_object_agg(c, 'changed') INTO after
+        FROM unnest(hidden) AS c WHERE was -> c IS DISTINCT FROM becomes -> c HAVING count(*) > 0
+        UNION ALL SELECT after LIMIT 1;
+        IF after IS NULL THEN
+            RETURN NULL;
+        END IF;
+        SELECT split_part(c, '_', 1) INTO verb
+        FROM unnest('{deleted_at,revoked_at,acknowledged_at}'::text[]) AS c
+        WHERE before -> c = 'null' LIMIT 1;
+        verb := coalesce(verb, 'updated');
+        -- What goes from one organisation to another is told to both.
+        audience := audit_audience('', (was ->> TG_ARGV[1])::uuid, was)
+            || audit_audience('', (becomes ->> TG_ARGV[1])::uuid, becomes);
+    ELSE
+        SELECT jsonb_object_agg(c, was -> c) INTO before FROM unnest(recorded) AS c WHERE was -> c <> 'null';
+        audience := audit_audience(TG_ARGV[0], (was ->> TG_ARGV[1])::uuid, was);
+    END IF;
+    PERFORM audit_enter(audience, noun || '.' || verb, jsonb_strip_nulls(jsonb_build_object(
+        'kind', noun, 'id', known -> TG_ARGV[2], 'name', known -> TG_ARGV[3])),
+        audit_without_path(before), audit_without_path(after));
+    RETURN NULL;
+END $$
+"""
+_CONFIGURED: Final = """
+CREATE FUNCTION audit_configured() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN OLD.desired END;
+    box record;
+BEGIN
+    IF was IS DISTINCT FROM NEW.desired THEN
+        SELECT id, organisation_id INTO box FROM boxes WHERE key = NEW.box_key;
+        PERFORM audit_enter(ARRAY[box.organisation_id], 'box.configured',
+            jsonb_build_object('kind', 'box', 'id', box.id),
+            jsonb_build_object('desired', was), jsonb_build_object('desired', NEW.desired));
+    END IF;
+    RETURN NULL;
+END $$
+"""
+# The path of a webhook's URL can be as good as a password.
+_WITHOUT_PATH: Final = r"""
+CREATE FUNCTION audit_without_path(told jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN told ? 'url' AND told ->> 'url' IS NOT NULL THEN told || jsonb_build_object(
+        'url', regexp_replace(told ->> 'url', '^([^:]+://[^/?#]*)[/?#].*$', '\1/…')) ELSE told END
+$$
+"""
+_TRUNCATED: Final = """
+CREATE FUNCTION audit_truncated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    PERFORM audit_enter('{00000000-0000-0000-0000-000000000000}', TG_ARGV[0] || '.all_deleted',
+        jsonb_build_object('kind', TG_ARGV[0], 'id', NULL), NULL, NULL);
+    RETURN NULL;
+END $$
+"""
+# The first of a transaction's entries has all of them linked; the others find themselves gone. Heads are
+# locked in the order of their ids: of two transactions that need the same, one waits and none fails. Plans
+# are kept for as long as a connection, and the table is empty when they are made: no sequential scans, or
+# one that comes later reads what others have left behind.
+_LINK: Final = """
+CREATE FUNCTION audit_link() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    head record;
+    entry record;
+    place bigint;
+    last bytea;
+    digest bytea;
+    told text;
+    at timestamptz;
+BEGIN
+    IF NOT EXISTS (SELECT FROM audit_pending WHERE transaction = NEW.transaction AND id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO audit_heads (organisation_id, position, hash)
+    SELECT DISTINCT organisation_id, 0, decode(repeat('00', 32), 'hex') FROM audit_pending
+    WHERE transaction = NEW.transaction ORDER BY organisation_id
+    ON CONFLICT DO NOTHING;
+    FOR head IN
+        SELECT * FROM audit_heads WHERE organisation_id = ANY (ARRAY(
+            SELECT organisation_id FROM audit_pending WHERE transaction = NEW.transaction
+        )) ORDER BY organisation_id FOR UPDATE
+    LOOP
+        place := head.position;
+        last := head.hash;
+        at := clock_timestamp();
+        FOR entry IN
+            SELECT * FROM audit_pending
+            WHERE transaction = NEW.transaction AND organisation_id = head.organisation_id ORDER BY id
+        LOOP
+            place := place + 1;
+            told := '{"organisation_id": "' || head.organisation_id || '", "position": ' || place
+                || ', "at": "' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '", '
+                || substr(entry.record, 2);
+            digest := sha256(last || convert_to(told, 'UTF8'));
+            INSERT INTO audit_log (organisation_id, position, record, previous, hash, at, actor_id, action,
+                subject_kind, subject_ids)
+            VALUES (head.organisation_id, place, told, last, digest, at, entry.actor_id, entry.action,
+                entry.subject_kind, entry.subject_ids);
+            last := digest;
+        END LOOP;
+        UPDATE audit_heads SET position = place, hash = last WHERE organisation_id = head.organisation_id;
+    END LOOP;
+    DELETE FROM audit_pending WHERE transaction = NEW.transaction;
+    RETURN NULL;
+END $$
+"""
+_KEEP: Final = """
+CREATE FUNCTION audit_keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log can only be added to' USING ERRCODE = 'insufficient_privilege';
+END $$
+"""
+# A head moves on; it neither goes nor comes back.
+_ADVANCE: Final = """
+CREATE FUNCTION audit_advance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.position <= OLD.position OR NEW.organisation_id <> OLD.organisation_id THEN
+        RAISE EXCEPTION 'the head of an audit log only moves on' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+_TRIGGERS: Final = (
+    """
+    CREATE CONSTRAINT TRIGGER audit_link AFTER INSERT ON audit_pending
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.leads) EXECUTE FUNCTION audit_link()
+    """,
+    """
+    CREATE TRIGGER audit_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    EXECUTE FUNCTION audit_keep()
+    """,
+    "CREATE TRIGGER audit_keep BEFORE DELETE OR TRUNCATE ON audit_heads EXECUTE FUNCTION audit_keep()",
+    """
+    CREATE TRIGGER audit_advance BEFORE UPDATE ON audit_heads
+    FOR EACH ROW EXECUTE FUNCTION audit_advance()
+    """,
+)
+_FUNCTIONS: Final = {
+    "audit_context()": _CONTEXT,
+    "audit_told(jsonb, text, jsonb, jsonb, jsonb, jsonb)": _TOLD,
+    "audit_noun(text, jsonb)": _NOUN,
+    "audit_audience(text, uuid, jsonb)": _AUDIENCE,
+    "audit_without_path(jsonb)": _WITHOUT_PATH,
+    "audit_enter(uuid[], text, jsonb, jsonb, jsonb)": _ENTER,
+    "audit_record(uuid, text, jsonb, jsonb)": _RECORD,
+    "audit_created()": _CREATED,
+    "audit_changed()": _CHANGED,
+    "audit_configured()": _CONFIGURED,
+    "audit_truncated()": _TRUNCATED,
+    "audit_link()": _LINK,
+    "audit_keep()": _KEEP,
+    "audit_advance()": _ADVANCE,
+}
+_WATCHED: Final = (
+    "organisations",
+    "api_keys",
+    "sites",
+    "boxes",
+    "claims",
+    "provisioning_keys",
+    "broker_accounts",
+    "rules",
+    "silences",
+    "inhibitions",
+    "alerts",
+    "backtests",
+    "webhook_endpoints",
+    "deliveries",
+    "delivery_replays",
+    "quarantine",
+)
+
+
+def _watch_tenants() -> None:
+    watch("organisations", "organisation", ("name", "platform", "kind", "parent_id"), owner="id")
+    watch(
+        "api_keys",
+        "api_key",
+        ("organisation_id", "name", "hint", "scopes", "platform", "site_ids", "expires_at", "revoked_at"),
+        hidden=("hash",),
+    )
+    place = ("longitude", "latitude")
+    watch(
+        "sites",
+        "site",
+        ("organisation_id", "name", "kind", "timezone", *place, "retention_days", "attributes"),
+    )
+    watch(
+        "boxes",
+        "box",
+        (
+            *("id", "organisation_id", "site_id", "name", *place, "interval_s", "ack", "kind", "tags"),
+            *("attributes", "deleted_at", "revoked_at"),
+        ),
+        hidden=("password_hash",),
+    )
+    given = ("organisation_id", "site_id", "name", "hint", "expires_at", "revoked_at")
+    watch("claims", "claim", (*given, "boxes"), hidden=("hash",))
+    watch("provisioning_keys", "provisioning_key", (*given, "id_prefix", "box_limit"), hidden=("hash",))
+    watch(
+        "broker_accounts",
+        "broker_account",
+        ("organisation_id",),
+        hidden=("password_hash",),
+        key="username",
+        name="",
+    )
+    op.execute(
+        "CREATE TRIGGER audit_configured AFTER INSERT OR UPDATE OF desired ON box_configs "
+        f"FOR EACH ROW WHEN ({BY_PEOPLE}) EXECUTE FUNCTION audit_configured()"
+    )
+
+
+def _watch_alerting() -> None:
+    watch(
+        "rules",
+        "rule",
+        (
+            *("organisation_id", "site_id", "name", "description", "severity", "definition", "enabled"),
+            *("dry_run", "version", "deleted_at"),
+        ),
+    )
+    # Authors, comments and assignees are persons', or of persons: they stay where they can be removed.
+    watch(
+        "silences",
+        "silence",
+        ("organisation_id", "matchers", "starts_at", "ends_at", "schedule", "timezone"),
+        hidden=("author", "comment"),
+        name="",
+    )
+    watch("inhibitions", "inhibition", ("organisation_id", "name", "source", "target", "equal"))
+    watch(
+        "alerts",
+        "alert",
+        ("acknowledged_at", "acknowledged_by"),
+        hidden=("assignee",),
+        name="",
+        changes=("UPDATE", "DELETE"),
+        cascades=False,
+    )
+    watch(
+        "backtests",
+        "backtest",
+        ("organisation_id", "site_id", "rule", "against", "boxes", "begins_at", "ends_at", "state"),
+        name="",
+        cascades=False,
+    )
+
+
+def _watch_delivery() -> None:
+    watch(
+        "webhook_endpoints",
+        "endpoint",
+        (
+            *("organisation_id", "kind", "format", "url", "description", "events", "site_ids", "grouping"),
+            *("min_severity", "rate_per_s", "concurrency", "enabled", "disabled_reason"),
+        ),
+        hidden=("secret", "former_secrets", "headers", "target"),
+        name="",
+    )
+    watch("deliveries", "delivery", ("state",), name="", changes=("UPDATE",))
+    watch(
+        "delivery_replays",
+        "delivery_replay",
+        ("organisation_id", "endpoint_id", "since", "until", "states", "types", "state", "total"),
+        name="",
+    )
+    watch(
+        "quarantine",
+        "quarantine_entry",
+        ("received_at", "box", "door", "code", "payload_bytes", "replayed_at", "attempts"),
+        name="",
+        changes=("DELETE",),
+        cascades=False,
+    )
+    # A replay is the ingest role's work, for somebody.
+    op.execute(
+        "CREATE TRIGGER audit_update AFTER UPDATE OF attempts ON quarantine FOR EACH ROW "
+        f"WHEN (({BY_PEOPLE}) OR current_setting('vigie.actor', true) <> '') EXECUTE FUNCTION "
+        "audit_changed('quarantine_entry', 'organisation_id', 'id', '', '{code,replayed_at,attempts}', '{}')"
+    )
+
+
+def upgrade() -> None:
+    """Make the log, and have people's changes written to it from now on."""
+    for statement in (*_TABLES, *_FUNCTIONS.values(), *_TRIGGERS):
+        op.execute(statement)
+    reach = organisation_in_reach()
+    for table in ("audit_log", "audit_heads", "audit_pending"):
+        protect(table, reach)
+        # Functions of the owner's write, whomever the transaction is for.
+        op.execute(f"CREATE POLICY keeper ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)")
+    open_to("audit_heads", (MAINTAIN,))
+    for name in _FUNCTIONS:
+        op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+    grant("SELECT", "audit_log", API)
+    grant("SELECT", "audit_heads", API, MAINTAIN)
+    op.execute(f"GRANT EXECUTE ON FUNCTION audit_record(uuid, text, jsonb, jsonb) TO {API}, {MAINTAIN}")
+    _watch_tenants()
+    _watch_alerting()
+    _watch_delivery()
+
+
+def downgrade() -> None:
+    """Forget the log: export it before."""
+    for table in _WATCHED:
+        unwatch(table)
+    op.execute("DROP TRIGGER audit_configured ON box_configs")
+    for table in ("audit_pending", "audit_heads", "audit_log"):
+        op.execute(f"DROP TABLE {table}")
+    for name in reversed(_FUNCTIONS):
+        op.execute(f"DROP FUNCTION {name}")

@@ -1,0 +1,143 @@
+"""No change goes unseen: each table and each column is watched, or stands here with a reason.
+
+And nobody but the database's functions writes the log.
+"""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.core.database import Database
+from app.core.settings import Settings
+
+# Tables that people do not change, or whose changes are recorded elsewhere.
+NOT_WATCHED = {
+    "alembic_version": "the migrations' own",
+    "alert_timeline": "written with each change of an alert, which is recorded",
+    "audit_heads": "the log itself",
+    "audit_log": "the log itself",
+    "audit_pending": "the log itself",
+    "box_configs": "its desired configuration has a trigger of its own",
+    "box_states": "what samples say of boxes",
+    "claim_attempts": "counts of guesses",
+    "delivery_attempts": "the dispatcher's",
+    "delivery_groups": "the dispatcher's",
+    "endpoint_states": "the dispatcher's",
+    "events": "what boxes recognised",
+    "former_boxes": "written by the database when a box goes",
+    "group_events": "the dispatcher's",
+    "heartbeats": "the processes' own",
+    "ingest_totals": "counts of what came in",
+    "metrics": "the migrations' own",
+    "outbox": "what is told to others",
+    "registry": "a version number",
+    "rule_versions": "written with each change of a rule, which is recorded",
+    "samples": "what boxes measured",
+    "site_states": "what samples say of sites",
+}
+# Columns that the program itself writes, or that follow from others.
+_STAMPS = {"created_at", "updated_at"}
+OF_NO_ACCOUNT: dict[str, set[str]] = {
+    "alerts": {
+        *("organisation_id", "rule_id", "rule_version", "site_id", "box_key", "box", "metric"),
+        *("severity", "highest_severity", "state", "value", "threshold", "clear", "resolved_value"),
+        *("pending_since", "started_at", "resolved_at", "resolution", "sequence", "description", "cause"),
+        *("dry_run", "suppressed", "told_severity", "notified", "escalated_to", "escalated_at"),
+        *("escalations", "escalate_at", "remind_us", "remind_at"),
+    },
+    "api_keys": {"last_used_at"},
+    "backtests": {
+        *("created_by", "started_at", "finished_at", "leased_until", "attempts", "samples_total"),
+        *("samples_done", "boxes_total", "boxes_done", "result", "error"),
+    },
+    "boxes": {"key", "state", "state_at", "firmware", "battery", "rssi", "revision", "shared_until"},
+    "claims": {"used", "last_used_at"},
+    "deliveries": {
+        *("organisation_id", "endpoint_id", "event_id", "site_id", "type", "format", "body", "due_at"),
+        *("attempt_count", "leased_until", "delivered_at", "replay_id"),
+    },
+    "delivery_replays": {"replayed", "after_id", "created_by", "finished_at"},
+    "provisioning_keys": {"used", "last_used_at"},
+    "quarantine": {
+        *("organisation_id", "detail", "topic", "payload", "attempted_at", "outcome"),
+    },
+    "rules": {"effort", "revision"},
+    "silences": {"window_start", "window_end", "created_by"},
+    "sites": {"revision"},
+    "webhook_endpoints": {"disabled_at"},
+}
+_COLUMNS = """
+SELECT table_name, array_agg(column_name::text) FROM information_schema.columns
+WHERE table_schema = 'public' AND table_name IN (
+    SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
+) GROUP BY table_name
+"""
+# The arguments of a trigger stand one behind the other, each with a zero byte at its end.
+_WATCHED = """
+SELECT tgrelid::regclass::text AS watched, encode(tgargs, 'escape') AS arguments FROM pg_trigger
+WHERE tgname LIKE 'audit\\_%' AND tgname <> 'audit_truncate' AND length(tgargs) > 0
+"""
+
+
+def columns_of(arguments: str) -> set[str]:
+    noun, _, key, _, recorded, hidden, _ = arguments.split("\\000")
+    assert noun
+    return {key, *recorded.strip("{}").split(","), *hidden.strip("{}").split(",")} - {""}
+
+
+async def test_each_table_and_column_is_watched_or_not_for_a_reason(owner: asyncpg.Connection) -> None:
+    columns = {table: set(names) for table, names in await owner.fetch(_COLUMNS)}
+    watched: dict[str, set[str]] = {}
+    for row in await owner.fetch(_WATCHED):
+        watched.setdefault(row["watched"], set()).update(columns_of(row["arguments"]))
+    assert columns.keys() - watched.keys() == NOT_WATCHED.keys(), "watch the new table (migrations/audit.py)"
+    unsaid = {
+        table: columns[table] - names - _STAMPS - OF_NO_ACCOUNT.get(table, set())
+        for table, names in watched.items()
+    }
+    assert {table: names for table, names in unsaid.items() if names} == {}, "record, hide or name them here"
+    both = {table: names & OF_NO_ACCOUNT.get(table, set()) for table, names in watched.items()}
+    assert {table: names for table, names in both.items() if names} == {}
+
+
+CHANGES = (
+    "UPDATE audit_log SET record = '{}'",
+    "DELETE FROM audit_log",
+    "TRUNCATE audit_log",
+    "UPDATE audit_heads SET position = 0",
+    "DELETE FROM audit_heads",
+    "TRUNCATE audit_heads",
+)
+ADDITIONS = (
+    "INSERT INTO audit_log VALUES (gen_random_uuid(), 1, '', '', '', now(), '', '', '', '{}')",
+    "INSERT INTO audit_heads VALUES (gen_random_uuid(), 1, '')",
+    "SELECT FROM audit_pending",
+    "SELECT audit_enter('{}', '', '{}', NULL, NULL)",
+)
+
+
+async def refused(connection: asyncpg.Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+
+
+@pytest.mark.parametrize("role", ["vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain"])
+async def test_no_process_writes_the_log(settings: Settings, role: str) -> None:
+    database = Database(settings.database, application="tests", role=role)
+    connection = await database.connect()
+    await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
+    await refused(connection, (*CHANGES, *ADDITIONS))
+    await connection.close()
+    await database.close()
+
+
+async def test_its_owner_cannot_change_it_either(owner: asyncpg.Connection) -> None:
+    organisation = (
+        "INSERT INTO organisations (id, name, created_at, updated_at) VALUES ($1, 'o', now(), now())"
+    )
+    await owner.execute(organisation, uuid4())
+    assert await owner.fetchval("SELECT count(*) FROM audit_log") == 1
+    await refused(owner, CHANGES)
