@@ -87,6 +87,10 @@ _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
     "create_backtest": "?wait=0",
     "stream_events": "?organisation=@organisation_id",
+    "list_audit_entries": "?organisation=@organisation_id",
+    "get_audit_head": "?organisation=@organisation_id",
+    "get_audit_entry": "?organisation=@organisation_id",
+    "export_audit": "?organisation=@organisation_id",
 }
 # Parameters whose name says less than the path does.
 _PATHS: Final = {"/v1/provisioning-keys/{key_id}": "provisioning_key"}
@@ -118,7 +122,7 @@ class Route:
 
 def _filled(value: Any, ids: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
     if isinstance(value, str):
-        return re.sub(r"@(\w+)", lambda found: ids[found[1]], value)
+        return re.sub(r"@(\w+)$", lambda found: ids[found[1]], value)
     if isinstance(value, list):
         return [_filled(each, ids) for each in value]
     if isinstance(value, dict):
@@ -158,7 +162,7 @@ def routes(app: FastAPI, ids: Mapping[str, str]) -> Iterator[Route]:
     document = app.openapi()
     found = []
     for template, operations in document["paths"].items():
-        own = {"preset_id": PRESET, **ids}
+        own = {"preset_id": PRESET, "position": "1", **ids}
         if template in _PATHS:
             own["key_id"] = ids[_PATHS[template]]
         for method, operation in operations.items():
