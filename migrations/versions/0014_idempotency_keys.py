@@ -10,7 +10,7 @@ from alembic import op
 from migrations.isolation import API, MAINTAIN, grant, open_to, organisation_in_reach, protect
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
