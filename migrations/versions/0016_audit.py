@@ -346,6 +346,8 @@ _WATCHED: Final = (
     "delivery_replays",
     "quarantine",
 )
+# All at once: whoever works on them lets go, or this fails before anything is done.
+_LOCK: Final = f"LOCK TABLE {', '.join(_WATCHED)}, box_configs IN ACCESS EXCLUSIVE MODE"
 
 
 def _watch_tenants() -> None:
@@ -460,6 +462,7 @@ def _watch_delivery() -> None:
 
 def upgrade() -> None:
     """Make the log, and have people's changes written to it from now on."""
+    op.execute(_LOCK)
     for statement in (*_TABLES, *_FUNCTIONS.values(), *_TRIGGERS):
         op.execute(statement)
     reach = organisation_in_reach()
@@ -480,6 +483,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget the log: export it before."""
+    op.execute(_LOCK)
     for table in _WATCHED:
         unwatch(table)
     op.execute("DROP TRIGGER audit_configured ON box_configs")

@@ -29,6 +29,7 @@ NOT_WATCHED = {
     "former_boxes": "written by the database when a box goes",
     "group_events": "the dispatcher's",
     "heartbeats": "the processes' own",
+    "idempotency_keys": "answers that are kept for a day",
     "ingest_totals": "counts of what came in",
     "metrics": "the migrations' own",
     "outbox": "what is told to others",
