@@ -311,7 +311,7 @@ async def test_the_future_is_judged_by_the_clock_of_the_replay(
     await register(tenant, site_id, "box-1")
     early = NOW - timedelta(hours=1)
     await door.take(
-        telemetry("box-1", sample(-5, pm2_5=1)), telemetry("box-1", sample(15, pm2_5=2)), now=early
+        telemetry("box-1", sample(-5, pm2_5=1)), telemetry("box-1", sample(60, pm2_5=2)), now=early
     )
     past, ahead = await door.entries()
     assert {past["code"], ahead["code"]} == {"time_in_future"}
