@@ -23,6 +23,7 @@ from app.core.database import Base, Database, RawConnection, WriteSession
 from app.core.errors import ConflictError
 from app.core.ids import new_id
 from app.core.observability import get_logger
+from app.core.sealed_columns import IDEMPOTENCY_ANSWER
 from app.core.sealing import Sealer, SealError
 
 KEPT_FOR: Final = timedelta(hours=24)
@@ -103,7 +104,13 @@ class Claim:
     key: str
     holder: UUID
 
-    def _values(self) -> dict[str, Any]:
+    @property
+    def row(self) -> tuple[UUID, UUID, str]:
+        """What it has its row by."""
+        return self.organisation_id, self.caller_id, self.key
+
+    def values(self) -> dict[str, Any]:
+        """What statements take."""
         return {
             "organisation_id": self.organisation_id,
             "caller_id": self.caller_id,
@@ -117,7 +124,7 @@ class Claim:
         Raises:
             ConflictError: `idempotency_key_in_use`: it took too long, and another request has the key.
         """
-        if not await session.scalar(_MARK, self._values()):
+        if not await session.scalar(_MARK, self.values()):
             raise in_use()
 
     async def keep(self, database: Database, sealer: Sealer, answer: Answer, *, anyway: bool) -> None:
@@ -129,17 +136,17 @@ class Claim:
             answer: It.
             anyway: Also where nothing was committed; else the key is free again in that case.
         """
-        sealed = sealer.seal(_written(answer), _context(self.holder))
-        values = {**self._values(), "status": answer.status, "answer": sealed, "anyway": anyway}
+        sealed = IDEMPOTENCY_ANSWER.seal(sealer, _written(answer), *self.row)
+        values = {**self.values(), "status": answer.status, "answer": sealed, "anyway": anyway}
         async with database.write() as session:
             await session.execute(_KEEP, values)
             if not anyway:
-                await session.execute(_RELEASE, self._values())
+                await session.execute(_RELEASE, self.values())
 
     async def release(self, database: Database) -> None:
         """Free the key, unless something was committed under it."""
         async with database.write() as session:
-            await session.execute(_RELEASE, self._values())
+            await session.execute(_RELEASE, self.values())
 
 
 async def claim(
@@ -159,7 +166,7 @@ async def claim(
             one runs, `idempotency_outcome_unknown` where it was carried out and its answer is lost.
     """
     wanted = Claim(principal.organisation_id, principal.key_id, key, new_id())
-    values = wanted._values()  # noqa: SLF001 (of this module)
+    values = wanted.values()
     while True:
         async with database.write() as session:
             claimed = await session.scalar(_CLAIM, {**values, "fingerprint": fingerprint})
@@ -179,7 +186,7 @@ async def claim(
         raise in_use()
     if found.answer is not None:
         try:
-            return _read(found.status, sealer.open(found.answer, _context(found.holder)))
+            return _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
         except SealError as error:
             _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
     raise ConflictError(
@@ -203,10 +210,6 @@ async def purge(connection: RawConnection) -> int:
     """Remove what has expired; return how much that was."""
     tag = await connection.execute("DELETE FROM idempotency_keys WHERE expires_at <= now()")
     return int(tag.rpartition(" ")[2])
-
-
-def _context(holder: UUID) -> str:
-    return f"idempotency:{holder}"
 
 
 def _written(answer: Answer) -> str:
