@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, SmallInteger, Text, text
+from sqlalchemy import ARRAY, LargeBinary, SmallInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,9 +46,9 @@ ON CONFLICT (organisation_id, caller_id, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, state = 'running', holder = excluded.holder, claimed_at = now(),
     created_at = now(), expires_at = excluded.expires_at, status = NULL, answer = NULL
 WHERE k.expires_at <= now()
-    OR k.state = 'running' AND k.claimed_at <= now() - :lease AND k.fingerprint = excluded.fingerprint
+    OR k.state = 'running' AND k.claimed_at <= now() - :lease AND k.fingerprint = ANY (:known)
 RETURNING true
-""").bindparams(kept_for=KEPT_FOR, lease=LEASE)
+""").bindparams(bindparam("known", type_=ARRAY(LargeBinary)), kept_for=KEPT_FOR, lease=LEASE)
 _READ: Final = text(
     "SELECT fingerprint, state, holder, status, answer, claimed_at > now() - :lease AS held "  # noqa: S608 (names of ours)
     f"FROM idempotency_keys WHERE {_MINE}"
@@ -150,7 +150,7 @@ class Claim:
 
 
 async def claim(
-    database: Database, principal: Principal, key: str, fingerprint: bytes, sealer: Sealer
+    database: Database, principal: Principal, key: str, request: bytes, sealer: Sealer
 ) -> Claim | Answer:
     """Claim a key, or give the answer that is kept under it.
 
@@ -158,7 +158,7 @@ async def claim(
         database: For transactions.
         principal: The caller: keys of others are other keys.
         key: Checked.
-        fingerprint: Of the request; the same one for a repeat.
+        request: What is the same for a repeat, and for no other request.
         sealer: Ready.
 
     Raises:
@@ -167,33 +167,34 @@ async def claim(
     """
     wanted = Claim(principal.organisation_id, principal.key_id, key, new_id())
     values = wanted.values()
+    # Of a key that was replaced meanwhile too.
+    known = sealer.fingerprints(request)
     while True:
         async with database.write() as session:
-            claimed = await session.scalar(_CLAIM, {**values, "fingerprint": fingerprint})
+            claimed = await session.scalar(_CLAIM, {**values, "fingerprint": known[0], "known": known})
             if claimed:
                 return wanted
             found = (await session.execute(_READ, values)).one_or_none()
         if found is not None:
             break
         # Whoever had it let go of it between the two statements.
-    if found.fingerprint != fingerprint:
+    if found.answer is not None:
+        try:
+            kept = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
+        except SealError as error:
+            _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
+            raise _lost() from None
+    if found.fingerprint not in known:
         raise ConflictError(
             "The Idempotency-Key was used for another request: another path, query, content type or body. "
             "Take a new key for each request.",
             code="idempotency_key_reused",
         )
-    if found.state == "running" or (found.state == "carried_out" and found.held):
-        raise in_use()
     if found.answer is not None:
-        try:
-            return _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
-        except SealError as error:
-            _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
-    raise ConflictError(
-        "The request was carried out, but its answer is lost. Look for what it made before you send it again "
-        "under a new key; a secret that was shown in the answer has to be made anew.",
-        code="idempotency_outcome_unknown",
-    )
+        return kept
+    if found.state == "running" or found.held:
+        raise in_use()
+    raise _lost()
 
 
 def in_use() -> ConflictError:
@@ -204,6 +205,14 @@ def in_use() -> ConflictError:
     )
     error.retry_after_s = RETRY_S
     return error
+
+
+def _lost() -> ConflictError:
+    return ConflictError(
+        "The request was carried out, but its answer is lost. Look for what it made before you send it again "
+        "under a new key; a secret that was shown in the answer has to be made anew.",
+        code="idempotency_outcome_unknown",
+    )
 
 
 async def purge(connection: RawConnection) -> int:

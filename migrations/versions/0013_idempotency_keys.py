@@ -1,6 +1,7 @@
 """Answers to POSTs with an `Idempotency-Key`, kept for a day and sealed.
 
-Only the API gives them out. The maintain role removes what has expired, and seals anew when a key is replaced.
+Only the API gives them out. The maintain role removes what has expired, and seals anew when a key is
+replaced.
 """
 
 from typing import Final

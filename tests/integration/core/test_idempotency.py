@@ -88,6 +88,17 @@ async def test_what_is_shown_once_is_kept_sealed(
     assert await code_of(lost) == (409, "idempotency_outcome_unknown")
 
 
+async def test_repeats_are_known_while_the_encryption_key_is_replaced(
+    tenant: Tenant, application: FastAPI
+) -> None:
+    application.state.sealer = Sealer([b"o" * 32])
+    first = await tenant.client.post("/v1/sites", json=SITE, headers=named())
+    application.state.sealer = Sealer([b"n" * 32, b"o" * 32])
+    assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).content == first.content
+    other = await tenant.client.post("/v1/sites", json={**SITE, "name": "Other"}, headers=named())
+    assert await code_of(other) == (409, "idempotency_key_reused")
+
+
 async def test_tables_are_answered_alike(tenant: Tenant, site_id: str) -> None:
     table = f"id,site_id\nbox-1,{site_id}\nbox-2,{site_id}\n"
     calls = [
@@ -298,7 +309,7 @@ async def test_killed_in_the_middle(tenant: Tenant, database: Database, tmp_path
             except httpx.TransportError:
                 return False
 
-        await until(serves)
+        await until(serves, patience_s=60)
         call = asyncio.create_task(client.post("/v1/sites", json=SITE))
 
         async def hangs() -> bool:
