@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, SmallInteger, Text, text
+from sqlalchemy import ARRAY, LargeBinary, SmallInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,6 +23,7 @@ from app.core.database import Base, Database, RawConnection, WriteSession
 from app.core.errors import ConflictError
 from app.core.ids import new_id
 from app.core.observability import get_logger
+from app.core.sealed_columns import IDEMPOTENCY_ANSWER
 from app.core.sealing import Sealer, SealError
 
 KEPT_FOR: Final = timedelta(hours=24)
@@ -45,9 +46,9 @@ ON CONFLICT (organisation_id, caller_id, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, state = 'running', holder = excluded.holder, claimed_at = now(),
     created_at = now(), expires_at = excluded.expires_at, status = NULL, answer = NULL
 WHERE k.expires_at <= now()
-    OR k.state = 'running' AND k.claimed_at <= now() - :lease AND k.fingerprint = excluded.fingerprint
+    OR k.state = 'running' AND k.claimed_at <= now() - :lease AND k.fingerprint = ANY (:known)
 RETURNING true
-""").bindparams(kept_for=KEPT_FOR, lease=LEASE)
+""").bindparams(bindparam("known", type_=ARRAY(LargeBinary)), kept_for=KEPT_FOR, lease=LEASE)
 _READ: Final = text(
     "SELECT fingerprint, state, holder, status, answer, claimed_at > now() - :lease AS held "  # noqa: S608 (names of ours)
     f"FROM idempotency_keys WHERE {_MINE}"
@@ -103,7 +104,13 @@ class Claim:
     key: str
     holder: UUID
 
-    def _values(self) -> dict[str, Any]:
+    @property
+    def row(self) -> tuple[UUID, UUID, str]:
+        """What it has its row by."""
+        return self.organisation_id, self.caller_id, self.key
+
+    def values(self) -> dict[str, Any]:
+        """What statements take."""
         return {
             "organisation_id": self.organisation_id,
             "caller_id": self.caller_id,
@@ -117,7 +124,7 @@ class Claim:
         Raises:
             ConflictError: `idempotency_key_in_use`: it took too long, and another request has the key.
         """
-        if not await session.scalar(_MARK, self._values()):
+        if not await session.scalar(_MARK, self.values()):
             raise in_use()
 
     async def keep(self, database: Database, sealer: Sealer, answer: Answer, *, anyway: bool) -> None:
@@ -129,21 +136,21 @@ class Claim:
             answer: It.
             anyway: Also where nothing was committed; else the key is free again in that case.
         """
-        sealed = sealer.seal(_written(answer), _context(self.holder))
-        values = {**self._values(), "status": answer.status, "answer": sealed, "anyway": anyway}
+        sealed = IDEMPOTENCY_ANSWER.seal(sealer, _written(answer), *self.row)
+        values = {**self.values(), "status": answer.status, "answer": sealed, "anyway": anyway}
         async with database.write() as session:
             await session.execute(_KEEP, values)
             if not anyway:
-                await session.execute(_RELEASE, self._values())
+                await session.execute(_RELEASE, self.values())
 
     async def release(self, database: Database) -> None:
         """Free the key, unless something was committed under it."""
         async with database.write() as session:
-            await session.execute(_RELEASE, self._values())
+            await session.execute(_RELEASE, self.values())
 
 
 async def claim(
-    database: Database, principal: Principal, key: str, fingerprint: bytes, sealer: Sealer
+    database: Database, principal: Principal, key: str, request: bytes, sealer: Sealer
 ) -> Claim | Answer:
     """Claim a key, or give the answer that is kept under it.
 
@@ -151,7 +158,7 @@ async def claim(
         database: For transactions.
         principal: The caller: keys of others are other keys.
         key: Checked.
-        fingerprint: Of the request; the same one for a repeat.
+        request: What is the same for a repeat, and for no other request.
         sealer: Ready.
 
     Raises:
@@ -159,34 +166,35 @@ async def claim(
             one runs, `idempotency_outcome_unknown` where it was carried out and its answer is lost.
     """
     wanted = Claim(principal.organisation_id, principal.key_id, key, new_id())
-    values = wanted._values()  # noqa: SLF001 (of this module)
+    values = wanted.values()
+    # Of a key that was replaced meanwhile too.
+    known = sealer.fingerprints(request)
     while True:
         async with database.write() as session:
-            claimed = await session.scalar(_CLAIM, {**values, "fingerprint": fingerprint})
+            claimed = await session.scalar(_CLAIM, {**values, "fingerprint": known[0], "known": known})
             if claimed:
                 return wanted
             found = (await session.execute(_READ, values)).one_or_none()
         if found is not None:
             break
         # Whoever had it let go of it between the two statements.
-    if found.fingerprint != fingerprint:
+    if found.answer is not None:
+        try:
+            kept = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
+        except SealError as error:
+            _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
+            raise _lost() from None
+    if found.fingerprint not in known:
         raise ConflictError(
             "The Idempotency-Key was used for another request: another path, query, content type or body. "
             "Take a new key for each request.",
             code="idempotency_key_reused",
         )
-    if found.state == "running" or (found.state == "carried_out" and found.held):
-        raise in_use()
     if found.answer is not None:
-        try:
-            return _read(found.status, sealer.open(found.answer, _context(found.holder)))
-        except SealError as error:
-            _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
-    raise ConflictError(
-        "The request was carried out, but its answer is lost. Look for what it made before you send it again "
-        "under a new key; a secret that was shown in the answer has to be made anew.",
-        code="idempotency_outcome_unknown",
-    )
+        return kept
+    if found.state == "running" or found.held:
+        raise in_use()
+    raise _lost()
 
 
 def in_use() -> ConflictError:
@@ -199,14 +207,18 @@ def in_use() -> ConflictError:
     return error
 
 
+def _lost() -> ConflictError:
+    return ConflictError(
+        "The request was carried out, but its answer is lost. Look for what it made before you send it again "
+        "under a new key; a secret that was shown in the answer has to be made anew.",
+        code="idempotency_outcome_unknown",
+    )
+
+
 async def purge(connection: RawConnection) -> int:
     """Remove what has expired; return how much that was."""
     tag = await connection.execute("DELETE FROM idempotency_keys WHERE expires_at <= now()")
     return int(tag.rpartition(" ")[2])
-
-
-def _context(holder: UUID) -> str:
-    return f"idempotency:{holder}"
 
 
 def _written(answer: Answer) -> str:

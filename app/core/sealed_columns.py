@@ -58,5 +58,9 @@ WEBHOOK_FORMER_SECRETS: Final = SealedColumn(
 )
 WEBHOOK_HEADERS: Final = SealedColumn("webhook_endpoints", "headers", "webhook-headers:{}")
 
-SEALED: Final = (WEBHOOK_SECRET, WEBHOOK_FORMER_SECRETS, WEBHOOK_HEADERS)
+IDEMPOTENCY_ANSWER: Final = SealedColumn(
+    "idempotency_keys", "answer", "idempotency-answer:{}:{}:{}", ("organisation_id", "caller_id", "key")
+)
+
+SEALED: Final = (WEBHOOK_SECRET, WEBHOOK_FORMER_SECRETS, WEBHOOK_HEADERS, IDEMPOTENCY_ANSWER)
 """All of them."""

@@ -8,6 +8,7 @@ a context, so that what was sealed for one row opens in no other. Must not know 
 import base64
 import binascii
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 from typing import Final, Self
@@ -84,6 +85,7 @@ class Sealer:
             raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
         self._keys = {key_name(key): AESGCM(key) for key in keys}
         self._first = key_name(keys[0]) if keys else None
+        self._hashes_with = [hmac.digest(key, b"fingerprint", "sha256") for key in keys]
 
     def _follow(self) -> None:
         """Take the keys of the file where it has changed; while it cannot be read, those there were."""
@@ -97,6 +99,14 @@ class Sealer:
         if keys is not None:
             self._take(keys)
             _log.info("encryption_keys_changed", seals_with=self._first, keys=len(self._keys))
+
+    def fingerprints(self, data: bytes) -> list[bytes]:
+        """Hashes by which equal data is known again, one with each key, the first one first; 32 bytes each.
+
+        Who has the database alone cannot find by trying what was hashed, not even where it is a password.
+        """
+        self._follow()
+        return [hmac.digest(key, data, "sha256") for key in self._hashes_with]
 
     def seal(self, text: str, context: str) -> str:
         """Seal a text.

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import bearer, caller_of
 from app.core.errors import ConflictError, NotFoundError
+from app.core.etags import Matching
 from app.core.ids import parse_id
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
@@ -134,9 +135,13 @@ async def get_invitation(invitation_id: str, principal: MembersReader, session: 
     status_code=204,
     responses=documented(401, 403, 404, 409),
 )
-async def revoke_invitation(invitation_id: str, principal: MembersWriter, session: Writes) -> None:
+async def revoke_invitation(
+    invitation_id: str, principal: MembersWriter, session: Writes, matching: Matching
+) -> None:
     """Let nobody accept an invitation any more. It stays in the list for thirty days."""
     row = await _get(session, invitation_id, principal.visible(), lock=True)
+    now = datetime.now(UTC)
+    matching.check(InvitationOut.of(row, now))
     if row.accepted_at is not None:
         raise ConflictError("It was accepted: remove the member instead.", code="invitation_accepted")
-    row.revoked_at = row.revoked_at or datetime.now(UTC)
+    row.revoked_at = row.revoked_at or now

@@ -5,6 +5,7 @@ organisation keeps an owner. What concerns a person in all their organisations n
 for these have to be seen: the caller's own reach is checked here.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.auth import Principal
 from app.core.database import Database, WriteSession
 from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.core.etags import unchecked
 from app.core.fields import given
 from app.core.ids import new_id, parse_id
 from app.core.keys import generate_key, hash_key
@@ -105,9 +107,15 @@ async def _check_all_theirs(session: WriteSession, principal: Principal, user: U
 
 
 async def change(
-    database: Database, principal: Principal, identifier: str, wanted: MemberChange, now: datetime
+    database: Database,
+    principal: Principal,
+    identifier: str,
+    wanted: MemberChange,
+    now: datetime,
+    *,
+    check: Callable[[tuple[Membership, User]], None] = unchecked,
 ) -> tuple[Membership, User]:
-    """Change what a member is, or whether the person may sign in at all.
+    """Change what a member that passes a check is, or whether the person may sign in at all.
 
     Raises:
         NotFoundError: No such member, or site.
@@ -119,6 +127,7 @@ async def change(
     with reaching_everything() if "disabled" in changes else nullcontext():
         async with database.write() as session:
             membership, user, organisation = await _to_change(session, principal, identifier)
+            check((membership, user))
             role: Role = changes.get("role", membership.role)
             site_ids = changes.get("site_ids", membership.site_ids)
             check_may_give(principal, role)
@@ -135,13 +144,20 @@ async def change(
             return membership, user
 
 
-async def remove(session: WriteSession, principal: Principal, identifier: str) -> None:
-    """Take a member out of an organisation; the person's sign-ins there are refused from then on.
+async def remove(
+    session: WriteSession,
+    principal: Principal,
+    identifier: str,
+    *,
+    check: Callable[[tuple[Membership, User]], None] = unchecked,
+) -> None:
+    """Take a member that passes a check out of an organisation; their sign-ins there are refused then.
 
     Raises:
         NotFoundError, ForbiddenError, ConflictError: As `change`.
     """
-    membership, _, _ = await _to_change(session, principal, identifier)
+    membership, user, _ = await _to_change(session, principal, identifier)
+    check((membership, user))
     await _keep_an_owner(session, membership)
     await session.delete(membership)
     await session.flush()

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import Principal, requires
+from app.core.etags import Matching
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
@@ -13,6 +14,7 @@ from app.core.web import Reads, Writes
 from app.people import members, repository
 from app.people.accesses import note_access
 from app.people.context import Desk
+from app.people.models import Membership, User
 from app.people.roles import Role
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
 from app.people.sessions_router import keep_no_copy
@@ -21,6 +23,10 @@ from app.sites.dependencies import OrganisationFilter
 router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)
 MembersReader = Annotated[Principal, Depends(requires("members:read"))]
 MembersWriter = Annotated[Principal, Depends(requires("members:write"))]
+
+
+def _shown(member: tuple[Membership, User]) -> MemberOut:
+    return MemberOut.of(*member)
 
 
 @router.get("", operation_id="list_members", summary="List members", responses=documented(401, 403, 422))
@@ -59,14 +65,18 @@ async def get_member(member_id: str, principal: MembersReader, session: Reads) -
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_member(
-    member_id: str, body: MemberChange, principal: MembersWriter, people: Desk
+    member_id: str, body: MemberChange, principal: MembersWriter, people: Desk, matching: Matching
 ) -> MemberOut:
     """Change what a member is: the role, for which sites; it holds from their next call on.
 
     Nobody gives more than they may themselves, and the last owner stays one. `disabled` keeps the person from
     signing in to any organisation: only who reaches all of theirs may set it.
     """
-    return MemberOut.of(*await members.change(people.database, principal, member_id, body, datetime.now(UTC)))
+    return _shown(
+        await members.change(
+            people.database, principal, member_id, body, datetime.now(UTC), check=matching.on(_shown)
+        )
+    )
 
 
 @router.delete(
@@ -76,9 +86,11 @@ async def update_member(
     status_code=204,
     responses=documented(401, 403, 404, 409),
 )
-async def remove_member(member_id: str, principal: MembersWriter, session: Writes) -> None:
+async def remove_member(
+    member_id: str, principal: MembersWriter, session: Writes, matching: Matching
+) -> None:
     """Take a member out of the organisation, at once. Who belongs to none any more is forgotten."""
-    await members.remove(session, principal, member_id)
+    await members.remove(session, principal, member_id, check=matching.on(_shown))
 
 
 @router.post(

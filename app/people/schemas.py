@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from app.core.email_addresses import MAX_LENGTH, normal_address
 from app.core.errors import InvalidError
+from app.core.etags import Resource
 from app.core.fields import Body, Identifier, Name, TenantId, absent
 from app.core.problems import CodedValueError
 from app.people.models import Invitation, Membership, User, UserSession
@@ -212,8 +213,10 @@ class SessionOut(BaseModel):
         return cls(**values, current=row.token_hash == token_hash)
 
 
-class MemberOut(BaseModel):
+class MemberOut(Resource):
     """A member of an organisation."""
+
+    volatile = frozenset({"last_sign_in_at"})
 
     id: UUID = Field(description="Of the membership: a person has one for each organisation")
     organisation_id: UUID
@@ -261,8 +264,10 @@ class InvitationCreate(Body):
     site_ids: SiteIds = None
 
 
-class InvitationOut(BaseModel):
+class InvitationOut(Resource):
     """An invitation, without its token."""
+
+    volatile = frozenset({"state"})
 
     id: UUID
     organisation_id: UUID
@@ -289,6 +294,8 @@ class InvitationOut(BaseModel):
 
 class InvitationCreated(InvitationOut):
     """A new invitation. Its token is shown here and never again."""
+
+    once = frozenset({"token", "link"})
 
     token: str = Field(description="Whoever has it becomes the member", examples=[_TOKEN])
     link: str = Field(description="Where it is accepted, with the token behind the `#`")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.etags import Resource
 from app.core.fields import Body
 from app.core.quota_settings import QUOTA_MAX
 
@@ -28,7 +29,7 @@ class QuotasSet(Body):
     samples_per_day: _Quota | None = Field(None, description="Samples stored in a day (UTC)")
 
 
-class QuotasOut(BaseModel):
+class QuotasOut(Resource):
     """What an organisation was given; null: what the installation gives to all."""
 
     sites: int | None

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import Principal
 from app.core.errors import ForbiddenError, InvalidError, NotFoundError
+from app.core.etags import Matching
 from app.core.ids import parse_id
 from app.core.problems import documented
 from app.core.quota_settings import QuotaSettings
@@ -83,11 +84,13 @@ async def get_organisation_quotas(
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
 async def set_organisation_quotas(
+    *,
     organisation_id: str,
     body: QuotasSet,
     principal: OrganisationsWriter,
     session: Writes,
     defaults: DefaultQuotas,
+    matching: Matching,
 ) -> QuotasOut:
     """Give an organisation other quotas, in place of all that it had.
 
@@ -95,6 +98,7 @@ async def set_organisation_quotas(
     integrator was given holds for it and its clients together. What there is too much of already stays.
     """
     row = await _organisation(session, organisation_id, principal, lock=True)
+    matching.check(QuotasOut(**given_quotas(row)))
     await _check_gives(session, principal, row, body, defaults)
     for quota, most in body.model_dump().items():
         setattr(row, f"quota_{quota}", most)

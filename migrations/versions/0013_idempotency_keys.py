@@ -1,6 +1,7 @@
 """Answers to POSTs with an `Idempotency-Key`, kept for a day and sealed.
 
-Only the API reads them. The maintain role removes what has expired, and may know nothing else of it.
+Only the API gives them out. The maintain role removes what has expired, and seals anew when a key is
+replaced.
 """
 
 from typing import Final
@@ -42,7 +43,7 @@ def upgrade() -> None:
     protect("idempotency_keys", organisation_in_reach())
     open_to("idempotency_keys", [MAINTAIN])
     grant("SELECT, INSERT, UPDATE, DELETE", "idempotency_keys", API)
-    grant("SELECT (expires_at), DELETE", "idempotency_keys", MAINTAIN)
+    grant("SELECT, UPDATE, DELETE", "idempotency_keys", MAINTAIN)
 
 
 def downgrade() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -85,6 +86,17 @@ async def test_what_is_shown_once_is_kept_sealed(
     application.state.sealer = Sealer([b"x" * 32])
     lost = await tenant.client.post(rotate, headers=named("rotated"))
     assert await code_of(lost) == (409, "idempotency_outcome_unknown")
+
+
+async def test_repeats_are_known_while_the_encryption_key_is_replaced(
+    tenant: Tenant, application: FastAPI
+) -> None:
+    application.state.sealer = Sealer([b"o" * 32])
+    first = await tenant.client.post("/v1/sites", json=SITE, headers=named())
+    application.state.sealer = Sealer([b"n" * 32, b"o" * 32])
+    assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).content == first.content
+    other = await tenant.client.post("/v1/sites", json={**SITE, "name": "Other"}, headers=named())
+    assert await code_of(other) == (409, "idempotency_key_reused")
 
 
 async def test_tables_are_answered_alike(tenant: Tenant, site_id: str) -> None:
@@ -206,18 +218,24 @@ async def test_a_failure_of_ours_frees_the_key(tenant: Tenant, database: Databas
     assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).status_code == 201
 
 
-async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Database) -> None:
-    # The slow one waits for a lock in the middle of its change, and its lease ends.
+async def held_up(
+    tenant: Tenant, database: Database
+) -> tuple[Callable[[], Awaitable[None]], asyncio.Task[httpx.Response]]:
+    """A request that waits in the middle of its change until it is let go."""
     locker = await database.connect()
-    lock = locker.transaction()
-    await lock.start()
-    await locker.execute("LOCK TABLE sites IN SHARE MODE")
+    await locker.execute("BEGIN; LOCK TABLE sites IN SHARE MODE")
     slow = asyncio.create_task(tenant.client.post("/v1/sites", json=SITE, headers=named()))
 
     async def waiting() -> bool:
         return await count(database, "pg_locks WHERE NOT granted") > 0
 
     await until(waiting)
+    return locker.close, slow
+
+
+async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Database) -> None:
+    # The slow one waits for a lock in the middle of its change, and its lease ends.
+    let_go, slow = await held_up(tenant, database)
     in_use = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert await code_of(in_use) == (409, "idempotency_key_in_use")
     await execute(database, "UPDATE idempotency_keys SET claimed_at = claimed_at - interval '91 s'")
@@ -227,8 +245,7 @@ async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Datab
         return await count(database, "pg_locks WHERE NOT granted") > 1
 
     await until(taken_over)
-    await lock.rollback()
-    await locker.close()
+    await let_go()
     answers = await asyncio.gather(slow, quick)
     assert [answer.status_code for answer in answers] == [409, 201]
     assert answers[0].json()["code"] == "idempotency_key_in_use"
@@ -238,22 +255,12 @@ async def test_who_was_overtaken_commits_nothing(tenant: Tenant, database: Datab
 
 
 async def test_what_took_too_long_frees_the_key(tenant: Tenant, database: Database) -> None:
-    locker = await database.connect()
-    lock = locker.transaction()
-    await lock.start()
-    await locker.execute("LOCK TABLE sites IN SHARE MODE")
-    slow = asyncio.create_task(tenant.client.post("/v1/sites", json=SITE, headers=named()))
-
-    async def waiting() -> bool:
-        return await count(database, "pg_locks WHERE NOT granted") > 0
-
-    await until(waiting)
+    let_go, slow = await held_up(tenant, database)
     slow.cancel()
     with pytest.raises(asyncio.CancelledError):
         await slow
     assert await count(database, "idempotency_keys") == 0
-    await lock.rollback()
-    await locker.close()
+    await let_go()
     assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).status_code == 201
     assert await count(database, "sites") == 1
 
@@ -302,7 +309,7 @@ async def test_killed_in_the_middle(tenant: Tenant, database: Database, tmp_path
             except httpx.TransportError:
                 return False
 
-        await until(serves)
+        await until(serves, patience_s=60)
         call = asyncio.create_task(client.post("/v1/sites", json=SITE))
 
         async def hangs() -> bool:

@@ -1,4 +1,5 @@
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,12 @@ def test_a_file_that_is_spoiled_changes_nothing_and_is_told_of_once(tmp_path: Pa
     assert "hunter2" not in str(logs)
     _replace(file, generate_encryption_key(), key)
     assert len(sealer.names) == 2
+
+
+def test_a_fingerprint_is_known_again_by_who_has_the_key_alone() -> None:
+    old, both = Sealer([OLD]), Sealer([NEW, OLD])
+    (made,) = old.fingerprints(b"hunter2")
+    assert both.fingerprints(b"hunter2")[1] == made
+    assert made not in both.fingerprints(b"hunter3")
+    # Not a bare hash, which would tell a password to who tries a million of them.
+    assert made not in {*Sealer([NEW]).fingerprints(b"hunter2"), hashlib.sha256(b"hunter2").digest()}
