@@ -5,17 +5,20 @@ migrated one."""
 import asyncio
 import json
 import os
+import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from app.core.database import Database
 from app.core.keys import generate_key
@@ -25,8 +28,20 @@ from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import PrivatePostgres
 from app.main import create_app
+from tests.databases import Databases
 
+_MEMORY = Path("/dev/shm")  # noqa: S108  # each session makes folders of its own there
+_ROOM_BYTES = 6 * 2**30
 ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}
+
+
+def pytest_configure() -> None:
+    """Let temporary files live in memory where there is plenty: a database alone has six hundred."""
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    if min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) >= _ROOM_BYTES:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None
 
 
 @dataclass(frozen=True)
@@ -55,33 +70,21 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 
 @pytest.fixture(scope="session")
-async def databases(postgres: PrivatePostgres) -> AsyncIterator[asyncio.Queue[str]]:
-    """Fresh, migrated databases. The next ones are made while a test runs: each costs a tenth of a second."""
-    shelf: asyncio.Queue[str] = asyncio.Queue(maxsize=2)
-    # A copy is copied, for while it is nobody may connect to it: tests do connect to the original.
-    await postgres.create_database("pattern")
-
-    async def stock() -> None:
-        while True:
-            try:
-                made = await postgres.create_database(f"test_{uuid.uuid4().hex[:12]}", template="pattern")
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                # Some tests stop the server. What cannot be made in the end, a fixture waits for in vain.
-                await asyncio.sleep(0.2)
-            else:
-                await shelf.put(made)
-
-    stocking = asyncio.create_task(stock())
-    yield shelf
+async def databases(postgres: PrivatePostgres) -> AsyncIterator[Databases]:
+    made = Databases(postgres)
+    stocking = asyncio.create_task(made.stock())
+    yield made
     stocking.cancel()
     await asyncio.wait({stocking})
 
 
 @pytest.fixture
-async def database_url(databases: asyncio.Queue[str]) -> str:
-    """The address of a fresh, migrated database. They go with the server, at the end of the session."""
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """The address of a migrated database with nothing in it."""
     async with asyncio.timeout(60):
-        return await databases.get()
+        url = await databases.take()
+    yield url
+    databases.give_back(url)
 
 
 @pytest.fixture
@@ -137,9 +140,24 @@ def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://vigie.test", headers=headers)
 
 
+# What each test has for itself, and routes know nothing of.
+_OWN = {"database", "broker", "encryption", "bootstrap_admin_key", "ingest"}
+_routes: dict[str, list[BaseRoute]] = {}
+
+
+def new_application(settings: Settings) -> FastAPI:
+    """What `create_app` makes, with routes that may have served before: to build them all takes a while.
+
+    They hold no state; the application around them does, and is a new one.
+    """
+    app = create_app(settings)
+    app.router.routes = _routes.setdefault(settings.model_dump_json(exclude=_OWN), app.router.routes)
+    return app
+
+
 @pytest.fixture
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
-    async with running(create_app(settings)) as app:
+    async with running(new_application(settings)) as app:
         yield app
 
 

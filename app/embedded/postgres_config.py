@@ -74,7 +74,7 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         "wal_level": "'replica'" if durable else "'minimal'",
         "max_wal_senders": "4" if durable else "0",
         "wal_compression": "'lz4'",
-        "max_wal_size": "'2GB'",
+        "max_wal_size": "'2GB'" if durable else "'256MB'",
         "min_wal_size": "'256MB'" if durable else "'80MB'",
         "checkpoint_timeout": "'15min'",
         "checkpoint_completion_target": "0.9",
