@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 from fastapi import FastAPI
-from starlette.datastructures import State
+from starlette.routing import BaseRoute
 
 from app.core.database import Database
 from app.core.keys import generate_key
@@ -140,28 +140,24 @@ def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://vigie.test", headers=headers)
 
 
-# What each test has for itself, and the application reads while it runs.
+# What each test has for itself, and routes know nothing of.
 _OWN = {"database", "broker", "encryption", "bootstrap_admin_key", "ingest"}
-_idle: dict[str, list[FastAPI]] = {}
+_routes: dict[str, list[BaseRoute]] = {}
 
 
-@asynccontextmanager
-async def an_application(settings: Settings) -> AsyncIterator[FastAPI]:
-    """The running application, perhaps one that served before: to build all routes takes longer than a test.
+def new_application(settings: Settings) -> FastAPI:
+    """What `create_app` makes, with routes that may have served before: to build them all takes a while.
 
-    Those that are made for equal settings differ in their `state` alone, and it is a new one.
+    They hold no state; the application around them does, and is a new one.
     """
-    idle = _idle.setdefault(settings.model_dump_json(exclude=_OWN), [])
-    app = idle.pop() if idle else create_app(settings)
-    app.state = State({"settings": settings})
-    async with running(app):
-        yield app
-    idle.append(app)
+    app = create_app(settings)
+    app.router.routes = _routes.setdefault(settings.model_dump_json(exclude=_OWN), app.router.routes)
+    return app
 
 
 @pytest.fixture
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
-    async with an_application(settings) as app:
+    async with running(new_application(settings)) as app:
         yield app
 
 

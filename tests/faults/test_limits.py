@@ -28,8 +28,7 @@ from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.mosquitto_config import Limits
 from app.embedded.ports import free_port
 from app.embedded.postgres import PrivatePostgres
-from app.main import create_app
-from tests.conftest import ACCOUNTS, Tenant, client_of, new_tenant, running
+from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
 from tests.faults.fleet import Fleet, body, leave_session
 from tests.faults.harness import Report, Size
 from tests.integration.webhooks.helpers import dispatching, with_webhooks
@@ -146,7 +145,7 @@ async def cramped(
         own = settings.database.model_copy(update={"url": server.url})
         await asyncio.to_thread(upgrade, own)
         mine = settings.model_copy(update={"database": own})
-        application = await stack.enter_async_context(running(create_app(mine)))
+        application = await stack.enter_async_context(running(new_application(mine)))
         admin = await stack.enter_async_context(client_of(application, admin_key))
         tenant = await stack.enter_async_context(new_tenant(application, admin, "Tenant"))
         boxes = [f"box-{number:02}" for number in range(20)]

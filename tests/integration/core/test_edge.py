@@ -13,8 +13,7 @@ from fastapi import FastAPI
 from app.core.keys import generate_key
 from app.core.observability import configure_logging
 from app.core.settings import Settings
-from app.main import create_app
-from tests.conftest import Tenant, client_of, running
+from tests.conftest import Tenant, client_of, new_application, running
 
 TOKEN = "a-token-for-prometheus"
 
@@ -62,7 +61,7 @@ async def test_a_good_key_takes_nothing_from_its_address_and_head_needs_a_key(
     settings: Settings, admin_key: str
 ) -> None:
     few = settings.api.model_copy(update={"anonymous_rate_per_s": 0.001, "anonymous_rate_burst": 2})
-    async with running(create_app(settings.model_copy(update={"api": few}))) as app:
+    async with running(new_application(settings.model_copy(update={"api": few}))) as app:
         async with client_of(app, admin_key) as admin:
             key = (await admin.post("/v1/api-keys", json={"name": "a", "scopes": ["*"]})).json()["key"]
         async with client_of(app, key) as client:
@@ -117,7 +116,7 @@ async def test_without_a_token_metrics_are_for_this_machine(application: FastAPI
 
 async def test_with_a_token_metrics_are_for_who_has_it(settings: Settings) -> None:
     api = settings.api.model_validate({**settings.api.model_dump(), "metrics_token": TOKEN})
-    async with running(create_app(settings.model_copy(update={"api": api}))) as app:
+    async with running(new_application(settings.model_copy(update={"api": api}))) as app:
         async with at(app, "192.0.2.7", Authorization=f"Bearer {TOKEN}") as prometheus:
             assert (await prometheus.get("/metrics")).status_code == 200
             assert (await prometheus.get("/readyz")).json()["dependencies"]["ingest"]["detail"]

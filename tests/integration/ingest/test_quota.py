@@ -18,8 +18,7 @@ from app.ingest.intake import sort_messages
 from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Registry
-from app.main import create_app
-from tests.conftest import Tenant, client_of, running
+from tests.conftest import Tenant, client_of, new_application, running
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 # Of each organisation: what is stored and was refused, over all writers.
@@ -261,7 +260,7 @@ async def test_an_installations_default_holds_for_each(
 ) -> None:
     await register(tenant, site_id, "mine")
     settings.quotas.samples_per_day = 2
-    async with running(create_app(settings)) as app, client_of(app, tenant.key) as client:
+    async with running(new_application(settings)) as app, client_of(app, tenant.key) as client:
         body = {"box": "mine", "samples": [sample(minute) for minute in (9, 8, 7)]}
         answer = await client.post("/v1/telemetry", json=body)
         assert (answer.json()["stored"], answer.json()["rejected"]) == (2, 1)

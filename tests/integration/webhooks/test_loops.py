@@ -10,9 +10,8 @@ from fastapi import FastAPI
 
 from app.core.database import Database
 from app.core.settings import Settings
-from app.main import create_app
 from app.webhooks.attempt import _USER_AGENT
-from tests.conftest import Tenant, client_of, running
+from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.webhooks.helpers import attempts, dispatching, until, with_webhooks
 from tests.integration.webhooks.streams import serving
 
@@ -90,7 +89,7 @@ async def test_a_url_at_the_apis_own_host_is_refused(settings: Settings, tenant:
     own = settings.api.model_copy(update={"public_url": "https://Vigie.example.com/base"})
     made: dict[str, Any] = {"url": "https://example.com/"}
     async with (
-        running(create_app(settings.model_copy(update={"api": own}))) as app,
+        running(new_application(settings.model_copy(update={"api": own}))) as app,
         client_of(app, tenant.key) as client,
     ):
         answers = [

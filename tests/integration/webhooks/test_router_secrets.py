@@ -17,9 +17,8 @@ from app.core.database import Database
 from app.core.encryption_settings import EncryptionSettings
 from app.core.sealing import generate_encryption_key
 from app.core.settings import Settings
-from app.main import create_app
 from app.webhooks.signing import generate_secret
-from tests.conftest import Tenant, client_of, running
+from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.webhooks.calls import URL, create
 from tests.integration.webhooks.helpers import dispatching, until, with_webhooks
 from tests.integration.webhooks.receivers import Got, Receiver, receiving, status
@@ -176,7 +175,7 @@ async def test_what_is_stored_opens_in_its_own_row_alone(
 async def keyless(settings: Settings) -> AsyncIterator[FastAPI]:
     """An application of the same installation that nobody gave a key."""
     bare = settings.model_copy(update={"encryption": EncryptionSettings(keys=[], keys_file=None)})
-    async with running(create_app(bare)) as app:
+    async with running(new_application(bare)) as app:
         yield app
 
 
