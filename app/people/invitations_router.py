@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import bearer, caller_of
@@ -30,7 +29,6 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import From
-from app.people.sessions_router import keep_no_copy
 from app.sites.anonymous_route import AnonymousRoute
 from app.sites.dependencies import OrganisationFilter
 
@@ -53,14 +51,13 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_invitation(
-    body: InvitationCreate, principal: MembersWriter, response: Response, session: Writes, people: Desk
+    body: InvitationCreate, principal: MembersWriter, session: Writes, people: Desk
 ) -> InvitationCreated:
     """Invite somebody under an e-mail address, with a role that may do no more than the caller.
 
     The token is shown here and never again. Whoever has it becomes the member: nothing is sent, hand it over
     so that only the person reads it. It ends an earlier invitation of the same address.
     """
-    keep_no_copy(response)
     now = datetime.now(UTC)
     token, row = await invitations.invite(session, principal, body, people, now)
     return InvitationCreated.of(row, now, token=token, link=people.link(token))
@@ -76,19 +73,17 @@ async def create_invitation(
 async def accept_invitation(
     body: InvitationAccept,
     request: Request,
-    response: Response,
     people: Desk,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> SessionCreated:
     """Become a member, and sign in to the organisation.
 
     Who is new gives a name and chooses a password; who is known already gives their password, or calls with
     the token of their sign-in.
     """
-    keep_no_copy(response)
     now = datetime.now(UTC)
     caller = None
-    if credentials is not None:
+    # Not as a dependency: the call asks for no key, and is documented so.
+    if (credentials := await bearer(request)) is not None:
         caller = await caller_of(request.app.state, credentials.credentials, now)
     return await invitations.accept(people, body, caller, From.of(request), now)
 

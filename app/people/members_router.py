@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 
 from app.core.auth import Principal, requires
 from app.core.etags import Matching
@@ -17,7 +17,6 @@ from app.people.context import Desk
 from app.people.models import Membership, User
 from app.people.roles import Role
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
-from app.people.sessions_router import keep_no_copy
 from app.sites.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)
@@ -100,14 +99,11 @@ async def remove_member(
     status_code=201,
     responses=documented(401, 403, 404, 409),
 )
-async def create_password_reset(
-    member_id: str, principal: MembersWriter, response: Response, people: Desk
-) -> ResetCreated:
+async def create_password_reset(member_id: str, principal: MembersWriter, people: Desk) -> ResetCreated:
     """Make a token with which the member chooses a new password, once. It is shown here and never again.
 
     Of a person who belongs to several organisations, only who reaches all of these may.
     """
-    keep_no_copy(response)
     token, row = await members.make_reset(
         people.database, principal, member_id, people.settings, datetime.now(UTC)
     )

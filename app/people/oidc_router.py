@@ -18,7 +18,6 @@ from app.people.oidc_flight import COOKIE, LASTS_S, Flight
 from app.people.oidc_provider import CALLBACK, OidcRefusedError, Provider
 from app.people.schemas import OidcOut, SessionCreated
 from app.people.sessions import From
-from app.people.sessions_router import keep_no_copy
 
 router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=StrictRoute)
 _LIMIT: Final = 2048
@@ -67,7 +66,6 @@ async def start_oidc(
     """Send a browser to the provider, which sends it back; the answer then is that of `POST /v1/sessions`."""
     flight = Flight.begin(organisation, datetime.now(UTC))
     answer = RedirectResponse(await provider.authorization_url(flight), status_code=302)
-    keep_no_copy(answer)
     answer.set_cookie(
         COOKIE,
         provider.luggage.pack(flight),
@@ -107,6 +105,5 @@ async def finish_oidc(
     identity = await provider.identify(code, flight, now)
     signed_in = await oidc_sign_in.sign_in(people, identity, flight.organisation, origin, now)
     await attempts.take_back(people.database, address)
-    keep_no_copy(response)
     response.delete_cookie(COOKIE, path=CALLBACK)
     return signed_in

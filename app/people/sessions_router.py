@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 
 from app.core.errors import NotFoundError
@@ -22,11 +22,6 @@ router: Final = APIRouter(prefix="/v1/sessions", tags=["Sign-in"], route_class=S
 anybody: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=AnonymousRoute)
 
 
-def keep_no_copy(response: Response) -> None:
-    """Have nobody on the way keep an answer with a token in it."""
-    response.headers["Cache-Control"] = "no-store"
-
-
 @anybody.post(
     "/sessions",
     operation_id="sign_in",
@@ -34,16 +29,13 @@ def keep_no_copy(response: Response) -> None:
     status_code=201,
     responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
 )
-async def sign_in_with_password(
-    body: SignIn, request: Request, response: Response, people: Desk
-) -> SessionCreated:
+async def sign_in_with_password(body: SignIn, request: Request, people: Desk) -> SessionCreated:
     """Sign in with a password. The token is for `Authorization: Bearer vgs_…`, on every call.
 
     It works for one organisation, by default the one that the person joined first; `POST /v1/sessions/switch`
     changes it. A wrong address and a wrong password look the same. Tries are limited by the caller's address
     and by the account (429).
     """
-    keep_no_copy(response)
     return await sign_in.sign_in(people, body, From.of(request), datetime.now(UTC))
 
 

@@ -27,10 +27,7 @@ async def welcome() -> HTMLResponse:
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    headers = {
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return HTMLResponse(_PAGE.substitute(nonce=nonce, shortest=SHORTEST, longest=LONGEST), headers=headers)
+    return HTMLResponse(
+        _PAGE.substitute(nonce=nonce, shortest=SHORTEST, longest=LONGEST),
+        headers={"Content-Security-Policy": policy},
+    )

@@ -330,7 +330,9 @@ def blocks() -> list[tuple[Path, str, str]]:
 def codes_in_program() -> set[str]:
     """The stable codes of problems: those of the classes of errors, and those given where one is raised."""
     # Conflicts and invalid requests always say which.
-    kinds: list[type[VigieError]] = [VigieError, *VigieError.__subclasses__()]
+    kinds: list[type[VigieError]] = [VigieError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
     codes = {kind.code for kind in kinds} - {"conflict", "invalid"}
     for path in ROOT.glob("app/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
