@@ -5,7 +5,7 @@ transaction commits; who did it and from where the database knows of the transac
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from app.core.reach import current_caller
 _log = get_logger(__name__)
 SUBJECTS_LIMIT: Final = 1000
 """Of one entry; more of them make more entries."""
+NOBODYS: Final = UUID(int=0)
+"""The organisation whose log has what belongs to nobody."""
 
 _RECORD: Final = text(
     "SELECT audit_record(entry.organisation_id, :action, entry.subject, CAST(:details AS jsonb)) FROM "
@@ -75,7 +77,7 @@ async def record_access(
 
 async def record_event(
     session: WriteSession,
-    organisation_id: UUID,
+    organisations: UUID | Collection[UUID],
     action: str,
     *,
     kind: str,
@@ -86,7 +88,7 @@ async def record_event(
 
     Args:
         session: The transaction; what it rolls back did not happen.
-        organisation_id: Whose log it is in.
+        organisations: In whose logs it is; where there are none, in that of nobody.
         action: What happened: `session.created`, `access.refused` …
         kind: What it happened to.
         identifier: To which one of them.
@@ -96,7 +98,8 @@ async def record_event(
         UnavailableError: `audit_unavailable`.
     """
     subject = _subject(kind, [] if identifier is None else [str(identifier)])
-    await _write(session, action, [(organisation_id, subject)], details)
+    whose = {organisations} if isinstance(organisations, UUID) else set(organisations) or {NOBODYS}
+    await _write(session, action, [(each, subject) for each in sorted(whose)], details)
 
 
 def _subject(kind: str, ids: list[str]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ class ActorOut(BaseModel):
         examples=["key"],
     )
     id: str | None = Field(examples=["01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"])
-    name: str = Field(description="As it was then", examples=["Maintenance"])
+    name: str | None = Field(
+        description="As it was then; null of persons, whom the members' list names", examples=["Maintenance"]
+    )
 
 
 class SubjectOut(BaseModel):

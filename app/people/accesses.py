@@ -1,27 +1,64 @@
-"""Who looked at data of other people: each such read passes here, once."""
+"""What the audit log is told of people besides their changes: who was shown them, and who was not let in."""
 
-from collections.abc import Sequence
-from uuid import UUID
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
-from app.core.auth import Principal
+from app.audit.record import Seen, record_access, record_event
+from app.core.database import TRANSIENT, WriteSession
+from app.core.errors import ForbiddenError, NotFoundError, UnauthorisedError, UnavailableError, VigieError
 from app.core.observability import get_logger
+from app.core.reach import reaching_everything
+from app.people import repository
+from app.people.context import People
+from app.people.models import Invitation, Membership, User
 
 _log = get_logger(__name__)
+_REFUSALS: Final = (UnauthorisedError, ForbiddenError, NotFoundError)
 
 
-async def note_access(principal: Principal, what: str, identifiers: Sequence[UUID]) -> None:
-    """Note that a caller was shown data of persons.
+async def record_members(session: WriteSession, shown: Sequence[Membership]) -> None:
+    """Record that a caller is shown members (UnavailableError `audit_unavailable`)."""
+    await record_access(session, "member", [Seen(row.organisation_id, row.id) for row in shown])
+
+
+async def record_invitations(session: WriteSession, shown: Sequence[Invitation]) -> None:
+    """Record that a caller is shown invitations (UnavailableError `audit_unavailable`)."""
+    await record_access(session, "invitation", [Seen(row.organisation_id, row.id) for row in shown])
+
+
+@asynccontextmanager
+async def recording_refusals(people: People, user: User | None) -> AsyncIterator[None]:
+    """Record it where a block does not let somebody in.
 
     Args:
-        principal: Who was.
-        what: `members` or `invitations`.
-        identifiers: Which ones.
+        people: What this stands on.
+        user: Whose account it is; None where there is none.
     """
-    if identifiers:
-        _log.info(
-            "persons_read",
-            what=what,
-            by=f"{principal.kind}:{principal.key_id}",
-            organisation_id=str(principal.organisation_id),
-            number=len(identifiers),
-        )
+    try:
+        yield
+    except _REFUSALS as error:
+        await _record_refusal(people, user, error)
+        raise
+
+
+async def _record_refusal(people: People, user: User | None, error: VigieError) -> None:
+    """Record it in the logs of the account's organisations; without an account in that of nobody.
+
+    Both are written to: whoever asks must not learn from the time that it takes which of them it was. What
+    cannot be written is told in the program's log, and stays refused all the same.
+    """
+    try:
+        with reaching_everything():
+            async with people.database.write() as session:
+                places = [] if user is None else await repository.places_of(session, user.id)
+                await record_event(
+                    session,
+                    [place.organisation.id for place in places],
+                    "session.refused",
+                    kind="user",
+                    identifier=None if user is None else user.id,
+                    details={"code": error.code},
+                )
+    except (*TRANSIENT, UnavailableError) as failure:
+        _log.warning("refusal_not_recorded", path="sign-in", error=repr(failure))

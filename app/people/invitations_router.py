@@ -14,9 +14,9 @@ from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_
 from app.core.problems import documented
 from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
+from app.core.web import Writes
 from app.people import invitations, repository
-from app.people.accesses import note_access
+from app.people.accesses import record_invitations
 from app.people.context import Desk
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
@@ -89,11 +89,11 @@ async def accept_invitation(
 
 
 @router.get(
-    "", operation_id="list_invitations", summary="List invitations", responses=documented(401, 403, 422)
+    "", operation_id="list_invitations", summary="List invitations", responses=documented(401, 403, 422, 503)
 )
 async def list_invitations(
     principal: MembersReader,
-    session: Reads,
+    session: Writes,
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
@@ -106,7 +106,7 @@ async def list_invitations(
         session, principal.visible(), cursor, limit, organisation=organisation, state=state, now=now
     )
     page, following = cut(rows, limit, lambda row: encode_cursor("invitations", str(row.id)))
-    await note_access(principal, "invitations", [row.id for row in page])
+    await record_invitations(session, page)
     return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
 
 
@@ -114,12 +114,12 @@ async def list_invitations(
     "/{invitation_id}",
     operation_id="get_invitation",
     summary="Read an invitation",
-    responses=documented(401, 403, 404),
+    responses=documented(401, 403, 404, 503),
 )
-async def get_invitation(invitation_id: str, principal: MembersReader, session: Reads) -> InvitationOut:
+async def get_invitation(invitation_id: str, principal: MembersReader, session: Writes) -> InvitationOut:
     """One invitation, without its token. Each reading is recorded."""
     row = await _get(session, invitation_id, principal.visible())
-    await note_access(principal, "invitations", [row.id])
+    await record_invitations(session, [row])
     return InvitationOut.of(row, datetime.now(UTC))
 
 

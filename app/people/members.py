@@ -23,6 +23,7 @@ from app.core.keys import generate_key, hash_key
 from app.core.people_settings import SessionSettings
 from app.core.reach import Reach, reaching_everything
 from app.people import repository
+from app.people.accesses import record_members
 from app.people.models import Membership, PasswordReset, User
 from app.people.roles import SCOPES_OF, Role
 from app.people.schemas import MemberChange
@@ -141,6 +142,8 @@ async def change(
                 user.updated_at = now
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
+            # Also where nothing changes, the answer shows the person.
+            await record_members(session, [membership])
             return membership, user
 
 

@@ -10,9 +10,9 @@ from app.core.etags import Matching
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
+from app.core.web import Writes
 from app.people import members, repository
-from app.people.accesses import note_access
+from app.people.accesses import record_members
 from app.people.context import Desk
 from app.people.models import Membership, User
 from app.people.roles import Role
@@ -28,10 +28,10 @@ def _shown(member: tuple[Membership, User]) -> MemberOut:
     return MemberOut.of(*member)
 
 
-@router.get("", operation_id="list_members", summary="List members", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_members", summary="List members", responses=documented(401, 403, 422, 503))
 async def list_members(
     principal: MembersReader,
-    session: Reads,
+    session: Writes,
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,
@@ -43,17 +43,20 @@ async def list_members(
         session, principal.visible(), cursor, limit, organisation=organisation, role=role
     )
     page, following = cut(rows, limit, lambda row: encode_cursor("members", str(row[0].id)))
-    await note_access(principal, "members", [membership.id for membership, _ in page])
+    await record_members(session, [membership for membership, _ in page])
     return Page(data=[MemberOut.of(*row) for row in page], next=following)
 
 
 @router.get(
-    "/{member_id}", operation_id="get_member", summary="Read a member", responses=documented(401, 403, 404)
+    "/{member_id}",
+    operation_id="get_member",
+    summary="Read a member",
+    responses=documented(401, 403, 404, 503),
 )
-async def get_member(member_id: str, principal: MembersReader, session: Reads) -> MemberOut:
+async def get_member(member_id: str, principal: MembersReader, session: Writes) -> MemberOut:
     """One member. Each reading is recorded."""
     membership, user = await members.get(session, member_id, principal.visible())
-    await note_access(principal, "members", [membership.id])
+    await record_members(session, [membership])
     return MemberOut.of(membership, user)
 
 
@@ -61,7 +64,7 @@ async def get_member(member_id: str, principal: MembersReader, session: Reads) -
     "/{member_id}",
     operation_id="update_member",
     summary="Change a member",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def update_member(
     member_id: str, body: MemberChange, principal: MembersWriter, people: Desk, matching: Matching

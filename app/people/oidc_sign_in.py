@@ -19,6 +19,7 @@ from app.core.fields import NAME_LIMIT, check_text
 from app.core.problems import CodedValueError
 from app.core.reach import reaching_everything, working_for
 from app.people import repository
+from app.people.accesses import recording_refusals
 from app.people.context import People
 from app.people.invitations import add_member, make_user
 from app.people.models import OidcIdentity, User
@@ -94,9 +95,11 @@ async def sign_in(
         NotFoundError: The person is no member of the organisation that is named.
         ConflictError: `account_exists`: two signed in at the same time, for the first time.
     """
-    found = await _find(people, identity, now)
+    async with recording_refusals(people, None):
+        found = await _find(people, identity, now)
     with working_for(as_user(found.user)):
-        async with people.database.write() as session:
+        account = None if found.new else found.user
+        async with recording_refusals(people, account), people.database.write() as session:
             try:
                 user = await _settle(session, found, identity, now)
             except IntegrityError:

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import ReadSession, WriteSession
+from app.core.database import WriteSession
 from app.core.reach import Reach
 from app.people.models import Invitation, Membership, User
 from app.people.sessions import Place
@@ -57,7 +57,7 @@ async def find_member(
 
 
 async def list_members(
-    session: ReadSession,
+    session: AsyncSession,
     visible: Reach,
     cursor: str | None,
     limit: int,
@@ -123,7 +123,7 @@ async def find_invitation(
 
 
 async def list_invitations(
-    session: ReadSession,
+    session: AsyncSession,
     visible: Reach,
     cursor: str | None,
     limit: int,

@@ -18,6 +18,7 @@ from app.core.errors import ConflictError, ForbiddenError, NotFoundError, Unauth
 from app.core.keys import hash_key, well_formed
 from app.core.reach import reaching_everything, working_for
 from app.people import repository
+from app.people.accesses import recording_refusals
 from app.people.context import People
 from app.people.models import PasswordReset, User
 from app.people.password_rules import check_password, normal_password
@@ -90,8 +91,9 @@ async def prove(people: People, email: str, password: str, origin: From) -> Prov
             user = await repository.user_of(session, email)
     hashed = None if user is None or user.disabled_at is not None else user.password_hash
     right = await people.hasher.verify(password, hashed)
-    if user is None or hashed is None or not right:
-        raise WrongCredentialsError
+    async with recording_refusals(people, user):
+        if user is None or hashed is None or not right:
+            raise WrongCredentialsError
     await attempts.take_back(people.database, address, account)
     renewed = await people.hasher.hash(normal_password(password)) if people.hasher.is_old(hashed) else None
     return Proven(user, renewed)
@@ -135,7 +137,7 @@ async def sign_in(people: People, wanted: SignIn, origin: From, now: datetime) -
     """
     proven = await prove(people, wanted.email, wanted.password.get_secret_value(), origin)
     with working_for(as_user(proven.user)):
-        async with people.database.write() as session:
+        async with recording_refusals(people, proven.user), people.database.write() as session:
             user = await proven.hold(session)
             return await admit(people, session, user, wanted.organisation_id, origin=origin, now=now)
 

@@ -14,7 +14,8 @@ from typing import Final
 
 from alembic import op
 
-from migrations.audit import BY_PEOPLE, unwatch, watch
+from migrations.audit import unwatch
+from migrations.audit_beginning import WATCHED, watch_all
 from migrations.isolation import API, MAINTAIN, grant, open_to, organisation_in_reach, protect
 
 revision = "0016"
@@ -76,6 +77,9 @@ DECLARE
 BEGIN
     IF is_api THEN
         actor := nullif(current_setting('vigie.actor', true), '');
+        IF actor ->> 'kind' = 'user' THEN
+            actor := actor || '{"name": null}'; -- who that is the members' list says, for as long as it may
+        END IF;
         origin := nullif(current_setting('vigie.origin', true), '');
     END IF;
     actor := coalesce(actor, jsonb_build_object('kind', CASE WHEN is_api THEN 'program' ELSE 'database' END,
@@ -146,14 +150,28 @@ CREATE FUNCTION audit_noun(noun text, known jsonb) RETURNS text LANGUAGE sql IMM
         ELSE 'channel' END
 $$
 """
-# A new organisation, and one that goes, is told in its parent's log too: who made it can read that one.
-# What is nobody's is in a log of nobody's.
+# A new organisation, and one that goes, is told in its parent's log too: who made it can read that one. What
+# concerns a person is told wherever they are a member, whoever asks: the reach is widened for this alone (as
+# for quotas, 0014). What is nobody's is in a log of nobody's.
+_PLACES: Final = """
+CREATE FUNCTION audit_places(person uuid) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    reach text := coalesce(current_setting('vigie.reach', true), '');
+    places uuid[];
+BEGIN
+    PERFORM set_config('vigie.reach', 'all', true);
+    places := ARRAY(SELECT organisation_id FROM memberships WHERE user_id = person);
+    PERFORM set_config('vigie.reach', reach, true);
+    RETURN CASE WHEN places = '{}' THEN ARRAY['00000000-0000-0000-0000-000000000000'::uuid] ELSE places END;
+END $$
+"""
 _AUDIENCE: Final = """
-CREATE FUNCTION audit_audience(noun text, organisation uuid, known jsonb) RETURNS uuid[]
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN noun = 'organisation' AND known ->> 'parent_id' IS NOT NULL
-        THEN ARRAY[organisation, (known ->> 'parent_id')::uuid]
-        ELSE ARRAY[coalesce(organisation, '00000000-0000-0000-0000-000000000000')] END
+CREATE FUNCTION audit_audience(noun text, whose uuid, known jsonb) RETURNS uuid[]
+LANGUAGE sql AS $$
+    SELECT CASE WHEN noun IN ('user', 'password_reset', 'identity') THEN audit_places(whose)
+        WHEN noun = 'organisation' AND known ->> 'parent_id' IS NOT NULL
+        THEN ARRAY[whose, (known ->> 'parent_id')::uuid]
+        ELSE ARRAY[coalesce(whose, '00000000-0000-0000-0000-000000000000')] END
 $$
 """
 _CHANGED: Final = """
@@ -181,12 +199,12 @@ BEGIN
             RETURN NULL;
         END IF;
         SELECT split_part(c, '_', 1) INTO verb
-        FROM unnest('{deleted_at,revoked_at,acknowledged_at}'::text[]) AS c
+        FROM unnest('{deleted_at,revoked_at,acknowledged_at,accepted_at,used_at,disabled_at}'::text[]) AS c
         WHERE before -> c = 'null' LIMIT 1;
         verb := coalesce(verb, 'updated');
         -- What goes from one organisation to another is told to both.
-        audience := audit_audience('', (was ->> TG_ARGV[1])::uuid, was)
-            || audit_audience('', (becomes ->> TG_ARGV[1])::uuid, becomes);
+        audience := audit_audience(nullif(noun, 'organisation'), (was ->> TG_ARGV[1])::uuid, was)
+            || audit_audience(nullif(noun, 'organisation'), (becomes ->> TG_ARGV[1])::uuid, becomes);
     ELSE
         SELECT jsonb_object_agg(c, was -> c) INTO before FROM unnest(recorded) AS c WHERE was -> c <> 'null';
         audience := audit_audience(TG_ARGV[0], (was ->> TG_ARGV[1])::uuid, was);
@@ -316,6 +334,7 @@ _FUNCTIONS: Final = {
     "audit_context()": _CONTEXT,
     "audit_told(jsonb, text, jsonb, jsonb, jsonb, jsonb)": _TOLD,
     "audit_noun(text, jsonb)": _NOUN,
+    "audit_places(uuid)": _PLACES,
     "audit_audience(text, uuid, jsonb)": _AUDIENCE,
     "audit_without_path(jsonb)": _WITHOUT_PATH,
     "audit_enter(uuid[], text, jsonb, jsonb, jsonb)": _ENTER,
@@ -328,136 +347,8 @@ _FUNCTIONS: Final = {
     "audit_keep()": _KEEP,
     "audit_advance()": _ADVANCE,
 }
-_WATCHED: Final = (
-    "organisations",
-    "api_keys",
-    "sites",
-    "boxes",
-    "claims",
-    "provisioning_keys",
-    "broker_accounts",
-    "rules",
-    "silences",
-    "inhibitions",
-    "alerts",
-    "backtests",
-    "webhook_endpoints",
-    "deliveries",
-    "delivery_replays",
-    "quarantine",
-)
 # All at once: whoever works on them lets go, or this fails before anything is done.
-_LOCK: Final = f"LOCK TABLE {', '.join(_WATCHED)}, box_configs IN ACCESS EXCLUSIVE MODE"
-
-
-def _watch_tenants() -> None:
-    watch("organisations", "organisation", ("name", "platform", "kind", "parent_id"), owner="id")
-    watch(
-        "api_keys",
-        "api_key",
-        ("organisation_id", "name", "hint", "scopes", "platform", "site_ids", "expires_at", "revoked_at"),
-        hidden=("hash",),
-    )
-    place = ("longitude", "latitude")
-    watch(
-        "sites",
-        "site",
-        ("organisation_id", "name", "kind", "timezone", *place, "retention_days", "attributes"),
-    )
-    watch(
-        "boxes",
-        "box",
-        (
-            *("id", "organisation_id", "site_id", "name", *place, "interval_s", "ack", "kind", "tags"),
-            *("attributes", "deleted_at", "revoked_at"),
-        ),
-        hidden=("password_hash",),
-    )
-    given = ("organisation_id", "site_id", "name", "hint", "expires_at", "revoked_at")
-    watch("claims", "claim", (*given, "boxes"), hidden=("hash",))
-    watch("provisioning_keys", "provisioning_key", (*given, "id_prefix", "box_limit"), hidden=("hash",))
-    watch(
-        "broker_accounts",
-        "broker_account",
-        ("organisation_id",),
-        hidden=("password_hash",),
-        key="username",
-        name="",
-    )
-    op.execute(
-        "CREATE TRIGGER audit_configured AFTER INSERT OR UPDATE OF desired ON box_configs "
-        f"FOR EACH ROW WHEN ({BY_PEOPLE}) EXECUTE FUNCTION audit_configured()"
-    )
-
-
-def _watch_alerting() -> None:
-    watch(
-        "rules",
-        "rule",
-        (
-            *("organisation_id", "site_id", "name", "description", "severity", "definition", "enabled"),
-            *("dry_run", "version", "deleted_at"),
-        ),
-    )
-    # Authors, comments and assignees are persons', or of persons: they stay where they can be removed.
-    watch(
-        "silences",
-        "silence",
-        ("organisation_id", "matchers", "starts_at", "ends_at", "schedule", "timezone"),
-        hidden=("author", "comment"),
-        name="",
-    )
-    watch("inhibitions", "inhibition", ("organisation_id", "name", "source", "target", "equal"))
-    watch(
-        "alerts",
-        "alert",
-        ("acknowledged_at", "acknowledged_by"),
-        hidden=("assignee",),
-        name="",
-        changes=("UPDATE", "DELETE"),
-        cascades=False,
-    )
-    watch(
-        "backtests",
-        "backtest",
-        ("organisation_id", "site_id", "rule", "against", "boxes", "begins_at", "ends_at", "state"),
-        name="",
-        cascades=False,
-    )
-
-
-def _watch_delivery() -> None:
-    watch(
-        "webhook_endpoints",
-        "endpoint",
-        (
-            *("organisation_id", "kind", "format", "url", "description", "events", "site_ids", "grouping"),
-            *("min_severity", "rate_per_s", "concurrency", "enabled", "disabled_reason"),
-        ),
-        hidden=("secret", "former_secrets", "headers", "target"),
-        name="",
-    )
-    watch("deliveries", "delivery", ("state",), name="", changes=("UPDATE",))
-    watch(
-        "delivery_replays",
-        "delivery_replay",
-        ("organisation_id", "endpoint_id", "since", "until", "states", "types", "state", "total"),
-        name="",
-    )
-    watch(
-        "quarantine",
-        "quarantine_entry",
-        ("received_at", "box", "door", "code", "payload_bytes", "replayed_at", "attempts"),
-        name="",
-        changes=("DELETE",),
-        cascades=False,
-    )
-    # A replay is the ingest role's work, for somebody.
-    op.execute(
-        "CREATE TRIGGER audit_update AFTER UPDATE OF attempts ON quarantine FOR EACH ROW "
-        f"WHEN (({BY_PEOPLE}) OR current_setting('vigie.actor', true) <> '') EXECUTE FUNCTION "
-        "audit_changed('quarantine_entry', 'organisation_id', 'id', '', '{code,replayed_at,attempts}', '{}')"
-    )
+_LOCK: Final = f"LOCK TABLE {', '.join(WATCHED)}, box_configs IN ACCESS EXCLUSIVE MODE"
 
 
 def upgrade() -> None:
@@ -476,15 +367,13 @@ def upgrade() -> None:
     grant("SELECT", "audit_log", API)
     grant("SELECT", "audit_heads", API, MAINTAIN)
     op.execute(f"GRANT EXECUTE ON FUNCTION audit_record(uuid, text, jsonb, jsonb) TO {API}, {MAINTAIN}")
-    _watch_tenants()
-    _watch_alerting()
-    _watch_delivery()
+    watch_all()
 
 
 def downgrade() -> None:
     """Forget the log: export it before."""
     op.execute(_LOCK)
-    for table in _WATCHED:
+    for table in WATCHED:
         unwatch(table)
     op.execute("DROP TRIGGER audit_configured ON box_configs")
     for table in ("audit_pending", "audit_heads", "audit_log"):

@@ -32,7 +32,9 @@ NOT_WATCHED = {
     "idempotency_keys": "answers that are kept for a day",
     "ingest_totals": "counts of what came in",
     "metrics": "the migrations' own",
+    "organisation_usage": "counts of what was used and refused",
     "outbox": "what is told to others",
+    "quota_notices": "which quotas were told of",
     "registry": "a version number",
     "rule_versions": "written with each change of a rule, which is recorded",
     "samples": "what boxes measured",
@@ -67,6 +69,8 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
     "rules": {"effort", "revision"},
     "silences": {"window_start", "window_end", "created_by"},
     "sites": {"revision"},
+    "user_sessions": {"last_used_at", "address"},
+    "users": {"last_sign_in_at"},
     "webhook_endpoints": {"disabled_at"},
 }
 _COLUMNS = """
