@@ -7,7 +7,7 @@ ARGS ?=
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 
-.PHONY: help install install-tests run test faults check bench clean
+.PHONY: help install install-tests run test faults fuzz check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k 
 
 faults: install-tests ## Inject every fault in full, play more chance, 20 minutes; prints what was lost (ARGS="-k 07 …")
 	uv run --frozen pytest tests/faults tests/integration/ingest/test_walks_model.py -m slow $(ARGS)
+
+fuzz: install-tests ## Send what the OpenAPI document allows and forbids, as two tenants, for long (VIGIE_FUZZ_SEED=… plays one again)
+	uv run --frozen pytest tests/integration/openapi/test_fuzz.py -m slow -s $(ARGS)
 
 check: install ## Lint, format, types, import contracts, AsyncAPI
 	uv run --frozen ruff check .

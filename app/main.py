@@ -21,6 +21,7 @@ from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.keys import SESSION_PREFIX
+from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
 from app.core.origin import OriginMiddleware
 from app.core.parameters import known_parameters_only
@@ -159,6 +160,8 @@ def create_app(settings: Settings) -> FastAPI:
         # Its pages are ours, with a Content-Security-Policy of their own; its files stay.
         docs_url=None,
         redoc_url=None,
+        contact={"name": "The operator of this installation"},
+        servers=[{"url": "/", "description": "This installation"}],
         swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True, "filter": True},
     )
     app.state.settings = settings
@@ -167,7 +170,12 @@ def create_app(settings: Settings) -> FastAPI:
     install(
         app,
         settings,
-        inside=[Middleware(NoLoops), Middleware(OriginMiddleware), Middleware(RefusalsMiddleware)],
+        inside=[
+            Middleware(NoLoops),
+            Middleware(LiteralPaths),
+            Middleware(OriginMiddleware),
+            Middleware(RefusalsMiddleware),
+        ],
     )
     ingest = (telemetry, *observations, replays)
     routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, audit, service)

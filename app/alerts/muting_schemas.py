@@ -19,7 +19,7 @@ from app.sites.labels import Tag
 MATCHED: Final = 200
 """How many entries a list of a matcher takes."""
 
-SilenceState = Literal["pending", "active", "expired"]
+type SilenceState = Literal["pending", "active", "expired"]
 Common = Literal["site", "box", "metric"]
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 
@@ -32,7 +32,10 @@ class Matchers(Body):
     """Which alerts are meant: those that fit each list that is given, by one of its entries."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"site_ids": [_SITE], "severities": ["info", "warning"]}]}
+        json_schema_extra={
+            "examples": [{"site_ids": [_SITE], "severities": ["info", "warning"]}],
+            "minProperties": 1,
+        }
     )
 
     site_ids: list[Identifier] | None = _list("Of one of these sites")

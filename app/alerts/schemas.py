@@ -5,16 +5,16 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.timeline import Kind
 from app.core.etags import Resource
-from app.core.fields import Body, Description, Identifier, Name
+from app.core.fields import TEXT_LIMIT, TEXT_PATTERN, Body, Description, Identifier, Name
 from app.core.problems import CodedValueError
 from app.rules.severity import Severity
 
-AlertState = Literal["firing", "resolved"]
+type AlertState = Literal["firing", "resolved"]
 MANY: Final = 200
 """How many alerts one call takes."""
 
@@ -132,7 +132,11 @@ def _said(value: str) -> str:
     return value
 
 
-Comment = Annotated[Description, AfterValidator(_said)]
+Comment = Annotated[
+    Description,
+    AfterValidator(_said),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TEXT_LIMIT, "pattern": TEXT_PATTERN}),
+]
 """What a person says: 1 to 2,000 characters."""
 
 

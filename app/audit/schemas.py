@@ -34,7 +34,7 @@ class SubjectOut(BaseModel):
     name: str | None = Field(None, description="As it was then", examples=["Rue d'Alsace-Lorraine"])
 
 
-class SessionOut(BaseModel):
+class DatabaseSessionOut(BaseModel):
     """What the database knows of who wrote it."""
 
     user: str = Field(examples=["vigie_api"])
@@ -61,7 +61,7 @@ class AuditEntryOut(BaseModel):
     )
     address: str | None = Field(description="The client's address", examples=["203.0.113.7"])
     request_id: str | None = Field(description="As in the answer's `X-Request-Id`, and in the program's log")
-    database: SessionOut
+    database: DatabaseSessionOut
     hash: str = Field(description="SHA-256 of the hash before it and of the record, in hexadecimal digits")
 
     @classmethod

@@ -40,6 +40,14 @@ _EPOCH_MS: Final = re.compile(r"-?[0-9]{1,17}")
 # What turns the direction of the text after it, the byte-order mark, and the separators that are line ends.
 _TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u2028\u2029")
 _LINE_ENDS: Final = frozenset("\n\r\t")
+# The same for the OpenAPI document, as far as patterns can say it: Unicode's normal form they cannot.
+_UNTAKEN: Final = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\u2028\u2029"
+NAME_PATTERN: Final = rf"^[^\x00-\x1f{_UNTAKEN}]*[^\x00-\x20\s{_UNTAKEN}][^\x00-\x1f{_UNTAKEN}]*$"
+TEXT_PATTERN: Final = rf"^[^\x00-\x08\x0b\x0c\x0e-\x1f{_UNTAKEN}]*$"
+_DURATION_END: Final = r"[0-9]{1,9}(\.[0-9]{1,6})?S"
+_DURATION_REST: Final = (
+    rf"T([0-9]{{1,9}}H([0-9]{{1,9}}M)?({_DURATION_END})?|[0-9]{{1,9}}M({_DURATION_END})?|{_DURATION_END})"
+)
 _EARTH: Final = ((-180.0, 180.0, "longitude"), (-90.0, 90.0, "latitude"))
 
 
@@ -185,12 +193,14 @@ def _description(value: str) -> str:
 Name = Annotated[
     str,
     AfterValidator(_name),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": NAME_LIMIT}),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "pattern": NAME_PATTERN}),
 ]
 """A name for people: 1 to 200 characters in normal form C, one line."""
 
 Description = Annotated[
-    str, AfterValidator(_description), WithJsonSchema({"type": "string", "maxLength": TEXT_LIMIT})
+    str,
+    AfterValidator(_description),
+    WithJsonSchema({"type": "string", "maxLength": TEXT_LIMIT, "pattern": TEXT_PATTERN}),
 ]
 """A longer text for people: up to 2,000 characters, lines allowed."""
 
@@ -214,6 +224,15 @@ TenantId = Annotated[
 ]
 """`organisation_id` in a creation."""
 
+DURATION: Final = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": rf"^P([0-9]{{1,9}}D({_DURATION_REST})?|{_DURATION_REST})$",
+        "examples": ["PT10M"],
+    }
+)
+"""How an ISO 8601 duration is documented. How long it may be at least and at most is each field's matter."""
+
 Instant = Annotated[
     datetime, BeforeValidator(_coded(_instant)), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
@@ -222,7 +241,12 @@ Instant = Annotated[
 InstantParameter = Annotated[
     datetime,
     BeforeValidator(_coded(parse_instant_parameter)),
-    WithJsonSchema({"type": "string", "examples": ["2026-11-24T10:00:00Z", "1795514400000"]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+            "examples": ["2026-11-24T10:00:00Z", 1795514400000],
+        }
+    ),
 ]
 """A time in a query: RFC 3339 with a zone, or milliseconds since the epoch."""
 
@@ -239,7 +263,16 @@ class Point(BaseModel):
     type: Literal["Point"]
     coordinates: Annotated[
         list[float],
-        Field(min_length=2, max_length=2, description="Longitude, then latitude, in degrees"),
+        Field(
+            min_length=2,
+            max_length=2,
+            description="Longitude, then latitude, in degrees",
+            json_schema_extra={
+                "prefixItems": [
+                    {"type": "number", "minimum": least, "maximum": most} for least, most, _ in _EARTH
+                ]
+            },
+        ),
         AfterValidator(_coordinates),
     ]
 

@@ -50,7 +50,12 @@ class HoursSpan(Body):
 
     days: Annotated[
         list[Day] | None,
-        Field(min_length=1, max_length=7, description="The days on which it begins. Left out: every day"),
+        Field(
+            min_length=1,
+            max_length=7,
+            description="The days on which it begins. Left out: every day",
+            json_schema_extra={"uniqueItems": True},
+        ),
         AfterValidator(_distinct),
     ] = None
     from_: Annotated[
@@ -60,6 +65,7 @@ class HoursSpan(Body):
             alias="from",
             description="When it begins: HH:MM. Of a time that the clocks repeat, the first one",
             examples=["22:00"],
+            json_schema_extra={"pattern": f"^{_TIME.pattern}$"},
         ),
     ]
     to: Annotated[
@@ -69,6 +75,7 @@ class HoursSpan(Body):
             description="When it ends: HH:MM, or 24:00. Not after `from`: on the next day; the same as "
             "`from`: 24 hours. Of a time that the clocks repeat, the second one",
             examples=["06:00"],
+            json_schema_extra={"pattern": f"^({_TIME.pattern}|{_MIDNIGHT})$"},
         ),
     ]
 

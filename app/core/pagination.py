@@ -31,9 +31,7 @@ class Page[T](BaseModel):
     """One page of a list."""
 
     data: list[T]
-    next: str | None = Field(
-        None, description="Give this as `cursor` for the next page; null on the last one"
-    )
+    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
 def encode_cursor(kind: str, *key: str | float) -> str:

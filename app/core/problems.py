@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from app.core.database import TRANSIENT, is_transient, is_unfit
+from app.core.document import any_problem, finish, operations
 from app.core.errors import VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
@@ -220,19 +221,55 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
+_EXAMPLE_CODES = {
+    400: "invalid_json",
+    401: "unauthorised",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "body_too_slow",
+    409: "conflict",
+    412: "precondition_failed",
+    413: "body_too_large",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    422: "missing_field",
+    429: "too_many_attempts",
+    431: "headers_too_large",
+    500: "internal",
+    501: "not_implemented",
+    503: "unavailable",
+    504: "deadline_exceeded",
+}
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: which problems it can answer with."""
+    """The `responses=` of a route: which problems it can answer with.
+
+    Those that any route can answer with need not be named: `app.core.document.any_problem` has them.
+    """
     return {
         status: {
             "description": _TITLES.get(status, "Error"),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {
+                        "type": "about:blank",
+                        "title": _TITLES.get(status, "Error"),
+                        "status": status,
+                        "code": _EXAMPLE_CODES.get(status, f"http_{status}"),
+                        "detail": "What went wrong here, and what to do about it.",
+                    },
+                }
+            },
         }
         for status in statuses
     }
 
 
 def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
-    """Put the Problem schema into the OpenAPI document, and it in place of FastAPI's own 422.
+    """Have the OpenAPI document finished (`app.core.document`): its problems, its words, its examples.
 
     Args:
         app: The application.
@@ -243,24 +280,21 @@ def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is not None:
             return app.openapi_schema
-        document = original()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        made = original()
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        for path, method in [(path, method) for path, each in document["paths"].items() for method in each]:
-            operation = document["paths"][path][method]
-            if path.startswith("/v1/"):
-                # The edge's, of every call.
-                for status, answer in documented(429, 504).items():
-                    operation["responses"].setdefault(str(status), answer)
-            answer = operation.get("responses", {}).get("422", {})
-            if "HTTPValidationError" in str(answer):
-                operation["responses"]["422"] = documented(422)[422]
         for describe_more in further:
-            describe_more(document)
-        return document
+            describe_more(made)
+        problems = {str(status): response for status, response in documented(*_TITLES).items()}
+        for path, _, operation in operations(made):
+            answers = operation["responses"]
+            if "HTTPValidationError" in str(answers.get("422", "")):
+                del answers["422"]
+            for status in any_problem(path, operation):
+                answers.setdefault(status, problems[status])
+        finish(made, problems)
+        return made
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way of extending the document

@@ -34,6 +34,13 @@ class Dependency(BaseModel):
     detail: str
 
 
+class Health(BaseModel):
+    """The process is alive: it can answer at all."""
+
+    status: Literal["alive"] = "alive"
+    version: str = Field(description="The version of Vigie that runs", examples=["0.1.0"])
+
+
 class Readiness(BaseModel):
     """Ready when no required dependency has failed."""
 

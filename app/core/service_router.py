@@ -9,7 +9,7 @@ from app import __version__
 from app.core.observability import exposition
 from app.core.operators import asks_as_operator, operators_only
 from app.core.problems import documented
-from app.core.readiness import Readiness
+from app.core.readiness import Health, Readiness
 
 router = APIRouter()
 
@@ -21,9 +21,9 @@ async def home() -> RedirectResponse:
 
 
 @router.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
-async def healthz() -> dict[str, str]:
+async def healthz() -> Health:
     """Answer 200 as long as the process can answer at all."""
-    return {"status": "alive", "version": __version__}
+    return Health(version=__version__)
 
 
 @router.get(
@@ -51,7 +51,8 @@ async def readyz(request: Request) -> JSONResponse:
     summary="Prometheus metrics",
     operation_id="get_prometheus_metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403)},
+    response_description="Prometheus' text format",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **documented(401, 403)},
 )
 async def prometheus(_: Annotated[None, Depends(operators_only)]) -> Response:
     """Give this process's metrics; in the embedded stack, those of all roles.

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app.core.auth import Principal, requires
+from app.core.fields import BOX_ID_PATTERN
 from app.core.problems import documented
 from app.core.settings import Settings
 from app.core.strict_body import check_media_type
@@ -17,6 +18,7 @@ from app.ingest.codec import decode_http_telemetry
 from app.ingest.http_door import TelemetryOutcome, keep_readable, read, take
 from app.ingest.intake import Intake, Sent, add_adapted, add_foreign
 from app.ingest.push_router import router as pushes
+from app.sites.catalogue import BY_NAME
 
 router = APIRouter(tags=["Telemetry"])
 
@@ -31,16 +33,20 @@ _EXAMPLE: Final = {
     ],
 }
 _SCHEMA: Final = {
+    "title": "Telemetry",
+    "description": "Samples of one box.",
     "type": "object",
     "required": ["box", "samples"],
     "additionalProperties": False,
     "properties": {
-        "box": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
         "samples": {
             "type": "array",
             "minItems": 1,
             "maxItems": 1000,
             "items": {
+                "title": "Sample",
+                "description": "What a box measured at one time.",
                 "type": "object",
                 "required": ["time", "values"],
                 "additionalProperties": False,
@@ -53,6 +59,7 @@ _SCHEMA: Final = {
                     "values": {
                         "type": "object",
                         "minProperties": 1,
+                        "propertyNames": {"enum": sorted(BY_NAME)},
                         "additionalProperties": {"type": "number"},
                         "description": "Metric names of `GET /v1/metrics`, each with a number in its unit",
                     },
@@ -74,10 +81,15 @@ _GZIP_HEADER: Final = {
 
 
 def _body(adapter: Adapter) -> dict[str, Any]:
-    schema = {"description": adapter.title}
+    schema: dict[str, Any] = {"description": adapter.title}
     if adapter.example is None:
         return {"schema": schema | {"type": "string", "format": "binary"}}
-    return {"schema": schema, "example": adapter.example}
+    shape = (
+        {"type": "object"}
+        if isinstance(adapter.example, dict)
+        else {"type": "array", "items": {"type": "object"}}
+    )
+    return {"schema": schema | shape, "example": adapter.example}
 
 
 _BODIES: Final[dict[str, Any]] = {

@@ -81,14 +81,27 @@ async def get_box_readings(
     principal: Reader,
     session: Reads,
     *,
-    metric: Annotated[str, Query(max_length=64, description="A metric of the catalogue", examples=["pm2_5"])],
+    metric: Annotated[
+        str,
+        Query(
+            max_length=64,
+            description="A metric of the catalogue",
+            examples=["pm2_5"],
+            json_schema_extra={"enum": sorted(BY_NAME)},
+        ),
+    ],
     from_: Annotated[
         InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
     ] = None,
     to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
     bucket: Annotated[
         str | None,
-        Query(max_length=16, description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values"),
+        Query(
+            max_length=16,
+            description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values",
+            examples=["15m"],
+            json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
+        ),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
     cursor: Cursor = None,

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.core.fields import Body, BoxId, check_text
+from app.core.fields import DURATION, Body, BoxId, check_text
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
@@ -75,7 +75,7 @@ def _word(value: str) -> str:
     return check_text(value, limit=WORD_LIMIT)
 
 
-MetricName = Annotated[
+type MetricName = Annotated[
     str,
     AfterValidator(check_metric),
     Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(BY_NAME)}),
@@ -87,13 +87,13 @@ Word = Annotated[
 ]
 """What boxes call a class or a model: 1 to 64 characters in normal form C, one line."""
 
-Wait = Annotated[str, AfterValidator(within("PT0S", "P31D"))]
+Wait = Annotated[str, AfterValidator(within("PT0S", "P31D")), DURATION]
 """An ISO 8601 duration of at most 31 days, which may be none."""
 
-Period = Annotated[str, AfterValidator(within("PT1S", "P31D"))]
+Period = Annotated[str, AfterValidator(within("PT1S", "P31D")), DURATION]
 """An ISO 8601 duration of one second to 31 days."""
 
-WindowLength = Annotated[str, AfterValidator(within("PT1S", "P7D"))]
+WindowLength = Annotated[str, AfterValidator(within("PT1S", "P7D")), DURATION]
 """An ISO 8601 duration of one second to seven days."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -149,7 +149,10 @@ class BoxScope(Body):
     """Some of a site's boxes: those that fit each list that is given, by one of its entries."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"kinds": ["street"], "tags": ["school", "hospital"]}]}
+        json_schema_extra={
+            "examples": [{"kinds": ["street"], "tags": ["school", "hospital"]}],
+            "minProperties": 1,
+        }
     )
 
     boxes: Annotated[

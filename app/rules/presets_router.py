@@ -11,7 +11,7 @@ from app.core.problems import documented
 from app.core.web import Writes
 from app.rules import presets
 from app.rules.answers import RuleOut
-from app.rules.condition_fields import check_metric
+from app.rules.condition_fields import MetricName
 from app.rules.preset_data.shape import Language
 from app.rules.preset_schemas import PresetApplied, PresetApply, PresetOut
 from app.rules.router import Reader, RuleRoute, Writer
@@ -29,10 +29,6 @@ class PresetList(BaseModel):
     next: None = None
 
 
-def _known(metric: str | None) -> str | None:
-    return None if metric is None else check_metric(metric)
-
-
 def _site_kind(kind: str | None) -> str | None:
     return None if kind is None else presets.check_site_kind(kind)
 
@@ -48,11 +44,13 @@ async def list_rule_presets(
     kind: Annotated[
         Kind | None,
         AfterValidator(_site_kind),
-        Query(description="Only those for this kind of site, and those for any", examples=[*presets.KINDS]),
+        Query(
+            description="Only those for this kind of site, and those for any",
+            examples=[*presets.KINDS],
+            json_schema_extra={"enum": [*presets.KINDS]},
+        ),
     ] = None,
-    metric: Annotated[
-        str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
-    ] = None,
+    metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
     language: Spoken = _ENGLISH,
 ) -> PresetList:
     """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.

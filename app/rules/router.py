@@ -19,9 +19,10 @@ from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.rules import repository, service, versions
 from app.rules.answers import RuleOut, RuleVersionOut
-from app.rules.condition_fields import check_metric
+from app.rules.condition_fields import MetricName
 from app.rules.examples import EXAMPLES
 from app.rules.models import Rule
+from app.rules.preset_data import PRESETS
 from app.rules.presets import check_preset
 from app.rules.repository import RuleFilter
 from app.rules.schemas import RuleChange, RuleCreate
@@ -46,10 +47,6 @@ Writer = Annotated[Principal, Depends(requires("rules:write"))]
 def _closer(request: Request) -> AlertCloser:
     closer: AlertCloser = request.app.state.close_alerts
     return closer
-
-
-def _known(metric: str | None) -> str | None:
-    return None if metric is None else check_metric(metric)
 
 
 def _preset(preset_id: str | None) -> str | None:
@@ -111,11 +108,14 @@ async def list_rules(
     severity: Annotated[
         Severity | None, Query(description="Only of this severity, of ladders the gravest")
     ] = None,
-    metric: Annotated[
-        str | None, AfterValidator(_known), Query(description="Only those that look at this metric")
-    ] = None,
+    metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
     preset: Annotated[
-        str | None, AfterValidator(_preset), Query(description="Only those that were made of this preset")
+        str | None,
+        AfterValidator(_preset),
+        Query(
+            description="Only those that were made of this preset",
+            json_schema_extra={"enum": sorted(PRESETS)},
+        ),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,

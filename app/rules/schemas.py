@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from app.core.fields import Body, Description, Identifier, Name, TenantId, absent
+from app.core.fields import DURATION, Body, Description, Identifier, Name, TenantId, absent
 from app.core.hour_fields import HoursSpans
 from app.core.problems import CodedValueError
 from app.rules.condition_fields import Period, SomeBoxes, missing, refused, seconds, within
@@ -87,7 +87,7 @@ Escalations = Annotated[
     Field(max_length=ESCALATIONS_LIMIT, description="The soonest first"),
 ]
 Reminding = Annotated[
-    Annotated[str, AfterValidator(within("PT1M", "P31D"))] | None,
+    Annotated[str, AfterValidator(within("PT1M", "P31D")), DURATION] | None,
     Field(description="How often to tell of a firing alert that nobody acknowledges: `alert.reminder`"),
 ]
 Text = Annotated[Description | None, Field(description="What to do about it; alerts show it")]

@@ -26,7 +26,7 @@ _BOX: Final[dict[str, Any]] = {
     "name": "Corner of rue de Metz",
     "location": {"type": "Point", "coordinates": [1.4453, 43.6009]},
 }
-ClaimState = Literal["open", "used_up", "expired", "revoked"]
+type ClaimState = Literal["open", "used_up", "expired", "revoked"]
 
 
 def _lifetime(value: str) -> str:

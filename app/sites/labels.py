@@ -79,9 +79,9 @@ def _each_once(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def _or_empty[T](empty: type[T]) -> BeforeValidator:
-    """Take null for nothing: what is taken away from a box leaves none behind."""
-    return BeforeValidator(lambda value: empty() if value is None else value)
+def _or_empty[T](empty: type[T], sent: object) -> BeforeValidator:
+    """Take null for nothing: what is taken away from a box leaves none behind. `sent`: what may be sent."""
+    return BeforeValidator(lambda value: empty() if value is None else value, json_schema_input_type=sent)
 
 
 BoxKind = Annotated[
@@ -102,7 +102,7 @@ Tags = Annotated[
         examples=[["quai", "lot:2026-11"]],
     ),
     AfterValidator(_each_once),
-    _or_empty(list),
+    _or_empty(list, Annotated[list[Tag], Field(max_length=TAGS_MAX)] | None),
 ]
 """A box's tags."""
 
@@ -122,6 +122,8 @@ Attributes = Annotated[
         "Replaced as a whole; null: none",
         examples=[{"night_limit": 55.0, "street": "rue de Metz"}],
     ),
-    _or_empty(dict),
+    _or_empty(
+        dict, Annotated[dict[_AttributeName, _AttributeValue], Field(max_length=ATTRIBUTES_MAX)] | None
+    ),
 ]
 """What is known of a site or a box beside its fields."""

@@ -79,8 +79,11 @@ def _check_scopes(scopes: list[str]) -> list[str]:
     return sorted(set(scopes))
 
 
+type Scope = Annotated[str, Field(json_schema_extra={"enum": [ALL, *SCOPES]})]
+"""One of the scopes, or all of them."""
+
 Scopes = Annotated[
-    list[str],
+    list[Scope],
     Field(
         min_length=1,
         max_length=len(SCOPES) + 1,

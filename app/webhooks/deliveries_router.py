@@ -29,7 +29,7 @@ from app.webhooks.delivery_schemas import (
     DeliveryOut,
     DeliveryType,
     EventId,
-    Reason,
+    FailureReason,
 )
 from app.webhooks.endpoint_fields import State
 from app.webhooks.endpoint_schemas import TestOut
@@ -58,7 +58,9 @@ class _Asked:
     event: Annotated[
         EventId | None, Query(description="Of this event: its id, or a `webhook-id` (`msg_…`)")
     ] = None
-    reason: Annotated[Reason | None, Query(description=f"Whose last attempt ended so. {_LOOKED}")] = None
+    reason: Annotated[FailureReason | None, Query(description=f"Whose last attempt ended so. {_LOOKED}")] = (
+        None
+    )
     from_: Annotated[InstantParameter | None, Query(alias="from", description="Created at or after this")] = (
         None
     )

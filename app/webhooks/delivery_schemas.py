@@ -52,13 +52,21 @@ def _check_event(value: str) -> str:
         ) from None
 
 
-DeliveryType = Annotated[str, AfterValidator(_check_type)]
+type DeliveryType = Annotated[
+    str, AfterValidator(_check_type), Field(json_schema_extra={"enum": sorted(_TYPES)})
+]
 """A type that deliveries can have."""
 
-Reason = Annotated[str, AfterValidator(_check_reason)]
+type FailureReason = Annotated[
+    str, AfterValidator(_check_reason), Field(json_schema_extra={"enum": [*REASONS]})
+]
 """One of `app.webhooks.transport.REASONS`."""
 
-EventId = Annotated[str, AfterValidator(_check_event)]
+EventId = Annotated[
+    str,
+    AfterValidator(_check_event),
+    Field(json_schema_extra={"pattern": "^(msg_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"}),
+]
 """An event's id, given as such or as its `webhook-id`; a UUID's text by then."""
 
 

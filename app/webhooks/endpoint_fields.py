@@ -55,8 +55,11 @@ EVENTS_TOLD: Final = (
 )
 """What `events` means, for the field of a model."""
 
+type EventName = Annotated[str, Field(json_schema_extra={"enum": [ALL_EVENTS, *EVENTS]})]
+"""What `events` may name."""
+
 Events = Annotated[
-    list[str],
+    list[EventName],
     Field(
         min_length=1,
         max_length=32,

@@ -57,7 +57,8 @@ OwnSecret = Annotated[
     Field(
         description="A secret of your own: `whsec_` and 24 to 64 random bytes in base64; left out, one is "
         "made",
-        examples=["whsec_…"],
+        examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"],
+        json_schema_extra={"pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"},
     ),
 ]
 BodyFormat = Annotated[
@@ -208,7 +209,10 @@ class EndpointCreated(EndpointOut):
 
     once = frozenset({"secret"})
 
-    secret: str = Field(description="Verifies signatures: Standard Webhooks 1.0", examples=["whsec_…"])
+    secret: str = Field(
+        description="Verifies signatures: Standard Webhooks 1.0",
+        examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"],
+    )
 
 
 class SecretRotate(Body):
@@ -242,7 +246,7 @@ class SecretOut(BaseModel):
     """A new secret, shown here and never again."""
 
     id: UUID = Field(description="The endpoint")
-    secret: str = Field(examples=["whsec_…"])
+    secret: str = Field(examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"])
     former_expire_at: datetime | None = Field(
         description="Until when the former secrets sign too, at the latest; null where they ended at once"
     )

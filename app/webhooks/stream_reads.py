@@ -27,7 +27,7 @@ ORDER BY page.stream_position
 _NEWEST = """
 SELECT now() AS at,
     (SELECT max(stream_position) FROM outbox WHERE stream_position IS NOT NULL) AS newest,
-    (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_stream) AS given
+    coalesce(pg_sequence_last_value('outbox_stream'), 0) AS given
 """
 _OLDEST = """
 SELECT created_at FROM outbox WHERE organisation_id = $1 AND stream_position > $2

@@ -5,6 +5,7 @@ the life of a stream.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.sse import EventSourceResponse
+from pydantic import Field
 
 from app.core.auth import Principal, bearer, caller_of, requires
 from app.core.database import TRANSIENT, Database
@@ -34,6 +36,8 @@ router = APIRouter(prefix="/v1", tags=["Event stream"], route_class=StrictRoute)
 
 _SCOPE: Final = "alerts:read"
 _TYPES: Final = (*EVENTS, TEST_EVENT)
+_NAMED: Final = "|".join(re.escape(each) for each in (ALL_EVENTS, *_TYPES))
+_LISTED: Final = rf"^\s*({_NAMED})\s*(,\s*({_NAMED})\s*)*$"
 _LONGEST: Final = 512
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _EXAMPLE: Final = """\
@@ -89,7 +93,7 @@ async def _wanted(
     principal: _Reader,
     database: _Holder,
     types: Annotated[
-        list[str] | None,
+        list[Annotated[str, Field(json_schema_extra={"pattern": _LISTED})]] | None,
         Query(max_length=32, description="Only events of these types: repeated, or with commas between them"),
     ] = None,
     site: Annotated[UUID | None, Query(description="Only events of this site")] = None,

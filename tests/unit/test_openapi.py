@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from app.core.settings import Settings
 from app.main import create_app
@@ -44,3 +45,65 @@ def test_a_post_with_an_api_key_takes_an_idempotency_key(path: str) -> None:
     by_itself = path.startswith(("/v1/telemetry", "/v1/adapters/", "/v1/invitations/accept"))
     assert named == (0 if by_itself or {"ApiKey": []} not in operation.get("security", []) else 1)
     assert not named or {"409", "422", "503"} <= set(operation["responses"])
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+# What a call's id begins with, by its method: somebody who reads a generated client knows what it does.
+VERBS = {
+    "get": {"get", "list", "count", "stream", "export", "start"},
+    "put": {"put", "set"},
+    "patch": {"update"},
+    "delete": {"delete", "revoke", "cancel", "remove", "end", "sign"},
+}
+
+
+def test_operation_ids_are_alike() -> None:
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+    odd = [
+        f"{method.upper()} {path}: {operation['operationId']}"
+        for method, path, operation in operations()
+        if method in VERBS and operation["operationId"].partition("_")[0] not in VERBS[method]
+    ]
+    assert odd == []
+
+
+def test_schemas_have_names_of_their_own() -> None:
+    names = DOCUMENT["components"]["schemas"]
+    assert [
+        name for name in names if "__" in name or name.startswith(("Page_", "Body_")) or "-" in name
+    ] == []
+
+
+def test_examples_of_answers_fit_their_schemas() -> None:
+    shown = 0
+    for method, path, operation in operations():
+        for status, answer in operation["responses"].items():
+            for content in answer.get("content", {}).values():
+                if "example" in content:
+                    shown += 1
+                    schema = {**content["schema"], "components": DOCUMENT["components"]}
+                    faults = [
+                        error.message
+                        for error in Draft202012Validator(schema).iter_errors(content["example"])
+                    ]
+                    assert faults == [], f"{method} {path} {status}"
+    assert shown > 100
+
+
+def test_every_answer_that_is_a_problem_is_one_of_the_named() -> None:
+    for method, path, operation in operations():
+        for status, answer in operation["responses"].items():
+            if status >= "400" and path.startswith("/v1/"):
+                assert answer.get("$ref", "").startswith("#/components/responses/"), (
+                    f"{method} {path} {status}"
+                )
+
+
+def test_the_document_is_the_same_in_each_process() -> None:
+    assert create_app(Settings(_env_file=None)).openapi() == DOCUMENT

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-Language = Literal["en", "fr"]
+type Language = Literal["en", "fr"]
 
 # A condition goes no deeper than a few levels; metrics stand in its leaves.
 _METRIC: Final = "metric"
