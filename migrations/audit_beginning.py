@@ -1,4 +1,4 @@
-"""Whose changes the audit log has had from its beginning (migration 0016); later tables are others' matter."""
+"""Whose changes the audit log has had from its beginning (migration 0016); later ones stand elsewhere."""
 
 from typing import Final
 
