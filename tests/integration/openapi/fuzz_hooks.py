@@ -4,14 +4,20 @@ Loaded by schemathesis itself (`hooks` in `schemathesis.toml`). Each exception n
 more than that: a code, a call.
 """
 
+import itertools
 import json
+import os
+import re
 from typing import Any, Final
 
 import schemathesis
 from schemathesis.checks import CheckContext
 from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
+from schemathesis.hooks import HookContext
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from app.core import idempotency
 
 # Requests that their schema allows and that are refused all the same, by their stable code: what a JSON
 # Schema cannot say. Each is documented as a 422 (`docs/api.md`).
@@ -20,6 +26,7 @@ BEYOND_SCHEMAS: Final = {
     "range_reversed": "`from` before `to`",
     "end_required": "a silence has an end or a schedule",
     "expired": "a time to come",
+    "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.
     "foreign_organisation": "the key's own organisation",
     "invalid_cursor": "a cursor is one that the list gave",
@@ -54,6 +61,17 @@ BEYOND_SCHEMAS_OF: Final = {
 STALE: Final = "precondition_failed"
 # Formats of others, whose grammar is theirs: the document says only what they are.
 FOREIGN: Final = {"application/senml+json", "application/cbor", "text/csv"}
+
+
+_numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(_: HookContext, case: Case[Any], **__: object) -> None:
+    """Give each request an `Idempotency-Key` of its own: one that came before is 409, whatever is sent."""
+    for name, value in list((case.headers or {}).items()):
+        if name.lower() == idempotency.HEADER.lower() and re.fullmatch(idempotency.PATTERN, str(value)):
+            case.headers[name] = f"fuzz-{os.getpid()}-{next(_numbers)}"
 
 
 def _code(response: Response) -> str | None:

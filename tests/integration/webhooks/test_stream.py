@@ -353,7 +353,7 @@ async def test_pages_are_read_by_the_index(
         plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
         assert index in plan, plan
         assert '"Relation Name": "outbox"' in plan
-        assert plan.count('"Seq Scan"') == (statement is reads._NEWEST), plan
+        assert '"Seq Scan"' not in plan, plan
     page = await reads.read_page(connection, organisation, 100)
     assert (page.full, page.newest) == (True, 20_300)
     assert [one.position for one in page.events] == list(range(101, 301))
