@@ -96,7 +96,7 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.now = START
+        self.now = START - timedelta(days=1)
         self.consumer = Pipeline(Registry(), sole=True)
         self.other = Pipeline(Registry())
 
