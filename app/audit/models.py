@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Boolean, Column, Identity, LargeBinary, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
 
 from app.core.database import Base
 
@@ -41,19 +40,11 @@ class AuditHead(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class _TransactionId(UserDefinedType[str]):
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """The type's name in PostgreSQL."""
-        return "xid8"
-
-
 # What transactions under way have noted, until they commit: the program neither reads nor writes it.
 Table(
     "audit_pending",
     Base.metadata,
-    Column("transaction", _TransactionId, primary_key=True),
+    Column("transaction", BigInteger, primary_key=True, autoincrement=False),
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("organisation_id", Uuid, nullable=False),
     Column("record", Text, nullable=False),

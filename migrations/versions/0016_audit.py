@@ -54,7 +54,7 @@ _TABLES: Final = (
     # Empty but for what transactions under way have written: each sees its own rows alone.
     """
     CREATE TABLE audit_pending (
-        transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
+        transaction bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
         id bigint GENERATED ALWAYS AS IDENTITY,
         organisation_id uuid NOT NULL,
         record text NOT NULL,
