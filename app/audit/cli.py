@@ -1,6 +1,7 @@
 """`vigie audit …`: verify the log, print its heads, export it. Reads options and prints; no more.
 
-Connects as the settings say (`VIGIE_DATABASE__URL`), past the API: whoever may do that needs no key.
+Connects past the API, as the settings say (`VIGIE_DATABASE__URL`) or to the stack on a data directory: who
+may do that needs no key.
 """
 
 import asyncio
@@ -16,7 +17,9 @@ import typer
 from app.audit import export as files
 from app.audit.chain import Finding, Head, Verifier
 from app.audit.verify import read_entries, read_heads, snapshot, verify
-from app.core.settings import read_settings
+from app.core.settings import DatabaseSettings, read_settings
+from app.embedded.account import EmbeddedError
+from app.embedded.rotation import installation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +28,10 @@ app = typer.Typer(
 )
 Organisation = Annotated[UUID | None, typer.Option(help="Of this organisation alone")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file; else it is printed")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
+]
 _SHOWN = 20
 _CANNOT = 2
 
@@ -33,6 +40,7 @@ _CANNOT = 2
 def verify_command(
     *,
     organisation: Organisation = None,
+    data_dir: DataDir = None,
     heads: Annotated[
         Path | None,
         typer.Option(help="Heads that were kept: a file of `vigie audit heads`, or the program's log"),
@@ -46,11 +54,11 @@ def verify_command(
         kept = [] if heads is None else list(_kept(heads, organisation))
         verifier = Verifier(kept, partial=export is not None)
         if export is None:
-            wrong = asyncio.run(_verify_database(verifier, organisation))
+            wrong = asyncio.run(_verify_database(verifier, organisation, data_dir))
         else:
             with export.open(encoding="utf-8") as lines:
                 wrong = _show(files.verify_lines(lines, verifier, organisation))
-    except (OSError, ValueError, asyncpg.PostgresError) as error:
+    except (OSError, ValueError, asyncpg.PostgresError, EmbeddedError) as error:
         _give_up(error)
     logs = len(verifier.heads)
     typer.echo(f"{verifier.entries} entries of {logs} organisations, {len(kept)} heads kept elsewhere")
@@ -63,11 +71,11 @@ def verify_command(
 
 
 @app.command("heads")
-def heads_command(*, organisation: Organisation = None, out: Out = None) -> None:
+def heads_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
     """Print where each organisation's log has come to, a line each: keep them away from the database."""
 
     async def lines() -> AsyncIterator[str]:
-        async with snapshot(read_settings().database) as connection:
+        async with snapshot(_database(data_dir)) as connection:
             for head in await read_heads(connection, organisation):
                 yield files.head_line(head)
 
@@ -75,13 +83,13 @@ def heads_command(*, organisation: Organisation = None, out: Out = None) -> None
 
 
 @app.command("export")
-def export_command(*, organisation: Organisation = None, out: Out = None) -> None:
+def export_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
     """Print the log as NDJSON, with all that is needed to verify it somewhere else."""
-    _write(_exported(organisation), out)
+    _write(_exported(organisation, data_dir), out)
 
 
-async def _exported(organisation: UUID | None) -> AsyncIterator[str]:
-    async with snapshot(read_settings().database) as connection:
+async def _exported(organisation: UUID | None, data_dir: Path | None) -> AsyncIterator[str]:
+    async with snapshot(_database(data_dir)) as connection:
         heads = {head.organisation_id: head for head in await read_heads(connection, organisation)}
         current: UUID | None = None
         entries = 0
@@ -105,12 +113,12 @@ def _kept(path: Path, organisation: UUID | None) -> Iterator[Head]:
     return (head for head in found if organisation in {None, head.organisation_id})
 
 
-async def _verify_database(verifier: Verifier, organisation: UUID | None) -> int:
+async def _verify_database(verifier: Verifier, organisation: UUID | None, data_dir: Path | None) -> int:
     def progress(entries: int) -> None:
         typer.echo(f"{entries} entries …", err=True)
 
     shown = _Shown()
-    async with snapshot(read_settings().database) as connection:
+    async with snapshot(_database(data_dir)) as connection:
         async for finding in verify(connection, verifier, organisation, progress):
             shown.add(finding)
     return shown.end()
@@ -156,8 +164,16 @@ def _write(lines: AsyncIterator[str], out: Path | None) -> None:
 
     try:
         asyncio.run(write())
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, EmbeddedError) as error:
         _give_up(error)
+
+
+def _database(data_dir: Path | None) -> DatabaseSettings:
+    """Where the log is (EmbeddedError where that is a stack that does not run)."""
+    where = installation(data_dir, read_settings())
+    if where.database is None:
+        raise EmbeddedError(f"{where.title} does not run: start it first")
+    return where.database
 
 
 def _give_up(error: Exception) -> None:
