@@ -7,6 +7,8 @@
 
 \set ON_ERROR_STOP on
 BEGIN;
+-- Not of what is there already.
+SET LOCAL client_min_messages = warning;
 
 SELECT format('CREATE ROLE %I LOGIN', name)
 FROM unnest('{vigie_api,vigie_ingest,vigie_deliver,vigie_maintain}'::text[]) AS needed (name)
