@@ -7,7 +7,7 @@ ARGS ?=
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 
-.PHONY: help install install-tests run test faults fuzz check bench clean
+.PHONY: help install install-tests run test faults fuzz check audit bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ check: install ## Lint, format, types, import contracts, AsyncAPI
 	uv run --frozen mypy
 	uv run --frozen lint-imports
 	uv run --frozen python -m tests.asyncapi
+
+# --strict: a package that the index does not tell of was not looked at, and is no good news.
+audit: install ## Look for known vulnerabilities of the dependencies (needs the package index's JSON API)
+	@list=$$(mktemp) && trap 'rm -f "$$list"' EXIT && \
+	uv export --frozen --quiet --all-groups --no-emit-project --output-file "$$list" && \
+	uv tool run pip-audit --strict --disable-pip --require-hashes --requirement "$$list"
 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)

@@ -9,6 +9,7 @@ from app.core.keys import generate_key
 from app.core.sealing import generate_encryption_key
 from app.embedded.account import EmbeddedError
 from app.embedded.kept import generate_password
+from app.embedded.postgres import LOGINS
 
 
 def block(keys_file: Path | None) -> str:
@@ -28,8 +29,10 @@ def block(keys_file: Path | None) -> str:
         sealing = f"VIGIE_ENCRYPTION__KEYS_FILE={_written(keys_file.absolute(), key)}"
     lines = (
         "# Secrets of one installation. Keep this file closed (chmod 600), and a copy of it elsewhere.",
-        "# The same password for PostgreSQL's account: CREATE ROLE vigie LOGIN PASSWORD '…'",
-        f"VIGIE_DATABASE__URL=postgresql://vigie:{generate_password()}@127.0.0.1:5432/vigie",
+        "# For `vigie migrate` alone. PostgreSQL's account has the same password (psql: \\password vigie).",
+        f"VIGIE_DATABASE__URL={_url('vigie')}",
+        "# For each role its own in place of that: deploy/roles.sql makes the accounts, without passwords.",
+        *(f"# {login.removeprefix('vigie_')}: VIGIE_DATABASE__URL={_url(login)}" for login in LOGINS),
         "# For mosquitto_passwd: the roles' account, and one for trusted gateways (not a setting of Vigie).",
         "VIGIE_BROKER__USERNAME=ingest",
         f"VIGIE_BROKER__PASSWORD={generate_password()}",
@@ -41,6 +44,10 @@ def block(keys_file: Path | None) -> str:
         f"VIGIE_BOOTSTRAP_ADMIN_KEY={generate_key()}",
     )
     return "\n".join([*lines, ""])
+
+
+def _url(login: str) -> str:
+    return f"postgresql://{login}:{generate_password()}@127.0.0.1:5432/vigie"
 
 
 def _written(path: Path, key: str) -> Path:

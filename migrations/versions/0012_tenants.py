@@ -159,7 +159,7 @@ _MAKE_ROLES: Final = """
 DO $$
 DECLARE missing text;
 BEGIN
-    SELECT string_agg(name, ', ') INTO missing FROM unnest('{@roles}'::text[]) AS needed (name)
+    SELECT string_agg(name, ', ' ORDER BY name) INTO missing FROM unnest('{@roles}'::text[]) AS needed (name)
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);
     IF missing IS NULL THEN RETURN; END IF;
     IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN

@@ -43,12 +43,14 @@ def test_nothing_is_printed_twice() -> None:
         {
             line
             for line in RUNNER.invoke(app, ["generate"]).output.splitlines()
-            if re.match(r"V|# gateway", line)
+            if re.match(r"V|# (gateway|api|ingest|deliver|maintain): ", line)
         }
         for _ in range(2)
     )
     assert one & other == {"VIGIE_BROKER__USERNAME=ingest"}
-    assert len(one) == 7
+    assert len(one) == 11
+    urls = {each.partition("VIGIE_DATABASE__URL=postgresql://")[2].partition(":")[0] for each in one} - {""}
+    assert urls == {"vigie", "vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain"}
 
 
 def test_a_file_of_keys_is_never_written_over(tmp_path: Path) -> None:

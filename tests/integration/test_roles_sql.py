@@ -1,0 +1,121 @@
+"""`deploy/roles.sql`, on a server where nobody else made the roles, by `psql` as an administrator would."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from app.core.database import Database
+from app.core.migrate import upgrade
+from app.core.reach import EVERYTHING, Caller, working_for
+from app.core.settings import DatabaseSettings
+from app.embedded import doctor_database, postgres
+from app.embedded.postgres import LOGINS, PrivatePostgres
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "roles.sql"
+NAME = "city"
+_PSQL = (postgres.binaries() or Path()) / "psql"
+
+
+async def psql(url: str, *arguments: str) -> tuple[int, str]:
+    program = str(_PSQL) if _PSQL.exists() else shutil.which("psql")
+    assert program is not None
+    running = await asyncio.create_subprocess_exec(
+        *(program, "-X", "-q", *arguments, url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await running.communicate()
+    return running.returncode or 0, told.decode()
+
+
+@pytest.fixture
+async def bare(tmp_path: Path) -> AsyncIterator[tuple[str, DatabaseSettings]]:
+    """A server without the roles: the administrator's address, and an owner who may do nothing but own."""
+    async with PrivatePostgres(tmp_path / "pg", durable=False) as server:
+        admin = server.superuser_url
+        connection = await asyncpg.connect(admin)
+        for name in LOGINS:
+            await connection.execute(f"DROP ROLE {name}")
+        await connection.execute(f"CREATE ROLE {NAME} LOGIN PASSWORD 'of-the-owner'")
+        await connection.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")
+        await connection.close()
+        inside = await asyncpg.connect(admin, database=NAME)
+        await inside.execute("CREATE EXTENSION timescaledb")
+        await inside.close()
+        url = f"postgresql://{NAME}:of-the-owner@127.0.0.1:{server.port}/{NAME}"
+        yield admin, DatabaseSettings.model_validate({"url": url})
+
+
+async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migrates(
+    bare: tuple[str, DatabaseSettings],
+) -> None:
+    admin, settings = bare
+    # Without them the migration says what is missing, and doctor what to run.
+    with pytest.raises(Exception, match="the roles vigie_api, vigie_deliver, vigie_ingest, vigie_maintain are"):
+        await asyncio.to_thread(upgrade, settings)
+    (missing,) = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    assert missing.state == "missing"
+    assert missing.mend == f"psql -v owner={NAME} -f deploy/roles.sql, as an administrator of the server"
+    for _ in range(2):
+        done = await psql(admin, "-v", f"owner={NAME}", "-f", str(SCRIPT))
+        assert done == (0, "")
+    connection = await asyncpg.connect(admin)
+    rows = await connection.fetch(
+        "SELECT rolname, rolcanlogin, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = ANY ($1)", LOGINS
+    )
+    assert sorted(map(tuple, rows)) == sorted((name, True, False, False) for name in LOGINS)
+    assert not await connection.fetchval(
+        "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = $1", NAME
+    )
+    await connection.close()
+    await asyncio.to_thread(upgrade, settings)
+    found = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    assert [each.state for each in found] == ["ok"]
+    # The one login for all: it works as the API, and sees what that one's caller may.
+    database = Database(settings, application="tests", role="vigie_api", tenants=True)
+    who, count = text("SELECT current_user"), text("SELECT count(*) FROM organisations")
+    with working_for(Caller(EVERYTHING)):
+        async with database.read() as session:
+            assert await session.scalar(who) == "vigie_api"
+            assert await session.scalar(count) == 0
+    await database.close()
+    # A login of its own, with a password that the administrator gave.
+    connection = await asyncpg.connect(admin)
+    await connection.execute("ALTER ROLE vigie_api PASSWORD 'of-the-api'")
+    await connection.close()
+    own = settings.model_copy(
+        update={"url": settings.url.replace(f"{NAME}:of-the-owner", "vigie_api:of-the-api")}
+    )
+    database = Database(own, application="tests", role="vigie_api", tenants=True)
+    async with database.read() as session:
+        assert await session.scalar(who) == "vigie_api"
+    await database.close()
+    as_ingest = await Database(own, application="tests", role="vigie_ingest").connect()
+    assert await as_ingest.fetchval("SELECT current_user") == "vigie_ingest"
+    await as_ingest.close()
+
+
+async def test_a_name_of_nobody_changes_nothing(bare: tuple[str, DatabaseSettings]) -> None:
+    admin, _ = bare
+    status, told = await psql(admin, "-v", "owner=nobody", "-f", str(SCRIPT))
+    assert status != 0
+    assert 'role "nobody" does not exist' in told
+    connection = await asyncpg.connect(admin)
+    assert await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'vigie\\_%'") == 0
+    await connection.close()
+
+
+async def test_a_role_that_may_not_be_taken_is_told_of(bare: tuple[str, DatabaseSettings]) -> None:
+    admin, settings = bare
+    await psql(admin, "-v", f"owner={NAME}", "-f", str(SCRIPT))
+    connection = await asyncpg.connect(admin)
+    await connection.execute(f"REVOKE vigie_deliver FROM {NAME}")
+    await connection.close()
+    (found,) = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    assert (found.state, "vigie_deliver" in found.detail) == ("missing", True)
+    assert "deploy/roles.sql" in found.mend
