@@ -199,12 +199,14 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         with reaching_everything():
             async with database.write() as writer:
                 await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
+    # Whoever is limited to sites administers nothing.
+    administers = record.platform and record.site_ids is None
     return Principal(
         record.id,
         record.organisation_id,
-        record.platform,
+        administers,
         frozenset(record.scopes),
-        EVERYTHING if record.platform else Reach.of([record.organisation_id, *clients], record.site_ids),
+        EVERYTHING if administers else Reach.of([record.organisation_id, *clients], record.site_ids),
         record.name,
     )
 

@@ -64,7 +64,7 @@ async def create_api_key(
         scopes=body.scopes,
         site_ids=body.site_ids,
         # A client's key never speaks for the platform, not even one that the platform made for it.
-        platform=principal.platform and organisation.platform,
+        platform=principal.platform and organisation.platform and body.site_ids is None,
         created_at=now,
         expires_at=body.expires_at,
     )

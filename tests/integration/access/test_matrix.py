@@ -201,6 +201,22 @@ async def test_an_integrator_reaches_its_clients_and_nobody_else(world: World) -
         assert [entry["id"] for entry in seen] == [tenant.id]
 
 
+async def test_an_administrators_key_for_some_sites_is_no_administrators(
+    application: FastAPI, world: World
+) -> None:
+    place = {"type": "Point", "coordinates": [1.4, 43.6]}
+    body = {"name": "town hall", "kind": "office", "timezone": "Europe/Paris", "location": place}
+    site = (await world.admin.post("/v1/sites", json=body)).json()["id"]
+    made = await world.admin.post("/v1/api-keys", json={"name": "x", "scopes": ["*"], "site_ids": [site]})
+    assert made.status_code == 201, made.text
+    async with client_of(application, made.json()["key"]) as limited:
+        assert [each["id"] for each in (await limited.get("/v1/sites")).json()["data"]] == [site]
+        assert (await limited.get(f"/v1/sites/{world.ids['site_id']}")).status_code == 404
+        assert (await limited.get("/v1/organisations")).status_code == 403
+        assert (await limited.post("/v1/api-keys", json={"name": "y", "scopes": ["*"]})).status_code == 403
+        assert (await limited.get("/v1/ingest-totals")).status_code == 403
+
+
 async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world: World) -> None:
     client = world.client.client
     place = {"type": "Point", "coordinates": [1.4, 43.6]}
