@@ -92,9 +92,8 @@ async def run(stack: Stack, course: Course, watch: Watch | None = None) -> Drain
 
 async def _run(stack: Stack, course: Course, watch: Watch | None) -> Drain:
     name = f"drain_{course.letter}"
-    database = await stack.database(name)
-    await stack.fleet(
-        database,
+    database = await stack.database_with_fleet(
+        name,
         boxes=course.load.boxes,
         rules_per_site=course.rules_per_site,
         sites=course.sites,

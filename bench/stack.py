@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ class Stack:
         mosquitto: with the limits that `vigie up` gives it.
         admin_key: the key of every database's administrator.
         encryption_key: seals webhooks' secrets.
+        patterns: databases with a fleet in them, by what the fleet is.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Stack:
     mosquitto: PrivateMosquitto
     admin_key: str
     encryption_key: str
+    patterns: dict[str, str] = field(default_factory=dict)
 
     def account(self, name: str) -> Account:
         """How to speak to the broker as `gateway` or `ingest`."""
@@ -139,6 +141,24 @@ class Stack:
         finally:
             await server.close()
 
+    async def database_with_fleet(
+        self, name: str, *, boxes: int, rules_per_site: int, sites: int, further: Sequence[dict[str, Any]]
+    ) -> str:
+        """A fresh database in which a fleet is registered; gives its address.
+
+        It is registered once, and copied after that: the arguments are those of `fleet`.
+        """
+        what = repr((boxes, rules_per_site, sites, further))
+        if what not in self.patterns:
+            pattern = f"fleet_{len(self.patterns)}"
+            database = await self.database(pattern)
+            await self.fleet(
+                database, boxes=boxes, rules_per_site=rules_per_site, sites=sites, further=further
+            )
+            self.patterns[what] = pattern
+        await self.drop(name)
+        return await self.postgres.create_database(name, template=self.patterns[what])
+
     async def fleet(
         self,
         database: str,
@@ -175,8 +195,7 @@ class Stack:
             for number, condition in enumerate(rules()[:rules_per_site]):
                 rule = {"site_id": made[0], "name": f"Rule {number}", "severity": "info"}
                 await client.call("POST", "/v1/rules", {**rule, "condition": condition})
-        await _copy_rules(database, made, rules_per_site)
-        async with self.api(database) as client:
+            await _copy_rules(database, made, rules_per_site)
             for condition in further:
                 for site_id in made:
                     rule = {"site_id": site_id, "name": "Further", "severity": "info"}

@@ -107,11 +107,18 @@ def broker_worry(beats: Sequence[Beat]) -> str:
 
 
 class Probe:
-    """Asks the dependencies, at most once a second, however often `/readyz` is called."""
+    """Asks the dependencies, at most once a second, however often `/readyz` is called.
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    Args:
+        settings: where the broker is, and what is required.
+        database: the connections that are asked.
+        patience_s: how long one of them may take to answer, in seconds.
+    """
+
+    def __init__(self, settings: Settings, database: Database, *, patience_s: float = _PATIENCE_S) -> None:
         self._settings = settings
         self._database = database
+        self._patience_s = patience_s
         self._lock = asyncio.Lock()
         self._asked = 0.0
         self._answer: Readiness | None = None
@@ -139,7 +146,7 @@ class Probe:
     async def _ask_database(self) -> tuple[dict[str, str], str]:
         """Name → fault, empty where all is well; and what is known of the broker."""
         try:
-            async with asyncio.timeout(_PATIENCE_S), self._database.read() as session:
+            async with asyncio.timeout(self._patience_s), self._database.read() as session:
                 revision = await migrate.current(session)
                 if revision is None:
                     fault = "not migrated: run `vigie migrate`"
@@ -147,7 +154,7 @@ class Probe:
                     return {"database": "", "migrations": fault, **unknown}, ""
                 beats = [Beat(*row) for row in await session.execute(text(_BEATS))]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return dict.fromkeys(("database", "migrations", *_ROLES), _named(error)), ""
+            return dict.fromkeys(("database", "migrations", *_ROLES), self._named(error)), ""
         expected = migrate.head()
         stale = (
             "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
@@ -161,16 +168,15 @@ class Probe:
 
     async def _ask_broker(self) -> str:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                async with broker_client(self._settings.broker, timeout_s=_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
+                async with broker_client(self._settings.broker, timeout_s=self._patience_s):
                     return ""
         except (aiomqtt.MqttError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
 
-
-def _named(error: Exception) -> str:
-    """Name an error without its text, which can say where the database is."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_PATIENCE_S:g} s"
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
-    return type(cause or error).__name__
+    def _named(self, error: Exception) -> str:
+        """Name an error without its text, which can say where the database is."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._patience_s:g} s"
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
+        return type(cause or error).__name__

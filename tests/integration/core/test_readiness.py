@@ -20,6 +20,7 @@ from app.core.broker_watch import BrokerWatch
 from app.core.database import Database
 from app.core.heartbeat import beat, instance_name, say
 from app.core.migrate import upgrade
+from app.core.readiness import Probe
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.ports import free_port
@@ -28,10 +29,18 @@ from tests.conftest import client_of, new_application, running
 from tests.scenarios.processes import until
 
 
+@asynccontextmanager
+async def served(settings: Settings, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application whose probe waits: on a busy machine an answer may take a while."""
+    async with running(new_application(settings)) as app, client_of(app, key) as opened:
+        app.state.probe = Probe(settings, app.state.database, patience_s=30)
+        yield opened
+
+
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key: `/readyz` needs none."""
-    async with running(new_application(settings)) as app, client_of(app, None) as opened:
+    async with served(settings) as opened:
         yield opened
 
 
@@ -81,7 +90,7 @@ async def test_an_api_begins_without_a_database_and_serves_once_there_is_one(
 ) -> None:
     await postgres.stop()
     try:
-        async with running(new_application(settings)) as app, client_of(app, admin_key) as client:
+        async with served(settings, admin_key) as client:
             assert (await client.get("/healthz")).status_code == 200
             await asked(client, status=503)
             await postgres.start()
@@ -103,7 +112,7 @@ async def test_a_database_without_the_schema_says_what_to_run(
     await owner.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     await owner.close()
     empty = settings.model_copy(update={"database": settings.database.model_copy(update={"url": url})})
-    async with running(new_application(empty)) as app, client_of(app, admin_key) as client:
+    async with served(empty, admin_key) as client:
         found = await asked(client, status=503)
         assert found["database"]["state"] == "ok"
         assert found["migrations"]["detail"] == "not migrated: run `vigie migrate`"
@@ -119,15 +128,12 @@ async def test_a_database_without_the_schema_says_what_to_run(
 async def test_a_broker_that_is_away_is_told_and_not_required(settings: Settings) -> None:
     broker = settings.broker.model_copy(update={"port": free_port()})
     away = settings.model_copy(update={"broker": broker})
-    async with running(new_application(away)) as app, client_of(app, None) as client:
+    async with served(away) as client:
         found = await asked(client, status=200)
         assert found["broker"]["state"] == "failed"
         assert found["broker"]["detail"] != ""
     needed = settings.api.model_copy(update={"ready_requires": ["database", "broker"]})
-    async with (
-        running(new_application(away.model_copy(update={"api": needed}))) as app,
-        client_of(app, None) as client,
-    ):
+    async with served(away.model_copy(update={"api": needed})) as client:
         assert (await asked(client, status=503))["broker"]["required"]
 
 
