@@ -56,7 +56,9 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
 ) -> None:
     admin, settings = bare
     # Without them the migration says what is missing, and doctor what to run.
-    with pytest.raises(Exception, match="the roles vigie_api, vigie_deliver, vigie_ingest, vigie_maintain are"):
+    with pytest.raises(
+        Exception, match="the roles vigie_api, vigie_deliver, vigie_ingest, vigie_maintain are"
+    ):
         await asyncio.to_thread(upgrade, settings)
     (missing,) = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
     assert missing.state == "missing"
