@@ -20,7 +20,8 @@ from tests.scenarios.processes import role, until
 
 # As docs/api.md says: what the generator does not know of itself is sent as it is.
 SENT_AS_IT_IS = dict.fromkeys(
-    ["text/csv", "application/cbor", "application/x-ndjson"], "application/octet-stream"
+    ["text/csv", "application/cbor", "application/senml+json", "application/x-ndjson"],
+    "application/octet-stream",
 )
 PACKAGE = "vigie_client"
 
