@@ -3,6 +3,7 @@ here on free ports and in temporary folders; each test that asks for a database 
 migrated one."""
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -42,6 +43,12 @@ def pytest_configure() -> None:
     if min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) >= _ROOM_BYTES:
         os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what is there for good: all modules and all tests, at each of its rounds."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, LargeBinary, SmallInteger, Text, bindparam, text
@@ -18,13 +18,15 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.answers import Answer
-from app.core.auth import Principal
 from app.core.database import Base, Database, RawConnection, WriteSession
 from app.core.errors import ConflictError
 from app.core.ids import new_id
 from app.core.observability import get_logger
 from app.core.sealed_columns import IDEMPOTENCY_ANSWER
 from app.core.sealing import Sealer, SealError
+
+if TYPE_CHECKING:
+    from app.core.auth import Principal  # it knows HTTP, and this does not
 
 KEPT_FOR: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=90)
@@ -150,7 +152,7 @@ class Claim:
 
 
 async def claim(
-    database: Database, principal: Principal, key: str, request: bytes, sealer: Sealer
+    database: Database, principal: "Principal", key: str, request: bytes, sealer: Sealer
 ) -> Claim | Answer:
     """Claim a key, or give the answer that is kept under it.
 

@@ -4,7 +4,7 @@ import hmac
 from ipaddress import ip_address
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import Request
 
 from app.core.api_settings import ApiSettings
 from app.core.edge.head import head_of

@@ -7,12 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import uvloop
-from aiohttp import web
 
 from app.core.database import Database
 from app.core.heartbeat import beat
-from app.core.observability import configure_logging, exposition, get_logger
-from app.core.operators import is_operator
+from app.core.observability import configure_logging, get_logger
 from app.core.settings import Settings
 
 _log = get_logger(__name__)
@@ -49,28 +47,16 @@ class Role:
 Work = Callable[[Role], Awaitable[None]]
 
 
-async def _serve_metrics(role: Role) -> web.AppRunner | None:
-    """Prometheus and health of a role that has no HTTP of its own, where a port is set for it."""
+async def _nothing() -> None:
+    """End what was not begun."""
+
+
+async def _serve_metrics(role: Role) -> Callable[[], Awaitable[None]]:
     if not role.settings.metrics_port:
-        return None
+        return _nothing
+    from app.core.role_metrics import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
 
-    async def metrics(request: web.Request) -> web.Response:
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if not is_operator(bearer, request.remote, role.settings.api):
-            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
-        return web.Response(
-            body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
-
-    async def health(_: web.Request) -> web.Response:
-        return web.json_response({"status": "alive", "role": role.name, "state": role.state})
-
-    application = web.Application()
-    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", health)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, role.settings.api.host, role.settings.metrics_port).start()
-    return runner
+    return await serve_metrics(role.settings, role.name, lambda: role.state)
 
 
 async def _run(name: str, settings: Settings, work: Work) -> None:
@@ -81,7 +67,7 @@ async def _run(name: str, settings: Settings, work: Work) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, role.stop.set)
     pulse = asyncio.create_task(beat(role.database, name, lambda: role.state, role.stop))
-    runner = await _serve_metrics(role)
+    end_metrics = await _serve_metrics(role)
     _log.info("role_started")
     try:
         await _work_until_told(role, work)
@@ -91,8 +77,7 @@ async def _run(name: str, settings: Settings, work: Work) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await pulse
-                if runner is not None:
-                    await runner.cleanup()
+                await end_metrics()
                 await role.database.close()
         _log.info("role_stopped")
 

@@ -113,12 +113,12 @@ async def test_those_that_hang_do_not_keep_a_new_one_waiting(
         schedule_s=[0] + [0.2] * 200,
     )
     async with receiving(hang) as hung, receiving(status(204)) as good:
-        for _ in range(40):
+        for _ in range(24):
             await add_endpoint(connection, many, hung.url)
         async with dispatching(chosen, database):
-            await emit(connection, *(event(many) for _ in range(10)))
+            await emit(connection, *(event(many) for _ in range(6)))
             # Each of them has been tried.
-            await hung.wait(60, 30)
+            await hung.wait(36, 30)
             await add_endpoint(connection, one, good.url)
             began = time.monotonic()
             await emit(connection, event(one))

@@ -19,7 +19,7 @@ from app.ingest.codec_exact import decode_exact, decode_http_exact
 from app.sites.catalogue import BY_NAME, COLUMNS
 
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
-EXAMPLES = settings(max_examples=600, deadline=None)
+EXAMPLES = settings(max_examples=200, deadline=None)
 
 
 def number_texts(low: float, high: float) -> st.SearchStrategy[str]:
