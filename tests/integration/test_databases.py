@@ -56,7 +56,7 @@ async def test_rows_numbers_and_chunks_are_gone(databases: Databases, database_u
         "CREATE INDEX another ON boxes (name)",
         "DROP INDEX ix_quarantine_box",
         "GRANT SELECT ON boxes TO public",
-        "ALTER TABLE boxes ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE metrics ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE boxes SET (fillfactor = 50)",
         "CREATE FUNCTION another() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = off', current_database()); END $$",
