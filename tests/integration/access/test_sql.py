@@ -180,7 +180,12 @@ async def test_the_api_changes_its_callers_rows_alone(world: World, database_url
                 assert await tried(api, f'UPDATE "{name}" SET {column} = {column}') == 0, name
                 assert await tried(api, f'DELETE FROM "{name}"') == 0, name
                 continue
-            first = (await columns_of(api, name))[0]
+            columns = await columns_of(api, name)
+            if not columns:
+                # A role is shown the columns on which it has any right.
+                assert await count(api, name) is None, name
+                continue
+            first = columns[0]
             assert await tried(api, f'UPDATE "{name}" SET "{first}" = "{first}"') == await own(api, name), (
                 name
             )
