@@ -6,7 +6,7 @@ look as if they did not exist. Whoever was found is also told to the database (`
 """
 
 import hmac
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Protocol
@@ -14,7 +14,20 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Text, Uuid, column, func, select, table, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    ForeignKey,
+    LargeBinary,
+    SQLColumnExpression,
+    Text,
+    Uuid,
+    column,
+    func,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import State
@@ -149,6 +162,30 @@ class Principal:
             )
 
 
+def clients_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequence[UUID]]:
+    """SQL: the organisations whose parent this is, as an array; what `reach_in` asks for."""
+    # Under a name of its own: the query around it may be of organisations too.
+    client = _ORGANISATIONS.alias("client")
+    children = select(client.c.id).where(client.c.parent_id == organisation_id)
+    return func.array(children.scalar_subquery())
+
+
+def reach_in(
+    organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
+) -> Reach:
+    """How far a key or a member of an organisation reaches.
+
+    Args:
+        organisation_id: whose it is.
+        clients: the organisations whose parent that is.
+        site_ids: the only sites that it reaches; None: all.
+        platform: whether that is the platform's own organisation: without sites to hold it, it reaches all.
+    """
+    if platform and site_ids is None:
+        return EVERYTHING
+    return Reach.of([organisation_id, *clients], site_ids)
+
+
 class Authenticator(Protocol):
     """Finds whom a token of another kind than API keys speaks for (`app.state.authenticators`, by prefix)."""
 
@@ -178,16 +215,11 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     # The checksum spares the database a query for every invented key.
     if not is_bootstrap and not well_formed(key):
         raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
-    children = (
-        select(_ORGANISATIONS.c.id)
-        .where(_ORGANISATIONS.c.parent_id == ApiKey.organisation_id)
-        .scalar_subquery()
-    )
     with reaching_everything():
         async with database.read() as session:
             found = (
                 await session.execute(
-                    select(ApiKey, func.array(children)).where(ApiKey.hash == hash_key(key))
+                    select(ApiKey, clients_of(ApiKey.organisation_id)).where(ApiKey.hash == hash_key(key))
                 )
             ).one_or_none()
     if found is None or found[0].revoked_at is not None:
@@ -199,14 +231,13 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         with reaching_everything():
             async with database.write() as writer:
                 await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
-    # Whoever is limited to sites administers nothing.
-    administers = record.platform and record.site_ids is None
     return Principal(
         record.id,
         record.organisation_id,
-        administers,
+        # Whoever is limited to sites administers nothing.
+        record.platform and record.site_ids is None,
         frozenset(record.scopes),
-        EVERYTHING if administers else Reach.of([record.organisation_id, *clients], record.site_ids),
+        reach_in(record.organisation_id, clients, record.site_ids, platform=record.platform),
         record.name,
     )
 

@@ -10,16 +10,15 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from fastapi import Request
-from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, select, update
 
-from app.core.auth import Principal
+from app.core.auth import Principal, clients_of, reach_in
 from app.core.database import Database, WriteSession
 from app.core.errors import UnauthorisedError
 from app.core.ids import new_id
 from app.core.keys import SESSION_PREFIX, generate_key, hash_key, well_formed
 from app.core.people_settings import SessionSettings
-from app.core.reach import EVERYTHING, Caller, Reach, actor, reaching_everything, working_for
+from app.core.reach import EVERYTHING, Caller, actor, reaching_everything, working_for
 from app.people.models import Membership, User, UserSession
 from app.people.roles import SCOPES_OF
 from app.sites.models import Organisation
@@ -75,17 +74,13 @@ def is_open(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
 def _principal(user: User, place: Place, clients: Sequence[UUID]) -> Principal:
     membership, organisation = place
     owns = membership.role == "owner"
-    if organisation.platform and membership.site_ids is None:
-        reach = EVERYTHING
-    else:
-        reach = Reach.of([organisation.id, *clients], membership.site_ids)
     return Principal(
         key_id=user.id,
         organisation_id=organisation.id,
         # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
         platform=organisation.platform and owns,
         scopes=frozenset(SCOPES_OF[membership.role]),
-        reach=reach,
+        reach=reach_in(organisation.id, clients, membership.site_ids, platform=organisation.platform),
         name=user.name,
         kind="user",
     )
@@ -112,10 +107,8 @@ class Sessions:
         """
         if not well_formed(token, SESSION_PREFIX):
             raise UnauthorisedError("The token is not a valid one. Check that it was copied whole.")
-        client = aliased(Organisation)
-        children = select(client.id).where(client.parent_id == Organisation.id).scalar_subquery()
         wanted = (
-            select(UserSession, User, Membership, Organisation, func.array(children))
+            select(UserSession, User, Membership, Organisation, clients_of(Organisation.id))
             .join(User, User.id == UserSession.user_id)
             .join(Organisation, Organisation.id == UserSession.organisation_id)
             .join(

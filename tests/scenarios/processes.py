@@ -8,6 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import httpx
+
+from app.embedded.ports import free_port
+
 
 class RoleProcess:
     """`vigie <role>` under the test's settings (they are in the environment)."""
@@ -68,6 +72,24 @@ async def role(name: str, folder: Path, **environment: str) -> AsyncIterator[Rol
         status = await process.terminate()
         if status != 0:
             raise AssertionError(f"{name} ended with {status}:\n{process.log.read_text()[-4000:]}")
+
+
+async def serves(url: str) -> bool:
+    """Whether an API is ready."""
+    with contextlib.suppress(httpx.TransportError):
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{url}/readyz")).status_code == 200
+    return False
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, **environment: str) -> AsyncIterator[str]:
+    """Run the API on a free port for the length of a block. Gives its address once it is ready."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with role("api", folder, VIGIE_API__PORT=str(port), **environment):
+        await until(lambda: serves(url), patience_s=90)
+        yield url
 
 
 async def until[T](ask: Callable[[], Awaitable[T]], *, patience_s: float = 30.0) -> T:

@@ -7,16 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openapi_python_client
 import pytest
 from openapi_python_client.config import Config, ConfigFile, MetaType
 
 from app.core.settings import Settings
-from app.embedded.ports import free_port
 from app.main import create_app
 from tests.integration.webhooks.receivers import receiving, status
-from tests.scenarios.processes import role, until
+from tests.scenarios.processes import role, serving, until
 
 # As docs/api.md says: what the generator does not know of itself is sent as it is.
 SENT_AS_IT_IS = dict.fromkeys(
@@ -88,18 +86,7 @@ def test_models_have_names_that_people_would_choose(package: Path) -> None:
 async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
     """A live stack: the API and the dispatcher as processes."""
     assert settings.bootstrap_admin_key is not None
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-
-    async def ready() -> bool:
-        try:
-            async with httpx.AsyncClient() as client:
-                return (await client.get(f"{address}/readyz")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async with role("api", tmp_path, VIGIE_API__PORT=str(port)), role("deliver", tmp_path):
-        await until(ready, patience_s=90)
+    async with serving(tmp_path) as address, role("deliver", tmp_path):
         yield address
 
 

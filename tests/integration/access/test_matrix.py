@@ -1,6 +1,6 @@
 """Every route of the document with every key that must not open it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -8,7 +8,6 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event
 
-from app.core.database import Database
 from app.core.ids import new_id
 from app.core.keys import generate_key
 from tests.conftest import client_of
@@ -21,13 +20,7 @@ from tests.integration.access.routes import (
     Route,
     routes,
 )
-from tests.integration.access.world import MARK, World, make_world
-
-
-@pytest.fixture
-async def world(application: FastAPI, api: httpx.AsyncClient, database: Database) -> AsyncIterator[World]:
-    async with make_world(application, api, database) as made:
-        yield made
+from tests.integration.access.world import MARK, World
 
 
 def guarded(application: FastAPI, world: World) -> list[Route]:

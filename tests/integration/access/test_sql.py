@@ -5,12 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-import httpx
 import pytest
-from fastapi import FastAPI
 
-from app.core.database import Database
-from tests.integration.access.world import World, make_world
+from tests.integration.access.world import World
 
 ROLES: Final = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
 # Of no tenant: catalogue, counters and heartbeats of the installation.
@@ -26,12 +23,6 @@ SHARED: Final = {
 AUDIT: Final = {"audit_heads", "audit_log", "audit_pending"}
 # Its policy would not hold for its chunks: the API has no right on it, and reads a view.
 BY_VIEW: Final = {"samples"}
-
-
-@pytest.fixture
-async def world(application: FastAPI, api: httpx.AsyncClient, database: Database) -> AsyncIterator[World]:
-    async with make_world(application, api, database) as made:
-        yield made
 
 
 @asynccontextmanager

@@ -13,13 +13,11 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.core.settings import Settings
-from app.embedded.ports import free_port
 from tests.conftest import Tenant
-from tests.scenarios.processes import role, until
+from tests.scenarios.processes import serving
 
 ROOT = Path(__file__).parents[3]
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -30,18 +28,7 @@ SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
     """The API as a process, where boxes may register themselves too."""
     assert settings.bootstrap_admin_key is not None
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-
-    async def ready() -> bool:
-        try:
-            async with httpx.AsyncClient() as client:
-                return (await client.get(f"{address}/readyz")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async with role("api", tmp_path, VIGIE_API__PORT=str(port), VIGIE_ENROLMENT__ENABLED="true"):
-        await until(ready, patience_s=90)
+    async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true") as address:
         yield address
 
 

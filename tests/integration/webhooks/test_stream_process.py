@@ -13,14 +13,7 @@ from app.embedded.ports import free_port
 from tests.conftest import Tenant
 from tests.integration.webhooks.helpers import event
 from tests.integration.webhooks.streams import PATH, listening, tell
-from tests.scenarios.processes import RoleProcess, role, until
-
-
-async def serves(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        async with httpx.AsyncClient() as client:
-            return (await client.get(f"{url}/readyz")).status_code == 200
-    return False
+from tests.scenarios.processes import RoleProcess, role, serves, until
 
 
 async def test_a_process_with_open_streams_stops_at_once(
