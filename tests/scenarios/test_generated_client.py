@@ -12,8 +12,8 @@ import pytest
 from openapi_python_client.config import Config, ConfigFile, MetaType
 
 from app.core.settings import Settings
-from app.main import create_app
 from tests.integration.webhooks.receivers import receiving, status
+from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
 
 # As docs/api.md says: what the generator does not know of itself is sent as it is.
@@ -29,7 +29,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated package, importable as `vigie_client` while this module's tests run."""
     folder = tmp_path_factory.mktemp("generated")
     document = folder / "openapi.json"
-    document.write_text(json.dumps(create_app(Settings(_env_file=None)).openapi()))
+    document.write_text(json.dumps(openapi_document()))
     config = Config.from_sources(
         # Formatting is for who reads the code.
         ConfigFile(content_type_overrides=SENT_AS_IT_IS, post_hooks=[]),
@@ -66,7 +66,7 @@ def generated(package: Path, monkeypatch: pytest.MonkeyPatch) -> Generated:
 
 
 def test_every_operation_is_generated(package: Path) -> None:
-    paths = create_app(Settings(_env_file=None)).openapi()["paths"]
+    paths = openapi_document()["paths"]
     wanted = {operation["operationId"] for item in paths.values() for operation in item.values()}
     made = {file.stem for file in (package / "api").rglob("*.py")} - {"__init__"}
     assert made == wanted

@@ -8,8 +8,9 @@ from jsonschema import Draft202012Validator
 
 from app.core.settings import Settings
 from app.main import create_app
+from tests.openapi import openapi_document
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+DOCUMENT = openapi_document()
 
 
 def bodies() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:

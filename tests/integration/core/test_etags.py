@@ -15,6 +15,7 @@ from app.core.etags import IF_MATCH
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import Tenant
+from tests.openapi import openapi_document
 
 STALE = {"If-Match": '"AAAAAAAAAAAAAAAAAAAAAA"'}
 SITE = {
@@ -36,7 +37,7 @@ INHIBITION = {
     "source": {"severities": ["critical"]},
     "target": {"severities": ["info"]},
 }
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+DOCUMENT = openapi_document()
 
 
 class Kind(NamedTuple):

@@ -26,9 +26,10 @@ SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 
 @pytest.fixture
 async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
-    """The API as a process, where boxes may register themselves too."""
+    """The API as a process, where boxes may register themselves too, and nobody asks too often."""
     assert settings.bootstrap_admin_key is not None
-    async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true") as address:
+    unlimited = dict.fromkeys(map("VIGIE_API__{}RATE_PER_S".format, ("", "ANONYMOUS_", "TELEMETRY_")), "0")
+    async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true", **unlimited) as address:
         yield address
 
 
@@ -82,7 +83,16 @@ async def test_in_short(url: str, keys: Path, options: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-async def test_at_length(url: str, keys: Path) -> None:
-    report = await fuzz(url, keys, "--max-examples", "40", patience_s=3500)
+@pytest.mark.parametrize(
+    "options",
+    [
+        # Each in a process of its own, which gives its memory back.
+        pytest.param(("--phases", "examples,coverage"), id="examples and edges"),
+        pytest.param(("--phases", "fuzzing", "--max-examples", "40"), id="each call"),
+        pytest.param(("--phases", "stateful", "--max-examples", "200"), id="sequences of calls"),
+    ],
+)
+async def test_at_length(url: str, keys: Path, options: tuple[str, ...]) -> None:
+    report = await fuzz(url, keys, *options, patience_s=3500)
     print(report[-3000:])  # noqa: T201 (how much was tried, with the seed)
     assert f"Seed: {SEED}" in report

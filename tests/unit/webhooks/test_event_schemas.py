@@ -6,14 +6,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from app.core.settings import Settings
-from app.main import create_app
 from app.webhooks.event_examples import EXAMPLES
 from app.webhooks.event_schemas import SENT
 from app.webhooks.event_types import EVENTS, TEST_EVENT
 from app.webhooks.grouping import GROUP_EVENT
+from tests.openapi import openapi_document
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+DOCUMENT = openapi_document()
 
 
 def test_every_type_that_is_sent_is_in_it() -> None:

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from app.core.errors import InvalidError
 from app.core.pagination import encode_cursor
-from app.core.settings import Settings
-from app.main import create_app
 from app.webhooks.stream import EventFilter, Mark, event_block
 from app.webhooks.stream_reads import Newest, StreamedEvent
+from tests.openapi import openapi_document
 
 OWN, SITE = uuid4(), uuid4()
 NOW = datetime(2026, 11, 24, 10, 10, tzinfo=UTC)
@@ -113,7 +112,7 @@ def test_a_block_is_one_line_of_data_however_odd_the_text() -> None:
 
 
 def test_the_api_describes_it_with_an_example() -> None:
-    operation = create_app(Settings(_env_file=None)).openapi()["paths"]["/v1/events/stream"]["get"]
+    operation = openapi_document()["paths"]["/v1/events/stream"]["get"]
     assert list(operation["responses"]["200"]["content"]) == ["text/event-stream"]
     example = operation["responses"]["200"]["content"]["text/event-stream"]["example"]
     (data,) = [line.removeprefix("data: ") for line in example.split("\n") if line.startswith("data: ")]
