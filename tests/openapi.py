@@ -1,4 +1,4 @@
-"""The OpenAPI document as `vigie openapi` writes it: made once a session, since that takes seconds."""
+"""The OpenAPI document, made once a session: that takes seconds."""
 
 import functools
 from typing import Any

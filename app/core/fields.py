@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.core.instants import (
     EARLIEST_US,
     LATEST_US,
+    US_PER_MS,
     check_range,
     parse_epoch_ms,
     parse_rfc3339,
@@ -243,7 +244,14 @@ InstantParameter = Annotated[
     BeforeValidator(_coded(parse_instant_parameter)),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {
+                    "type": "integer",
+                    "minimum": EARLIEST_US // US_PER_MS,
+                    "maximum": LATEST_US // US_PER_MS - 1,
+                },
+            ],
             "examples": ["2026-11-24T10:00:00Z", 1795514400000],
         }
     ),

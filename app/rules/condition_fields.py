@@ -20,7 +20,7 @@ from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
 from app.rules.condition_trees import Path
 from app.sites.catalogue import BY_NAME
-from app.sites.labels import BoxKind, Tag, check_attribute_name
+from app.sites.labels import AttributeName, BoxKind, Tag, check_attribute_name
 
 WORD_LIMIT: Final = 64
 SCOPE_LIMIT: Final = 200
@@ -107,7 +107,7 @@ class AttributeOperand(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"attribute": "noise_limit", "default": 65}]})
 
-    attribute: Annotated[str, AfterValidator(check_attribute_name), Field(description="The attribute's name")]
+    attribute: Annotated[AttributeName, Field(description="The attribute's name")]
     default: Annotated[
         Number | None, Field(description="Where neither has it. Left out: the comparison is unknown there")
     ] = None

@@ -5,11 +5,11 @@ Owns what each of them may look like. What a rule makes of them is the rule's bu
 
 import math
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from app.core.fields import NAME_LIMIT, check_text
+from app.core.fields import NAME_LIMIT, NAME_PATTERN, check_text
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 
@@ -106,24 +106,33 @@ Tags = Annotated[
 ]
 """A box's tags."""
 
-_AttributeName = Annotated[
+AttributeName = Annotated[
     str, AfterValidator(check_attribute_name), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN})
 ]
-_AttributeValue = Annotated[
-    AttributeValue,
-    PlainValidator(check_attribute_value),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": NAME_LIMIT}]}),
-]
+"""An attribute's name."""
+
+_AttributeValue = Annotated[AttributeValue, PlainValidator(check_attribute_value)]
+# Pydantic would write the names' pattern as `patternProperties`, which lets all other names pass.
+_ATTRIBUTES_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "maxProperties": ATTRIBUTES_MAX,
+    "propertyNames": {"type": "string", "pattern": _NAME_PATTERN},
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "number"},
+            {"type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "pattern": NAME_PATTERN},
+        ]
+    },
+}
 Attributes = Annotated[
-    dict[_AttributeName, _AttributeValue],
+    dict[AttributeName, _AttributeValue],
     Field(
         max_length=ATTRIBUTES_MAX,
         description=f"Up to {ATTRIBUTES_MAX} numbers and texts by name; rules take numbers for thresholds. "
         "Replaced as a whole; null: none",
         examples=[{"night_limit": 55.0, "street": "rue de Metz"}],
     ),
-    _or_empty(
-        dict, Annotated[dict[_AttributeName, _AttributeValue], Field(max_length=ATTRIBUTES_MAX)] | None
-    ),
+    WithJsonSchema(_ATTRIBUTES_SCHEMA, mode="serialization"),
+    _or_empty(dict, Annotated[dict[str, AttributeValue], WithJsonSchema(_ATTRIBUTES_SCHEMA)] | None),
 ]
 """What is known of a site or a box beside its fields."""

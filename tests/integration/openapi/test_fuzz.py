@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.scenarios.processes import serving
 
 ROOT = Path(__file__).parents[3]
 CONFIG = Path(__file__).parent / "schemathesis.toml"
+UNLIMITED = {f"VIGIE_API__{whose}RATE_PER_S": "0" for whose in ("", "ANONYMOUS_", "TELEMETRY_")}
 SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 
 
@@ -28,15 +30,23 @@ SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
     """The API as a process, where boxes may register themselves too, and nobody asks too often."""
     assert settings.bootstrap_admin_key is not None
-    unlimited = dict.fromkeys(map("VIGIE_API__{}RATE_PER_S".format, ("", "ANONYMOUS_", "TELEMETRY_")), "0")
-    async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true", **unlimited) as address:
+    async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true", **UNLIMITED) as address:
         yield address
 
 
 @pytest.fixture
-def keys(tenant: Tenant, other_tenant: Tenant, tmp_path: Path) -> Path:
-    """The two tenants' keys, in the form that schemathesis reads."""
+async def keys(tenant: Tenant, other_tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The two tenants' keys, as schemathesis reads them. Each tenant has a site with a box that measures."""
     peers = [("one", tenant), ("other", other_tenant)]
+    for name, peer in peers:
+        place = {"timezone": "Europe/Paris", "location": {"type": "Point", "coordinates": [1.44, 43.6]}}
+        site = await peer.client.post("/v1/sites", json={"name": name, "kind": "street", **place})
+        box = {"id": f"of-{name}", "site_id": site.raise_for_status().json()["id"]}
+        (await peer.client.post("/v1/boxes", json=box)).raise_for_status()
+        sample = {"time": datetime.now(UTC).isoformat(), "values": {"pm2_5": 31.2}}
+        telemetry = {"box": box["id"], "samples": [sample]}
+        (await peer.client.post("/v1/telemetry", json=telemetry)).raise_for_status()
+    monkeypatch.setenv("VIGIE_FUZZ_OWNERS", json.dumps({name: peer.id for name, peer in peers}))
     entries = [
         {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {peer.key}"}]}
         for name, peer in peers
@@ -79,6 +89,24 @@ async def fuzz(url: str, keys: Path, *options: str, patience_s: float) -> str:
 async def test_in_short(url: str, keys: Path, options: tuple[str, ...]) -> None:
     report = await fuzz(url, keys, *options, patience_s=110)
     assert f"Seed: {SEED}" in report
+
+
+# An API that says of everybody that they reach everything, to its own filters and to the database.
+_LEAK = """
+import app.core.auth
+from app.core.reach import EVERYTHING
+app.core.auth.reach_in = lambda *_, **__: EVERYTHING
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_it_finds_a_tenant_that_sees_another(settings: Settings, keys: Path, tmp_path: Path) -> None:
+    assert settings.bootstrap_admin_key is not None
+    (tmp_path / "sitecustomize.py").write_text(_LEAK)
+    async with serving(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}", **UNLIMITED) as address:
+        with pytest.raises(AssertionError, match="was shown what belongs to"):
+            await fuzz(address, keys, "--phases", "fuzzing", "--max-examples", "1", patience_s=250)
 
 
 @pytest.mark.slow
