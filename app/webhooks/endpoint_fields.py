@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.core.fields import Body, Identifier
+from app.core.fields import DURATION, Body, Identifier
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
@@ -130,11 +130,13 @@ class Grouping(Body):
     wait: Annotated[
         str,
         span(_LONGEST_WAIT_S, "15 minutes"),
+        DURATION,
         Field(description="From the first event to the notification: ISO 8601, up to PT15M"),
     ] = "PT10S"
     interval: Annotated[
         str,
         span(_LONGEST_INTERVAL_S, "a day"),
+        DURATION,
         Field(description="From one notification of a group to its next, at least: ISO 8601, up to P1D"),
     ] = "PT5M"
 

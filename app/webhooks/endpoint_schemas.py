@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic.config import JsonDict
 
 from app.core.etags import Resource
-from app.core.fields import Body, Description, TenantId, absent
+from app.core.fields import DURATION, Body, Description, TenantId, absent
 from app.core.problems import CodedValueError
 from app.webhooks.endpoint_fields import (
     DEFAULT_EVENTS,
@@ -223,6 +223,7 @@ class SecretRotate(Body):
     overlap: Annotated[
         str,
         span(_LONGEST_OVERLAP_S, "7 days"),
+        DURATION,
         Field(
             description="How long the former secrets go on signing beside the new one: ISO 8601, up to P7D; "
             "PT0S ends them at once"

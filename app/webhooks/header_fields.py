@@ -20,6 +20,8 @@ MASKED: Final = "…"
 """What answers show of a value."""
 
 # RFC 9110, section 5.6.2: a token.
+_NAME_PATTERN: Final = rf"^[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{NAME_LIMIT}}}$"
+_VALUE_PATTERN: Final = r"^([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?$"
 _NAME: Final = re.compile(rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{NAME_LIMIT}}}")
 _VALUE: Final = re.compile(rf"[\t\x20-\x7e]{{0,{VALUE_LIMIT}}}")
 _OURS: Final = frozenset(
@@ -84,7 +86,8 @@ Headers = Annotated[
         {
             "type": "object",
             "maxProperties": HEADERS_LIMIT,
-            "additionalProperties": {"type": "string", "maxLength": VALUE_LIMIT},
+            "propertyNames": {"type": "string", "pattern": _NAME_PATTERN},
+            "additionalProperties": {"type": "string", "maxLength": VALUE_LIMIT, "pattern": _VALUE_PATTERN},
         }
     ),
     Field(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from app.core.fields import DURATION
 from app.core.ids import parse_id
 from app.core.problems import documented
 from app.core.web import Reads
@@ -41,6 +42,7 @@ def add_health(to: APIRouter, noun: Noun, *, tag: str) -> None:
                 shortest_s=health_reads.SHORTEST_S,
                 shortest_called="an hour",
             ),
+            DURATION,
             Query(description="How far back attempts count: ISO 8601, PT1H to P7D"),
         ] = "P1D",
     ) -> HealthOut:

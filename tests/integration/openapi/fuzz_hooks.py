@@ -31,10 +31,27 @@ BEYOND_SCHEMAS: Final = {
     "expired": "a time to come",
     "rule_or_rule_id": "one of two fields, not both",
     "levels_not_ascending": "each level is graver than the one before it",
+    "condition_or_levels": "the same",
+    "at_least_or_share": "the same",
+    "invalid_range": "`low` at most `high`",
+    "invalid_margin": "the same, with room for a margin",
+    "not_a_level": "energy means are of decibels",
+    "invalid_clear": "on the side of the threshold where the alert is over",
+    "escalations_not_ascending": "each later than the one before it",
+    "arithmetic_mean_of_decibels": "decibels have an energy mean",
+    "leaf_without_box": "a condition on several boxes names none",
+    "nested_boxes": "nor stands within another such one",
+    "condition_too_large": "a condition's parts, counted over all levels",
+    "condition_too_deep": "the same, of one within another",
+    "invalid_hours": "a day stands in a list once",
+    "range_too_large": "`from` not too long before `to`",
+    "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.
     "foreign_organisation": "the key's own organisation",
     "invalid_cursor": "a cursor is one that the list gave",
+    "name_and_password_needed": "who has no account yet gives them",
+    "password_too_common": "the list of common passwords",
     "unknown_timezone": "the time zones that the machine knows",
     "timezone_required": "the zones of the sites that are named",
     "empty_matchers": "a list that is null is not given: some list must be",
@@ -43,9 +60,12 @@ BEYOND_SCHEMAS: Final = {
     "time_out_of_range": "the years that samples can have",
     "value_out_of_bounds": "each metric's bounds, which are data (`GET /v1/metrics`)",
     "invalid_duration": "how long at least and at most",
+    "invalid_bucket": "the same",
     # A checksum, an encoding, a normal form.
     "claim_mistyped": "a claim code has a check character",
     "name_not_normalised": "Unicode's normal form C",
+    "nul_in_text": "any JSON as a box's configuration, but for NUL in its texts",
+    "invalid_header": "headers that are Vigie's own, or the same twice",
     "invalid_gzip": "a body that Content-Encoding calls gzip",
     "invalid_webhook_secret": "base64 of 24 to 64 bytes",
     "invalid_email_address": "what mail servers deliver to",
@@ -57,8 +77,11 @@ BEYOND_SCHEMAS: Final = {
 # The same for codes that say less elsewhere.
 BEYOND_SCHEMAS_OF: Final = {
     # `severity` and `condition`, or `levels`.
-    ("POST /v1/rules", "missing_field"),
-    ("POST /v1/rules/backtest", "missing_field"),
+    *itertools.product(
+        ("POST /v1/rules", "PATCH /v1/rules/{rule_id}", "POST /v1/rules/backtest"),
+        # The second: of another kind of comparison.
+        ("missing_field", "unknown_field"),
+    ),
     # `timezone` is that of a `schedule`.
     ("POST /v1/silences", "invalid_value"),
 }
