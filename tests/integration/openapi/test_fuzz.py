@@ -78,16 +78,10 @@ async def fuzz(url: str, keys: Path, *options: str, patience_s: float) -> str:
     return report
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        # Enough to send each call what its schema allows and what it forbids.
-        pytest.param(("--phases", "examples,fuzzing", "--max-examples", "1"), id="each call"),
-        pytest.param(("--phases", "stateful", "--max-examples", "6"), id="sequences of calls"),
-    ],
-)
-async def test_in_short(url: str, keys: Path, options: tuple[str, ...]) -> None:
-    report = await fuzz(url, keys, *options, patience_s=110)
+async def test_in_short(url: str, keys: Path) -> None:
+    """Each call is sent what its schema allows and what it forbids, and one call follows from another."""
+    phases = ("--phases", "examples,fuzzing,stateful")
+    report = await fuzz(url, keys, *phases, "--max-examples", "1", patience_s=110)
     assert f"Seed: {SEED}" in report
 
 
