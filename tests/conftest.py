@@ -45,6 +45,15 @@ def pytest_configure() -> None:
         tempfile.tempdir = None
 
 
+# Folders whose tests take longest, each for whole processes: what is short comes last, and fills the gaps.
+_LONG = ("embedded", "bench", "simulators", "faults", "scenarios", "openapi", "access")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: with two workers, neither is left alone with it at the end."""
+    items.sort(key=lambda item: not any(part in _LONG for part in item.path.parent.parts[-2:]))
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector what is there for good: all modules and all tests, at each of its rounds."""
     gc.collect()
