@@ -2,21 +2,24 @@
 
 Owns `claim_attempts`. An attempt is counted before it is looked at, in a transaction of its own, and taken
 back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is. What is
-tried, and how often in how long, is the business of the room that asks.
+tried, and how often in how long, is the business of the room that asks. That something was counted is no part
+of what a request does: an `Idempotency-Key` stays free.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.database import Database, ending_plainly
 from app.core.errors import TooManyRequestsError
 
 # Asked first, and without a lock: whoever goes on regardless must not keep the database waiting.
 _SHUT: Final = text(
-    "SELECT extract(epoch FROM until - now()) FROM claim_attempts"
-    " WHERE subject = :subject AND attempts > :most AND until > now()"
+    "SELECT max(extract(epoch FROM a.until - now()))"
+    " FROM unnest(CAST(:subjects AS text[]), CAST(:limits AS bigint[])) AS each (subject, most)"
+    " JOIN claim_attempts a USING (subject) WHERE a.attempts > each.most AND a.until > now()"
 )
 # What is over is taken by whoever comes next; what another one is at is left to it.
 _CLEAR: Final = text(
@@ -53,17 +56,37 @@ async def count(database: Database, subject: str, *, most: int, window_s: float)
     Raises:
         TooManyRequestsError: `too_many_attempts`, until the window is over.
     """
+    await count_all(database, {subject: most}, window_s=window_s)
+
+
+async def count_all(database: Database, limits: Mapping[str, int], *, window_s: float) -> None:
+    """Count an attempt by several things at once; by none where one of them is used up already.
+
+    Args:
+        database: Where it is counted.
+        limits: How many are allowed in a window, by what is counted.
+        window_s: How long a window is, from its first attempt on (seconds).
+
+    Raises:
+        TooManyRequestsError: `too_many_attempts`, until the last window that is used up is over.
+    """
     async with database.read() as reader:
-        known = {"subject": subject, "most": most}
+        known = {"subjects": list(limits), "limits": list(limits.values())}
         rest_s = (await reader.execute(_SHUT, known)).scalar_one_or_none()
     if rest_s is not None:
         raise _too_many(rest_s)
-    async with database.write() as session:
-        await session.execute(_CLEAR)
-        values = {"subject": subject, "window": window_s}
-        attempts, rest_s = (await session.execute(_COUNT, values)).one()
-    if attempts > most:
-        raise _too_many(rest_s)
+    used_up = []
+    with ending_plainly():
+        async with database.write() as session:
+            await session.execute(_CLEAR)
+            # In one order, or two of them could wait for each other.
+            for subject in sorted(limits):
+                values = {"subject": subject, "window": window_s}
+                attempts, rest_s = (await session.execute(_COUNT, values)).one()
+                if attempts > limits[subject]:
+                    used_up.append(rest_s)
+    if used_up:
+        raise _too_many(max(used_up))
 
 
 def _too_many(rest_s: float) -> TooManyRequestsError:
@@ -73,6 +96,7 @@ def _too_many(rest_s: float) -> TooManyRequestsError:
 
 async def take_back(database: Database, *subjects: str) -> None:
     """Forget an attempt that succeeded."""
-    async with database.write() as session:
-        for subject in sorted(subjects):
-            await session.execute(_TAKE_BACK, {"subject": subject})
+    with ending_plainly():
+        async with database.write() as session:
+            for subject in sorted(subjects):
+                await session.execute(_TAKE_BACK, {"subject": subject})

@@ -100,6 +100,20 @@ def ending_with(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[Non
         _LAST_STEP.reset(token)
 
 
+@contextmanager
+def ending_plainly() -> Iterator[None]:
+    """Have transactions within a block end without the step of `ending_with`.
+
+    For what is written beside a request's work, and whether or not that is done: what is counted and recorded
+    of it.
+    """
+    token = _LAST_STEP.set(None)
+    try:
+        yield
+    finally:
+        _LAST_STEP.reset(token)
+
+
 class _ReadTransactions(Session):
     """The synchronous side of a ReadSession."""
 

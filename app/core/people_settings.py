@@ -14,6 +14,9 @@ class SessionSettings(BaseModel):
 
     idle_s: Seconds = Field(43_200.0, description="A sign-in that is not used ends after this (seconds)")
     absolute_s: Seconds = Field(604_800.0, description="Any sign-in ends after this (seconds)")
+    at_once: int = Field(
+        20, ge=1, description="Sign-ins that a person may have at once; one more ends the oldest"
+    )
     invitation_s: Seconds = Field(604_800.0, description="How long an invitation is open (seconds)")
     reset_s: Seconds = Field(86_400.0, description="How long a token for a new password holds (seconds)")
     attempts: int = Field(
@@ -22,7 +25,15 @@ class SessionSettings(BaseModel):
     account_attempts: int = Field(
         50, ge=1, description="Passwords that may be tried for one e-mail address in a window"
     )
-    attempts_window_s: Seconds = Field(600.0, description="That window (seconds)")
+    checks: int = Field(
+        300, ge=1, description="Passwords that one address may have checked in a window, right ones included"
+    )
+    account_checks: int = Field(
+        100,
+        ge=1,
+        description="Passwords checked for one e-mail address in a window, right ones included",
+    )
+    attempts_window_s: Seconds = Field(600.0, description="That window, of all four (seconds)")
     hash_memory_kib: int = Field(65_536, ge=19_456, description="Memory of one argon2id hash (KiB)")
     hash_passes: int = Field(2, ge=2, description="Its passes over that memory")
     hashes_at_once: int = Field(2, ge=1, description="Passwords that one process hashes at once")

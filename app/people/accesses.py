@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from app.audit.record import Seen, record_access, record_event
-from app.core.database import TRANSIENT, WriteSession
+from app.core.database import TRANSIENT, WriteSession, ending_plainly
 from app.core.errors import ForbiddenError, NotFoundError, UnauthorisedError, UnavailableError, VigieError
 from app.core.observability import get_logger
 from app.core.reach import reaching_everything
@@ -49,7 +49,8 @@ async def _record_refusal(people: People, user: User | None, error: VigieError) 
     cannot be written is told in the program's log, and stays refused all the same.
     """
     try:
-        with reaching_everything():
+        # Nothing was carried out: the request's Idempotency-Key stays free.
+        with reaching_everything(), ending_plainly():
             async with people.database.write() as session:
                 places = [] if user is None else await repository.places_of(session, user.id)
                 await record_event(

@@ -1,24 +1,28 @@
-"""Passwords as hashes: argon2id (RFC 9106), in threads, and only so many at once.
+"""Passwords as hashes: argon2id (RFC 9106), in threads, only so many at once, and each subject in its turn.
 
 A hash takes as much memory as it is meant to cost an attacker: what comes at the same time waits, and is sent
-away where that would take too long.
+away where that would take too long. Of one account, and of one address, one hash is made at a time; the
+others wait in a line of their own, so that whoever asks for many keeps nobody else waiting.
 """
 
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from app.core.errors import UnavailableError
+from app.core.edge.turns import Turns
+from app.core.errors import TooManyRequestsError, UnavailableError
 from app.core.people_settings import SessionSettings
 from app.people.password_rules import normal_password
 
 _PATIENCE_S: Final = 10.0
+_WAITING: Final = 10
+"""How many hashes of one account, or of one address, wait for their turn."""
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 
@@ -38,6 +42,8 @@ class Hasher:
             hash_len=_HASH_BYTES,
             salt_len=_SALT_BYTES,
         )
+        self._turns = Turns(1, _WAITING)
+        # Who has a turn is let in in the order of asking. As nobody is in that line twice, they take turns.
         self._places = asyncio.Semaphore(settings.hashes_at_once)
         # Of no password: to check one against it takes as long as against a person's.
         self._nobody = (
@@ -45,19 +51,23 @@ class Hasher:
             f"${_chance(_SALT_BYTES)}${_chance(_HASH_BYTES)}"
         )
 
-    async def hash(self, password: str) -> str:
-        """Hash a password that was checked (UnavailableError `too_busy`)."""
-        async with self._place():
-            return await asyncio.to_thread(self._argon.hash, password)
+    async def hash(self, password: str, subjects: tuple[str, str]) -> str:
+        """Hash a password that was checked.
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
-        """Tell whether a password is the one of a hash; None takes as long, and is never it.
+        Args:
+            password: In normal form.
+            subjects: Whose turn it takes: the caller's address, and the account.
 
         Raises:
-            UnavailableError: `too_busy`: too many others are being checked.
+            TooManyRequestsError: `too_many_requests_at_once`: too many of these subjects wait.
+            UnavailableError: `too_busy`: too many others are being hashed.
         """
-        async with self._place():
-            right = await asyncio.to_thread(self._verify, normal_password(password), hashed or self._nobody)
+        return await self._in_turn(subjects, lambda: self._argon.hash(password))
+
+    async def verify(self, password: str, hashed: str | None, subjects: tuple[str, str]) -> bool:
+        """Tell whether a password is the one of a hash; None takes as long, and is never it (as `hash`)."""
+        normal = normal_password(password)
+        right = await self._in_turn(subjects, lambda: self._verify(normal, hashed or self._nobody))
         return right and hashed is not None
 
     def is_old(self, hashed: str) -> bool:
@@ -70,19 +80,44 @@ class Hasher:
         except (VerificationError, InvalidHashError):
             return False
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise UnavailableError(
-                "Too many people are signing in just now: try again.", code="too_busy"
-            ) from None
-        try:
-            yield
-        finally:
-            self._places.release()
+    async def _in_turn[Result](self, subjects: tuple[str, str], work: Callable[[], Result]) -> Result:
+        turn = await self._turn(subjects)
+        made = asyncio.get_running_loop().run_in_executor(None, work)
+
+        def done(ended: asyncio.Future[Result]) -> None:
+            turn.close()
+            if not ended.cancelled():
+                ended.exception()  # Whoever waited for it may have gone.
+
+        # No thread can be stopped: it keeps its place, and its memory, until it is done.
+        made.add_done_callback(done)
+        return await asyncio.shield(made)
+
+    async def _turn(self, subjects: tuple[str, str]) -> ExitStack:
+        """Wait for a turn. Returns what gives it back."""
+        with ExitStack() as held:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    # In one order: who waits for an account holds nothing that another account waits for.
+                    for subject in subjects:
+                        if not await self._turns.enter(subject):
+                            raise _too_many()
+                        held.callback(self._turns.leave, subject)
+                    await self._places.acquire()
+                    held.callback(self._places.release)
+            except TimeoutError:
+                raise UnavailableError(
+                    "Too many people are signing in just now: try again.", code="too_busy"
+                ) from None
+            return held.pop_all()
+
+
+def _too_many() -> TooManyRequestsError:
+    return TooManyRequestsError(
+        "Too many sign-ins of this account, or from this address, at once: wait for some to be answered.",
+        retry_after_s=1,
+        code="too_many_requests_at_once",
+    )
 
 
 def _chance(size: int) -> str:

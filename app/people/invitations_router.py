@@ -15,7 +15,7 @@ from app.core.problems import documented
 from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
-from app.people import invitations, repository
+from app.people import acceptance, invitations, repository
 from app.people.accesses import record_invitations
 from app.people.context import Desk
 from app.people.members_router import MembersReader, MembersWriter
@@ -77,15 +77,17 @@ async def accept_invitation(
 ) -> SessionCreated:
     """Become a member, and sign in to the organisation.
 
-    Who is new gives a name and chooses a password; who is known already gives their password, or calls with
-    the token of their sign-in.
+    Who gives a name and chooses a password gets an account, of their own also where there is one with this
+    address already. Who has that one, and wants to keep one account for all, gives its `current_password` and
+    chooses another; all sign-ins before this one end. Who signs in through the OpenID Connect provider calls
+    with the token of a sign-in, and gives no password. Tries are limited as in `POST /v1/sessions`.
     """
     now = datetime.now(UTC)
     caller = None
     # Not as a dependency: the call asks for no key, and is documented so.
     if (credentials := await bearer(request)) is not None:
         caller = await caller_of(request.app.state, credentials.credentials, now)
-    return await invitations.accept(people, body, caller, From.of(request), now)
+    return await acceptance.accept(people, body, caller, From.of(request), now)
 
 
 @router.get(

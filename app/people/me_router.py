@@ -16,7 +16,7 @@ from app.core.problems import documented
 from app.core.reach import reaching_everything
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.people import repository, sign_in
+from app.people import passwords, repository
 from app.people.context import Desk, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import (
@@ -95,7 +95,7 @@ async def change_password(
     body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: Desk
 ) -> None:
     """Change the password. All other sign-ins of the person end."""
-    await sign_in.change_password(
+    await passwords.change_password(
         people,
         principal.key_id,
         body.current_password.get_secret_value(),

@@ -25,9 +25,10 @@ from app.core.reach import Reach, reaching_everything
 from app.people import repository
 from app.people.accesses import record_members
 from app.people.models import Membership, PasswordReset, User
+from app.people.passwords import RESET_PREFIX, end_resets, no_password
 from app.people.roles import SCOPES_OF, Role
 from app.people.schemas import MemberChange
-from app.people.sign_in import RESET_PREFIX, end_resets
+from app.people.sessions import end_sessions
 from app.sites import service as sites
 from app.sites.models import Organisation
 from app.sites.repository import find_organisation
@@ -140,6 +141,9 @@ async def change(
                 await _check_all_theirs(session, principal, user)
                 user.disabled_at = now if disabled else None
                 user.updated_at = now
+                # What ends so does not come back when the person may sign in again.
+                await end_sessions(session, user.id, now)
+                await end_resets(session, user.id)
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
             # Also where nothing changes, the answer shows the person.
@@ -148,22 +152,26 @@ async def change(
 
 
 async def remove(
-    session: WriteSession,
+    database: Database,
     principal: Principal,
     identifier: str,
+    now: datetime,
     *,
     check: Callable[[tuple[Membership, User]], None] = unchecked,
 ) -> None:
-    """Take a member that passes a check out of an organisation; their sign-ins there are refused then.
+    """Take a member that passes a check out of an organisation, and end their sign-ins there for good.
 
     Raises:
         NotFoundError, ForbiddenError, ConflictError: As `change`.
     """
-    membership, user, _ = await _to_change(session, principal, identifier)
-    check((membership, user))
-    await _keep_an_owner(session, membership)
-    await session.delete(membership)
-    await session.flush()
+    # Sign-ins are seen by their person alone.
+    with reaching_everything():
+        async with database.write() as session:
+            membership, user, organisation = await _to_change(session, principal, identifier)
+            check((membership, user))
+            await _keep_an_owner(session, membership)
+            await end_sessions(session, user.id, now, organisation=organisation.id)
+            await session.delete(membership)
 
 
 async def make_reset(
@@ -174,7 +182,7 @@ async def make_reset(
     Raises:
         NotFoundError: No such member.
         ForbiddenError: `own_password`, or a person who may do more than the caller.
-        ConflictError: `member_elsewhere`.
+        ConflictError: `member_elsewhere`; `no_password`, where the person signs in through the provider.
     """
     with reaching_everything():
         async with database.write() as session:
@@ -186,6 +194,9 @@ async def make_reset(
                     "Change your own password with `POST /v1/me/password`.", code="own_password"
                 )
             await _check_all_theirs(session, principal, user)
+            if user.password_hash is None and not principal.platform:
+                # The provider says who they are. A password would let in whoever made the token.
+                raise no_password()
             await end_resets(session, user.id)
             token = generate_key(RESET_PREFIX)
             row = PasswordReset(

@@ -88,11 +88,13 @@ async def update_member(
     status_code=204,
     responses=documented(401, 403, 404, 409),
 )
-async def remove_member(
-    member_id: str, principal: MembersWriter, session: Writes, matching: Matching
-) -> None:
-    """Take a member out of the organisation, at once. Who belongs to none any more is forgotten."""
-    await members.remove(session, principal, member_id, check=matching.on(_shown))
+async def remove_member(member_id: str, principal: MembersWriter, people: Desk, matching: Matching) -> None:
+    """Take a member out of the organisation, at once; their sign-ins there end.
+
+    Who belongs to none any more is forgotten.
+    """
+    now = datetime.now(UTC)
+    await members.remove(people.database, principal, member_id, now, check=matching.on(_shown))
 
 
 @router.post(
@@ -105,7 +107,8 @@ async def remove_member(
 async def create_password_reset(member_id: str, principal: MembersWriter, people: Desk) -> ResetCreated:
     """Make a token with which the member chooses a new password, once. It is shown here and never again.
 
-    Of a person who belongs to several organisations, only who reaches all of these may.
+    Of a person who belongs to several organisations, only who reaches all of these may; of one who has no
+    password, because they sign in through the OpenID Connect provider, only the platform's administrators.
     """
     token, row = await members.make_reset(
         people.database, principal, member_id, people.settings, datetime.now(UTC)

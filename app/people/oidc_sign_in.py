@@ -2,9 +2,11 @@
 
 The first time an account or an invitation has to be there, and the provider has to say that the address is
 theirs. Nobody has shown that before: a password of that account may be another's, and ends with all sign-ins.
+Of invitations one is accepted, which the person chose: the others keep their links.
 """
 
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,19 +16,21 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.database import WriteSession
 from app.core.email_addresses import normal_address
-from app.core.errors import ConflictError, ForbiddenError, InvalidError
+from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.core.fields import NAME_LIMIT, check_text
 from app.core.problems import CodedValueError
 from app.core.reach import reaching_everything, working_for
 from app.people import repository
 from app.people.accesses import recording_refusals
 from app.people.context import People
-from app.people.invitations import add_member, make_user
-from app.people.models import OidcIdentity, User
+from app.people.invitations import add_member, hold_organisation, make_user
+from app.people.models import Invitation, OidcIdentity, User
 from app.people.oidc_provider import Identity
+from app.people.passwords import set_password
 from app.people.schemas import SessionCreated
-from app.people.sessions import From, as_user, end_sessions
-from app.people.sign_in import admit, end_resets
+from app.people.sessions import From, as_user
+from app.people.sign_in import admit
+from app.sites.models import Organisation
 
 
 class _Found(NamedTuple):
@@ -36,11 +40,13 @@ class _Found(NamedTuple):
         user: The person; not stored yet where new.
         linked: Whether the provider's name for them is known.
         new: Whether there was no account.
+        member: Whether they belong to any organisation.
     """
 
     user: User
     linked: bool
     new: bool
+    member: bool
 
 
 def _not_invited() -> ForbiddenError:
@@ -58,31 +64,42 @@ def _name(claims: Any, email: str) -> str:  # noqa: ANN401 (whatever JSON holds)
         return email.partition("@")[0]
 
 
-async def _find(people: People, identity: Identity, now: datetime) -> _Found:
+def _address(claims: Mapping[str, Any]) -> str | None:
+    """The address that the provider says is the person's, in lower case; None where it does not."""
+    # Some say "true": that is not what the specification has, and nobody knows what they mean.
+    if claims.get("email_verified") is not True:
+        return None
+    try:
+        return normal_address(str(claims.get("email"))).lower()
+    except InvalidError:
+        return None
+
+
+async def _find(people: People, identity: Identity, organisation: UUID | None, now: datetime) -> _Found:
     known = (
         select(User)
         .join(OidcIdentity, OidcIdentity.user_id == User.id)
         .where(OidcIdentity.issuer == identity.issuer, OidcIdentity.subject == identity.subject)
     )
     claims = identity.claims
+    email = _address(claims)
     with reaching_everything():
         async with people.database.read() as session:
             user = await session.scalar(known)
             if user is not None:
-                return _Found(user, linked=True, new=False)
-            # Some say "true": that is not what the specification has, and nobody knows what they mean.
-            if claims.get("email_verified") is not True:
+                member = bool(await repository.places_of(session, user.id))
+                # Who belongs nowhere any more comes back as who is new does: by an address.
+                if not member and email != user.email:
+                    raise _not_invited()
+                return _Found(user, linked=True, new=False, member=member)
+            if email is None:
                 raise _not_invited()
-            try:
-                email = normal_address(str(claims.get("email"))).lower()
-            except InvalidError:
-                raise _not_invited() from None
-            user = await repository.user_of(session, email)
-    if user is not None:
-        return _Found(user, linked=False, new=False)
+            user = await repository.account_of(session, email, organisation=organisation)
+            if user is not None and await repository.places_of(session, user.id):
+                return _Found(user, linked=False, new=False, member=True)
     user = make_user(email, _name(claims.get("name"), email), None, now)
     user.locale = "fr" if str(claims.get("locale")).lower().startswith("fr") else "en"
-    return _Found(user, linked=False, new=True)
+    return _Found(user, linked=False, new=True, member=False)
 
 
 async def sign_in(
@@ -92,16 +109,17 @@ async def sign_in(
 
     Raises:
         ForbiddenError: `not_invited`, `account_disabled`, `no_membership`.
-        NotFoundError: The person is no member of the organisation that is named.
-        ConflictError: `account_exists`: two signed in at the same time, for the first time.
+        NotFoundError: The person is no member of the organisation that is named, nor invited to it.
+        ConflictError: `account_exists`: two signed in at the same time, for the first time;
+            `several_invitations`: nobody says which one is accepted.
     """
     async with recording_refusals(people, None):
-        found = await _find(people, identity, now)
+        found = await _find(people, identity, organisation, now)
     with working_for(as_user(found.user)):
         account = None if found.new else found.user
         async with recording_refusals(people, account), people.database.write() as session:
             try:
-                user = await _settle(session, found, identity, now)
+                user = await _settle(session, found, identity, organisation, now)
             except IntegrityError:
                 raise ConflictError(
                     "You have an account by now: start again.", code="account_exists"
@@ -109,30 +127,56 @@ async def sign_in(
             return await admit(people, session, user, organisation, origin=origin, now=now)
 
 
-async def _settle(session: WriteSession, found: _Found, identity: Identity, now: datetime) -> User:
+async def _chosen(session: WriteSession, email: str, organisation: UUID | None, now: datetime) -> Invitation:
+    """The invitation that is accepted: of the organisation that the person named, else the only one.
+
+    Whoever invites an address could otherwise have its owner work for them unknowingly.
+    """
+    invitations = await repository.open_invitations(session, email, now)
+    if not invitations:
+        raise _not_invited()
+    if organisation is None and len(invitations) > 1:
+        wanted = select(Organisation.id, Organisation.name).order_by(Organisation.name)
+        wanted = wanted.where(Organisation.id.in_([each.organisation_id for each in invitations]))
+        raise ConflictError(
+            "Several organisations have invited you: start again with `?organisation=` and the one you know.",
+            code="several_invitations",
+            extra={
+                "organisations": [
+                    {"id": str(row.id), "name": row.name} for row in await session.execute(wanted)
+                ]
+            },
+        )
+    for invitation in invitations:
+        if organisation in {None, invitation.organisation_id}:
+            return invitation
+    raise NotFoundError("organisation", organisation)
+
+
+async def _settle(
+    session: WriteSession, found: _Found, identity: Identity, organisation: UUID | None, now: datetime
+) -> User:
+    invitation = None
+    if not found.member:
+        invitation = await _chosen(session, found.user.email, organisation, now)
+        await hold_organisation(session, invitation.organisation_id)
     if found.new:
         user = found.user
-        invitations = await repository.open_invitations(session, user.email, now)
-        if not invitations:
-            raise _not_invited()
         session.add(user)
         await session.flush()
-        for invitation in invitations:
-            invitation.accepted_at = now
-            await add_member(session, invitation, user, now)
     else:
         wanted = select(User).where(User.id == found.user.id).with_for_update()
         user = (await session.scalars(wanted)).one()
     if user.disabled_at is not None:
         raise ForbiddenError("Your account is disabled.", code="account_disabled")
+    if invitation is not None:
+        invitation.accepted_at = now
+        await add_member(session, invitation, user, now)
     if not found.linked:
         session.add(
             OidcIdentity(issuer=identity.issuer, subject=identity.subject, user_id=user.id, created_at=now)
         )
-        if not found.new:
-            user.password_hash = None
-            user.updated_at = now
-            await end_sessions(session, user.id, now)
-            await end_resets(session, user.id)
-        await session.flush()
+    if not found.new and (invitation is not None or not found.linked):
+        await set_password(session, user, None, now)
+    await session.flush()
     return user

@@ -40,6 +40,8 @@ _ROWS: Final = (
 _RUNS: Final = _ROWS + tuple(row[::-1] for row in _ROWS)
 _SHORTEST_RUN: Final = 3
 _LEET: Final = str.maketrans("0134578@$!|", "oleastbasil")
+# What repeats what is repeated, and so on: nobody remembers more of that, and each one costs a search.
+_FOLDS: Final = 8
 _REPEATED: Final = re.compile(r"(.+?)\1+", re.DOTALL)
 
 
@@ -102,7 +104,10 @@ def _rest(plain: str, words: Iterable[str]) -> str:
     for word in words:
         plain = _without(plain, word)
     plain = _without_runs(plain)
-    while (once := _REPEATED.sub(r"\1", plain)) != plain:
+    for _ in range(_FOLDS):
+        once = _REPEATED.sub(r"\1", plain)
+        if once == plain:
+            break
         plain = once
     return plain
 

@@ -23,10 +23,25 @@ from app.sites.repository import after
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
 
 
-async def user_of(session: AsyncSession, email: str, *, lock: bool = False) -> User | None:
-    """The person with an e-mail address, whoever asks."""
-    wanted = select(User).where(User.email == email)
-    return await session.scalar(wanted.with_for_update() if lock else wanted)
+async def account_of(
+    session: AsyncSession, email: str, *, user_id: UUID | None = None, organisation: UUID | None = None
+) -> User | None:
+    """The account that somebody means who names an e-mail address, whoever asks.
+
+    An address can have several: nobody has shown that it is theirs. Meant is that of the organisation that is
+    named, else the first one that belongs anywhere.
+
+    Args:
+        session: Reaching everything.
+        email: The address.
+        user_id: The account's id, where it is known.
+        organisation: Whom the person wants to work for, where they say so.
+    """
+    places = select(Membership.id).where(Membership.user_id == User.id)
+    # False comes before true.
+    there = ~places.where(Membership.organisation_id == organisation).exists()
+    wanted = select(User).where(User.email == email).order_by(there, ~places.exists(), User.id).limit(1)
+    return await session.scalar(wanted if user_id is None else wanted.where(User.id == user_id))
 
 
 async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:

@@ -307,9 +307,13 @@ class InvitationAccept(Body):
     model_config = ConfigDict(json_schema_extra=_example(token=_TOKEN, name="Ada Lovelace", password=_WORDS))
 
     token: Token
-    name: Name | None = Field(None, description="Of who is new here")
+    name: Name | None = Field(None, description="Of who gets an account")
     password: NewPassword | None = Field(
-        None, description="Of who is new: the password to be. Else one's own; none where one is signed in"
+        None,
+        description="The password from now on, also of who has an account; none where the account has none",
+    )
+    current_password: Password | None = Field(
+        None, description="Of who takes an account that they have into the organisation; else none"
     )
 
 

@@ -139,7 +139,7 @@ class Sessions:
                 )
 
 
-def open_session(
+async def open_session(
     session: WriteSession,
     user: User,
     organisation_id: UUID,
@@ -148,7 +148,16 @@ def open_session(
     settings: SessionSettings,
     now: datetime,
 ) -> tuple[str, UserSession]:
-    """Sign a person in, who showed who they are. Returns the token, which nobody has but the caller."""
+    """Sign a person in, who showed who they are, and is locked: two at once are not one too many.
+
+    Where there are as many sign-ins as a person may have, the oldest ends.
+
+    Returns:
+        The token, which nobody has but the caller, and its row.
+    """
+    held = select(UserSession.id).where(UserSession.user_id == user.id, is_open(settings, now))
+    surplus = held.order_by(UserSession.created_at.desc(), UserSession.id.desc()).offset(settings.at_once - 1)
+    await session.execute(update(UserSession).where(UserSession.id.in_(surplus)).values(revoked_at=now))
     token = generate_key(SESSION_PREFIX)
     row = UserSession(
         id=new_id(),
@@ -167,10 +176,25 @@ def open_session(
 
 
 async def end_sessions(
-    session: WriteSession, user_id: UUID, now: datetime, *, but: bytes | None = None
+    session: WriteSession,
+    user_id: UUID,
+    now: datetime,
+    *,
+    but: bytes | None = None,
+    organisation: UUID | None = None,
 ) -> None:
-    """End all sign-ins of a person, but for the one whose token has this hash."""
+    """End all sign-ins of a person.
+
+    Args:
+        session: The transaction, reaching everything, or the person's own.
+        user_id: The person.
+        now: The time.
+        but: The hash of the token whose sign-in goes on.
+        organisation: Only those that work for this one; None: for whichever.
+    """
     statement = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
     if but is not None:
         statement = statement.where(UserSession.token_hash != but)
+    if organisation is not None:
+        statement = statement.where(UserSession.organisation_id == organisation)
     await session.execute(statement.values(revoked_at=now))

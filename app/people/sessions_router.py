@@ -11,7 +11,7 @@ from app.core.problems import documented
 from app.core.reach import reaching_everything
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
-from app.people import repository, sign_in
+from app.people import passwords, repository, sign_in
 from app.people.context import Desk, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
@@ -33,8 +33,9 @@ async def sign_in_with_password(body: SignIn, request: Request, people: Desk) ->
     """Sign in with a password. The token is for `Authorization: Bearer vgs_…`, on every call.
 
     It works for one organisation, by default the one that the person joined first; `POST /v1/sessions/switch`
-    changes it. A wrong address and a wrong password look the same. Tries are limited by the caller's address
-    and by the account (429).
+    changes it. Who has several accounts under one address says by the organisation which one is meant. A
+    wrong address and a wrong password look the same. Tries are limited by the caller's address and by the
+    account (429). Past so many sign-ins at once the person's oldest one ends.
     """
     return await sign_in.sign_in(people, body, From.of(request), datetime.now(UTC))
 
@@ -44,12 +45,12 @@ async def sign_in_with_password(body: SignIn, request: Request, people: Desk) ->
     operation_id="reset_password",
     summary="Choose a new password",
     status_code=204,
-    responses=documented(400, 401, 413, 415, 422, 503),
+    responses=documented(400, 401, 413, 415, 422, 429, 503),
 )
-async def reset_password(body: PasswordReset, people: Desk) -> None:
+async def reset_password(body: PasswordReset, request: Request, people: Desk) -> None:
     """Choose a new password with a token from an owner of one's organisation. It ends all sign-ins."""
     wanted = body.password.get_secret_value()
-    await sign_in.reset_password(people, body.token, wanted, datetime.now(UTC))
+    await passwords.reset_password(people, body.token, wanted, From.of(request), datetime.now(UTC))
 
 
 @router.post(

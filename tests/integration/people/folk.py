@@ -21,6 +21,7 @@ class Person:
     email: str
     id: str
     member_id: str
+    password: str = PASSWORD
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -37,6 +38,7 @@ class Folk:
         self._api = api
         self._organisation = organisation
         self._clients = AsyncExitStack()
+        self._passwords: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,13 +63,17 @@ class Folk:
         organisation: str | None = None,
         **more: Any,  # noqa: ANN401 (fields of a body)
     ) -> Person:
-        """A new person, or one who is known already, becomes a member and signs in."""
+        """A new person, or one who is known already and takes another password, becomes a member."""
         email = f"{name.lower()}@example.com"
         token = await self.invite(email, role, organisation, **more)
-        body = {"token": token, "name": name, "password": PASSWORD}
+        if (current := self._passwords.get(email)) is None:
+            body = {"token": token, "name": name, "password": PASSWORD}
+        else:
+            body = {"token": token, "current_password": current, "password": f"{current}, encore"}
         answer = await self._api.post("/v1/invitations/accept", json=body, headers={"Authorization": ""})
         assert answer.status_code == 201, answer.text
         signed_in = answer.json()
+        self._passwords[email] = body["password"]
         working = signed_in["organisation"]["id"]
         (member,) = [m["id"] for m in signed_in["memberships"] if m["organisation"]["id"] == working]
         return Person(
@@ -76,4 +82,5 @@ class Folk:
             email,
             signed_in["user"]["id"],
             member,
+            body["password"],
         )

@@ -171,8 +171,8 @@ async def test_sign_ins_that_are_refused_are_told_to_the_accounts_organisations(
     other_tenant: Tenant,
     owner: asyncpg.Connection,
 ) -> None:
-    ada = await folk.join("Ada", "viewer")
-    await folk.join("Ada", "owner", other_tenant.id)
+    await folk.join("Ada", "viewer")
+    ada = await folk.join("Ada", "owner", other_tenant.id)
     await _refused(anybody, ada)
     for organisation in (tenant.id, other_tenant.id):
         entry = await last(owner, organisation)
@@ -181,7 +181,8 @@ async def test_sign_ins_that_are_refused_are_told_to_the_accounts_organisations(
         # That it was she is just what nobody showed.
         assert entry["actor"]["kind"] == "program"
     # The right password, for an organisation that is not hers.
-    await _refused(anybody, ada, password=PASSWORD, organisation_id="01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10")
+    nowhere = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
+    await _refused(anybody, ada, password=ada.password, organisation_id=nowhere)
     entry = await last(owner, tenant.id)
     assert (entry["after"], entry["actor"]["id"]) == ({"code": "not_found"}, ada.id)
     # Somebody who is signed in, and does not know the password.

@@ -77,22 +77,6 @@ async def test_who_is_new_gives_a_name_and_a_password(folk: Folk, anybody: httpx
     assert (await accept(anybody, token, name="Ada", password=PASSWORD)).status_code == 201
 
 
-async def test_who_is_known_shows_who_they_are(
-    folk: Folk, anybody: httpx.AsyncClient, other_tenant: Tenant
-) -> None:
-    ada, bob = await folk.join("Ada", "viewer"), await folk.join("Bob", "owner")
-    token = await folk.invite(ada.email, "owner", other_tenant.id)
-    wrong = (401, "wrong_credentials")
-    assert refusal(await accept(anybody, token)) == wrong
-    # It gives nobody a new password.
-    assert refusal(await accept(anybody, token, name="Eve", password="cinq canards dans la brume")) == wrong
-    assert refusal(await accept(bob.client, token)) == (403, "invitation_for_another")
-    answer = await accept(ada.client, token)
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["user"]["name"] == "Ada"
-    assert len(answer.json()["memberships"]) == 2
-
-
 async def test_who_is_a_member_is_not_invited_again(folk: Folk, tenant: Tenant) -> None:
     await folk.join("Ada", "viewer")
     answer = await tenant.client.post("/v1/invitations", json={"email": "ada@example.com", "role": "owner"})

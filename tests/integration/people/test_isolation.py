@@ -131,7 +131,7 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
     assert (
         await connection.fetchval("SELECT count(*) FROM user_sessions WHERE user_id = $1", UUID(ada.id)) == 0
     )
-    assert await connection.fetchval("SELECT count(*) FROM user_sessions") == 2
+    assert await connection.fetchval("SELECT count(*) FROM user_sessions") == 1
     assert await connection.fetchval("SELECT count(*) FROM invitations") == before - 2
     assert await connection.fetchval("SELECT count(*) FROM password_resets") == 1
     await connection.close()

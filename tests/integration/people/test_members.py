@@ -225,12 +225,43 @@ async def test_an_owner_takes_over_nobodys_part_elsewhere(
 async def test_a_disabled_person_cannot_sign_in(folk: Folk, anybody: httpx.AsyncClient) -> None:
     owner, ada = await folk.join("Oda", "owner"), await folk.join("Ada", "viewer")
     path = f"/v1/members/{ada.member_id}"
+    token = (await owner.client.post(f"{path}/password-reset")).json()["token"]
     assert (await owner.client.patch(path, json={"disabled": True})).json()["disabled"] is True
     assert refusal(await ada.client.get("/v1/me")) == (401, "unauthorised")
     body = {"email": ada.email, "password": PASSWORD}
     assert refusal(await anybody.post("/v1/sessions", json=body)) == (401, "wrong_credentials")
     assert (await owner.client.patch(path, json={"disabled": False})).json()["disabled"] is False
+    # What ended then has ended, the token for a new password too.
+    assert refusal(await ada.client.get("/v1/me")) == (401, "unauthorised")
+    reset = {"token": token, "password": "cinq canards dans la brume"}
+    assert refusal(await anybody.post("/v1/passwords/reset", json=reset)) == (401, "token_refused")
     assert (await anybody.post("/v1/sessions", json=body)).status_code == 201
+
+
+async def test_sign_ins_of_who_was_removed_do_not_come_back(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, database: Database
+) -> None:
+    elsewhere = await folk.join("Ada", "owner", other_tenant.id)
+    ada = await folk.join("Ada", "viewer")
+    body = {"email": ada.email, "password": ada.password}
+    kept = (await anybody.post("/v1/sessions", json=body)).json()
+    assert kept["organisation"]["id"] == other_tenant.id
+    oda = await folk.join("Oda", "owner")
+    assert (await oda.client.delete(f"/v1/members/{ada.member_id}")).status_code == 204
+    async with database.read() as session:
+        ended = text("SELECT organisation_id FROM user_sessions WHERE revoked_at IS NULL AND user_id = :id")
+        held = [str(row) for row in await session.scalars(ended, {"id": ada.id})]
+    # Those that work for others go on: what she is there is not the owner's to end.
+    assert held == [other_tenant.id]
+    assert (await (await folk.client(kept["token"])).get("/v1/me")).status_code == 200
+    # A member there again, by whatever way: the old token stays what it is.
+    async with database.write() as session:
+        await session.execute(
+            text("INSERT INTO memberships VALUES (gen_random_uuid(), :u, :o, 'viewer', NULL, now(), now())"),
+            {"u": ada.id, "o": tenant.id},
+        )
+    assert refusal(await ada.client.get("/v1/me")) == (401, "unauthorised")
+    assert elsewhere.id == ada.id
 
 
 async def test_what_a_person_did_has_their_name(folk: Folk, site_id: str) -> None:

@@ -130,11 +130,62 @@ async def test_who_has_an_account_keeps_it_and_its_password_ends(
 async def test_a_person_says_whom_they_work_for(
     folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    for organisation in (tenant.id, other_tenant.id):
-        await folk.invite("ada@example.com", "viewer", organisation)
-    assert (await sign_in(anybody)).json()["organisation"]["id"] == tenant.id
-    named = await sign_in(anybody, organisation=other_tenant.id)
-    assert named.json()["organisation"]["id"] == other_tenant.id
+    tokens = [await folk.invite("ada@example.com", "viewer", each.id) for each in (tenant, other_tenant)]
+    # Neither of them has her work for it unless she says so.
+    unnamed = await sign_in(anybody)
+    assert refusal(unnamed) == (409, "several_invitations")
+    offered = {each["id"] for each in unnamed.json()["organisations"]}
+    assert offered == {tenant.id, other_tenant.id}
+    nowhere = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
+    assert refusal(await sign_in(anybody, organisation=nowhere)) == (404, "not_found")
+    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert [place["organisation"]["id"] for place in named["memberships"]] == [other_tenant.id]
+    listed = (await tenant.client.get("/v1/invitations")).json()["data"]
+    assert [row["state"] for row in listed] == ["open"]
+    # The other one keeps its link, which she follows or not.
+    body = {"token": tokens[0], "name": "Ada"}
+    joined = await (await folk.client(named["token"])).post("/v1/invitations/accept", json=body)
+    assert joined.status_code == 201, joined.text
+    assert (joined.json()["user"]["id"], len(joined.json()["memberships"])) == (named["user"]["id"], 2)
+    assert (await sign_in(anybody, organisation=tenant.id)).json()["organisation"]["id"] == tenant.id
+
+
+async def test_who_has_no_password_gets_none_from_an_owner(
+    folk: Folk, anybody: httpx.AsyncClient, api: httpx.AsyncClient, other_tenant: Tenant
+) -> None:
+    owner = await folk.join("Oda", "owner")
+    await folk.invite("ada@example.com", "viewer")
+    ada = (await sign_in(anybody)).json()
+    path = f"/v1/members/{ada['memberships'][0]['id']}/password-reset"
+    assert refusal(await owner.client.post(path)) == (409, "no_password")
+    # Where the provider is no more, an administrator of the platform helps.
+    assert (await api.post(path)).status_code == 201
+    # Nor does she give herself one by the way.
+    token = await folk.invite("ada@example.com", "owner", other_tenant.id)
+    client = await folk.client(ada["token"])
+    for more in ({"password": PASSWORD}, {"password": PASSWORD, "current_password": PASSWORD}):
+        answer = await client.post("/v1/invitations/accept", json={"token": token, **more})
+        assert refusal(answer) == (409, "no_password")
+    assert (await client.post("/v1/invitations/accept", json={"token": token})).status_code == 201
+    assert (await client.get("/v1/me")).status_code == 401
+
+
+async def test_who_belonged_nowhere_any_more_comes_back(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, provider: LyingProvider
+) -> None:
+    await folk.invite("ada@example.com", "viewer")
+    ada = (await sign_in(anybody)).json()
+    removed = await tenant.client.delete(f"/v1/members/{ada['memberships'][0]['id']}")
+    assert removed.status_code == 204
+    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    await folk.invite("ada@example.com", "operator")
+    # The address may be another's by now.
+    provider.change = {"email_verified": False}
+    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    provider.change = {}
+    again = (await sign_in(anybody)).json()
+    assert (again["user"]["id"], again["memberships"][0]["role"]) == (ada["user"]["id"], "operator")
+    assert (await (await folk.client(ada["token"])).get("/v1/me")).status_code == 401
 
 
 def with_header(**header: str) -> Callable[[LyingProvider, dict[str, Any]], str]:

@@ -1,5 +1,6 @@
 """People sign in, work, and sign out; nobody learns who has an account."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import perf_counter
@@ -200,6 +201,74 @@ async def test_a_new_password_ends_the_other_sign_ins(folk: Folk, anybody: httpx
     assert (await sign_in(anybody, ada.email, new)).status_code == 201
 
 
+async def test_a_wrong_password_leaves_the_idempotency_key_free(
+    folk: Folk, anybody: httpx.AsyncClient
+) -> None:
+    ada = await folk.join("Ada", "viewer")
+    new = "cinq canards dans la brume"
+
+    async def change(present: str, key: str) -> httpx.Response:
+        body = {"current_password": present, "new_password": new}
+        return await ada.client.post("/v1/me/password", json=body, headers={"Idempotency-Key": key})
+
+    assert refusal(await change("wrong", "first")) == WRONG
+    again = await change("wrong", "first")
+    assert refusal(again) == WRONG
+    assert "idempotency-replayed" not in again.headers
+    # Nothing was changed: it is mended, and sent again under the same key.
+    done = await change(PASSWORD, "first")
+    assert done.status_code == 204, done.text
+    repeat = await change(PASSWORD, "first")
+    assert (repeat.status_code, repeat.headers["idempotency-replayed"]) == (204, "true")
+    assert refusal(await change("wrong", "first")) == (409, "idempotency_key_reused")
+    assert refusal(await change(PASSWORD, "second")) == WRONG
+    assert (await sign_in(anybody, ada.email, new)).status_code == 201
+
+
+async def test_a_person_has_so_many_sign_ins_at_once(
+    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, database: Database, tenant: Tenant
+) -> None:
+    ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
+    limits = application.state.people.settings
+    limits.at_once = 3
+    tokens = [ada.token, *[(await sign_in(anybody, ada.email)).json()["token"] for _ in range(2)]]
+
+    async def hold() -> list[bool]:
+        return [(await (await folk.client(each)).get("/v1/me")).status_code == 200 for each in tokens]
+
+    assert await hold() == [True] * 3
+    # Two at once are not one too many.
+    both = await asyncio.gather(*(sign_in(anybody, ada.email) for _ in range(2)))
+    tokens += [answer.json()["token"] for answer in both]
+    assert await hold() == [False, False, True, True, True]
+    assert (await bob.client.get("/v1/me")).status_code == 200
+    audited = (await tenant.client.get("/v1/audit?action=session.revoked")).json()["data"]
+    assert [entry["actor"]["id"] for entry in audited] == [ada.id] * 2
+    # One that ended by itself is none.
+    async with database.write() as session:
+        await session.execute(
+            text("UPDATE user_sessions SET last_used_at = now() - interval '13 hours' WHERE user_id = :id"),
+            {"id": ada.id},
+        )
+    tokens[:] = [(await sign_in(anybody, ada.email)).json()["token"] for _ in range(3)]
+    assert await hold() == [True] * 3
+
+
+async def test_right_passwords_are_counted_too(
+    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI
+) -> None:
+    ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
+    limits = application.state.people.settings
+    limits.account_checks = 5
+    # To come here was the first one.
+    assert [(await sign_in(anybody, ada.email)).status_code for _ in range(5)] == [201] * 4 + [429]
+    assert (await sign_in(anybody, bob.email)).status_code == 201
+    limits.account_checks, limits.checks = 100, 10
+    answers = [await sign_in(anybody, bob.email) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert refusal(answers[2]) == (429, "too_many_attempts")
+
+
 async def test_hashes_are_renewed_when_they_cost_too_little(
     folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, database: Database
 ) -> None:
@@ -236,10 +305,11 @@ async def test_a_person_works_for_one_organisation_at_a_time(
     assert refusal(await ada.client.post("/v1/sites", json=site)) == (403, "forbidden")
     assert (await ada.client.get("/v1/sites")).json()["data"] == []
     # By default for whom was joined first; for whom is no organisation of hers, not at all.
-    assert (await sign_in(anybody, ada.email)).json()["organisation"]["id"] == tenant.id
-    named = await sign_in(anybody, ada.email, organisation_id=other_tenant.id)
+    assert (await sign_in(anybody, ada.email, ada.password)).json()["organisation"]["id"] == tenant.id
+    named = await sign_in(anybody, ada.email, ada.password, organisation_id=other_tenant.id)
     assert named.json()["organisation"]["id"] == other_tenant.id
     nowhere = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
-    assert refusal(await sign_in(anybody, ada.email, organisation_id=nowhere)) == (404, "not_found")
+    answer = await sign_in(anybody, ada.email, ada.password, organisation_id=nowhere)
+    assert refusal(answer) == (404, "not_found")
     answer = await ada.client.post("/v1/sessions/switch", json={"organisation_id": nowhere})
     assert refusal(answer) == (404, "not_found")

@@ -1,10 +1,11 @@
 """Which passwords people may choose."""
 
-import time
+import re
 
 import pytest
 
 from app.core.errors import InvalidError
+from app.people import password_rules
 from app.people.password_rules import LONGEST, check_password, normal_password
 
 ABOUT = ("Ada Lovelace", "ada.lovelace@example.com")
@@ -84,8 +85,37 @@ def test_each_keyboard_writes_the_same_one() -> None:
     assert normal_password(composed) == normal_password(apart)
 
 
-@pytest.mark.parametrize("password", ["a1" * 128, "ab" * 64 + "c" * 128, "x" * 127 + "y" * 129])
-def test_none_takes_long_to_judge(password: str) -> None:
-    began = time.perf_counter()
-    refusal(password[:LONGEST])
-    assert time.perf_counter() - began < 0.5
+class Counting:
+    """Repetitions that are looked for as ever, and counted."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._pattern = pattern
+        self.searched: list[int] = []
+
+    def sub(self, replacement: str, password: str) -> str:
+        self.searched.append(len(password))
+        return self._pattern.sub(replacement, password)
+
+
+def repeating(levels: int) -> str:
+    """What repeats what repeats … something: each search takes one of them away."""
+    password = "x"
+    for level in range(levels):
+        password = password * 2 + "jkvw"[level % 4]
+    return password
+
+
+def test_what_repeats_itself_over_and_over_is_searched_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(password_rules._REPEATED)
+    monkeypatch.setattr(password_rules, "_REPEATED", counting)
+    assert refusal(repeating(8)[:LONGEST]) is None
+    # Once for each of the two rules.
+    assert len(counting.searched) == 2 * password_rules._FOLDS
+
+
+def test_what_is_too_long_is_not_searched_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(password_rules._REPEATED)
+    monkeypatch.setattr(password_rules, "_REPEATED", counting)
+    # Nothing of it is anybody's own: were it judged, it would be too common.
+    assert refusal("password" * 100) == "password_too_long"
+    assert counting.searched == []
