@@ -17,7 +17,7 @@ from app.core.problems import documented
 from app.core.reach import Reach
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.sites import repository, service
+from app.sites import key_rules, repository, service
 from app.sites.dependencies import (
     DefaultQuotas,
     OrganisationFilter,
@@ -48,9 +48,13 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
 async def create_api_key(
     body: KeyCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
 ) -> KeyCreated:
-    """Make a key. It is shown in the answer and never again. It cannot do more than the key that makes it."""
+    """Make a key. It is shown in the answer and never again.
+
+    It cannot do more than the key that makes it, nor last longer.
+    """
     now = datetime.now(UTC)
     service.check_covers(principal, body.scopes)
+    key_rules.check_outlives(principal, None, body.expires_at)
     check_expiry(body.expires_at, now)
     organisation = await service.named_organisation(session, principal, body.organisation_id)
     await service.check_key_sites(session, principal, organisation, body.site_ids)
@@ -109,11 +113,15 @@ async def get_api_key(key_id: str, principal: OrganisationsReader, session: Read
 async def update_api_key(
     key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes, matching: Matching
 ) -> KeyOut:
-    """Change the name or the end of a key that may do no more than the caller's."""
+    """Change the name or the end of a key that may do no more than the caller's.
+
+    A key that ends prolongs neither itself nor another one beyond its own end.
+    """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     service.check_covers(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
+        key_rules.check_outlives(principal, row.id, body.expires_at)
         check_expiry(body.expires_at, datetime.now(UTC))
     for name, value in given(body).items():
         setattr(row, name, value)
@@ -131,7 +139,12 @@ async def update_api_key(
 async def revoke_api_key(
     key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
 ) -> None:
-    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`."""
+    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`.
+
+    A key revokes itself, and others that may do no more than it may.
+    """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
+    if row.id != principal.key_id:
+        service.check_covers(principal, row.scopes, to="revoke")
     row.revoked_at = datetime.now(UTC)

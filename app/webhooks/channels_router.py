@@ -39,7 +39,7 @@ from app.webhooks.channels_schemas import (
     shown,
 )
 from app.webhooks.models import Endpoint
-from app.webhooks.web import KINDS, Holder, Reader, Writer
+from app.webhooks.web import KINDS, READING, Holder, Reader, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
 
@@ -152,7 +152,7 @@ async def get_channel(channel: str, principal: Reader, session: Writes) -> Email
     operation_id="update_channel",
     summary="Change a channel",
     response_model=ChannelOut,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def update_channel(
     *, channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp, matching: Matching
@@ -160,12 +160,16 @@ async def update_channel(
     """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
 
     With another `grouping` what waits is sent at once, as it was put together so far. The account of an MQTT
-    channel may go on subscribing while the channel is disabled.
+    channel may go on subscribing while the channel is disabled. Who is shown recipients of mails is in the
+    audit log.
     """
     identifier = parse_id(channel, "channel")
     row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
     matching.check(shown(row))
     await channels_service.change_channel(session, row, body, smtp, datetime.now(UTC))
+    if principal.may(READING):
+        # Others are not shown it.
+        await _record(session, [row])
     return shown(row)
 
 
