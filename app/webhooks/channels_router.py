@@ -15,9 +15,10 @@ from app.audit.record import Seen, record_access
 from app.core.database import WriteSession
 from app.core.etags import Matching
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.settings import SmtpSettings
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
 from app.sites.dependencies import DefaultQuotas, sync_accounts
@@ -39,12 +40,10 @@ from app.webhooks.channels_schemas import (
     shown,
 )
 from app.webhooks.models import Endpoint
+from app.webhooks.repository import CHANNELS
 from app.webhooks.web import KINDS, READING, Holder, Reader, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
-
-CHANNELS: Final = "channels"
-"""The name of the cursors of channels."""
 
 _AGAIN: Final = "give the channel a new password"
 _ENDED: Final = "the account has ended"
@@ -110,24 +109,22 @@ async def list_channels(
     *,
     principal: Reader,
     session: Writes,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(CHANNELS.asked)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EmailOut | MqttOut]:
-    """The oldest first. Passwords are not shown. Who is shown recipients of mails is in the audit log."""
+    """By default the oldest first; no passwords. Who is shown recipients of mails is in the audit log."""
     rows = await repository.list_endpoints(
         session,
         principal.visible(),
-        cursor,
-        limit,
+        asked,
         organisation=organisation,
         enabled=enabled,
         kinds=KINDS["channel"] if kind is None else (kind,),
-        cursors=CHANNELS,
+        orders=CHANNELS,
     )
-    kept, following = cut(rows, limit, lambda row: encode_cursor(CHANNELS, str(row.id)))
+    kept, following = CHANNELS.cut(rows, asked)
     await _record(session, kept)
     return Page(data=[shown(row) for row in kept], next=following)
 
