@@ -72,11 +72,7 @@ async def fill(client: httpx.AsyncClient) -> None:
             "/v1/claims": {"site_id": made, "boxes": 1, "expires_in": f"P{at + 1}D", **shown},
             "/v1/rules": {"site_id": made, "name": name, "severity": list(RANKS)[at % 3], "condition": rule},
             "/v1/silences": {"matchers": {"site_ids": [made]}, "comment": name}
-            | (
-                {"ends_at": f"209{at}-01-01T00:00:00Z"}
-                if at % 2
-                else {"schedule": SUNDAYS, "timezone": "UTC"}
-            ),
+            | ({"ends_at": f"209{at}-01-01T00:00:00Z"} if at % 2 else weekly),
             "/v1/inhibitions": {"name": name, "source": {"site_ids": [made]}, "target": {"metrics": ["co"]}}
             | {"equal": ["site"]},
             "/v1/webhooks": {"url": "https://example.com/h"} | ({"description": name} if at % 2 else {}),
