@@ -12,10 +12,12 @@ from app.core.auth import Principal, requires
 from app.core.etags import Matching
 from app.core.fields import given
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
+from app.sites.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/inhibitions", tags=["Alerts"], route_class=StrictRoute)
 
@@ -47,11 +49,17 @@ async def create_inhibition(principal: _Writer, session: Writes, body: Inhibitio
     responses=documented(401, 403, 422),
 )
 async def list_inhibitions(
-    *, principal: _Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    *,
+    principal: _Reader,
+    session: Reads,
+    organisation: OrganisationFilter = None,
+    asked: Annotated[Pagination, Depends(INHIBITIONS.asked)],
 ) -> Page[InhibitionOut]:
-    """List inhibitions, the oldest first."""
-    rows = await muting_repository.list_inhibitions(session, principal.visible(), cursor, limit)
-    kept, following = cut(rows, limit, lambda row: encode_cursor(INHIBITIONS, str(row.id)))
+    """List inhibitions, by default the oldest first."""
+    rows = await muting_repository.list_inhibitions(
+        session, principal.visible(), asked, organisation=organisation
+    )
+    kept, following = INHIBITIONS.cut(rows, asked)
     return Page(data=[InhibitionOut.of(row) for row in kept], next=following)
 
 

@@ -4,9 +4,9 @@ Every function takes what the caller may see: the id of an organisation, or None
 outside of it is not found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, or_, select, text, union
@@ -18,12 +18,31 @@ from app.alerts.muting_schemas import SilenceState
 from app.core.database import WriteSession
 from app.core.errors import NotFoundError
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, name
 from app.rules.models import Rule
 from app.sites.models import Box, Organisation, Site
-from app.sites.repository import after
 
-SILENCES: Final = "silences"
-INHIBITIONS: Final = "inhibitions"
+
+def _of_silence(attribute: str) -> Callable[["Known"], Any]:
+    return lambda row: getattr(row.silence, attribute)
+
+
+SILENCES: Final = Orders(
+    "silences",
+    (identifier(Silence.id, _of_silence("id")),),
+    {
+        "created_at": (),
+        "starts_at": (instant(Silence.starts_at, _of_silence("starts_at")),),
+        "ends_at": (instant(Silence.ends_at, _of_silence("ends_at"), nullable=True),),
+    },
+    "created_at",
+)
+INHIBITIONS: Final = Orders(
+    "inhibitions",
+    (identifier(Inhibition.id),),
+    {"created_at": (), "name": (name(Inhibition.name),)},
+    "created_at",
+)
 
 _STATE: Final[ColumnElement[str]] = case(
     (Silence.ends_at <= func.now(), literal("expired")),
@@ -75,19 +94,21 @@ def _silences(visible: Reach) -> Select[Silence, str, datetime | None]:
 async def list_silences(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     state: SilenceState | None,
     site_id: UUID | None,
+    organisation: UUID | None,
 ) -> list[Known]:
-    """Silences, the oldest first, and one more than `limit` where there are more; `site_id`: that name it."""
+    """Silences, and one more than are asked for where there are more; `site_id`: that name it."""
     query = _silences(visible)
+    if organisation is not None:
+        query = query.where(Silence.organisation_id == organisation)
     if state is not None:
         query = query.where(_STATE.in_([state]))
     if site_id is not None:
         query = query.where(Silence.matchers.contains({"site_ids": [str(site_id)]}))
-    rows = await session.execute(after(query, Silence.id.expression, SILENCES, cursor, limit))
+    rows = await session.execute(SILENCES.page(query, asked))
     return [_known(row) for row in rows]
 
 
@@ -135,12 +156,14 @@ async def _hold(session: WriteSession, owner: UUID) -> None:
 
 
 async def list_inhibitions(
-    session: AsyncSession, visible: Reach, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, asked: Pagination, *, organisation: UUID | None
 ) -> Sequence[Inhibition]:
-    """Inhibitions, the oldest first, and one more than `limit` where there are more."""
+    """Inhibitions, and one more than are asked for where there are more."""
     query = select(Inhibition)
     query = query.where(*visible.within(Inhibition.organisation_id))
-    return (await session.scalars(after(query, Inhibition.id.expression, INHIBITIONS, cursor, limit))).all()
+    if organisation is not None:
+        query = query.where(Inhibition.organisation_id == organisation)
+    return (await session.scalars(INHIBITIONS.page(query, asked))).all()
 
 
 async def find_inhibition(

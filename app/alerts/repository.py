@@ -3,10 +3,11 @@
 Whoever locks several alerts does so in the order of their ids.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     any_,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
@@ -31,6 +33,7 @@ from app.alerts.muting import SILENCED_BY
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
 from app.core.reach import NOTHING, Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, number
 from app.observations.models import BoxState, SiteState
 from app.rules.models import Rule
 from app.rules.severity import SEVERITIES, rank
@@ -59,7 +62,7 @@ class AlertFilter:
         start: only those that started at this time or later.
         end: only those that started before this time.
         silence_id: only those that this silence mutes now.
-        before: only those made before this one (the keyset).
+        organisation_id: only of this organisation.
     """
 
     visible: Reach = NOTHING
@@ -79,11 +82,36 @@ class AlertFilter:
     start: datetime | None = None
     end: datetime | None = None
     silence_id: UUID | None = None
-    before: UUID | None = None
+    organisation_id: UUID | None = None
 
 
 Shown = tuple[Alert, str]
 """An alert and the name of its rule."""
+
+
+def _of_alert(attribute: str) -> Callable[[Shown], Any]:
+    return lambda row: getattr(row[0], attribute)
+
+
+# As the index on it has it (migration 0018).
+_RANK = literal_column("CASE alerts.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
+ALERTS: Final = Orders(
+    "alerts",
+    (identifier(Alert.id, _of_alert("id")),),
+    {
+        "id": (),
+        "started_at": (instant(Alert.started_at, _of_alert("started_at")),),
+        "severity": (number(_RANK, lambda row: rank(row[0].severity)),),
+    },
+    "-id",
+)
+SILENCED: Final = replace(ALERTS, kind="silence_alerts")
+TIMELINE: Final = Orders(
+    "alert_timeline",
+    (number(TimelineEntry.position.expression, attrgetter("position")),),
+    {"recorded_at": ()},
+    "recorded_at",
+)
 
 
 def _shown(visible: Reach) -> Select[Alert, str]:
@@ -95,6 +123,7 @@ def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
     yield Alert.dry_run == wanted.dry_run
     equal = (
         (Alert.state, wanted.state),
+        (Alert.organisation_id, wanted.organisation_id),
         (Alert.site_id, wanted.site_id),
         (Alert.rule_id, wanted.rule_id),
         (Alert.severity, wanted.severity),
@@ -126,16 +155,16 @@ def _range(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
         yield Alert.started_at >= wanted.start
     if wanted.end is not None:
         yield Alert.started_at < wanted.end
-    if wanted.before is not None:
-        yield Alert.id < wanted.before
 
 
-async def page(session: ReadSession, wanted: AlertFilter, limit: int) -> Sequence[Shown]:
-    """Read up to `limit` alerts, the newest first."""
+async def page(
+    session: ReadSession, wanted: AlertFilter, asked: Pagination, orders: Orders = ALERTS
+) -> Sequence[Shown]:
+    """Read a page of alerts, and one more."""
     query = _shown(wanted.visible).where(*_conditions(wanted), *_range(wanted))
     if wanted.silence_id is not None:
         query = query.where(text(SILENCED_BY).bindparams(silence=wanted.silence_id))
-    rows = await session.execute(query.order_by(Alert.id.desc()).limit(limit))
+    rows = await session.execute(orders.page(query, asked))
     return [(alert, name) for alert, name in rows]
 
 
@@ -167,14 +196,10 @@ async def clock(session: WriteSession) -> datetime:
     return (await session.execute(select(func.now()))).scalar_one()
 
 
-async def timeline(
-    session: ReadSession, alert_id: UUID, after: int | None, limit: int
-) -> Sequence[TimelineEntry]:
-    """Read up to `limit` lines of an alert's timeline, the oldest first."""
+async def timeline(session: ReadSession, alert_id: UUID, asked: Pagination) -> Sequence[TimelineEntry]:
+    """Read a page of an alert's timeline, and one line more."""
     query = select(TimelineEntry).where(TimelineEntry.alert_id == alert_id)
-    if after is not None:
-        query = query.where(TimelineEntry.position > after)
-    return (await session.scalars(query.order_by(TimelineEntry.position).limit(limit))).all()
+    return (await session.scalars(TIMELINE.page(query, asked))).all()
 
 
 class LockedStates(NamedTuple):

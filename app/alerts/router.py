@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query
 
@@ -25,19 +24,19 @@ from app.core.database import Database
 from app.core.errors import InvalidError
 from app.core.fields import BoxId, InstantParameter, Name
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, get_database
 from app.rules.condition_fields import MetricName
 from app.rules.severity import Severity
+from app.sites.dependencies import OrganisationFilter
 from app.sites.labels import Tag
 from app.webhooks.outbox import wake_after
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 
-_KIND = "alerts"
-_TIMELINE = "alert_timeline"
 Reader = Annotated[Principal, Depends(requires("alerts:read"))]
 Writer = Annotated[Principal, Depends(requires("alerts:write"))]
 Opened = Annotated[Database, Depends(get_database)]
@@ -47,6 +46,7 @@ Said = Annotated[Remark | None, Body(examples=[{"comment": REMARK}])]
 def _filter(
     *,
     principal: Reader,
+    organisation: OrganisationFilter = None,
     state: Annotated[AlertState | None, Query(description="Only firing, or only resolved ones")] = None,
     site: Annotated[str | None, Query(description="Only of this site")] = None,
     box: Annotated[BoxId | None, Query(description="Only of this box")] = None,
@@ -70,7 +70,6 @@ def _filter(
         InstantParameter | None, Query(alias="from", description="Started at this time or later")
     ] = None,
     end: Annotated[InstantParameter | None, Query(alias="to", description="Started before this time")] = None,
-    cursor: Cursor = None,
 ) -> AlertFilter:
     if start is not None and end is not None and start >= end:
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
@@ -91,7 +90,7 @@ def _filter(
         dry_run=dry_run,
         start=start,
         end=end,
-        before=None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0],
+        organisation_id=organisation,
     )
 
 
@@ -102,11 +101,15 @@ def _filter(
     responses=documented(401, 403, 404, 422),
 )
 async def list_alerts(
-    session: Reads, wanted: Annotated[AlertFilter, Depends(_filter)], limit: Limit = DEFAULT_LIMIT
+    session: Reads,
+    wanted: Annotated[AlertFilter, Depends(_filter)],
+    asked: Annotated[Pagination, Depends(repository.ALERTS.asked)],
 ) -> Page[AlertOut]:
-    """List alerts, the newest first. `?state=firing` gives what is the matter now."""
-    rows = await repository.page(session, wanted, limit + 1)
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_KIND, str(row[0].id)))
+    """List alerts, by default the newest first.
+
+    `?state=firing` gives what is the matter now, with `&sort=-severity` the gravest first.
+    """
+    rows, following = repository.ALERTS.cut(await repository.page(session, wanted, asked), asked)
     return Page(data=[AlertOut.of(*row) for row in rows], next=following)
 
 
@@ -132,21 +135,12 @@ async def get_alert_timeline(
     principal: Reader,
     session: Reads,
     alert_id: str,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(repository.TIMELINE.asked)],
 ) -> Page[TimelineOut]:
-    """List what samples, people and time did to an alert, the oldest first."""
+    """List what samples, people and time did to an alert, by default the oldest first."""
     alert, _ = await repository.find(session, parse_id(alert_id, "alert"), principal.visible())
-    after = None if cursor is None else decode_cursor(_TIMELINE, cursor, _position)[0]
-    rows = await repository.timeline(session, alert.id, after, limit + 1)
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_TIMELINE, row.position))
+    rows, following = repository.TIMELINE.cut(await repository.timeline(session, alert.id, asked), asked)
     return Page(data=[TimelineOut.of(row) for row in rows], next=following)
-
-
-def _position(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise ValueError(value)
-    return value
 
 
 @router.post(

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
@@ -21,15 +20,16 @@ from app.core.auth import Principal, requires
 from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
+from app.sites.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRoute)
 
-_SILENCED = "silence_alerts"
 _Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
 _Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
 
@@ -70,14 +70,14 @@ async def list_silences(
     session: Reads,
     state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
     site: Annotated[Identifier | None, Query(description="Only those whose matchers name this site")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    organisation: OrganisationFilter = None,
+    asked: Annotated[Pagination, Depends(SILENCES.asked)],
 ) -> Page[SilenceOut]:
-    """List silences, the oldest first; expired ones are kept."""
+    """List silences, by default the oldest first; expired ones are kept."""
     rows = await muting_repository.list_silences(
-        session, principal.visible(), cursor, limit, state=state, site_id=site
+        session, principal.visible(), asked, state=state, site_id=site, organisation=organisation
     )
-    kept, following = cut(rows, limit, lambda row: encode_cursor(SILENCES, str(row.silence.id)))
+    kept, following = SILENCES.cut(rows, asked)
     return Page(data=[SilenceOut.of(*row) for row in kept], next=following)
 
 
@@ -104,19 +104,14 @@ async def list_silenced_alerts(
     principal: _Reader,
     session: Reads,
     silence_id: str,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(repository.SILENCED.asked)],
 ) -> Page[AlertOut]:
-    """List the firing alerts that a silence matches now, the newest first; none while it is not active."""
+    """List the firing alerts that a silence matches now: none while it is not active."""
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
-    wanted = AlertFilter(
-        visible=Reach.of([silence.organisation_id]),
-        silence_id=silence.id,
-        before=None if cursor is None else decode_cursor(_SILENCED, cursor, UUID)[0],
-    )
-    rows = await repository.page(session, wanted, limit + 1)
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_SILENCED, str(row[0].id)))
+    wanted = AlertFilter(visible=Reach.of([silence.organisation_id]), silence_id=silence.id)
+    found = await repository.page(session, wanted, asked, repository.SILENCED)
+    rows, following = repository.SILENCED.cut(found, asked)
     return Page(data=[AlertOut.of(*row) for row in rows], next=following)
 
 

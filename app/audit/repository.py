@@ -3,19 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.chain import START, Entry, Head
 from app.audit.models import AuditEntry, AuditHead
-from app.core.pagination import decode_cursor, encode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, number
 
-AUDIT: Final = "audit"
-"""The name of the cursors of the log."""
+AUDIT: Final = Orders(
+    "audit",
+    (
+        instant(AuditEntry.at),
+        identifier(AuditEntry.organisation_id),
+        number(AuditEntry.position.expression, attrgetter("position")),
+    ),
+    {"at": ()},
+    "-at",
+)
+"""The orders of the log: as it was written, either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +72,13 @@ class Filter:
         return found
 
 
-def cursor_of(row: AuditEntry) -> str:
-    """The cursor of the entries after one, which are older."""
-    return encode_cursor(AUDIT, row.at.isoformat(), str(row.organisation_id), row.position)
-
-
 async def list_entries(
-    session: AsyncSession, visible: Reach, wanted: Filter, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, wanted: Filter, asked: Pagination
 ) -> Sequence[AuditEntry]:
-    """Entries, the newest first, and one more than `limit` where there are more."""
+    """Entries, and one more than are asked for where there are more."""
     row = AuditEntry
-    order = (row.at, row.organisation_id, row.position)
     statement = select(row).where(*visible.within(row.organisation_id), *wanted.conditions())
-    if cursor is not None:
-        key = decode_cursor(AUDIT, cursor, datetime.fromisoformat, UUID, int)
-        statement = statement.where(tuple_(*order) < tuple_(*key))
-    statement = statement.order_by(*(column.desc() for column in order)).limit(limit + 1)
-    return (await session.scalars(statement)).all()
+    return (await session.scalars(AUDIT.page(statement, asked))).all()
 
 
 async def find_entry(

@@ -20,9 +20,10 @@ from app.core.auth import Principal, requires
 from app.core.database import Database
 from app.core.errors import InvalidError, NotFoundError
 from app.core.fields import Identifier, InstantParameter, Name
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Caller, working_for
+from app.core.sorting import Pagination
 from app.core.web import Reads, Writes, get_database
 
 router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
@@ -90,17 +91,16 @@ async def list_audit_entries(
     ] = None,
     from_: From = None,
     to: To = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(repository.AUDIT.asked)],
 ) -> Page[AuditEntryOut]:
-    """The newest first: of your organisation, and of others that you reach.
+    """By default the newest first: of your organisation, and of others that you reach.
 
     Who reads entries is recorded too, in the logs that they are of.
     """
     _check_order(from_, to)
     wanted = Filter(organisation, actor, action, subject, subject_kind, from_, to)
-    rows = await repository.list_entries(session, principal.visible(), wanted, cursor, limit)
-    page, following = cut(rows, limit, repository.cursor_of)
+    rows = await repository.list_entries(session, principal.visible(), wanted, asked)
+    page, following = repository.AUDIT.cut(rows, asked)
     whose = dict.fromkeys(row.organisation_id for row in page)
     await record_access(session, "audit", [Seen(each, None) for each in whose])
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)

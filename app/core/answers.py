@@ -22,6 +22,11 @@ class Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it says that what was asked for was done."""
+        return 200 <= self.status < 300  # noqa: PLR2004 (HTTP statuses)
+
     def header(self, name: bytes) -> bytes:
         """The first header of a name (lower case); empty where there is none."""
         return next((value for each, value in self.headers if each == name), b"")

@@ -6,7 +6,7 @@ look as if they did not exist. Whoever was found is also told to the database (`
 """
 
 import hmac
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Protocol
@@ -113,6 +113,7 @@ class Principal:
         reach: what it may see.
         name: what people call it.
         kind: `key`, or `user` for a person who signed in.
+        expires_at: when the key ends; None: never, or it is a person.
     """
 
     key_id: UUID
@@ -122,6 +123,7 @@ class Principal:
     reach: Reach
     name: str = ""
     kind: str = field(default="key")
+    expires_at: datetime | None = None
 
     @property
     def called(self) -> str:
@@ -130,9 +132,33 @@ class Principal:
 
     def may(self, scope: str) -> bool:
         """Tell whether the caller has a scope."""
-        if scope in _WHOLE and self.reach.sites is not None:
-            return False
+        return self._has(scope) and not (scope in _WHOLE and self.reach.sites is not None)
+
+    def _has(self, scope: str) -> bool:
         return ALL in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
+
+    def rights(self) -> dict[str, Any]:
+        """What the caller may do and reach now, as JSON, for `still_has`.
+
+        An integrator's clients are not part of it: they come and go without any change of its own rights.
+        """
+        sites = self.reach.sites
+        return {
+            "platform": self.platform,
+            "scopes": sorted(self.scopes),
+            "sites": None if sites is None else [str(site) for site in sites],
+        }
+
+    def still_has(self, rights: Mapping[str, Any]) -> bool:
+        """Tell whether none of these `rights` was taken away since."""
+        sites = self.reach.sites
+        held = None if rights["sites"] is None else {UUID(site) for site in rights["sites"]}
+        reached = sites is None or (held is not None and held <= set(sites))
+        return (
+            reached
+            and (self.platform or not rights["platform"])
+            and all(self._has(scope) for scope in rights["scopes"])
+        )
 
     def visible(self) -> Reach:
         """What queries are limited to."""
@@ -239,6 +265,7 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         frozenset(record.scopes),
         reach_in(record.organisation_id, clients, record.site_ids, platform=record.platform),
         record.name,
+        expires_at=record.expires_at,
     )
 
 
@@ -268,22 +295,41 @@ async def identify(request: Request) -> Principal:
     return await current_principal(request, await bearer(request))
 
 
-def requires(scope: str, *, whole: bool = False) -> Callable[[Principal], Coroutine[Any, Any, Principal]]:
-    """FastAPI dependency factory: the caller, if its key has `scope`; else 403.
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A FastAPI dependency: the caller, if it may; else 403.
 
-    Args:
-        scope: one of SCOPES.
-        whole: whether keys that are limited to some sites are refused too: it concerns the organisation.
+    Attributes:
+        scope: what its key, or its role, has to have.
+        whole: whether those who are limited to some sites are refused too: it concerns the organisation.
     """
-    if scope not in SCOPES:
-        raise ValueError(scope)
+
+    scope: str
+    whole: bool = False
 
     # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
-    async def check(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
-        if not principal.may(scope):
-            raise ForbiddenError(f"{principal.called} lacks the scope `{scope}`.", extra={"scope": scope})
-        if whole:
-            principal.check_whole()
+    async def __call__(self, principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
+        """The caller (ForbiddenError, also `limited_to_sites`)."""
+        self.check(principal)
         return principal
 
-    return check
+    def check(self, principal: Principal) -> None:
+        """Refuse a caller who may not (ForbiddenError, also `limited_to_sites`)."""
+        if not principal.may(self.scope):
+            raise ForbiddenError(
+                f"{principal.called} lacks the scope `{self.scope}`.", extra={"scope": self.scope}
+            )
+        if self.whole:
+            principal.check_whole()
+
+
+def reading_of(scope: str) -> str:
+    """The scope with which one may read what another lets one change."""
+    return f"{_COVERED_BY.get(scope, scope).partition(':')[0]}:read"
+
+
+def requires(scope: str, *, whole: bool = False) -> Requirement:
+    """The dependency on a scope, which is one of SCOPES; the arguments are those of `Requirement`."""
+    if scope not in SCOPES:
+        raise ValueError(scope)
+    return Requirement(scope, whole)

@@ -242,8 +242,13 @@ def _name_members(document: Node) -> None:
     for node in list(_objects(document["paths"])) + list(_objects(document["components"]["schemas"])):
         words = node.get("enum")
         if isinstance(words, list) and not all(str(word).isidentifier() for word in words):
-            names = [_SIGNS.get(word) or re.sub(r"\W+", "_", str(word)).strip("_").upper() for word in words]
-            node["x-enum-varnames"] = names
+            node["x-enum-varnames"] = [_member(str(word)) for word in words]
+
+
+def _member(word: str) -> str:
+    """What a word of an enumeration is called; an order turned round is not called like the order itself."""
+    turned = "_DESCENDING" if re.match(r"-\w", word) else ""
+    return _SIGNS.get(word) or re.sub(r"\W+", "_", word).strip("_").upper() + turned
 
 
 def _restore_nulls(example: object, schema: Node) -> None:

@@ -34,7 +34,11 @@ _SHOWN: Final = frozenset({200, 201})
 _ABOUT: Final = frozenset({b"etag", b"cache-control", b"vary", b"date", b"content-location", b"expires"})
 
 
-class Resource(BaseModel):
+class Shown(BaseModel):
+    """A thing as whoever may read it is shown it, with what others wrote."""
+
+
+class Resource(Shown):
     """A thing of its own, as it is shown: its answers have an ETag.
 
     Attributes:

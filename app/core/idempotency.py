@@ -29,9 +29,7 @@ _log = get_logger(__name__)
 _NAME: Final = HEADER.lower().encode()
 _KEY: Final = re.compile(PATTERN)
 _FAILED: Final = 500
-# Like Stripe: what the call itself came to is kept, also that something is not there or in the way. What was
-# refused before (a faulty body, no right, too much) changed nothing, and may be mended under the same key.
-_KEPT: Final = frozenset({404, 409})
+_REFUSED: Final = 400
 
 
 def has_key(scope: Scope) -> bool:
@@ -81,6 +79,7 @@ async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes
     Raises:
         InvalidError: `invalid_idempotency_key`.
         ConflictError: as `idempotency_keys.claim` says.
+        ForbiddenError: the same.
         UnavailableError: `encryption_key_missing`.
     """
     key = key_of(request)
@@ -111,8 +110,9 @@ async def _settle(
         if answer is None or answer.status >= _FAILED:
             await claim.release(database)
         else:
-            anyway = answer.status < 400 or answer.status in _KEPT  # noqa: PLR2004 (an HTTP status)
-            await claim.keep(database, sealer, answer, anyway=anyway)
+            # A refusal changed nothing, and may be asked for again: kept, whoever asks for what is not there
+            # would fill the table.
+            await claim.keep(database, sealer, answer, anyway=answer.status < _REFUSED)
     except TRANSIENT as error:
         _log.warning("answer_not_kept", holder=str(claim.holder), error=repr(error))
 

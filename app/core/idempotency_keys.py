@@ -8,6 +8,7 @@ whoever holds it no longer cannot commit any more. Must not know HTTP.
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.answers import Answer
 from app.core.database import Base, Database, RawConnection, WriteSession
-from app.core.errors import ConflictError
+from app.core.errors import ConflictError, ForbiddenError
 from app.core.ids import new_id
 from app.core.observability import get_logger
 from app.core.sealed_columns import IDEMPOTENCY_ANSWER
@@ -99,12 +100,14 @@ class Claim:
         caller_id: the API key's id, or the person's.
         key: what the client named.
         holder: this attempt's own id.
+        rights: the caller's: who has less of them later is not shown the answer.
     """
 
     organisation_id: UUID
     caller_id: UUID
     key: str
     holder: UUID
+    rights: Mapping[str, Any]
 
     @property
     def row(self) -> tuple[UUID, UUID, str]:
@@ -138,7 +141,7 @@ class Claim:
             answer: It.
             anyway: Also where nothing was committed; else the key is free again in that case.
         """
-        sealed = IDEMPOTENCY_ANSWER.seal(sealer, _written(answer), *self.row)
+        sealed = IDEMPOTENCY_ANSWER.seal(sealer, _written(answer, self.rights), *self.row)
         values = {**self.values(), "status": answer.status, "answer": sealed, "anyway": anyway}
         async with database.write() as session:
             await session.execute(_KEEP, values)
@@ -166,8 +169,9 @@ async def claim(
     Raises:
         ConflictError: `idempotency_key_reused` for another request, `idempotency_key_in_use` while the first
             one runs, `idempotency_outcome_unknown` where it was carried out and its answer is lost.
+        ForbiddenError: `idempotency_rights_lost`: the caller may do less than it could then.
     """
-    wanted = Claim(principal.organisation_id, principal.key_id, key, new_id())
+    wanted = Claim(principal.organisation_id, principal.key_id, key, new_id(), principal.rights())
     values = wanted.values()
     # Of a key that was replaced meanwhile too.
     known = sealer.fingerprints(request)
@@ -182,7 +186,7 @@ async def claim(
         # Whoever had it let go of it between the two statements.
     if found.answer is not None:
         try:
-            kept = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
+            kept, rights = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
         except SealError as error:
             _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
             raise _lost() from None
@@ -193,6 +197,11 @@ async def claim(
             code="idempotency_key_reused",
         )
     if found.answer is not None:
+        if not principal.still_has(rights):
+            raise ForbiddenError(
+                f"{principal.called} may do less than when this was carried out: its answer is not shown.",
+                code="idempotency_rights_lost",
+            )
         return kept
     if found.state == "running" or found.held:
         raise in_use()
@@ -223,12 +232,16 @@ async def purge(connection: RawConnection) -> int:
     return int(tag.rpartition(" ")[2])
 
 
-def _written(answer: Answer) -> str:
+def _written(answer: Answer, rights: Mapping[str, Any]) -> str:
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
-    return json.dumps({"headers": headers, "body": base64.b64encode(answer.body).decode()})
+    body = base64.b64encode(answer.body).decode()
+    return json.dumps({"headers": headers, "body": body, "rights": dict(rights)})
 
 
-def _read(status: int, written: str) -> Answer:
+def _read(status: int, written: str) -> tuple[Answer, dict[str, Any]]:
     stored = json.loads(written)
+    if "rights" not in stored:
+        # Kept by a version that did not note whose it could be: it is not shown.
+        raise _lost()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored["headers"]]
-    return Answer(status, headers, base64.b64decode(stored["body"]))
+    return Answer(status, headers, base64.b64decode(stored["body"])), stored["rights"]

@@ -19,11 +19,13 @@ from app.core.errors import InvalidError
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+CURSOR_LIMIT = 2048
+"""Characters of a cursor: one of a name of 200 characters fits."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=f"Rows a page, at most {MAX_LIMIT}")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=512, description="The `next` of the page before; leave out for the first page"),
+    Query(max_length=CURSOR_LIMIT, description="The `next` of the page before; leave out for the first page"),
 ]
 
 
@@ -34,10 +36,26 @@ class Page[T](BaseModel):
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
-def encode_cursor(kind: str, *key: str | float) -> str:
-    """Make a cursor of the sort key of a page's last row. `kind` ties it to one list."""
-    body = json.dumps([kind, *key], separators=(",", ":")).encode()
+def encode_cursor(kind: str, *key: str | float | None) -> str:
+    """Make a cursor of the sort key of a page's last row. `kind` ties it to one list, in one order."""
+    body = json.dumps([kind, *key], separators=(",", ":"), ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
+
+
+def kind_of(cursor: str) -> str | None:
+    """Of which list a cursor is, if it is one."""
+    opened = _open(cursor)
+    return None if opened is None else opened[0]
+
+
+def _open(cursor: str) -> list[Any] | None:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        body = raw[4:]
+        opened = json.loads(body) if zlib.crc32(body).to_bytes(4) == raw[:4] else None
+    except (ValueError, RecursionError, binascii.Error):
+        return None
+    return opened if isinstance(opened, list) and opened and isinstance(opened[0], str) else None
 
 
 def decode_cursor(kind: str, cursor: str, *types: Callable[[Any], Any]) -> list[Any]:
@@ -55,16 +73,13 @@ def decode_cursor(kind: str, cursor: str, *types: Callable[[Any], Any]) -> list[
     refused = InvalidError(
         "The cursor is not one that this list gave. Start again without `cursor`.", code="invalid_cursor"
     )
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        body = raw[4:]
-        got_kind, *key = json.loads(body) if zlib.crc32(body).to_bytes(4) == raw[:4] else (None,)
-        parts = [wanted(part) for wanted, part in zip(types, key, strict=True)]
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, binascii.Error):
-        raise refused from None
-    if got_kind != kind:
+    opened = _open(cursor)
+    if opened is None or opened[0] != kind:
         raise refused
-    return parts
+    try:
+        return [wanted(part) for wanted, part in zip(types, opened[1:], strict=True)]
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise refused from None
 
 
 def cut[R](rows: Sequence[R], limit: int, cursor_of: Callable[[R], str]) -> tuple[Sequence[R], str | None]:

@@ -7,7 +7,7 @@ document means: that is the route's model.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import aclosing
 from email.message import Message
 from functools import cached_property
@@ -19,13 +19,15 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from app.core import idempotency, strict_json
+from app.core.answers import Answer, record
 from app.core.api_settings import ApiSettings
-from app.core.auth import current_principal, identify
+from app.core.auth import Requirement, current_principal, identify, known_principal, reading_of
 from app.core.errors import VigieError
-from app.core.etags import Shape, answer_tagged
+from app.core.etags import Shape, Shown, answer_tagged
 from app.core.reasons import RejectedError, shown, status_of
 
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+_ABOUT_BODY: Final = frozenset({b"content-type", b"content-length", b"etag"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
@@ -64,10 +66,24 @@ class StrictRoute(APIRoute):
 
         return strict
 
-    @property
+    @cached_property
     def takes_key(self) -> bool:
         """Whether an `Idempotency-Key` holds here: a POST of somebody."""
         return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
+
+    @cached_property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What a caller has to be allowed."""
+        return tuple(dict.fromkeys(_requirements(self.dependant)))
+
+    @cached_property
+    def reading(self) -> tuple[str, ...]:
+        """The scopes without which an answer is not shown: where a change answers with what was there."""
+        if "GET" in (self.methods or ()) or not self.param_convertors or not _shows(self.response_model):
+            return ()
+        if (self.operation_id or "").startswith("create_"):
+            return ()
+        return tuple(reading_of(each.scope) for each in self.requirements)
 
     @cached_property
     def shape(self) -> Shape | None:
@@ -83,9 +99,23 @@ class StrictRoute(APIRoute):
         if not self.takes_key:
             idempotency.refuse(request)
         principal = await identify(request)
+        # Before an answer is looked for that is kept: who may not call any more is shown none.
+        for requirement in self.requirements:
+            requirement.check(principal)
         await idempotency.once(self._answer, request, principal, await read_body(request), send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.reading:
+            await self._tagged(scope, receive, send)
+            return
+        answer = await record(self._tagged, scope, receive)
+        principal = known_principal(scope)
+        if answer.succeeded and principal is not None and not all(map(principal.may, self.reading)):
+            # Who may change and not read is told that it is done.
+            answer = Answer(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
+        await answer.send(send)
+
+    async def _tagged(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.shape is None:
             await super().handle(scope, receive, send)
         else:
@@ -109,6 +139,17 @@ class _Read(Request):
 def asks_for_key(dependant: Dependant) -> bool:
     """Tell whether a route is for those who have a key."""
     return dependant.call is current_principal or any(map(asks_for_key, dependant.dependencies))
+
+
+def _shows(model: object) -> bool:
+    return Shape.of(model) is not None or (isinstance(model, type) and issubclass(model, Shown))
+
+
+def _requirements(dependant: Dependant) -> Iterator[Requirement]:
+    if isinstance(dependant.call, Requirement):
+        yield dependant.call
+    for each in dependant.dependencies:
+        yield from _requirements(each)
 
 
 def _document(body: bytes, max_depth: int) -> strict_json.Json:

@@ -10,8 +10,9 @@ from sqlalchemy import Row
 from app.core.auth import Principal, requires
 from app.core.errors import InvalidError
 from app.core.fields import Identifier, InstantParameter
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.web import Reads
 from app.observations import reads
 from app.observations.models import Event
@@ -20,6 +21,7 @@ from app.sites import box_repository
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+_Asked = Annotated[Pagination, Depends(reads.EVENTS.asked)]
 Type = Annotated[
     str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
 ]
@@ -33,8 +35,8 @@ def check_order(first: InstantParameter | None, last: InstantParameter | None) -
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-def _page(rows: Sequence[Row[Event, str, UUID]], limit: int) -> Page[EventOut]:
-    page, following = cut(rows, limit, lambda row: encode_cursor(reads.EVENTS, str(row[0].id)))
+def _page(rows: Sequence[Row[Event, str, UUID]], asked: Pagination) -> Page[EventOut]:
+    page, following = reads.EVENTS.cut(rows, asked)
     plain = ("id", "time", "type", "seq", "candidates", "level_db", "clock_error_ms", "received_at")
     return Page(
         data=[
@@ -59,16 +61,15 @@ async def list_box_events(
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: _Asked,
 ) -> Page[EventOut]:
-    """What a box recognised, the newest arrival first."""
+    """What a box recognised, by default the newest arrival first."""
     check_order(from_, to)
     found = await box_repository.get_box(session, box, principal.visible())
     rows = await reads.list_events(
-        session, principal.visible(), cursor, limit, box_key=found.key, kind=kind, first=from_, last=to
+        session, principal.visible(), asked, box_key=found.key, kind=kind, first=from_, last=to
     )
-    return _page(rows, limit)
+    return _page(rows, asked)
 
 
 @router.get(
@@ -82,12 +83,11 @@ async def list_events(
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: _Asked,
 ) -> Page[EventOut]:
-    """What the boxes of the organisation recognised, the newest arrival first."""
+    """What the boxes of the organisation recognised, by default the newest arrival first."""
     check_order(from_, to)
     rows = await reads.list_events(
-        session, principal.visible(), cursor, limit, site=site, kind=kind, first=from_, last=to
+        session, principal.visible(), asked, site=site, kind=kind, first=from_, last=to
     )
-    return _page(rows, limit)
+    return _page(rows, asked)

@@ -15,11 +15,17 @@ from sqlalchemy.orm import defer
 
 from app.core.pagination import decode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, text_of_cursor
 from app.observations.models import QuarantineEntry
 from app.observations.reads import conditions
 from app.sites.models import Box
 
-QUARANTINE: Final = "quarantine"
+QUARANTINE: Final = Orders(
+    "quarantine",
+    (identifier(QuarantineEntry.id, lambda row: row[0].id),),
+    {"id": (), "received_at": (instant(QuarantineEntry.received_at, lambda row: row[0].received_at),)},
+    "-id",
+)
 # A thousand entries of 64 KiB are no list that anybody reads.
 _SHOWN_BYTES: Final = 2_048
 
@@ -35,6 +41,7 @@ class Filter:
         box: under this box's id.
         code: refused for this reason, the last time.
         door: at this door.
+        organisation: of this organisation.
         first: received at or after this.
         last: received before this.
         replayed: whether a replay has taken all of it.
@@ -47,6 +54,7 @@ class Filter:
     first: datetime | None = None
     last: datetime | None = None
     replayed: bool | None = None
+    organisation: UUID | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same, for a query."""
@@ -64,6 +72,7 @@ class Filter:
     def _wanted(self) -> tuple[tuple[Any, Any, Any], ...]:
         entry = QuarantineEntry
         return (
+            (self.organisation, eq, entry.organisation_id),
             (self.box, eq, entry.box),
             (self.code, eq, entry.code),
             (self.door, eq, entry.door),
@@ -79,17 +88,14 @@ class Filter:
 
 
 async def list_entries(
-    session: AsyncSession, wanted: Filter, cursor: str | None, limit: int
+    session: AsyncSession, wanted: Filter, asked: Pagination
 ) -> Sequence[Row[QuarantineEntry, bytes, int]]:
-    """Entries with the beginning of what is kept and its length, the newest first, one more than `limit`."""
+    """Entries with the beginning of what is kept and its length, one more than are asked for."""
     entry = QuarantineEntry
     beginning = func.substring(entry.payload, 1, _SHOWN_BYTES)
     statement = select(entry, beginning, func.octet_length(entry.payload))
     statement = statement.options(defer(entry.payload, raiseload=True)).where(*wanted.conditions())
-    if cursor is not None:
-        (before,) = decode_cursor(QUARANTINE, cursor, UUID)
-        statement = statement.where(entry.id < before)
-    return (await session.execute(statement.order_by(entry.id.desc()).limit(limit + 1))).all()
+    return (await session.execute(QUARANTINE.page(statement, asked))).all()
 
 
 async def find_entry(session: AsyncSession, identifier: UUID, visible: Reach) -> QuarantineEntry | None:
@@ -143,7 +149,7 @@ async def count_by_text(
     statement = select(name, count, func.count(entry.replayed_at), *columns).where(*wanted.conditions())
     statement = statement.group_by(*columns)
     if cursor is not None:
-        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, _key)
+        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, text_of_cursor)
         statement = statement.having(
             or_(count < literal(least), (count == literal(least)) & (name > literal(last)))
         )
@@ -159,14 +165,6 @@ def _count(value: object) -> int:
     """A count of a cursor: no table has more rows than this."""
     if not isinstance(value, int) or not 0 <= value < 2**62:
         raise ValueError(value)
-    return value
-
-
-def _key(value: object) -> str:
-    """A text of a cursor: what PostgreSQL could not hold was never in one."""
-    if not isinstance(value, str) or "\x00" in value:
-        raise ValueError(value)
-    value.encode()
     return value
 
 

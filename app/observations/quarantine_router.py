@@ -12,6 +12,7 @@ from app.core.ids import parse_id
 from app.core.observability import get_logger
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.observations import quarantine_reads
@@ -19,6 +20,7 @@ from app.observations.events_router import check_order
 from app.observations.models import QuarantineEntry
 from app.observations.quarantine_reads import QUARANTINE, Filter, readable
 from app.observations.quarantine_schemas import QuarantineCount, QuarantineCounts, QuarantineOut
+from app.sites.dependencies import OrganisationFilter
 
 _log = get_logger(__name__)
 router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
@@ -44,9 +46,10 @@ def _filter(
     replayed: Annotated[
         bool | None, Query(description="Only what a replay has taken since, or only what it has not")
     ] = None,
+    organisation: OrganisationFilter = None,
 ) -> Filter:
     check_order(from_, to)
-    return Filter(principal.visible(), box, code, door, from_, to, replayed)
+    return Filter(principal.visible(), box, code, door, from_, to, replayed, organisation)
 
 
 Wanted = Annotated[Filter, Depends(_filter)]
@@ -66,14 +69,14 @@ def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
     "", operation_id="list_quarantine", summary="What was refused", responses=documented(401, 403, 422)
 )
 async def list_quarantine(
-    wanted: Wanted, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    wanted: Wanted, session: Reads, asked: Annotated[Pagination, Depends(QUARANTINE.asked)]
 ) -> Page[QuarantineOut]:
-    """What was refused, the newest first, with the beginning of what came (2 KiB).
+    """What was refused, by default the newest first, with the beginning of what came (2 KiB).
 
     What could not be said to be of any organisation's box is for the platform's administrators.
     """
-    rows = await quarantine_reads.list_entries(session, wanted, cursor, limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(QUARANTINE, str(row[0].id)))
+    rows = await quarantine_reads.list_entries(session, wanted, asked)
+    page, following = QUARANTINE.cut(rows, asked)
     return Page(data=[_out(entry, beginning, kept) for entry, beginning, kept in page], next=following)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import eq, ge, lt
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, literal, select, text
@@ -18,6 +18,7 @@ from app.core.fields import check_box_id
 from app.core.instants import to_datetime
 from app.core.pagination import decode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier
 from app.observations.latest import newer, portions, take_newer
 from app.observations.models import TENANT_SAMPLES, BoxState, Event
 from app.observations.series import Bucket
@@ -26,7 +27,7 @@ from app.sites import box_repository
 from app.sites.catalogue import Metric
 from app.sites.models import Box, Site
 
-EVENTS = "events"
+EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
 SITE_LATEST = "site_latest"
 _NEWER = text(
     newer(
@@ -181,8 +182,7 @@ def conditions(wanted: Iterable[Wanted]) -> list[ColumnElement[bool]]:
 async def list_events(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     box_key: int | None = None,
     site: UUID | None = None,
@@ -190,7 +190,7 @@ async def list_events(
     first: datetime | None = None,
     last: datetime | None = None,
 ) -> Sequence[Row[Event, str, UUID]]:
-    """Events with their box's id and site, the newest arrival first, one more than `limit`."""
+    """Events with their box's id and site, one more than are asked for."""
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
     wanted: tuple[Wanted, ...] = (
@@ -201,7 +201,4 @@ async def list_events(
         (last, lt, Event.time),
     )
     statement = statement.where(*conditions(wanted), *visible.within(Event.organisation_id, Box.site_id))
-    if cursor is not None:
-        (before,) = decode_cursor(EVENTS, cursor, UUID)
-        statement = statement.where(Event.id < before)
-    return (await session.execute(statement.order_by(Event.id.desc()).limit(limit + 1))).all()
+    return (await session.execute(EVENTS.page(statement, asked))).all()

@@ -3,16 +3,17 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import bearer, caller_of
 from app.core.errors import ConflictError, NotFoundError
 from app.core.etags import Matching
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
 from app.people import acceptance, invitations, repository
@@ -96,18 +97,17 @@ async def accept_invitation(
 async def list_invitations(
     principal: MembersReader,
     session: Writes,
+    asked: Annotated[Pagination, Depends(repository.INVITATIONS.asked)],
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
 ) -> Page[InvitationOut]:
-    """Invitations, the oldest first, without their tokens. Each reading is recorded."""
+    """Invitations, by default the oldest first, without their tokens. Each reading is recorded."""
     now = datetime.now(UTC)
     rows = await repository.list_invitations(
-        session, principal.visible(), cursor, limit, organisation=organisation, state=state, now=now
+        session, principal.visible(), asked, organisation=organisation, state=state, now=now
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("invitations", str(row.id)))
+    page, following = repository.INVITATIONS.cut(rows, asked)
     await record_invitations(session, page)
     return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
 

@@ -11,9 +11,10 @@ from app.core.database import WriteSession
 from app.core.errors import NotFoundError
 from app.core.fields import given
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import reaching_everything
+from app.core.sorting import Orders, Pagination, identifier, instant
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.people import passwords, repository
@@ -30,7 +31,6 @@ from app.people.schemas import (
 )
 from app.people.sessions import From, is_open
 from app.sites.models import Organisation
-from app.sites.repository import after
 
 router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictRoute)
 _WHAT: Final = "sign-in"
@@ -106,6 +106,14 @@ async def change_password(
     )
 
 
+_SESSIONS: Final = Orders(
+    "my_sessions",
+    (identifier(UserSession.id),),
+    {"created_at": (), "last_used_at": (instant(UserSession.last_used_at),)},
+    "created_at",
+)
+
+
 @router.get(
     "/sessions",
     operation_id="list_my_sessions",
@@ -117,16 +125,13 @@ async def list_my_sessions(
     token: TokenHash,
     people: Desk,
     session: Reads,
-    *,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(_SESSIONS.asked)],
 ) -> Page[SessionOut]:
-    """The person's sign-ins that hold, for whichever organisation, the oldest first."""
+    """The person's sign-ins that hold, for whichever organisation, by default the oldest first."""
     wanted = select(UserSession).where(UserSession.user_id == principal.key_id)
     wanted = wanted.where(is_open(people.settings, datetime.now(UTC)))
-    wanted = after(wanted, UserSession.id.expression, "my_sessions", cursor, limit)
-    rows = (await session.scalars(wanted)).all()
-    page, following = cut(rows, limit, lambda row: encode_cursor("my_sessions", str(row.id)))
+    rows = (await session.scalars(_SESSIONS.page(wanted, asked))).all()
+    page, following = _SESSIONS.cut(rows, asked)
     return Page(data=[SessionOut.of(row, token) for row in page], next=following)
 
 

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Query
 
 from app.core.auth import Principal, requires
 from app.core.etags import Matching
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
 from app.people import members, repository
@@ -32,17 +33,16 @@ def _shown(member: tuple[Membership, User]) -> MemberOut:
 async def list_members(
     principal: MembersReader,
     session: Writes,
+    asked: Annotated[Pagination, Depends(repository.MEMBERS.asked)],
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
 ) -> Page[MemberOut]:
-    """Members, the oldest first: for integrators those of their clients too. Each reading is recorded."""
+    """Members, by default the oldest first; integrators see their clients' too. Each reading is recorded."""
     rows = await repository.list_members(
-        session, principal.visible(), cursor, limit, organisation=organisation, role=role
+        session, principal.visible(), asked, organisation=organisation, role=role
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("members", str(row[0].id)))
+    page, following = repository.MEMBERS.cut(rows, asked)
     await record_members(session, [membership for membership, _ in page])
     return Page(data=[MemberOut.of(*row) for row in page], next=following)
 

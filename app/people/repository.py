@@ -5,9 +5,9 @@ calls, and those on what is a person's own in whatever organisation, say so, and
 the program itself. Nothing is decided here, and nothing committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select
@@ -15,12 +15,35 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, name, text
 from app.people.models import Invitation, Membership, User
 from app.people.sessions import Place
 from app.sites.models import Organisation
-from app.sites.repository import after
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
+
+
+def _of_user(attribute: str) -> Callable[[tuple[Membership, User]], Any]:
+    return lambda row: getattr(row[1], attribute)
+
+
+MEMBERS: Final = Orders(
+    "members",
+    (identifier(Membership.id, lambda row: row[0].id),),
+    {
+        "created_at": (),
+        "name": (name(User.name, _of_user("name")),),
+        "email": (text(User.email, _of_user("email")),),
+        "last_sign_in_at": (instant(User.last_sign_in_at, _of_user("last_sign_in_at"), nullable=True),),
+    },
+    "created_at",
+)
+INVITATIONS: Final = Orders(
+    "invitations",
+    (identifier(Invitation.id),),
+    {"created_at": (), "email": (text(Invitation.email),), "expires_at": (instant(Invitation.expires_at),)},
+    "created_at",
+)
 
 
 async def account_of(
@@ -74,21 +97,20 @@ async def find_member(
 async def list_members(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     role: str | None,
 ) -> list[tuple[Membership, User]]:
-    """Members, the oldest first."""
+    """Members, one more than are asked for."""
     statement = select(Membership, User).join(User, User.id == Membership.user_id)
     statement = statement.where(*visible.within(Membership.organisation_id))
     if organisation is not None:
         statement = statement.where(Membership.organisation_id == organisation)
     if role is not None:
         statement = statement.where(Membership.role == role)
-    statement = after(statement, Membership.id.expression, "members", cursor, limit)
-    return [(membership, user) for membership, user in await session.execute(statement)]
+    rows = await session.execute(MEMBERS.page(statement, asked))
+    return [(membership, user) for membership, user in rows]
 
 
 async def count_owners(session: AsyncSession, organisation_id: UUID, *, but: UUID) -> int:
@@ -140,21 +162,19 @@ async def find_invitation(
 async def list_invitations(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     state: InvitationState | None,
     now: datetime,
 ) -> Sequence[Invitation]:
-    """Invitations, the oldest first."""
+    """Invitations, one more than are asked for."""
     statement = select(Invitation).where(*visible.within(Invitation.organisation_id))
     if organisation is not None:
         statement = statement.where(Invitation.organisation_id == organisation)
     if state is not None:
         statement = statement.where(_in_state(state, now))
-    statement = after(statement, Invitation.id.expression, "invitations", cursor, limit)
-    return (await session.scalars(statement)).all()
+    return (await session.scalars(INVITATIONS.page(statement, asked))).all()
 
 
 async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation | None:

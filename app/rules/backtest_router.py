@@ -9,21 +9,22 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import requires
 from app.core.database import Database
+from app.core.fields import Identifier
 from app.core.ids import parse_id
 from app.core.observability import BACKTESTS_FINISHED
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.web import Reads
 from app.rules import backtests
 from app.rules.backtest_models import Backtest
-from app.rules.backtest_schemas import BacktestCreate, BacktestOut, BacktestResult
+from app.rules.backtest_schemas import BacktestCreate, BacktestOut, BacktestResult, State
 from app.rules.router import Opened, Reader, RuleRoute, Writer
 
 # Before the router of rules: there `backtests` would be taken for the id of one.
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
 
-_KIND: Final = "backtests"
 _WAIT_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.1
@@ -89,12 +90,16 @@ async def create_backtest(
     responses=documented(401, 403, 422),
 )
 async def list_backtests(
-    principal: Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    principal: Reader,
+    session: Reads,
+    asked: Annotated[Pagination, Depends(backtests.BACKTESTS.asked)],
+    *,
+    state: Annotated[State | None, Query(description="Only those in this state")] = None,
+    site: Annotated[Identifier | None, Query(description="Only of this site")] = None,
 ) -> Page[BacktestOut]:
-    """List back-tests, the newest first, without their results. Finished ones are kept for a week."""
-    before = None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0]
-    rows = await backtests.page(session, principal.visible(), before=before, limit=limit + 1)
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_KIND, str(row.id)))
+    """List back-tests, by default the newest first, without results. Finished ones are kept for a week."""
+    found = await backtests.page(session, principal.visible(), asked, state=state, site_id=site)
+    rows, following = backtests.BACKTESTS.cut(found, asked)
     return Page(data=[BacktestOut.of(row) for row in rows], next=following)
 
 

@@ -12,6 +12,7 @@ from app.core.database import ReadSession, WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.core.ids import new_id
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier
 from app.rules import repository
 from app.rules.backtest_models import Backtest
 from app.rules.backtest_schemas import BacktestCreate
@@ -24,6 +25,8 @@ WAITING: Final = 3
 
 _RETRY_S: Final = 30
 _UNFINISHED: Final = ("queued", "running")
+
+BACKTESTS: Final = Orders("backtests", (identifier(Backtest.id),), {"created_at": ()}, "-created_at")
 
 
 async def create(session: WriteSession, principal: Principal, wanted: BacktestCreate) -> UUID:
@@ -81,13 +84,15 @@ async def find(session: ReadSession, backtest_id: UUID, visible: Reach, *, resul
 
 
 async def page(
-    session: ReadSession, visible: Reach, *, before: UUID | None, limit: int
+    session: ReadSession, visible: Reach, asked: Pagination, *, state: str | None, site_id: UUID | None
 ) -> Sequence[Backtest]:
-    """Read up to `limit` back-tests, the newest first, without their results."""
+    """Read a page of back-tests, and one more, without their results."""
     query = select(Backtest).where(*_owned(visible))
-    if before is not None:
-        query = query.where(Backtest.id < before)
-    return (await session.scalars(query.order_by(Backtest.id.desc()).limit(limit))).all()
+    if state is not None:
+        query = query.where(Backtest.state == state)
+    if site_id is not None:
+        query = query.where(Backtest.site_id == site_id)
+    return (await session.scalars(BACKTESTS.page(query, asked))).all()
 
 
 async def cancel(session: WriteSession, backtest_id: UUID, visible: Reach) -> bool:

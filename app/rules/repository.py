@@ -5,18 +5,21 @@ A deleted rule is kept for its alerts; no query here but `load_changed` finds it
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Text, any_, cast, func, literal, select
+from sqlalchemy import Integer, Text, any_, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
 
 from app.core.database import RawConnection, ReadSession, WriteSession
 from app.core.errors import NotFoundError
 from app.core.reach import NOTHING, Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, name, number
 from app.rules.models import Rule
+from app.rules.severity import rank
 from app.sites.models import Box, Site
+from app.sites.repository import named_like
 
 _CHANGED = """
 SELECT id, version, organisation_id, site_id, name, definition::text AS definition, effort, dry_run, enabled,
@@ -26,6 +29,20 @@ WHERE revision > $1
 ORDER BY id
 """
 _LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
+
+
+_RANK = literal_column("CASE rules.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
+RULES: Final = Orders(
+    "rules",
+    (identifier(Rule.id),),
+    {
+        "created_at": (),
+        "name": (name(Rule.name),),
+        "updated_at": (instant(Rule.updated_at),),
+        "severity": (number(_RANK, lambda row: rank(row.severity)),),
+    },
+    "created_at",
+)
 
 
 class ChangedRule(TypedDict):
@@ -56,7 +73,8 @@ class RuleFilter:
         severity: only those whose gravest level has this severity.
         metric: only those that look at this metric, anywhere in their conditions.
         preset: only those that were made of this preset.
-        after: only those created after this one (the keyset).
+        organisation_id: only of this organisation.
+        search: only those in whose name this occurs, in any case.
     """
 
     visible: Reach = NOTHING
@@ -66,7 +84,8 @@ class RuleFilter:
     severity: str | None = None
     metric: str | None = None
     preset: str | None = None
-    after: UUID | None = None
+    organisation_id: UUID | None = None
+    search: str | None = None
 
 
 async def load_changed(connection: RawConnection, since_revision: int) -> list[ChangedRule]:
@@ -116,8 +135,8 @@ async def lock(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
     return rule
 
 
-async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence[Rule]:
-    """Read up to `limit` rules in the order of their creation."""
+async def page(session: ReadSession, wanted: RuleFilter, asked: Pagination) -> Sequence[Rule]:
+    """Read a page of rules, and one more."""
     query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.visible))
     if wanted.site_id is not None:
         query = query.where(Rule.site_id == wanted.site_id)
@@ -132,9 +151,11 @@ async def page(session: ReadSession, wanted: RuleFilter, limit: int) -> Sequence
         query = query.where(func.jsonb_path_exists(Rule.definition, _LOOKS_AT, sought))
     if wanted.preset is not None:
         query = query.where(Rule.definition["preset"]["id"].astext == wanted.preset)
-    if wanted.after is not None:
-        query = query.where(Rule.id > wanted.after)
-    return (await session.scalars(query.order_by(Rule.id).limit(limit))).all()
+    if wanted.organisation_id is not None:
+        query = query.where(Rule.organisation_id == wanted.organisation_id)
+    if wanted.search is not None:
+        query = query.where(named_like(Rule.name, wanted.search))
+    return (await session.scalars(RULES.page(query, asked))).all()
 
 
 async def boxes_of(session: WriteSession, site_id: UUID, named: Collection[str]) -> frozenset[str]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Final
-from uuid import UUID
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import AfterValidator
@@ -12,9 +11,10 @@ from app.core.auth import Principal, requires
 from app.core.database import Database, WriteSession
 from app.core.etags import Matching, unchecked
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
+from app.core.pagination import Page
 from app.core.ports import AlertCloser
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.rules import repository, service, versions
@@ -27,6 +27,7 @@ from app.rules.presets import check_preset
 from app.rules.repository import RuleFilter
 from app.rules.schemas import RuleChange, RuleCreate
 from app.rules.severity import Severity
+from app.sites.dependencies import NameFilter, OrganisationFilter
 from app.webhooks.outbox import wake_after
 
 
@@ -38,8 +39,6 @@ class RuleRoute(StrictRoute):
 
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
 
-_KIND: Final = "rules"
-_VERSIONS: Final = "rule_versions"
 Reader = Annotated[Principal, Depends(requires("rules:read"))]
 Writer = Annotated[Principal, Depends(requires("rules:write"))]
 
@@ -51,12 +50,6 @@ def _closer(request: Request) -> AlertCloser:
 
 def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
-
-
-def _version(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value <= versions.LARGEST:
-        raise ValueError(value)
-    return value
 
 
 Closer = Annotated[AlertCloser, Depends(_closer)]
@@ -117,10 +110,11 @@ async def list_rules(
             json_schema_extra={"enum": sorted(PRESETS)},
         ),
     ] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    organisation: OrganisationFilter = None,
+    q: NameFilter = None,
+    asked: Annotated[Pagination, Depends(repository.RULES.asked)],
 ) -> Page[RuleOut]:
-    """List rules in the order of their creation. Deleted ones are not shown."""
+    """List rules by default in the order of their creation. Deleted ones are not shown."""
     wanted = RuleFilter(
         visible=principal.visible(),
         site_id=None if site is None else parse_id(site, "site"),
@@ -129,10 +123,10 @@ async def list_rules(
         severity=severity,
         metric=metric,
         preset=preset,
-        after=None if cursor is None else decode_cursor(_KIND, cursor, UUID)[0],
+        organisation_id=organisation,
+        search=q,
     )
-    rows = await repository.page(session, wanted, limit + 1)
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_KIND, str(row.id)))
+    rows, following = repository.RULES.cut(await repository.page(session, wanted, asked), asked)
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
@@ -231,14 +225,17 @@ async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer
     responses=documented(401, 403, 404, 422),
 )
 async def list_rule_versions(
-    principal: Reader, session: Reads, rule_id: str, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    principal: Reader,
+    session: Reads,
+    rule_id: str,
+    asked: Annotated[Pagination, Depends(versions.VERSIONS.asked)],
 ) -> Page[RuleVersionOut]:
-    """List what a rule was, the newest first, and which key changed it. Deleted rules keep theirs."""
-    before = None if cursor is None else decode_cursor(_VERSIONS, cursor, _version)[0]
-    rows = await versions.page(
-        session, parse_id(rule_id, "rule"), principal.visible(), before=before, limit=limit + 1
-    )
-    rows, following = cut(rows, limit, lambda row: encode_cursor(_VERSIONS, row.version.version))
+    """List what a rule was, by default the newest first, and which key changed it.
+
+    Deleted rules keep theirs.
+    """
+    found = await versions.page(session, parse_id(rule_id, "rule"), principal.visible(), asked)
+    rows, following = versions.VERSIONS.cut(found, asked)
     return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Text, Uuid, column, func, select, table
@@ -11,6 +11,7 @@ from app.core.auth import ApiKey
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFoundError
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, number
 from app.rules.models import Rule, RuleVersion
 
 LARGEST = 2**31 - 1
@@ -34,6 +35,14 @@ _WITH_KEY = (
 )
 
 
+VERSIONS: Final = Orders(
+    "rule_versions",
+    (number(RuleVersion.version.expression, lambda known: known.version.version),),
+    {"version": ()},
+    "-version",
+)
+
+
 def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> None:
     """Have a rule as it is now written down, in the transaction of its change."""
     session.add(
@@ -52,19 +61,15 @@ def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> 
     )
 
 
-async def page(
-    session: ReadSession, rule_id: UUID, visible: Reach, *, before: int | None, limit: int
-) -> Sequence[Known]:
-    """Read up to `limit` versions of a rule, the newest first, of a deleted rule too.
+async def page(session: ReadSession, rule_id: UUID, visible: Reach, asked: Pagination) -> Sequence[Known]:
+    """Read a page of a rule's versions, and one more, of a deleted rule too.
 
     Raises:
         NotFoundError: there is no such rule, or it is another organisation's.
     """
     await _seen(session, rule_id, visible)
     query = _WITH_KEY.where(RuleVersion.rule_id == rule_id)
-    if before is not None:
-        query = query.where(RuleVersion.version < before)
-    rows = (await session.execute(query.order_by(RuleVersion.version.desc()).limit(limit))).all()
+    rows = (await session.execute(VERSIONS.page(query, asked))).all()
     return [Known(*row) for row in rows]
 
 

@@ -32,10 +32,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.database import WriteSession
 from app.core.errors import NotFoundError
 from app.core.fields import check_box_id
-from app.core.pagination import decode_cursor
 from app.core.problems import CodedValueError
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, instant, number
+from app.core.sorting import name as name_key
+from app.core.sorting import text as text_key
 from app.sites.models import Box
+from app.sites.repository import named_like
 
 # Written by the room above. Of its columns only those that tell how a box lives are read here.
 _STATES: Final = table(
@@ -53,6 +56,24 @@ _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:
 BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, bool]
 """A box; its newest sample's time (µs since the epoch) and arrival; its clock's skew (ms); the share of its
 samples that came late; whether it is silent. None where nothing came yet."""
+
+
+def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
+    return lambda row: getattr(row[0], attribute)
+
+
+BOXES: Final = Orders(
+    "boxes",
+    (text_key(Box.id, _of_box("id")),),
+    {
+        "id": (),
+        "name": (name_key(Box.name, _of_box("name"), nullable=True),),
+        "created_at": (instant(Box.created_at, _of_box("created_at")),),
+        "last_heard_at": (instant(_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
+        "battery": (number(Box.battery.expression, _of_box("battery"), nullable=True),),
+    },
+    "id",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,22 +165,19 @@ async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, si
 async def list_boxes(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     silence: Silence,
     wanted: BoxFilter,
 ) -> Sequence[BoxRow]:
-    """Boxes in the order of their ids, one more than `limit`.
+    """Boxes, one more than are asked for.
 
-    The index on the ids is walked, and what does not fit is passed over. Indexes on what the filters compare
-    would cost every status and every batch more than they spare a list.
+    By id the index on the ids is walked, and what does not fit is passed over; in other orders all that fit
+    are sorted, which are an organisation's at most. Indexes on what is compared would cost every status and
+    every batch more than they spare a list.
     """
     statement = _living(_rows(silence), visible).where(*_conditions(wanted, silence))
-    if cursor is not None:
-        (last,) = decode_cursor("boxes", cursor, check_box_id)
-        statement = statement.where(Box.id > last)
-    return (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
+    return (await session.execute(BOXES.page(statement, asked))).all()
 
 
 def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:
@@ -180,9 +198,7 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
     if wanted.state is not None:
         conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
     if wanted.search is not None:
-        part = wanted.search.lower()
-        found = (func.strpos(func.lower(name), part) > 0 for name in (Box.id, Box.name))
-        conditions.append(or_(*found))
+        conditions.append(or_(*(named_like(column, wanted.search) for column in (Box.id, Box.name))))
     if wanted.silent is not None:
         conditions.append(silence.holds() if wanted.silent else ~silence.holds())
     return conditions

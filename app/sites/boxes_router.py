@@ -12,8 +12,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from app.core.database import Database
 from app.core.etags import Matching
 from app.core.fields import Identifier, Name
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import box_repository, service
@@ -107,15 +108,13 @@ async def list_boxes(
     session: Reads,
     silence: Silences,
     wanted: Annotated[BoxFilter, Depends(_filter)],
-    *,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(box_repository.BOXES.asked)],
 ) -> Page[BoxOut]:
-    """Boxes, in the order of their ids: what they say of themselves, and what their samples say of them."""
+    """Boxes, by default by their ids: what they say of themselves, and what their samples say of them."""
     rows = await box_repository.list_boxes(
-        session, principal.visible(), cursor, limit, silence=silence, wanted=wanted
+        session, principal.visible(), asked, silence=silence, wanted=wanted
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("boxes", row[0].id))
+    page, following = box_repository.BOXES.cut(rows, asked)
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 

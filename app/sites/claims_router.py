@@ -11,9 +11,10 @@ from app.core.errors import InvalidError, NotFoundError
 from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import enrolment, enrolment_repository
@@ -32,6 +33,7 @@ from app.sites.enrolment_schemas import (
 from app.sites.models import Claim
 
 router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(enrolment_repository.CLAIMS.asked)]
 anybody: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
 Connected = Annotated[Database, Depends(get_database)]
 
@@ -81,26 +83,24 @@ async def redeem_claim(body: Redemption, request: Request, database: Connected) 
 async def list_claims(
     principal: SitesReader,
     session: Reads,
+    asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
     state: Annotated[ClaimState | None, Query(description="Only those in this state")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
 ) -> Page[ClaimOut]:
-    """Claims, the oldest first: how each code begins, never the code."""
+    """Claims, by default the oldest first: how each code begins, never the code."""
     now = datetime.now(UTC)
     rows = await enrolment_repository.list_claims(
         session,
         principal.visible(),
-        cursor,
-        limit,
+        asked,
         organisation=organisation,
         site=site,
         state=state,
         now=now,
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("claims", str(row.id)))
+    page, following = enrolment_repository.CLAIMS.cut(rows, asked)
     return Page(data=[ClaimOut.of(row, now) for row in page], next=following)
 
 

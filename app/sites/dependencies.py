@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request
 from app.core.auth import Principal, requires
 from app.core.database import Database
 from app.core.errors import InvalidError, UnavailableError
-from app.core.fields import Identifier
+from app.core.fields import Identifier, Name
 from app.core.observability import get_logger
 from app.core.quota_settings import QuotaSettings
 from app.sites import accounts
@@ -21,6 +21,8 @@ BoxesWriter = Annotated[Principal, Depends(requires("boxes:write"))]
 OrganisationFilter = Annotated[
     Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
 ]
+
+NameFilter = Annotated[Name | None, Query(description="Part of the name, in any case")]
 
 
 # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.

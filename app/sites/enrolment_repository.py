@@ -5,6 +5,7 @@ Functions that take `visible` find only what the caller may see: its reach.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select, update
@@ -12,8 +13,31 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
 from app.core.reach import EVERYTHING, Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, name
 from app.sites.models import Claim, ProvisioningKey
-from app.sites.repository import after
+
+CLAIMS: Final = Orders(
+    "claims",
+    (identifier(Claim.id),),
+    {
+        "created_at": (),
+        "name": (name(Claim.name, nullable=True),),
+        "expires_at": (instant(Claim.expires_at),),
+        "last_used_at": (instant(Claim.last_used_at, nullable=True),),
+    },
+    "created_at",
+)
+PROVISIONING_KEYS: Final = Orders(
+    "provisioning_keys",
+    (identifier(ProvisioningKey.id),),
+    {
+        "created_at": (),
+        "name": (name(ProvisioningKey.name),),
+        "expires_at": (instant(ProvisioningKey.expires_at, nullable=True),),
+        "last_used_at": (instant(ProvisioningKey.last_used_at, nullable=True),),
+    },
+    "created_at",
+)
 
 
 def _claims(visible: Reach) -> Select[Claim]:
@@ -49,15 +73,14 @@ async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
 async def list_claims(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     site: UUID | None,
     state: str | None,
     now: datetime,
 ) -> Sequence[Claim]:
-    """Claims, the oldest first, one more than `limit`."""
+    """Claims, one more than are asked for."""
     statement = _claims(visible)
     if organisation is not None:
         statement = statement.where(Claim.organisation_id == organisation)
@@ -65,7 +88,7 @@ async def list_claims(
         statement = statement.where(Claim.site_id == site)
     if state is not None:
         statement = statement.where(_in_state(state, now))
-    return (await session.scalars(after(statement, Claim.id.expression, "claims", cursor, limit))).all()
+    return (await session.scalars(CLAIMS.page(statement, asked))).all()
 
 
 async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> bool:
@@ -96,22 +119,20 @@ async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None
 async def list_keys(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     site: UUID | None,
     revoked: bool,
 ) -> Sequence[ProvisioningKey]:
-    """Provisioning keys, the oldest first: those in use, or those that were revoked."""
+    """Provisioning keys: those in use, or those that were revoked."""
     gone = ProvisioningKey.revoked_at.is_not(None)
     statement = _keys(visible).where(gone if revoked else ~gone)
     if organisation is not None:
         statement = statement.where(ProvisioningKey.organisation_id == organisation)
     if site is not None:
         statement = statement.where(ProvisioningKey.site_id == site)
-    ordered = after(statement, ProvisioningKey.id.expression, "provisioning_keys", cursor, limit)
-    return (await session.scalars(ordered)).all()
+    return (await session.scalars(PROVISIONING_KEYS.page(statement, asked))).all()
 
 
 async def use_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
@@ -12,14 +12,16 @@ from app.core.etags import Matching
 from app.core.fields import given
 from app.core.ids import new_id, parse_id
 from app.core.keys import generate_key, hash_key, hint
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.sites import repository, service
+from app.sites import key_rules, repository, service
 from app.sites.dependencies import (
     DefaultQuotas,
+    NameFilter,
     OrganisationFilter,
     OrganisationsReader,
     OrganisationsWriter,
@@ -29,6 +31,7 @@ from app.sites.quotas import check_room
 from app.sites.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(repository.API_KEYS.asked)]
 
 
 async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> ApiKey:
@@ -48,9 +51,13 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
 async def create_api_key(
     body: KeyCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
 ) -> KeyCreated:
-    """Make a key. It is shown in the answer and never again. It cannot do more than the key that makes it."""
+    """Make a key. It is shown in the answer and never again.
+
+    It cannot do more than the key that makes it, nor last longer.
+    """
     now = datetime.now(UTC)
     service.check_covers(principal, body.scopes)
+    key_rules.check_outlives(principal, None, body.expires_at)
     check_expiry(body.expires_at, now)
     organisation = await service.named_organisation(session, principal, body.organisation_id)
     await service.check_key_sites(session, principal, organisation, body.site_ids)
@@ -78,17 +85,17 @@ async def create_api_key(
 async def list_api_keys(
     principal: OrganisationsReader,
     session: Reads,
+    asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
     revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    q: NameFilter = None,
 ) -> Page[KeyOut]:
-    """API keys, the oldest first: how each begins, never the key."""
+    """API keys, by default the oldest first: how each begins, never the key."""
     rows = await repository.list_keys(
-        session, principal.visible(), cursor, limit, organisation=organisation, revoked=revoked
+        session, principal.visible(), asked, organisation=organisation, revoked=revoked, search=q
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("api_keys", str(row.id)))
+    page, following = repository.API_KEYS.cut(rows, asked)
     return Page(data=[KeyOut.of(row) for row in page], next=following)
 
 
@@ -109,11 +116,15 @@ async def get_api_key(key_id: str, principal: OrganisationsReader, session: Read
 async def update_api_key(
     key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes, matching: Matching
 ) -> KeyOut:
-    """Change the name or the end of a key that may do no more than the caller's."""
+    """Change the name or the end of a key that may do no more than the caller's.
+
+    A key that ends prolongs neither itself nor another one beyond its own end.
+    """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     service.check_covers(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
+        key_rules.check_outlives(principal, row.id, body.expires_at)
         check_expiry(body.expires_at, datetime.now(UTC))
     for name, value in given(body).items():
         setattr(row, name, value)
@@ -131,7 +142,12 @@ async def update_api_key(
 async def revoke_api_key(
     key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
 ) -> None:
-    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`."""
+    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`.
+
+    A key revokes itself, and others that may do no more than it may.
+    """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
+    if row.id != principal.key_id:
+        service.check_covers(principal, row.scopes, to="revoke")
     row.revoked_at = datetime.now(UTC)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.core.auth import Principal
@@ -12,12 +12,13 @@ from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoun
 from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import new_id, parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository
-from app.sites.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
+from app.sites.dependencies import DefaultQuotas, NameFilter, OrganisationsReader, OrganisationsWriter
 from app.sites.models import Organisation
 from app.sites.quotas import check_room
 from app.sites.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
@@ -25,6 +26,7 @@ from app.sites.schemas import OrganisationChange, OrganisationCreate, Organisati
 OrganisationKind = Literal["platform", "integrator", "client"]
 
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(repository.ORGANISATIONS.asked)]
 
 
 async def _parent(session: WriteSession, principal: Principal, wanted: OrganisationCreate) -> Organisation:
@@ -91,17 +93,20 @@ async def create_organisation(
 async def list_organisations(
     principal: OrganisationsReader,
     session: Reads,
+    asked: _Asked,
     *,
     kind: Annotated[OrganisationKind | None, Query(description="Only of this kind")] = None,
     parent: Annotated[Identifier | None, Query(description="Only clients of this integrator")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    q: NameFilter = None,
 ) -> Page[OrganisationOut]:
-    """The oldest first: all for the platform's administrators, for an integrator its own and its clients."""
+    """Those that you reach, by default the oldest first.
+
+    For the platform's administrators these are all, for an integrator its own and its clients.
+    """
     rows = await repository.list_organisations(
-        session, principal.visible(), cursor, limit, kind=kind, parent=parent
+        session, principal.visible(), asked, kind=kind, parent=parent, search=q
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("organisations", str(row.id)))
+    page, following = repository.ORGANISATIONS.cut(rows, asked)
     return Page(data=[OrganisationOut.of(row) for row in page], next=following)
 
 

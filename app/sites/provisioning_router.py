@@ -12,9 +12,10 @@ from app.core.errors import NotFoundError
 from app.core.etags import Matching
 from app.core.fields import Identifier, given
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import enrolment, enrolment_repository
@@ -37,6 +38,7 @@ from app.sites.enrolment_schemas import (
 from app.sites.models import ProvisioningKey
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
 anybody: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
 Connected = Annotated[Database, Depends(get_database)]
 _KEYS: Final = "/v1/provisioning-keys"
@@ -112,24 +114,22 @@ async def create_provisioning_key(
 async def list_provisioning_keys(
     principal: OrganisationsReader,
     session: Reads,
+    asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
     revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
 ) -> Page[ProvisioningKeyOut]:
-    """Provisioning keys, the oldest first: how each begins, never the key."""
+    """Provisioning keys, by default the oldest first: how each begins, never the key."""
     rows = await enrolment_repository.list_keys(
         session,
         principal.visible(),
-        cursor,
-        limit,
+        asked,
         organisation=organisation,
         site=site,
         revoked=revoked,
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("provisioning_keys", str(row.id)))
+    page, following = enrolment_repository.PROVISIONING_KEYS.cut(rows, asked)
     return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)
 
 

@@ -5,29 +5,46 @@ outside of it is not found. Nothing is decided here, and nothing committed.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, column, exists, select, table
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, column, exists, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.auth import ApiKey
-from app.core.pagination import decode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, name
 from app.sites.models import Box, Organisation, Site
 
 # Rules belong to a room above this one: only whether there are any matters here.
 _RULES: Final = table("rules", column("site_id"), column("deleted_at"))
 
+# Ids are made in the order of creation.
+ORGANISATIONS: Final = Orders(
+    "organisations",
+    (identifier(Organisation.id),),
+    {"created_at": (), "name": (name(Organisation.name),)},
+    "created_at",
+)
+API_KEYS: Final = Orders(
+    "api_keys",
+    (identifier(ApiKey.id),),
+    {
+        "created_at": (),
+        "name": (name(ApiKey.name),),
+        "last_used_at": (instant(ApiKey.last_used_at, nullable=True),),
+        "expires_at": (instant(ApiKey.expires_at, nullable=True),),
+    },
+    "created_at",
+)
+SITES: Final = Orders(
+    "sites", (identifier(Site.id),), {"created_at": (), "name": (name(Site.name),)}, "created_at"
+)
 
-def after[*R](
-    statement: Select[*R], column: ColumnElement[UUID], kind: str, cursor: str | None, limit: int
-) -> Select[*R]:
-    """Order by an id and take the page that follows a cursor, and one row more."""
-    if cursor is not None:
-        (last,) = decode_cursor(kind, cursor, UUID)
-        statement = statement.where(column > last)
-    return statement.order_by(column).limit(limit + 1)
+
+def named_like(column: SQLColumnExpression[Any], part: str) -> ColumnElement[bool]:
+    """The condition that a part occurs in a text, in any case."""
+    return func.strpos(func.lower(column), part.lower()) > 0
 
 
 async def find_organisation(
@@ -42,20 +59,21 @@ async def find_organisation(
 async def list_organisations(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     kind: str | None,
     parent: UUID | None,
+    search: str | None,
 ) -> Sequence[Organisation]:
-    """Organisations, the oldest first."""
+    """Organisations; `search` is a part of the name."""
     statement = select(Organisation).where(*visible.within(Organisation.id))
     if kind is not None:
         statement = statement.where(Organisation.kind == kind)
     if parent is not None:
         statement = statement.where(Organisation.parent_id == parent)
-    statement = after(statement, Organisation.id.expression, "organisations", cursor, limit)
-    return (await session.scalars(statement)).all()
+    if search is not None:
+        statement = statement.where(named_like(Organisation.name, search))
+    return (await session.scalars(ORGANISATIONS.page(statement, asked))).all()
 
 
 async def clients_of(session: AsyncSession, parent: UUID) -> Sequence[UUID]:
@@ -81,17 +99,19 @@ async def find_key(
 async def list_keys(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     revoked: bool,
+    search: str | None,
 ) -> Sequence[ApiKey]:
-    """Keys, the oldest first: those in use, or those that were revoked."""
+    """Keys: those in use, or those that were revoked; `search` is a part of the name."""
     statement = _keys(visible, revoked=revoked)
     if organisation is not None:
         statement = statement.where(ApiKey.organisation_id == organisation)
-    return (await session.scalars(after(statement, ApiKey.id.expression, "api_keys", cursor, limit))).all()
+    if search is not None:
+        statement = statement.where(named_like(ApiKey.name, search))
+    return (await session.scalars(API_KEYS.page(statement, asked))).all()
 
 
 def _sites(visible: Reach) -> Select[Site]:
@@ -117,19 +137,21 @@ async def hold_sites(session: AsyncSession, identifiers: Sequence[UUID], visible
 async def list_sites(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     kind: str | None,
+    search: str | None,
 ) -> Sequence[Site]:
-    """Sites, the oldest first."""
+    """Sites; `search` is a part of the name."""
     statement = _sites(visible)
     if organisation is not None:
         statement = statement.where(Site.organisation_id == organisation)
     if kind is not None:
         statement = statement.where(Site.kind == kind)
-    return (await session.scalars(after(statement, Site.id.expression, "sites", cursor, limit))).all()
+    if search is not None:
+        statement = statement.where(named_like(Site.name, search))
+    return (await session.scalars(SITES.page(statement, asked))).all()
 
 
 async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:

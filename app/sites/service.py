@@ -50,12 +50,18 @@ async def named_organisation(session: WriteSession, principal: Principal, named:
     return organisation
 
 
-def check_covers(principal: Principal, scopes: Sequence[str]) -> None:
-    """Refuse to give, or to prolong, what the caller itself may not do (ForbiddenError)."""
+def check_covers(principal: Principal, scopes: Sequence[str], *, to: str = "give") -> None:
+    """Refuse to give, prolong or revoke what the caller itself may not do (ForbiddenError).
+
+    Args:
+        principal: The caller.
+        scopes: The key's.
+        to: What is to be done with them, for people.
+    """
     lacking = [] if ALL in principal.scopes else [scope for scope in scopes if not principal.may(scope)]
     if lacking:
         raise ForbiddenError(
-            f"The API key cannot give what it lacks: {', '.join(lacking)}.", extra={"scopes": lacking}
+            f"{principal.called} cannot {to} what it lacks: {', '.join(lacking)}.", extra={"scopes": lacking}
         )
 
 

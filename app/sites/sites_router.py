@@ -3,24 +3,26 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import ConflictError, NotFoundError
 from app.core.etags import Matching
 from app.core.fields import Kind, given
 from app.core.ids import new_id, parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites import repository, service
-from app.sites.dependencies import DefaultQuotas, OrganisationFilter, SitesReader, SitesWriter
+from app.sites.dependencies import DefaultQuotas, NameFilter, OrganisationFilter, SitesReader, SitesWriter
 from app.sites.models import Site
 from app.sites.quotas import check_room
 from app.sites.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(repository.SITES.asked)]
 
 
 @router.post(
@@ -60,17 +62,17 @@ async def create_site(
 async def list_sites(
     principal: SitesReader,
     session: Reads,
+    asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
     kind: Annotated[Kind | None, Query(description="Only of this kind")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    q: NameFilter = None,
 ) -> Page[SiteOut]:
-    """Sites, the oldest first."""
+    """Sites, by default the oldest first."""
     rows = await repository.list_sites(
-        session, principal.visible(), cursor, limit, organisation=organisation, kind=kind
+        session, principal.visible(), asked, organisation=organisation, kind=kind, search=q
     )
-    page, following = cut(rows, limit, lambda row: encode_cursor("sites", str(row.id)))
+    page, following = repository.SITES.cut(rows, asked)
     return Page(data=[SiteOut.of(row) for row in page], next=following)
 
 

@@ -15,9 +15,10 @@ from app.audit.record import Seen, record_access
 from app.core.database import WriteSession
 from app.core.etags import Matching
 from app.core.ids import parse_id
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.settings import SmtpSettings
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Writes
 from app.sites.dependencies import DefaultQuotas, sync_accounts
@@ -39,12 +40,10 @@ from app.webhooks.channels_schemas import (
     shown,
 )
 from app.webhooks.models import Endpoint
-from app.webhooks.web import KINDS, Holder, Reader, Writer
+from app.webhooks.repository import CHANNELS
+from app.webhooks.web import KINDS, READING, Holder, Reader, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
-
-CHANNELS: Final = "channels"
-"""The name of the cursors of channels."""
 
 _AGAIN: Final = "give the channel a new password"
 _ENDED: Final = "the account has ended"
@@ -110,24 +109,22 @@ async def list_channels(
     *,
     principal: Reader,
     session: Writes,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(CHANNELS.asked)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EmailOut | MqttOut]:
-    """The oldest first. Passwords are not shown. Who is shown recipients of mails is in the audit log."""
+    """By default the oldest first; no passwords. Who is shown recipients of mails is in the audit log."""
     rows = await repository.list_endpoints(
         session,
         principal.visible(),
-        cursor,
-        limit,
+        asked,
         organisation=organisation,
         enabled=enabled,
         kinds=KINDS["channel"] if kind is None else (kind,),
-        cursors=CHANNELS,
+        orders=CHANNELS,
     )
-    kept, following = cut(rows, limit, lambda row: encode_cursor(CHANNELS, str(row.id)))
+    kept, following = CHANNELS.cut(rows, asked)
     await _record(session, kept)
     return Page(data=[shown(row) for row in kept], next=following)
 
@@ -152,7 +149,7 @@ async def get_channel(channel: str, principal: Reader, session: Writes) -> Email
     operation_id="update_channel",
     summary="Change a channel",
     response_model=ChannelOut,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def update_channel(
     *, channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp, matching: Matching
@@ -160,12 +157,16 @@ async def update_channel(
     """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
 
     With another `grouping` what waits is sent at once, as it was put together so far. The account of an MQTT
-    channel may go on subscribing while the channel is disabled.
+    channel may go on subscribing while the channel is disabled. Who is shown recipients of mails is in the
+    audit log.
     """
     identifier = parse_id(channel, "channel")
     row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
     matching.check(shown(row))
     await channels_service.change_channel(session, row, body, smtp, datetime.now(UTC))
+    if principal.may(READING):
+        # Others are not shown it.
+        await _record(session, [row])
     return shown(row)
 
 

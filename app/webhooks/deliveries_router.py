@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import InvalidError, NotFoundError
 from app.core.fields import InstantParameter
 from app.core.ids import parse_id
-from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.reach import EVERYTHING, Reach
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads
 from app.webhooks import again, delivery_reads, service
@@ -85,13 +86,14 @@ class _Asked:
 
 
 _Wanted = Annotated[_Asked, Depends()]
+_Page = Annotated[Pagination, Depends(DELIVERIES.asked)]
 
 
 async def _page(
-    session: AsyncSession, visible: Reach, wanted: Filters, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, wanted: Filters, asked: Pagination
 ) -> Page[DeliveryOut]:
-    rows = await delivery_reads.list_deliveries(session, visible, wanted, cursor, limit)
-    kept, following = cut(rows, limit, lambda row: encode_cursor(DELIVERIES, str(row[0].id)))
+    rows = await delivery_reads.list_deliveries(session, visible, wanted, asked)
+    kept, following = DELIVERIES.cut(rows, asked)
     attempts = await delivery_reads.attempts_of(session, [row.id for row, _ in kept], LISTED_ATTEMPTS)
     return Page(
         data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in kept], next=following
@@ -109,14 +111,13 @@ async def list_all_deliveries(
     principal: Reader,
     session: Reads,
     wanted: _Wanted,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    asked: _Page,
     endpoint: Annotated[UUID | None, Query(description="Of this webhook or channel")] = None,
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
 ) -> Page[DeliveryOut]:
-    """Of webhooks and channels, the newest first, each with its last attempts."""
+    """Of webhooks and channels, by default the newest first, each with its last attempts."""
     filters = wanted.filters(endpoint=endpoint, organisation=organisation)
-    return await _page(session, principal.visible(), filters, cursor, limit)
+    return await _page(session, principal.visible(), filters, asked)
 
 
 @router.get(
@@ -186,13 +187,12 @@ def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
         principal: Reader,
         session: Reads,
         wanted: _Wanted,
-        limit: Limit = 100,
-        cursor: Cursor = None,
+        asked: _Page,
     ) -> Page[DeliveryOut]:
-        """The newest first, each with its last attempts."""
+        """By default the newest first, each with its last attempts."""
         endpoint = await service.get_endpoint(session, parse_id(identifier, noun), principal, noun=noun)
         # The endpoint is the caller's: that its deliveries are too need not be asked again.
-        return await _page(session, EVERYTHING, wanted.filters(endpoint=endpoint.id), cursor, limit)
+        return await _page(session, EVERYTHING, wanted.filters(endpoint=endpoint.id), asked)
 
 
 def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:

@@ -31,12 +31,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
 from app.core.ids import first_id
-from app.core.pagination import decode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier
 from app.webhooks.models import Attempt, Delivery, Endpoint
 
-DELIVERIES: Final = "deliveries"
-"""The name of the cursors of deliveries."""
+DELIVERIES: Final = Orders("deliveries", (identifier(Delivery.id, lambda row: row[0].id),), {"id": ()}, "-id")
+"""The orders of deliveries: that in which they were made, either way."""
 
 LOOKED_THROUGH: Final = 50_000
 """Among how many deliveries those of a type, or with a reason, are looked for: of these there is no index."""
@@ -86,9 +86,9 @@ async def find_delivery(
 
 
 async def list_deliveries(
-    session: AsyncSession, visible: Reach, wanted: Filters, cursor: str | None, limit: int
+    session: AsyncSession, visible: Reach, wanted: Filters, asked: Pagination
 ) -> Sequence[tuple[Delivery, str]]:
-    """Deliveries and their endpoints' kinds, the newest first, without bodies; one more than `limit`."""
+    """Deliveries and their endpoints' kinds, without bodies; one more than are asked for."""
     statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
     statement = statement.where(*visible.within(Delivery.organisation_id))
     if wanted.organisation is not None:
@@ -102,10 +102,7 @@ async def list_deliveries(
     if wanted.types or wanted.reason is not None:
         statement = statement.where(Delivery.id >= _oldest_looked_at(statement))
         statement = _sifted(statement, wanted)
-    if cursor is not None:
-        (last,) = decode_cursor(DELIVERIES, cursor, UUID)
-        statement = statement.where(Delivery.id < last)
-    rows = await session.execute(statement.order_by(Delivery.id.desc()).limit(limit + 1))
+    rows = await session.execute(DELIVERIES.page(statement, asked))
     return [(delivery, kind) for delivery, kind in rows]
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.core.etags import Resource
+from app.core.etags import Resource, Shown
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.webhooks.endpoint_fields import Format, Kind, State
@@ -95,7 +95,7 @@ class AttemptOut(BaseModel):
         )
 
 
-class DeliveryOut(BaseModel):
+class DeliveryOut(Shown):
     """One event, or a group of them, for one endpoint."""
 
     id: UUID

@@ -15,14 +15,14 @@ from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError
 from app.core.ids import first_id, new_id
-from app.core.pagination import decode_cursor
 from app.core.reach import Reach
+from app.core.sorting import Orders, Pagination, identifier
 from app.webhooks.delivery_reads import CLOCKS, in_state
 from app.webhooks.models import Delivery, Endpoint, Replay
 from app.webhooks.replay_schemas import Progress, ReplayCreate
 
-REPLAYS: Final = "replays"
-"""The name of the cursors of replays."""
+REPLAYS: Final = Orders("replays", (identifier(Replay.id),), {"created_at": ()}, "-created_at")
+"""The orders of replays."""
 
 RUNNING_LIMIT: Final = 5
 """Replays of an endpoint that may be running at once."""
@@ -102,13 +102,10 @@ async def find(session: AsyncSession, identifier: UUID, visible: Reach, *, lock:
     return found
 
 
-async def page(session: AsyncSession, endpoint_id: UUID, cursor: str | None, limit: int) -> Sequence[Replay]:
-    """Replays of an endpoint, the newest first, and one more than `limit` where there are more."""
+async def page(session: AsyncSession, endpoint_id: UUID, asked: Pagination) -> Sequence[Replay]:
+    """Replays of an endpoint, and one more than are asked for where there are more."""
     statement = select(Replay).where(Replay.endpoint_id == endpoint_id)
-    if cursor is not None:
-        (last,) = decode_cursor(REPLAYS, cursor, UUID)
-        statement = statement.where(Replay.id < last)
-    return (await session.scalars(statement.order_by(Replay.id.desc()).limit(limit + 1))).all()
+    return (await session.scalars(REPLAYS.page(statement, asked))).all()
 
 
 async def progress_of(session: AsyncSession, replays: Sequence[Replay]) -> dict[UUID, Progress]:

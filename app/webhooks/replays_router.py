@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import parse_id
-from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.webhooks import replay_service, service
@@ -107,11 +108,10 @@ def _add_list(to: APIRouter, noun: Noun, tag: str) -> None:
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: Reads,
-        limit: Limit = 100,
-        cursor: Cursor = None,
+        asked: Annotated[Pagination, Depends(REPLAYS.asked)],
     ) -> Page[ReplayOut]:
-        """The newest first."""
+        """By default the newest first."""
         endpoint = await service.get_endpoint(session, parse_id(identifier, noun), principal, noun=noun)
-        rows = await replay_service.page(session, endpoint.id, cursor, limit)
-        kept, following = cut(rows, limit, lambda row: encode_cursor(REPLAYS, str(row.id)))
+        rows = await replay_service.page(session, endpoint.id, asked)
+        kept, following = REPLAYS.cut(rows, asked)
         return Page(data=await _shown(session, kept), next=following)

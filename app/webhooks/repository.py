@@ -5,6 +5,7 @@ outside of it is not found. Nothing is decided here, and nothing committed.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -14,12 +15,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import first_id
 from app.core.reach import Reach
-from app.sites.repository import after
+from app.core.sorting import Orders, Pagination, identifier, instant, name
 from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.models import Endpoint
 
-ENDPOINTS: Final = "webhooks"
-"""The name of the cursors of webhooks."""
+ENDPOINTS: Final = Orders(
+    "webhooks",
+    (identifier(Endpoint.id),),
+    {
+        "created_at": (),
+        "updated_at": (instant(Endpoint.updated_at),),
+        "description": (name(Endpoint.description, nullable=True),),
+    },
+    "created_at",
+)
+"""The orders of webhooks."""
+
+CHANNELS: Final = replace(ENDPOINTS, kind="channels")
+"""The orders of channels."""
 
 
 def _endpoints(visible: Reach, kinds: Sequence[str]) -> Select[Endpoint]:
@@ -55,21 +68,20 @@ async def find_endpoint(
 async def list_endpoints(
     session: AsyncSession,
     visible: Reach,
-    cursor: str | None,
-    limit: int,
+    asked: Pagination,
     *,
     organisation: UUID | None,
     enabled: bool | None,
     kinds: Sequence[str] = ("webhook",),
-    cursors: str = ENDPOINTS,
+    orders: Orders = ENDPOINTS,
 ) -> Sequence[Endpoint]:
-    """Endpoints, the oldest first, and one more than `limit` where there are more."""
+    """Endpoints, and one more than are asked for where there are more."""
     statement = _endpoints(visible, kinds)
     if organisation is not None:
         statement = statement.where(Endpoint.organisation_id == organisation)
     if enabled is not None:
         statement = statement.where(Endpoint.enabled.is_(enabled))
-    return (await session.scalars(after(statement, Endpoint.id.expression, cursors, cursor, limit))).all()
+    return (await session.scalars(orders.page(statement, asked))).all()
 
 
 _TESTS: Final = text(

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.core.etags import Matching
 from app.core.ids import parse_id
-from app.core.pagination import Cursor, Limit, Page, cut, encode_cursor
+from app.core.pagination import Page
 from app.core.problems import documented
+from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.sites.dependencies import DefaultQuotas
@@ -82,16 +83,15 @@ async def list_webhooks(
     principal: Reader,
     session: Reads,
     sealer: Seal,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    asked: Annotated[Pagination, Depends(ENDPOINTS.asked)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EndpointOut]:
-    """The oldest first. Secrets are not shown, nor the values of headers."""
+    """By default the oldest first. Secrets are not shown, nor the values of headers."""
     rows = await repository.list_endpoints(
-        session, principal.visible(), cursor, limit, organisation=organisation, enabled=enabled
+        session, principal.visible(), asked, organisation=organisation, enabled=enabled
     )
-    kept, following = cut(rows, limit, lambda row: encode_cursor(ENDPOINTS, str(row.id)))
+    kept, following = ENDPOINTS.cut(rows, asked)
     now = datetime.now(UTC)
     return Page(data=[service.shown(row, sealer, now) for row in kept], next=following)
 

@@ -16,7 +16,8 @@ type Noun = Literal["webhook", "channel"]
 KINDS: Final[dict[Noun, tuple[str, ...]]] = {"webhook": ("webhook",), "channel": ("email", "mqtt")}
 """Which kinds of endpoints are found there."""
 
-Reader = Annotated[Principal, Depends(requires("webhooks:read"))]
+READING: Final = "webhooks:read"
+Reader = Annotated[Principal, Depends(requires(READING))]
 Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
 Holder = Annotated[Database, Depends(get_database)]
 

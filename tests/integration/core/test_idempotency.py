@@ -1,6 +1,7 @@
 """`Idempotency-Key` over REST, on a real database: carried out once, and answered as the first time."""
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.core import idempotency_keys
+from app.core.answers import Answer
 from app.core.database import Database
 from app.core.sealing import Sealer
 from app.core.settings import Settings
@@ -150,13 +152,13 @@ async def test_a_faulty_body_may_be_mended_under_the_same_key(
     assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).status_code == 201
 
 
-async def test_refusals_of_the_call_itself_stand_and_those_at_the_door_do_not(
-    tenant: Tenant, application: FastAPI
+async def test_what_is_refused_may_be_asked_for_again_under_the_same_key(
+    tenant: Tenant, site_id: str, application: FastAPI
 ) -> None:
     box = {"id": "box-0001", "site_id": str(uuid.uuid4())}
-    first, again = [await tenant.client.post("/v1/boxes", json=box, headers=named()) for _ in range(2)]
-    assert (first.status_code, again.content) == (404, first.content)
-    assert again.headers["idempotency-replayed"] == "true"
+    assert (await tenant.client.post("/v1/boxes", json=box, headers=named())).status_code == 404
+    made = await tenant.client.post("/v1/boxes", json={**box, "site_id": site_id}, headers=named())
+    assert made.status_code == 201
     scopes = {"name": "reader", "scopes": ["sites:read"]}
     key = (await tenant.client.post("/v1/api-keys", json=scopes)).json()["key"]
     async with client_of(application, key) as reader:
@@ -329,4 +331,88 @@ async def test_killed_in_the_middle(tenant: Tenant, database: Database, tmp_path
         assert again.status_code == 201
     else:
         assert await code_of(again) == (409, "idempotency_outcome_unknown")
+    assert await count(database, "sites") == 1
+
+
+async def narrow(database: Database, key_id: str, **columns: str) -> None:
+    """There is no call that takes rights from a key: an operator at the database can."""
+    told = ", ".join(f"{name} = {value}" for name, value in columns.items())
+    await execute(database, f"UPDATE api_keys SET {told} WHERE id = '{key_id}'")  # noqa: S608 (ours)
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    [
+        ({"scopes": "'{sites:read}'"}, "forbidden"),
+        # It may still make keys, and would be shown one that may do all that it may not any more.
+        ({"scopes": "'{organisations:write,sites:read}'"}, "idempotency_rights_lost"),
+        ({"site_ids": "ARRAY[gen_random_uuid()]"}, "forbidden"),
+    ],
+    ids=["the scope itself", "another scope", "sites"],
+)
+async def test_who_may_do_less_by_now_is_not_shown_what_was_kept(
+    tenant: Tenant, database: Database, application: FastAPI, columns: dict[str, str], code: str
+) -> None:
+    mine = (await tenant.client.post("/v1/api-keys", json={"name": "mine", "scopes": ["*"]})).json()
+    body = {"name": "dashboard", "scopes": ["*"]}
+    async with client_of(application, mine["key"]) as client:
+        made = await client.post("/v1/api-keys", json=body, headers=named())
+        assert made.status_code == 201, made.text
+        await narrow(database, mine["id"], **columns)
+        refused = await client.post("/v1/api-keys", json=body, headers=named())
+        assert await code_of(refused) == (403, code)
+        assert made.json()["key"] not in refused.text
+        # What was taken away comes back: so does the answer.
+        await narrow(database, mine["id"], scopes="'{*}'", site_ids="NULL")
+        again = await client.post("/v1/api-keys", json=body, headers=named())
+    assert again.content == made.content
+
+
+async def test_more_rights_are_in_no_answers_way(
+    tenant: Tenant, site_id: str, database: Database, application: FastAPI
+) -> None:
+    wanted = {"name": "mine", "scopes": ["boxes:write"], "site_ids": [site_id]}
+    mine = (await tenant.client.post("/v1/api-keys", json=wanted)).json()
+    box = {"id": "box-0001", "site_id": site_id}
+    async with client_of(application, mine["key"]) as client:
+        made = await client.post("/v1/boxes", json=box, headers=named())
+        assert made.status_code == 201, made.text
+        await narrow(database, mine["id"], scopes="'{sites:write,rules:read}'", site_ids="NULL")
+        assert (await client.post("/v1/boxes", json=box, headers=named())).content == made.content
+        await narrow(database, mine["id"], site_ids="ARRAY[gen_random_uuid()]")
+        refused = await client.post("/v1/boxes", json=box, headers=named())
+    assert await code_of(refused) == (403, "idempotency_rights_lost")
+
+
+async def test_refusals_leave_nothing_behind(
+    tenant: Tenant, database: Database, application: FastAPI
+) -> None:
+    """Whoever has a key could fill the table with them."""
+    box = {"id": "box-0001", "site_id": str(uuid.uuid4())}
+    for number in range(3):
+        refused = await tenant.client.post("/v1/boxes", json=box, headers=named(str(number)))
+        assert refused.status_code == 404
+    taken = {"kind": "mqtt"}
+    answers = [
+        await tenant.client.post("/v1/channels", json=taken, headers=named(name)) for name in ("a", "b")
+    ]
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert await count(database, "idempotency_keys") == 1
+    reader = (await tenant.client.post("/v1/api-keys", json={"name": "r", "scopes": ["sites:read"]})).json()
+    async with client_of(application, reader["key"]) as client:
+        assert (await client.post("/v1/boxes", json=box, headers=named())).status_code == 403
+    assert await count(database, "idempotency_keys") == 1
+
+
+async def test_answers_of_an_older_version_are_not_shown(
+    tenant: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(answer: Answer, _: object) -> str:
+        body = base64.b64encode(answer.body).decode()
+        return json.dumps({"headers": [], "body": body})
+
+    monkeypatch.setattr(idempotency_keys, "_written", written)
+    (await tenant.client.post("/v1/sites", json=SITE, headers=named())).raise_for_status()
+    again = await tenant.client.post("/v1/sites", json=SITE, headers=named())
+    assert await code_of(again) == (409, "idempotency_outcome_unknown")
     assert await count(database, "sites") == 1

@@ -158,3 +158,55 @@ async def test_an_expired_key_is_refused(application: FastAPI, tenant: Tenant) -
         await asyncio.sleep(0.35)
         refused = await client.get("/v1/sites")
     assert (refused.status_code, refused.json()["code"]) == (401, "key_expired")
+
+
+async def key_until(client: httpx.AsyncClient, ends: str | None, *scopes: str) -> dict[str, str]:
+    body = {"name": "k", "scopes": list(scopes or ["*"]), "expires_at": ends}
+    answer = await client.post("/v1/api-keys", json=body)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, str] = answer.json()
+    return made
+
+
+END, BEFORE, AFTER = "2090-01-01T00:00:00Z", "2089-01-01T00:00:00Z", "2091-01-01T00:00:00Z"
+OUTLIVES = (403, "outlives_key")
+
+
+async def test_a_key_outlives_nothing_that_it_was_given(application: FastAPI, tenant: Tenant) -> None:
+    own = await key_until(tenant.client, END)
+    path = f"/v1/api-keys/{own['id']}"
+    lasting = f"/v1/api-keys/{(await key_until(tenant.client, None))['id']}"
+    async with client_of(application, own["key"]) as client:
+        for ends in (None, AFTER):
+            for key in (path, lasting):
+                refused = await client.patch(key, json={"expires_at": ends})
+                assert (refused.status_code, refused.json()["code"]) == OUTLIVES, (key, ends)
+                assert refused.json()["expires_at"].startswith("2090-01-01")
+            body = {"name": "heir", "scopes": ["sites:read"], "expires_at": ends}
+            refused = await client.post("/v1/api-keys", json=body)
+            assert (refused.status_code, refused.json()["code"]) == OUTLIVES, ends
+        assert (await client.patch(path, json={"name": "renamed"})).status_code == 200
+        assert (await client.patch(path, json={"expires_at": END})).status_code == 200
+        assert (await client.patch(path, json={"expires_at": BEFORE})).status_code == 200
+        # What was given up does not come back either.
+        refused = await client.patch(path, json={"expires_at": END})
+        assert (refused.status_code, refused.json()["code"]) == OUTLIVES
+        await key_until(client, BEFORE)
+    assert (await tenant.client.patch(path, json={"expires_at": None})).status_code == 200
+    assert (await tenant.client.get(lasting)).json()["expires_at"] is None
+
+
+async def test_a_key_revokes_what_may_do_no_more_than_it_may(application: FastAPI, tenant: Tenant) -> None:
+    scopes = ("organisations:write", "sites:read")
+    narrow = await key_until(tenant.client, None, *scopes)
+    wide = await key_until(tenant.client, None)
+    less = await key_until(tenant.client, None, "sites:read")
+    async with client_of(application, narrow["key"]) as client:
+        refused = await client.delete(f"/v1/api-keys/{wide['id']}")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert refused.json()["scopes"] == ["*"]
+        assert (await client.delete(f"/v1/api-keys/{less['id']}")).status_code == 204
+        assert (await client.delete(f"/v1/api-keys/{narrow['id']}")).status_code == 204
+        assert (await client.get("/v1/sites")).status_code == 401
+    async with client_of(application, wide["key"]) as client:
+        assert (await client.get("/v1/sites")).status_code == 200

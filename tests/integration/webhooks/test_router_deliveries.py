@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.reach import Reach
+from app.core.sorting import Pagination
 from app.webhooks import delivery_reads
 from app.webhooks.delivery_reads import Filters
 from tests.conftest import Tenant
@@ -271,7 +272,7 @@ async def test_lists_are_read_by_an_index(
 
     event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
     async with database.read() as session:
-        await delivery_reads.list_deliveries(session, visible, wanted, None, 100)
+        await delivery_reads.list_deliveries(session, visible, wanted, Pagination("-id"))
         statement, parameters = asked[-1]
         assert "FROM deliveries" in statement
         plan = await (await session.connection()).exec_driver_sql(f"EXPLAIN {statement}", parameters)

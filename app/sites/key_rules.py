@@ -1,0 +1,32 @@
+"""That no key outlives the one that makes or prolongs it.
+
+That it may do no more is `app.sites.service.check_covers`, which people's roles go by too.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from app.core.auth import Principal
+from app.core.errors import ForbiddenError
+
+
+def check_outlives(principal: Principal, key_id: UUID | None, ends: datetime | None) -> None:
+    """Refuse a key that would outlive the one that makes or prolongs it.
+
+    Args:
+        principal: The caller.
+        key_id: The key that is changed; None for a new one.
+        ends: When it is to end; None: never.
+
+    Raises:
+        ForbiddenError: `outlives_key`.
+    """
+    if principal.expires_at is None or (ends is not None and ends <= principal.expires_at):
+        return
+    whose = "itself" if key_id == principal.key_id else "another key"
+    raise ForbiddenError(
+        f"The API key ends at {principal.expires_at.isoformat()} and cannot have {whose} last longer: give "
+        "an `expires_at` no later than that, or use a key that lasts.",
+        code="outlives_key",
+        extra={"expires_at": principal.expires_at.isoformat()},
+    )
