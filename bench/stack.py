@@ -84,7 +84,7 @@ class Stack:
             "VIGIE_BROKER__USERNAME": broker.username,
             "VIGIE_BROKER__PASSWORD": broker.password,
             "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
-            "VIGIE_ALLOW_INSECURE": '["webhooks_private"]',
+            "VIGIE_ALLOW_INSECURE": '["webhooks_private", "database_owner"]',
             "VIGIE_BOOTSTRAP_ADMIN_KEY": self.admin_key,
             "VIGIE_ENCRYPTION__KEYS": json.dumps([self.encryption_key]),
             # How much it can do is measured, not how much a client may ask for.

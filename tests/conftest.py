@@ -123,7 +123,8 @@ def settings(
         "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(mosquitto.static_password_file),
         "VIGIE_BROKER__PID_FILE": str(mosquitto.pid_file),
         "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
-        "VIGIE_ALLOW_INSECURE": '["webhooks_private"]',
+        # Children that are roles log in as the owner, and take their roles afterwards.
+        "VIGIE_ALLOW_INSECURE": '["webhooks_private", "database_owner"]',
         "VIGIE_ENCRYPTION__KEYS": json.dumps([generate_encryption_key()]),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
         # Each test's consumer has a session of its own on the shared broker.

@@ -27,6 +27,16 @@ _RECORD: Final = text(
     "SELECT audit_record(entry.organisation_id, :action, entry.subject, CAST(:details AS jsonb)) FROM "
     "jsonb_to_recordset(CAST(:entries AS jsonb)) AS entry (organisation_id uuid, subject jsonb)"
 )
+_RECORD_ONCE: Final = text(f"""
+{_RECORD.text} WHERE NOT EXISTS (
+    SELECT FROM audit_log l
+    WHERE l.actor_id = CAST(nullif(current_setting('vigie.actor', true), '') AS jsonb) ->> 'id'
+        AND l.at > now() - make_interval(secs => :within_s) AND l.organisation_id = entry.organisation_id
+        AND l.action = :action AND jsonb_exists(CAST(l.record AS jsonb) -> 'after', :once)
+)
+""")
+ONCE_WITHIN_S: Final = 3600
+"""For how long an entry stands for what else its actor sees of the same."""
 
 
 _SAY: Final = "SELECT set_config('vigie.actor', $1, true), set_config('vigie.origin', $2, true)"
@@ -46,7 +56,12 @@ class Seen(NamedTuple):
 
 
 async def record_access(
-    session: WriteSession, kind: str, seen: Iterable[Seen], *, details: Mapping[str, Any] | None = None
+    session: WriteSession,
+    kind: str,
+    seen: Iterable[Seen],
+    *,
+    details: Mapping[str, Any] | None = None,
+    once: str | None = None,
 ) -> None:
     """Record that data of persons are shown: `{kind}.read`, an entry for each organisation whose they are.
 
@@ -58,6 +73,8 @@ async def record_access(
         kind: What was seen, in the singular: `channel`, `user` …
         seen: The things, in the order in which they are shown; without any nothing is recorded.
         details: What else is worth knowing, such as the range of an export.
+        once: What is seen is a log that grows by being seen: one entry with a field of this name stands for
+            an hour of its actor's, and says so (`within_s`).
 
     Raises:
         UnavailableError: `audit_unavailable`.
@@ -72,7 +89,11 @@ async def record_access(
         for organisation_id, ids in sorted(found.items())
         for first in range(0, max(len(ids), 1), SUBJECTS_LIMIT)
     ]
-    await _write(session, f"{kind}.read", entries, details)
+    if once is None:
+        await _write(session, f"{kind}.read", entries, details)
+    else:
+        told = {once: {**(details or {}), "within_s": ONCE_WITHIN_S}}
+        await _write(session, f"{kind}.read", entries, told, once=once)
 
 
 async def record_event(
@@ -113,14 +134,19 @@ async def _write(
     action: str,
     entries: list[tuple[UUID, dict[str, Any]]],
     details: Mapping[str, Any] | None,
+    *,
+    once: str | None = None,
 ) -> None:
     if not entries:
         return
     rows = [{"organisation_id": str(whose), "subject": subject} for whose, subject in entries]
     told = None if details is None else json.dumps(details)
-    values = {"action": action, "entries": json.dumps(rows), "details": told}
+    values: dict[str, Any] = {"action": action, "entries": json.dumps(rows), "details": told}
     try:
-        await session.execute(_RECORD, values)
+        if once is None:
+            await session.execute(_RECORD, values)
+        else:
+            await session.execute(_RECORD_ONCE, values | {"once": once, "within_s": ONCE_WITHIN_S})
     except SQLAlchemyError as error:
         _log.error("audit_not_written", action=action, exc_info=error)
         raise UnavailableError(

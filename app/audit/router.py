@@ -1,6 +1,6 @@
 """REST for the audit log: read, a proof of each entry, and all of it as a file.
 
-Who reads it is recorded in it.
+Who reads it is recorded in it: once an hour for each log, or it would grow by being read.
 """
 
 from collections.abc import AsyncIterator
@@ -95,14 +95,14 @@ async def list_audit_entries(
 ) -> Page[AuditEntryOut]:
     """By default the newest first: of your organisation, and of others that you reach.
 
-    Who reads entries is recorded too, in the logs that they are of.
+    Who reads entries is recorded too, in the logs that they are of: once an hour.
     """
     _check_order(from_, to)
     wanted = Filter(organisation, actor, action, subject, subject_kind, from_, to)
     rows = await repository.list_entries(session, principal.visible(), wanted, asked)
     page, following = repository.AUDIT.cut(rows, asked)
     whose = dict.fromkeys(row.organisation_id for row in page)
-    await record_access(session, "audit", [Seen(each, None) for each in whose])
+    await record_access(session, "audit", [Seen(each, None) for each in whose], once="entries")
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
 
 
@@ -144,7 +144,7 @@ async def export_audit(
     wanted = Filter(organisation, first=from_, last=to)
     async with database.write() as session:
         range_ = {"from": from_ and from_.isoformat(), "to": to and to.isoformat()}
-        await record_access(session, "audit", [Seen(organisation, None)], details={"export": range_})
+        await record_access(session, "audit", [Seen(organisation, None)], details=range_, once="export")
     async with database.read() as reader:
         head = await repository.find_head(reader, principal.visible(), organisation)
     lines = _lines(database, principal.caller(), head, wanted)
@@ -186,5 +186,6 @@ async def get_audit_entry(
     row = await repository.find_entry(session, principal.visible(), organisation, position)
     if row is None:
         raise NotFoundError("audit entry", position)
-    await record_access(session, "audit", [Seen(organisation, None)], details={"position": position})
+    seen = [Seen(organisation, None)]
+    await record_access(session, "audit", seen, details={"position": position}, once="entry")
     return AuditProofOut.of(row)

@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,6 +62,12 @@ class AuditEntryOut(BaseModel):
     address: str | None = Field(description="The client's address", examples=["203.0.113.7"])
     request_id: str | None = Field(description="As in the answer's `X-Request-Id`, and in the program's log")
     database: DatabaseSessionOut
+    source: Literal["trigger", "program"] | None = Field(
+        None,
+        description="Whether the database itself saw the change, or Vigie told of it (accesses, refusals); "
+        "null of entries that are older than this field",
+        examples=["trigger"],
+    )
     hash: str = Field(description="SHA-256 of the hash before it and of the record, in hexadecimal digits")
 
     @classmethod

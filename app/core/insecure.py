@@ -69,10 +69,28 @@ class Insecure:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """What the database says of the account that logs in, whatever role it takes afterwards.
+
+    Attributes:
+        name: its name.
+        superuser: whether nothing in the database holds it: a superuser, or one with BYPASSRLS.
+        owner: whether the tables are its own, or it is a member of their owner.
+        holds: the processes' roles that it may take (SET ROLE), its own among them.
+    """
+
+    name: str
+    superuser: bool
+    owner: bool
+    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What counts besides the settings.
 
     Attributes:
+        login: what the database says of its account; None where it was not asked, or did not answer.
         libpq: PostgreSQL's own variables (`PGSSLMODE`, `PGPASSWORD` …).
         passfile: whether there is a file of database passwords (`~/.pgpass`).
         modes: permission bits of the files with secrets that are there, by the variable that names each.
@@ -81,6 +99,7 @@ class Surroundings:
     libpq: Mapping[str, str] = field(default_factory=dict)
     passfile: bool = False
     modes: Mapping[str, int] = field(default_factory=dict)
+    login: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +186,12 @@ def _database_without_tls(settings: Settings, around: Surroundings) -> bool:
 
 
 def _database_superuser(settings: Settings, around: Surroundings) -> bool:
-    return _address(settings, around).user == "postgres"
+    known = around.login is not None and around.login.superuser
+    return known or _address(settings, around).user == "postgres"
+
+
+def _database_owner(_: Settings, around: Surroundings) -> bool:
+    return around.login is not None and around.login.owner
 
 
 def _broker_without_password(settings: Settings, _: Surroundings) -> bool:
@@ -266,6 +290,7 @@ _CHECKS: Final[dict[Code, Callable[[Settings, Surroundings], bool | str | None]]
     "database_weak_password": _database_weak_password,
     "database_without_tls": _database_without_tls,
     "database_superuser": _database_superuser,
+    "database_owner": _database_owner,
     "broker_without_password": _broker_without_password,
     "broker_weak_password": _broker_weak_password,
     "broker_without_tls": _broker_without_tls,

@@ -12,6 +12,7 @@ type Code = Literal[
     "database_weak_password",
     "database_without_tls",
     "database_superuser",
+    "database_owner",
     "broker_without_password",
     "broker_weak_password",
     "broker_without_tls",
@@ -34,6 +35,7 @@ _ROLES: Final[tuple[RoleName, ...]] = ("api", "ingest", "deliver", "maintain")
 _DATABASE: Final[tuple[RoleName, ...]] = (*_ROLES, "migrate")
 _SEALING: Final[tuple[RoleName, ...]] = ("api", "deliver", "maintain")
 _PASSWORD: Final = "a password of chance (`vigie secrets generate`)"  # noqa: S105 (advice, no secret)
+_LOGIN: Final = "the process's own login (`vigie_api`, `vigie_ingest` …), which `deploy/roles.sql` makes"
 _KEY: Final = "a key of 32 bytes of chance (`vigie secrets generate`)"
 
 
@@ -75,8 +77,16 @@ INSECURITIES: Final[dict[Code, Insecurity]] = {
     ),
     "database_superuser": Insecurity(
         ("VIGIE_DATABASE__URL",),
-        "a superuser passes by the isolation of organisations in the database, and may run programs",
-        "an account that owns the database or less",
+        "a superuser passes by the isolation of organisations in the database, and may run programs; an "
+        "account with BYPASSRLS does the former",
+        _LOGIN,
+        _ROLES,
+    ),
+    "database_owner": Insecurity(
+        ("VIGIE_DATABASE__URL",),
+        "the tables are this login's: who breaks into the process may switch off the isolation of "
+        "organisations, and the audit log",
+        _LOGIN,
         _ROLES,
     ),
     "broker_without_password": Insecurity(

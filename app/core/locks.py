@@ -22,3 +22,6 @@ GATE: Final = 7_309_021_178
 
 STREAM: Final = 7_309_021_179
 """Events get their places in streams from one fan-out at a time, until it is committed."""
+
+CLOSING: Final = 7_309_021_180
+"""One at a time waits to close the gate: who comes later stands behind the batches that wait for that one."""

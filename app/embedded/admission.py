@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,11 @@ from app.core.insecurities import INSECURITIES, Code, RoleName
 from app.core.observability import configure_logging, get_logger
 from app.core.settings import Settings, get_settings
 from app.embedded.layout import Layout
+from app.embedded.logins import login_of
 from app.embedded.remains import MARKER
 
 REFUSED: Final = 2
+_PATIENCE_S: Final = 3.0  # a role may start before its database does
 SERVICES: Final[frozenset[Code]] = frozenset(
     code for code in INSECURITIES if code.startswith(("database_", "broker_"))
 )
@@ -45,12 +48,16 @@ def admitted(role: RoleName) -> Settings:
     settings = get_settings()
     if in_stack(os.environ):
         return settings
-    found = list(insecure(settings, role, look(settings, role, os.environ)))
+    login = login_of(settings.database, _PATIENCE_S) if role in _ROLES else None
+    found = list(insecure(settings, role, replace(look(settings, role, os.environ), login=login)))
     if refused := [each for each in found if each.code not in settings.allow_insecure]:
         sys.stderr.write(f"vigie: {refusal(refused, f'{role} does not start')}\n")
         raise SystemExit(REFUSED)
-    if found:
+    unknown = login is None and role in _ROLES
+    if found or unknown:
         configure_logging(settings.log, role=role)
+    if unknown:
+        _log.warning("database_login_not_looked_at")
     for each in found:
         _log.warning("insecure_setting_allowed", code=each.code, setting=each.variable)
     return settings

@@ -10,11 +10,10 @@ from app.embedded.doctor import Finding
 from app.embedded.postgres import LOGINS
 
 if TYPE_CHECKING:
+    from app.core.insecure import Login
     from app.core.settings import DatabaseSettings
 
 _WHAT: Final = "database roles"
-_PATIENCE_S: Final = 5.0
-_FAULTS: Final = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def database() -> Iterator[Finding]:
@@ -32,35 +31,49 @@ def database() -> Iterator[Finding]:
 
 def examine(settings: "DatabaseSettings") -> Iterator[Finding]:
     """The roles of a database's server, as the login of the settings finds them. Blocks, for seconds."""
+    from app.embedded.logins import FAULTS  # noqa: PLC0415 (as above)
+
     try:
-        login, missing, refused = asyncio.run(_look(settings.url))
-    except _FAULTS as error:
+        login, missing = asyncio.run(_look(settings.url))
+    except FAULTS as error:
         # Neither the address nor the error's text, which may have it: a password is in there.
         yield Finding("note", _WHAT, f"the database does not answer ({type(error).__name__})")
         return
-    mend = f"psql -v owner={login} -f deploy/roles.sql, as an administrator of the server"
+    mend = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
+    refused = [name for name in LOGINS if name not in login.holds]
     if missing:
         yield Finding("missing", _WHAT, f"there is no {', '.join(missing)}", mend)
-    elif login in LOGINS:
-        yield Finding("ok", _WHAT, f"{login} is the login of one process")
+    elif login.name in LOGINS:
+        yield Finding("ok", _WHAT, f"{login.name} is the login of one process")
     elif refused:
-        yield Finding("missing", _WHAT, f"{login} may not SET ROLE {', '.join(refused)}", mend)
+        yield Finding("missing", _WHAT, f"{login.name} may not SET ROLE {', '.join(refused)}", mend)
     else:
-        yield Finding("ok", _WHAT, f"{login} may work as each")
+        yield Finding("ok", _WHAT, f"{login.name} may work as each")
+        yield from _too_much(login)
 
 
-async def _look(url: str) -> tuple[str, list[str], list[str]]:
-    """Who logs in, which roles are missing, and which ones that login may not take."""
-    connection = await asyncpg.connect(url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S)
+def _too_much(login: "Login") -> Iterator[Finding]:
+    """What a login may that is not one process's own: SET ROLE NONE makes a process its login again."""
+    mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations.md, Database roles)"
+    no_start = "api, ingest, deliver and maintain do not start with it"
+    if login.superuser:
+        yield Finding("missing", _WHAT, f"nothing in the database holds {login.name}: {no_start}", mend)
+    elif login.owner:
+        owns = f"{login.name} owns the tables, which only `vigie migrate` needs: {no_start}"
+        yield Finding("note", _WHAT, owns, mend)
+    else:
+        several = f"{login.name} holds several roles: who breaks into one process works as any of them"
+        yield Finding("note", _WHAT, several, mend)
+
+
+async def _look(url: str) -> "tuple[Login, list[str]]":
+    """Who logs in, and which roles are missing."""
+    from app.embedded.logins import PATIENCE_S, ask  # noqa: PLC0415 (as above)
+
+    connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
     try:
-        login: str = await connection.fetchval("SELECT session_user")
         there = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
         known = {row["rolname"] for row in there}
-        refused = [
-            name
-            for name in LOGINS
-            if name in known and not await connection.fetchval("SELECT pg_has_role($1, 'SET')", name)
-        ]
+        return await ask(connection), [name for name in LOGINS if name not in known]
     finally:
         await connection.close()
-    return login, [name for name in LOGINS if name not in known], refused

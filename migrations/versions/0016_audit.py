@@ -16,6 +16,7 @@ from alembic import op
 
 from migrations.audit import unwatch
 from migrations.audit_beginning import WATCHED, watch_all
+from migrations.audit_entries import ENTER_FIRST, RECORD_FIRST, TOLD_FIRST
 from migrations.isolation import API, MAINTAIN, grant, open_to, organisation_in_reach, protect
 
 revision = "0016"
@@ -89,38 +90,6 @@ BEGIN
         'request_id', origin ->> 'request_id',
         'database', jsonb_build_object('user', session_user, 'application', program));
 END $$
-"""
-_TOLD: Final = """
-CREATE FUNCTION audit_told(actor jsonb, action text, subject jsonb, before jsonb, after jsonb, origin jsonb)
-RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT json_build_object('actor', actor, 'action', action, 'subject', subject, 'before', before,
-        'after', after, 'address', origin -> 'address', 'request_id', origin -> 'request_id',
-        'database', origin -> 'database')::text
-$$
-"""
-# Not in SQL, which would be planned with each call.
-_ENTER: Final = """
-CREATE FUNCTION audit_enter(audience uuid[], action text, subject jsonb, before jsonb, after jsonb)
-RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    context record;
-    ids text[] := ARRAY[subject ->> 'id'];
-BEGIN
-    context := audit_context();
-    IF subject ? 'ids' THEN
-        ids := ARRAY(SELECT jsonb_array_elements_text(subject -> 'ids'));
-    END IF;
-    INSERT INTO audit_pending (organisation_id, record, actor_id, action, subject_kind, subject_ids)
-    SELECT whose, audit_told(context.actor, action, subject, before, after, context.origin),
-        context.actor ->> 'id', action, subject ->> 'kind', array_remove(ids, NULL)
-    FROM (SELECT DISTINCT unnest(audience)) AS each (whose) WHERE whose IS NOT NULL;
-END $$
-"""
-_RECORD: Final = """
-CREATE FUNCTION audit_record(organisation uuid, action text, subject jsonb, details jsonb)
-RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT audit_enter(ARRAY[organisation], action, subject, NULL, details)
-$$
 """
 # What a statement adds is recorded at once: a thousand boxes take a sixth of the time that they take one by
 # one. Only the first of its entries has them linked.
@@ -332,13 +301,13 @@ _TRIGGERS: Final = (
 )
 _FUNCTIONS: Final = {
     "audit_context()": _CONTEXT,
-    "audit_told(jsonb, text, jsonb, jsonb, jsonb, jsonb)": _TOLD,
+    "audit_told(jsonb, text, jsonb, jsonb, jsonb, jsonb)": TOLD_FIRST,
     "audit_noun(text, jsonb)": _NOUN,
     "audit_places(uuid)": _PLACES,
     "audit_audience(text, uuid, jsonb)": _AUDIENCE,
     "audit_without_path(jsonb)": _WITHOUT_PATH,
-    "audit_enter(uuid[], text, jsonb, jsonb, jsonb)": _ENTER,
-    "audit_record(uuid, text, jsonb, jsonb)": _RECORD,
+    "audit_enter(uuid[], text, jsonb, jsonb, jsonb)": ENTER_FIRST,
+    "audit_record(uuid, text, jsonb, jsonb)": RECORD_FIRST,
     "audit_created()": _CREATED,
     "audit_changed()": _CHANGED,
     "audit_configured()": _CONFIGURED,

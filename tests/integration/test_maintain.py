@@ -21,16 +21,18 @@ from tests.conftest import ACCOUNTS
 from tests.faults.fleet import leave_session
 from tests.integration.webhooks.helpers import add_endpoint, add_organisation
 from tests.integration.webhooks.log import add_delivery, ago
+from tests.roles import working_as
 from tests.scenarios.processes import until
 
 
 @asynccontextmanager
 async def maintaining(settings: Settings, database: Database) -> AsyncIterator[Role]:
-    role = Role("maintain", settings, database)
-    working = asyncio.create_task(maintain(role))
-    yield role
-    role.stop.set()
-    await asyncio.wait_for(working, 10)
+    async with working_as("maintain", database) as opened:
+        role = Role("maintain", settings, opened)
+        working = asyncio.create_task(maintain(role))
+        yield role
+        role.stop.set()
+        await asyncio.wait_for(working, 10)
 
 
 async def test_one_works_and_the_other_stands_by(settings: Settings, database: Database) -> None:

@@ -1,7 +1,10 @@
 """`deploy/roles.sql`, on a server where nobody else made the roles, by `psql` as an administrator would."""
 
 import asyncio
+import json
+import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.core.migrate import upgrade
 from app.core.reach import EVERYTHING, Caller, working_for
+from app.core.sealing import generate_encryption_key
 from app.core.settings import DatabaseSettings
 from app.embedded import doctor_database, postgres
 from app.embedded.postgres import LOGINS, PrivatePostgres
@@ -77,7 +81,8 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
     await connection.close()
     await asyncio.to_thread(upgrade, settings)
     found = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
-    assert [each.state for each in found] == ["ok"]
+    assert [each.state for each in found] == ["ok", "note"]
+    assert "owns the tables" in found[1].detail
     # The one login for all: it works as the API, and sees what that one's caller may.
     database = Database(settings, application="tests", role="vigie_api", tenants=True)
     who, count = text("SELECT current_user"), text("SELECT count(*) FROM organisations")
@@ -100,6 +105,76 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
     as_ingest = await Database(own, application="tests", role="vigie_ingest").connect()
     assert await as_ingest.fetchval("SELECT current_user") == "vigie_ingest"
     await as_ingest.close()
+
+
+async def start(url: str, role: str) -> tuple[int, str]:
+    """Whether a role would start with this address; its exit code, and what it says."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "VIGIE_DATABASE__URL": url,
+        "VIGIE_BROKER__PASSWORD": "Qd7_zzP01mmv",
+        "VIGIE_INGEST__CLIENT_ID": "ingest-4f1c",
+        "VIGIE_ENCRYPTION__KEYS": json.dumps([generate_encryption_key()]),
+    }
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"from app.embedded.admission import admitted; admitted({role!r})"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await running.communicate()
+    return running.returncode or 0, told.decode()
+
+
+async def states(url: str) -> list[str]:
+    """What `vigie doctor` says of a login."""
+    settings = DatabaseSettings.model_validate({"url": url})
+    return [each.state for each in await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))]
+
+
+@pytest.mark.parametrize("role", ["api", "ingest", "deliver", "maintain"])
+async def test_a_role_does_not_start_as_whoever_could_switch_policies_off(
+    bare: tuple[str, DatabaseSettings], role: str
+) -> None:
+    admin, settings = bare
+    await psql(admin, "-v", f"owner={NAME}", "-f", str(SCRIPT))
+    await asyncio.to_thread(upgrade, settings)
+    connection = await asyncpg.connect(admin)
+    others = {
+        "chief": "SUPERUSER",
+        "blind": "BYPASSRLS",
+        "member": f"IN ROLE {NAME}",
+        "several": "IN ROLE vigie_api, vigie_ingest, vigie_deliver, vigie_maintain",
+    }
+    for name, options in others.items():
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'Rk2-aVw81nq' {options}")
+    await connection.execute(f"ALTER ROLE vigie_{role} PASSWORD 'Rk2-aVw81nq'")
+    await connection.close()
+
+    def named(name: str) -> str:
+        return settings.url.replace(f"{NAME}:of-the-owner", f"{name}:Rk2-aVw81nq")
+
+    for name, code in (
+        (NAME, "database_owner"),
+        ("member", "database_owner"),
+        ("chief", "database_superuser"),
+        ("blind", "database_superuser"),
+    ):
+        status, told = await start(settings.url if name == NAME else named(name), role)
+        assert (status, code in told) == (2, True), (name, told)
+        assert "Rk2-aVw81nq" not in told
+    for name in (f"vigie_{role}", "several"):
+        assert await start(named(name), role) == (0, ""), name
+    # Who changes tables owns them.
+    assert await start(settings.url, "migrate") == (0, "")
+    looked = {name: await states(named(name)) for name in ("chief", "several", f"vigie_{role}")}
+    assert looked == {"chief": ["ok", "missing"], "several": ["ok", "note"], f"vigie_{role}": ["ok"]}
+
+
+async def test_a_database_that_is_not_there_keeps_no_role_from_starting() -> None:
+    status, told = await start("postgresql://vigie_api:Rk2-aVw81nq@127.0.0.1:1/vigie", "api")
+    assert status == 0
+    assert json.loads(told)["event"] == "database_login_not_looked_at"
 
 
 async def test_a_name_of_nobody_changes_nothing(bare: tuple[str, DatabaseSettings]) -> None:

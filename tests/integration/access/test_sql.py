@@ -10,6 +10,10 @@ import pytest
 from tests.integration.access.world import World
 
 ROLES: Final = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
+_EVENT: Final = (
+    "(id, organisation_id, type, payload, created_at)"
+    " VALUES (gen_random_uuid(), gen_random_uuid(), '{}', '{{}}', now())"
+)
 # Of no tenant: catalogue, counters and heartbeats of the installation.
 SHARED: Final = {
     "alembic_version",
@@ -231,6 +235,18 @@ async def test_samples_cannot_be_read_past_the_view(world: World, database_url: 
         ("vigie_deliver", "SELECT hash FROM provisioning_keys"),
         ("vigie_maintain", "SELECT hash FROM api_keys"),
         ("vigie_maintain", "UPDATE organisations SET platform = true"),
+        ("vigie_maintain", "SELECT hash FROM provisioning_keys"),
+        ("vigie_maintain", "INSERT INTO provisioning_keys (id) VALUES (gen_random_uuid())"),
+        ("vigie_maintain", "UPDATE boxes SET password_hash = ''"),
+        ("vigie_maintain", "UPDATE broker_accounts SET password_hash = ''"),
+        ("vigie_maintain", "UPDATE webhook_endpoints SET url = 'https://example.com/'"),
+        ("vigie_maintain", "INSERT INTO samples (box_key, time) VALUES (1, now())"),
+        ("vigie_maintain", f"INSERT INTO outbox {_EVENT.format('endpoint.disabled')}"),
+        ("vigie_deliver", "INSERT INTO webhook_endpoints (id) VALUES (gen_random_uuid())"),
+        ("vigie_deliver", "UPDATE webhook_endpoints SET url = 'https://example.com/'"),
+        ("vigie_deliver", f"INSERT INTO outbox {_EVENT.format('alert.firing')}"),
+        ("vigie_deliver", "SELECT count(*) FROM rules"),
+        ("vigie_ingest", f"INSERT INTO outbox {_EVENT.format('quota.exceeded')}"),
         ("vigie_api", "INSERT INTO samples (box_key, time) VALUES (1, now())"),
     ],
     ids=lambda value: value if value.startswith("vigie") else value[:40],
@@ -241,6 +257,18 @@ async def test_a_role_may_not_do_what_its_process_does_not(
     async with as_role(database_url, role, reach="all") as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
+
+
+async def test_maintenance_removes_deleted_boxes_alone(world: World, database_url: str) -> None:
+    owner = await asyncpg.connect(database_url)
+    boxes = await owner.fetchval("SELECT count(*) FROM boxes")
+    assert boxes
+    async with as_role(database_url, "vigie_maintain", reach="all") as maintain:
+        assert await tried(maintain, "DELETE FROM boxes") == 0
+        await owner.execute("UPDATE boxes SET deleted_at = now() WHERE organisation_id = $1", world.client.id)
+        gone = await owner.fetchval("SELECT count(*) FROM boxes WHERE deleted_at IS NOT NULL")
+        assert await tried(maintain, "DELETE FROM boxes") == gone > 0
+    await owner.close()
 
 
 async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(world: World, database_url: str) -> None:

@@ -16,6 +16,7 @@ from app.core.database import Database
 from app.core.gate import pass_gate
 from app.core.ids import new_id
 from app.rules.evaluator import Cause, CompiledRule, Transition, compile_rule
+from tests.roles import working_as
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 START_US = 1_795_500_000_000_000
@@ -119,7 +120,12 @@ class Street:
         return await record(self.connection, transitions, boxes=self.boxes, now=NOW)
 
     async def sweep(self) -> int:
-        return await sweep(self.connection)
+        async with working_as("maintain", self.database) as opened:
+            connection = await opened.connect()
+            try:
+                return await sweep(connection)
+            finally:
+                await connection.close()
 
     async def alerts(self) -> list[dict[str, Any]]:
         rows = [dict(row) for row in await self.connection.fetch("SELECT * FROM alerts ORDER BY id")]

@@ -9,6 +9,7 @@ from app.core.role import Role
 from app.core.settings import Settings
 from app.maintain import maintain
 from tests.integration.alerts.helpers import Street
+from tests.roles import working_as
 from tests.scenarios.processes import until
 
 STEPS = [{"after": "PT10M", "severity": "warning"}, {"after": "PT30M", "severity": "critical"}]
@@ -193,8 +194,9 @@ async def test_the_maintainer_does_it(street: Street, settings: Settings) -> Non
     await street.silence({"boxes": ["alerts-1"]})
     await street.batch(street.story().fires(1))
     await street.end_silences()
-    role = Role("maintain", settings, street.database)
-    working = asyncio.create_task(maintain(role))
-    assert await until(street.told) == ["firing"]
-    role.stop.set()
-    await asyncio.wait_for(working, 10)
+    async with working_as("maintain", street.database) as opened:
+        role = Role("maintain", settings, opened)
+        working = asyncio.create_task(maintain(role))
+        assert await until(street.told) == ["firing"]
+        role.stop.set()
+        await asyncio.wait_for(working, 10)

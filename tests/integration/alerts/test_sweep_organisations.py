@@ -13,6 +13,7 @@ from app.core.role import Role
 from app.core.settings import Settings
 from app.maintain import maintain
 from tests.integration.alerts.helpers import NOW, Street, make_street
+from tests.roles import working_as
 from tests.scenarios.processes import until
 
 
@@ -164,8 +165,6 @@ async def test_the_maintainer_shows_what_is_muted_and_what_waits(street: Street,
     await _wait_in_a_group(street, held=False, age="90 seconds")
     await _wait_in_a_group(street, held=True, age="3 days")
     took = metric("vigie_sweep_seconds_count")
-    role = Role("maintain", settings, street.database)
-    working = asyncio.create_task(maintain(role))
 
     async def shown() -> Mapping[str, float]:
         return {
@@ -180,7 +179,10 @@ async def test_the_maintainer_shows_what_is_muted_and_what_waits(street: Street,
         wanted = {"firing": 2.0, "silence": 1.0, "inhibition": 1.0, "groups": 1.0, "swept": 1.0}
         return await shown() == wanted
 
-    assert await until(right), await shown()
-    assert 89 < metric("vigie_groups_oldest_waiting_seconds") < 120
-    role.stop.set()
-    await asyncio.wait_for(working, 10)
+    async with working_as("maintain", street.database) as opened:
+        role = Role("maintain", settings, opened)
+        working = asyncio.create_task(maintain(role))
+        assert await until(right), await shown()
+        assert 89 < metric("vigie_groups_oldest_waiting_seconds") < 120
+        role.stop.set()
+        await asyncio.wait_for(working, 10)

@@ -148,10 +148,13 @@ async def test_what_the_program_does_is_not_in_it(
     await connection.execute("INSERT INTO box_configs (box_key, desired) SELECT key, '{}' FROM boxes")
     await connection.close()
     await ingest.close()
+    assert await entries(owner, tenant.id) == before
+    await owner.execute("UPDATE boxes SET deleted_at = now()")
+    before = await entries(owner, tenant.id)
     maintain = Database(settings.database, application="vigie-maintain", role="vigie_maintain")
     connection = await maintain.connect()
     # What hangs on the box goes by a cascade, which is the owner's work.
-    await connection.execute("DELETE FROM boxes")
+    assert await connection.execute("DELETE FROM boxes") == "DELETE 1"
     await connection.close()
     await maintain.close()
     assert await entries(owner, tenant.id) == before

@@ -27,8 +27,8 @@ BOTH = Sealer([b"n" * 32, b"o" * 32])
 
 
 _SEEN = """
-SELECT has_table_privilege('vigie_maintain', oid, 'SELECT'),
-    has_table_privilege('vigie_maintain', oid, 'UPDATE'),
+SELECT has_column_privilege('vigie_maintain', oid, $2, 'SELECT'),
+    has_column_privilege('vigie_maintain', oid, $2, 'UPDATE'),
     NOT relrowsecurity OR EXISTS (
         SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND 'vigie_maintain'::regrole = ANY (polroles)
             AND pg_get_expr(polqual, polrelid) = 'true'
@@ -211,7 +211,7 @@ async def test_every_column_of_the_registry_is_there(connection: asyncpg.Connect
     assert keys <= known
     for column in SEALED:
         # It is `maintain` that seals anew: a row that it cannot see would be lost with the old key.
-        (seen,) = await connection.fetch(_SEEN, column.table)
+        (seen,) = await connection.fetch(_SEEN, column.table, column.column)
         assert tuple(seen) == (True, True, True), column.name
 
 

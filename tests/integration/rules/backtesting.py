@@ -12,6 +12,7 @@ from app.core.database import Database
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.catalogue import INDEX
 from tests.conftest import Tenant
+from tests.roles import working_as
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CONDITION = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
@@ -25,21 +26,22 @@ def rule(condition: dict[str, Any] = CONDITION, **fields: Any) -> dict[str, Any]
 @asynccontextmanager
 async def working(database: Database) -> AsyncIterator[BacktestWorker]:
     """Somebody who works on back-tests, as the maintain role does, but at once."""
-    worker, connection = BacktestWorker(), await database.connect()
+    async with working_as("maintain", database) as opened:
+        worker, connection = BacktestWorker(), await opened.connect()
 
-    async def work() -> None:
-        while True:
-            await worker.tick(database, connection)
-            await worker.idle()
-            await asyncio.sleep(0.01)
+        async def work() -> None:
+            while True:
+                await worker.tick(opened, connection)
+                await worker.idle()
+                await asyncio.sleep(0.01)
 
-    task = asyncio.create_task(work())
-    yield worker
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    await worker.stop()
-    await connection.close()
+        task = asyncio.create_task(work())
+        yield worker
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await worker.stop()
+        await connection.close()
 
 
 async def box(tenant: Tenant, site_id: str, name: str, **fields: Any) -> str:  # noqa: ANN401 (as JSON)

@@ -24,6 +24,7 @@ from tests.integration.rules.backtesting import (
     store,
     working,
 )
+from tests.roles import working_as
 
 
 @pytest.fixture
@@ -215,10 +216,11 @@ async def test_the_maintain_role_works_on_them_beside_its_other_duties(
     await connection.execute(
         "INSERT INTO heartbeats VALUES ('api', 'gone', 'serving', now() - interval '1 hour')"
     )
-    role = Role("maintain", settings, database)
-    maintaining = asyncio.create_task(maintain(role))
-    found = await ask(tenant, rule=rule(), site_id=site_id)
-    role.stop.set()
-    await asyncio.wait_for(maintaining, 10)
+    async with working_as("maintain", database) as opened:
+        role = Role("maintain", settings, opened)
+        maintaining = asyncio.create_task(maintain(role))
+        found = await ask(tenant, rule=rule(), site_id=site_id)
+        role.stop.set()
+        await asyncio.wait_for(maintaining, 10)
     assert found["result"]["summary"]["alerts"] == 1
     assert await connection.fetchval("SELECT count(*) FROM heartbeats WHERE instance = 'gone'") == 0

@@ -17,6 +17,7 @@ from app.webhooks import dispatcher
 from app.webhooks.outbox import OutboxRecord, enqueue, wake
 from app.webhooks.signing import generate_secret
 from app.webhooks.transport import Claim
+from tests.roles import working_as
 
 SITE, RULE = uuid4(), uuid4()
 """Where `alert_event` says that its alerts are, and of which rule."""
@@ -136,15 +137,16 @@ async def emit(connection: asyncpg.Connection, *records: OutboxRecord) -> None:
 
 @asynccontextmanager
 async def dispatching(settings: Settings, database: Database) -> AsyncIterator[asyncio.Event]:
-    """Run a dispatcher; gives the event that stops it."""
+    """Run a dispatcher under its role; gives the event that stops it."""
     stop = asyncio.Event()
-    task = asyncio.create_task(dispatcher.run(settings, database, stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        async with asyncio.timeout(20):
-            await task
+    async with working_as("deliver", database) as opened:
+        task = asyncio.create_task(dispatcher.run(settings, opened, stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            async with asyncio.timeout(20):
+                await task
 
 
 async def until[T](ask: Callable[[], Coroutine[Any, Any, T]], patience: float = 10.0) -> T:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.insecure import Surroundings, insecure, is_local
+from app.core.insecure import Login, Surroundings, insecure, is_local
 from app.core.insecurities import CODES, INSECURITIES, RoleName
 from app.core.keys import _checksum, generate_key, well_formed
 from app.core.sealing import generate_encryption_key
@@ -119,6 +119,8 @@ CASES: tuple[tuple[str, RoleName, Changes, Surroundings, str], ...] = (
         NONE,
         "ENROLMENT__ATTEMPTS",
     ),
+    ("database_superuser", "api", {}, Surroundings(login=Login("root", True, False)), "DATABASE__URL"),
+    ("database_owner", "deliver", {}, Surroundings(login=Login("vigie", False, True)), "DATABASE__URL"),
     ("file_open", "ingest", {}, Surroundings(modes={"VIGIE_X": 0o600, "VIGIE_Y": 0o604}), "Y"),
     ("file_open", "migrate", {}, Surroundings(modes={"VIGIE_X": 0o660}), "X"),
     ("secret_twice", "api", {"broker": {"password": "Rk2-aVw81nq"}}, NONE, "BROKER__PASSWORD"),
@@ -156,6 +158,7 @@ def test_every_code_has_a_case() -> None:
         (url("postgresql://vigie@127.0.0.1/vigie"), Surroundings({"PGPASSWORD": "Rk2-aVw81nq"})),
         (url("postgresql://vigie@127.0.0.1/vigie"), Surroundings(passfile=True)),
         (url(REMOTE), Surroundings({"PGSSLMODE": "verify-full"})),
+        ({}, Surroundings(login=Login("vigie_api", False, False, ("vigie_api", "vigie_ingest")))),
         (url(f"{REMOTE}?sslmode=require"), Surroundings({"PGSSLMODE": "disable"})),
         (url("postgresql://vigie@db/v?sslmode=verify-full&sslcert=/c.pem"), NONE),
         ({"broker": {"host": "mq.example.com", "tls": {"enabled": True}}}, NONE),

@@ -1,0 +1,197 @@
+"""What the role of each process may do, as a written list: `test_privileges` compares it with the database.
+
+Whoever needs more grants it in a migration, and says so here. Columns stand in the order of the table.
+"""
+
+from typing import Final
+
+_ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+
+PRIVILEGES: Final[dict[str, dict[str, str]]] = {
+    "vigie_api": {
+        **dict.fromkeys(
+            (
+                "alert_timeline",
+                "alerts",
+                "api_keys",
+                "backtests",
+                "box_configs",
+                "box_states",
+                "boxes",
+                "broker_accounts",
+                "claim_attempts",
+                "claims",
+                "deliveries",
+                "delivery_attempts",
+                "delivery_groups",
+                "delivery_replays",
+                "endpoint_states",
+                "events",
+                "former_boxes",
+                "group_events",
+                "heartbeats",
+                "idempotency_keys",
+                "inhibitions",
+                "invitations",
+                "memberships",
+                "oidc_identities",
+                "organisations",
+                "outbox",
+                "password_resets",
+                "provisioning_keys",
+                "quarantine",
+                "rule_versions",
+                "rules",
+                "silences",
+                "site_states",
+                "sites",
+                "user_sessions",
+                "users",
+                "webhook_endpoints",
+            ),
+            _ALL,
+        ),
+        "alembic_version": "SELECT",
+        "audit_heads": "SELECT",
+        "audit_log": "SELECT",
+        "ingest_totals": "SELECT",
+        "metrics": "SELECT",
+        "organisation_usage": "SELECT, INSERT, UPDATE",
+        "registry": "SELECT, UPDATE",
+        "tenant_samples": "SELECT",
+    },
+    "vigie_ingest": {
+        "alembic_version": "SELECT",
+        "alert_timeline": "SELECT, INSERT",
+        "alerts": "SELECT, INSERT, UPDATE",
+        "box_configs": _ALL,
+        "box_states": _ALL,
+        "boxes": (
+            "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, "
+            "state, state_at, firmware, battery, rssi, revision, created_at, updated_at, deleted_at, "
+            "shared_until, revoked_at, kind, tags, attributes), UPDATE (state, state_at, firmware, "
+            "battery, rssi, shared_until)"
+        ),
+        "events": "SELECT, INSERT",
+        "former_boxes": "SELECT",
+        "heartbeats": _ALL,
+        "ingest_totals": "SELECT, INSERT, UPDATE",
+        "inhibitions": "SELECT",
+        "metrics": "SELECT",
+        "organisation_usage": "SELECT, INSERT, UPDATE",
+        "organisations": "SELECT",
+        "outbox": "SELECT, INSERT",
+        "quarantine": "SELECT, INSERT, UPDATE",
+        "registry": "SELECT, UPDATE",
+        "rule_versions": "SELECT",
+        "rules": "SELECT",
+        "samples": "SELECT, INSERT",
+        "silences": "SELECT",
+        "site_states": _ALL,
+        "sites": "SELECT",
+    },
+    "vigie_deliver": {
+        "alembic_version": "SELECT",
+        "alerts": "SELECT (id, state, updated_at, suppressed)",
+        "deliveries": (
+            "SELECT, INSERT, UPDATE (state, attempt_count, due_at, leased_until, delivered_at, replay_id)"
+        ),
+        "delivery_attempts": "SELECT, INSERT",
+        "delivery_groups": _ALL,
+        "delivery_replays": "SELECT, UPDATE (state, replayed, after_id, finished_at)",
+        "endpoint_states": "SELECT, INSERT (endpoint_id), UPDATE",
+        "group_events": _ALL,
+        "heartbeats": _ALL,
+        "metrics": "SELECT",
+        "outbox": (
+            "SELECT, INSERT (id, organisation_id, site_id, type, payload, created_at), UPDATE "
+            "(fanned_out_at, stream_position)"
+        ),
+        "registry": "SELECT",
+        "sites": "SELECT (id, name, timezone)",
+        "webhook_endpoints": (
+            "SELECT (id, organisation_id, url, description, events, site_ids, secret, enabled, "
+            "grouping, kind, format, target, min_severity, headers, former_secrets, rate_per_s, "
+            "concurrency), UPDATE (enabled, updated_at, disabled_reason, disabled_at)"
+        ),
+    },
+    "vigie_maintain": {
+        "alembic_version": "SELECT",
+        "alert_timeline": (
+            "INSERT (id, alert_id, organisation_id, kind, at, recorded_at, severity, value, cause, "
+            "actor, actor_key, comment, data)"
+        ),
+        "alerts": (
+            "SELECT, UPDATE (metric, severity, state, value, threshold, clear, resolved_value, "
+            "resolved_at, resolution, acknowledged_at, acknowledged_by, sequence, updated_at, cause, "
+            "suppressed, told_severity, escalated_to, escalated_at, escalations, escalate_at, "
+            "remind_at, highest_severity)"
+        ),
+        "api_keys": "SELECT (organisation_id, revoked_at)",
+        "audit_heads": "SELECT",
+        "backtests": (
+            "SELECT, UPDATE (state, started_at, finished_at, leased_until, attempts, samples_total, "
+            "samples_done, boxes_total, boxes_done, result, error), DELETE"
+        ),
+        "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
+        "boxes": (
+            "SELECT (key, id, organisation_id, site_id, interval_s, password_hash, deleted_at, kind, "
+            "tags, attributes), DELETE"
+        ),
+        "broker_accounts": "SELECT (username, password_hash)",
+        "claim_attempts": "SELECT (until), DELETE",
+        "deliveries": "SELECT (id, endpoint_id, state, created_at), UPDATE (replay_id), DELETE",
+        "delivery_attempts": "SELECT (delivery_id, number, started_at, endpoint_id), DELETE",
+        "delivery_groups": (
+            "SELECT (id, endpoint_id, due_at, idle_until, created_at, held), UPDATE (idle_until), DELETE"
+        ),
+        "delivery_replays": "SELECT (id, state, finished_at), DELETE",
+        "endpoint_states": "SELECT (endpoint_id, open_until, slow_step)",
+        "events": "SELECT (box_key, time, type, candidates, late)",
+        "group_events": "SELECT (group_id, alert_id, created_at, held), UPDATE (held), DELETE",
+        "heartbeats": _ALL,
+        "idempotency_keys": (
+            "SELECT (organisation_id, caller_id, key, answer, expires_at), UPDATE (answer), DELETE"
+        ),
+        "inhibitions": "SELECT (id, organisation_id, source, target, equal)",
+        "invitations": "SELECT (id, expires_at, accepted_at, revoked_at), DELETE",
+        "memberships": "SELECT (user_id)",
+        "metrics": "SELECT",
+        "organisation_usage": "SELECT, DELETE",
+        "organisations": "SELECT",
+        "outbox": (
+            "SELECT (position, organisation_id, type, payload, fanned_out_at, stream_position), "
+            "INSERT (id, organisation_id, site_id, type, payload, created_at), DELETE"
+        ),
+        "password_resets": "SELECT (id, expires_at, used_at), DELETE",
+        "quarantine": "SELECT (id, received_at), UPDATE (attempted_at), DELETE",
+        "quota_notices": "SELECT, INSERT, DELETE",
+        "rules": "SELECT (id, name)",
+        "samples": "SELECT, DELETE",
+        "silences": (
+            "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
+            "window_start, window_end), UPDATE (window_start, window_end)"
+        ),
+        "sites": "SELECT (id, organisation_id, timezone, attributes)",
+        "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
+        "users": "SELECT (id, created_at), DELETE",
+        "webhook_endpoints": (
+            "SELECT (id, organisation_id, secret, enabled, headers, former_secrets, disabled_reason), "
+            "UPDATE (secret, headers, former_secrets)"
+        ),
+    },
+}
+
+SEQUENCES: Final = {
+    "vigie_api": {"alert_timeline_position_seq", "boxes_key_seq", "outbox_position_seq", "outbox_stream"},
+    "vigie_ingest": {"alert_timeline_position_seq", "boxes_key_seq", "outbox_position_seq", "outbox_stream"},
+    "vigie_deliver": {"outbox_stream"},
+    "vigie_maintain": set[str](),
+}
+"""Numbers that are given by sequences."""
+
+FUNCTIONS: Final = {"vigie_api": ["audit_record", "vigie_quota_room"]}
+"""What runs with its owner's rights, or is not for everybody."""
+
+MEMBERS: Final = {"vigie_api": ["vigie_ingest"]}
+"""Which other roles one may become."""
