@@ -16,7 +16,7 @@ from migrations.audit_entries import ENTER, ENTER_FIRST, RECORD, RECORD_FIRST, T
 from migrations.isolation import DELIVER, INGEST, MAINTAIN, grant, open_to
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
