@@ -12,6 +12,9 @@ from app.core.edge.limits import RateLimiter, Verdict, rate_limiter
 
 ANONYMOUS: Final = "anonymous"
 
+# Whose bucket holds less than this share asks more than its rate, and not just now and then.
+_LOW: Final = 0.75
+
 type Take = tuple[str, Hashable]
 """A policy, and whose bucket of it."""
 
@@ -22,10 +25,12 @@ class Judgement(NamedTuple):
     Attributes:
         verdict: of the limit that it broke; else of the one of which least is left; None: none counts it.
         broken: the limit that it broke.
+        low: whether its caller has used up much of what it may ask at once.
     """
 
     verdict: Verdict | None
     broken: Take | None
+    low: bool
 
 
 class Buckets:
@@ -48,6 +53,7 @@ class Buckets:
     def take(self, wanted: Sequence[Take], now: float) -> Judgement:
         """Take a token from each of these buckets; from none where one is empty."""
         least: Verdict | None = None
+        low = False
         for index, (policy, subject) in enumerate(wanted):
             limiter = self._limiters[policy]
             if limiter is None:
@@ -56,13 +62,14 @@ class Buckets:
             if not verdict.allowed:
                 for taken in wanted[:index]:
                     self.give_back(taken)
-                return Judgement(verdict, (policy, subject))
-            # Of an address whose key is not known yet, what it took comes back.
-            if (least is None or verdict.remaining < least.remaining) and (
-                policy != ANONYMOUS or len(wanted) == 1
-            ):
+                return Judgement(verdict, (policy, subject), low=True)
+            if policy == ANONYMOUS and len(wanted) > 1:
+                # Of an address whose key is not known yet: what it took comes back.
+                continue
+            low = low or verdict.remaining < verdict.limit * _LOW
+            if least is None or verdict.remaining < least.remaining:
                 least = verdict
-        return Judgement(least, None)
+        return Judgement(least, None, low)
 
     def give_back(self, taken: Take) -> None:
         """Put a token back that was taken for nothing."""

@@ -5,11 +5,13 @@ there are database connections; and where all of these are taken, the next one g
 wait behind a dashboard's requests, nor those behind samples: they have lines, and connections, of their own.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final, Literal
 
 from app.core.api_settings import ApiSettings
 from app.core.edge.accounts import Account
+from app.core.edge.precedence import Precedence
 from app.core.edge.refuse import count
 from app.core.edge.turns import Turns
 from app.core.errors import TooManyRequestsError
@@ -30,6 +32,9 @@ class Lines:
 
     def __init__(self, settings: ApiSettings, *, connections: int) -> None:
         self._turns: dict[tuple[Line, bool], Turns] = {}
+        self.precedence = (
+            Precedence(settings.waiting_per_organisation) if settings.running_per_organisation else None
+        )
         for samples in (False, True):
             if settings.running_per_key:
                 self._turns["key", samples] = Turns(settings.running_per_key, settings.waiting_per_key)
@@ -53,7 +58,7 @@ class Held:
     def __init__(self, lines: Lines, *, samples: bool) -> None:
         self._lines = lines
         self._samples = samples
-        self._held: list[tuple[Turns, Hashable]] = []
+        self._held: list[Callable[[], None]] = []
 
     async def enter(self, line: Line, subject: Hashable) -> None:
         """Wait for a turn in a line.
@@ -65,25 +70,44 @@ class Held:
         if turns is None:
             return
         if not await turns.enter(subject):
-            error = TooManyRequestsError(
-                "Too many requests at once: wait for some to be answered.",
-                retry_after_s=1,
-                code="too_many_requests_at_once",
-            )
-            count(error, policy=f"{line}_telemetry" if self._samples else line)
-            raise error
-        self._held.append((turns, subject))
+            raise self._too_many(line)
+        self._held.append(partial(turns.leave, subject))
 
-    async def enter_account(self, account: Account) -> None:
-        """The same in the lines of an organisation and its integrator."""
+    async def enter_account(self, account: Account, *, yields: bool) -> None:
+        """The same in the lines of an organisation and its integrator.
+
+        Args:
+            account: Theirs.
+            yields: Whether it goes behind everybody else.
+
+        Raises:
+            TooManyRequestsError: Too many wait there already.
+        """
+        precedence = self._lines.precedence
+        if precedence is not None and yields:
+            # Before all else: what waits here must not have a place meanwhile.
+            if not await precedence.enter(account.tree):
+                raise self._too_many("organisation")
+            self._held.append(partial(precedence.leave, account.tree))
         await self.enter("organisation", account.organisation)
         await self.enter("integrator", account.tree)
+        if precedence is not None and not yields:
+            precedence.begin()
+            self._held.append(precedence.end)
 
     def leave(self) -> None:
         """Give all of them back; once is enough."""
         while self._held:
-            turns, subject = self._held.pop()
-            turns.leave(subject)
+            self._held.pop()()
+
+    def _too_many(self, line: Line) -> TooManyRequestsError:
+        error = TooManyRequestsError(
+            "Too many requests at once: wait for some to be answered.",
+            retry_after_s=1,
+            code="too_many_requests_at_once",
+        )
+        count(error, policy=f"{line}_telemetry" if self._samples else line)
+        return error
 
 
 def _but_one(wanted: int, places: int) -> int:

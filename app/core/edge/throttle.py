@@ -33,6 +33,7 @@ _FREE_BELOW: Final = "/static-offline-docs/"
 _TELEMETRY: Final = frozenset({"/v1/telemetry"})
 _TELEMETRY_BELOW: Final = "/v1/adapters/"
 _COUNTED: Final = "vigie.counted"
+_LOW: Final = "vigie.low"
 _UNAUTHORISED: Final = 401
 # Whoever goes on although it is refused is answered slowly: a client that waits for its answers cannot keep
 # the process busy with refusals then. So many a second, and so many at once, are answered at once.
@@ -80,6 +81,11 @@ def counted_of(scope: Scope) -> Counted | None:
     return counted
 
 
+def is_low(scope: Scope) -> bool:
+    """Whether a request's caller has used up much of what it may ask at once."""
+    return bool(scope.get(_LOW))
+
+
 class Throttle:
     """Refuses with 429 `rate_limited` what exceeds a limit, and tells every answer what is left of it."""
 
@@ -98,7 +104,7 @@ class Throttle:
             await self._app(scope, receive, send)
             return
         scope[_COUNTED] = counted = self._counted(scope)
-        verdict, broken = self._buckets.take(counted.buckets(), time.monotonic())
+        verdict, broken, scope[_LOW] = self._buckets.take(counted.buckets(), time.monotonic())
         if verdict is not None and broken is not None:
             response = await self._refuse(broken, verdict)
             await response(scope, receive, send)
@@ -107,7 +113,7 @@ class Throttle:
         headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
         digest = counted.digest
         if digest is not None:
-            when_known(scope, partial(self._learn, digest, counted))
+            when_known(scope, partial(self._learn, scope, digest, counted))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -132,7 +138,7 @@ class Throttle:
                 return Counted(digest, samples, _address(scope), None)
         return Counted(None, samples, _address(scope), None)
 
-    async def _learn(self, digest: bytes, counted: Counted, principal: Principal) -> None:
+    async def _learn(self, scope: Scope, digest: bytes, counted: Counted, principal: Principal) -> None:
         """Remember a key that turned out good; from its organisation take what was not taken before.
 
         Raises:
@@ -145,7 +151,8 @@ class Throttle:
         if counted.address is not None:
             self._buckets.give_back((ANONYMOUS, counted.address))
         wanted = of_account(account, samples=counted.samples)
-        verdict, broken = self._buckets.take(wanted, time.monotonic())
+        verdict, broken, low = self._buckets.take(wanted, time.monotonic())
+        scope[_LOW] = low or is_low(scope)
         if verdict is not None and broken is not None:
             error = _too_many(verdict)
             count(error, policy=broken[0])

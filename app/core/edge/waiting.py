@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.auth import Principal, when_known
 from app.core.edge.accounts import Account
 from app.core.edge.lines import Held, Lines
-from app.core.edge.throttle import counted_of
+from app.core.edge.throttle import counted_of, is_low
 from app.core.errors import DeadlineError, TooManyRequestsError
 from app.core.problems import problem_of
 
@@ -82,13 +82,13 @@ class TakingTurns:
             # The next stranger of its address may be looked up.
             held.leave()
             await held.enter("key", counted.digest)
-            await held.enter_account(Account.of(principal))
+            await held.enter_account(Account.of(principal), yields=is_low(scope))
 
         try:
             try:
                 await held.enter("key", counted.address or counted.digest)
                 if counted.account is not None:
-                    await held.enter_account(counted.account)
+                    await held.enter_account(counted.account, yields=is_low(scope))
             except TooManyRequestsError as error:
                 await problem_of(error)(scope, receive, send)
                 return
