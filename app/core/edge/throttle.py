@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.addresses import address_of
+from app.core.answer_heads import at_the_head, with_headers
 from app.core.api_settings import ApiSettings
 from app.core.auth import Principal, known_principal, when_known
 from app.core.edge.accounts import Account, KnownKeys
@@ -115,14 +116,12 @@ class Throttle:
         if digest is not None:
             when_known(scope, partial(self._learn, scope, digest, counted))
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if digest is not None and message["status"] == _UNAUTHORISED and not known_principal(scope):
-                    self._known.forget(digest)
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
-            await send(message)
+        def told(message: Message) -> Message:
+            if digest is not None and message["status"] == _UNAUTHORISED and not known_principal(scope):
+                self._known.forget(digest)
+            return with_headers(message, headers)
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, at_the_head(send, told))
 
     def _counted(self, scope: Scope) -> Counted:
         bearer = head_of(scope).bearer
