@@ -20,6 +20,7 @@ from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
+from app.core.edge.lines import SAMPLES_CONNECTIONS
 from app.core.keys import SESSION_PREFIX
 from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
@@ -98,7 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
     app.state.close_alerts = close_alerts
-    app.state.ingest_pool = await database.pool(size=4, eager=False, role="vigie_ingest")
+    app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
     beginning: asyncio.Task[None] | None = None
     try:

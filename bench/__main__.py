@@ -15,7 +15,7 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import backtests, delay, deliveries, fleet, http_door, recovery, sections
+from bench import backtests, delay, deliveries, fleet, http_door, neighbour, recovery, sections
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
@@ -89,6 +89,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
         "HTTP ingest": by_http,
         sections.BACKTESTS: partial(_backtests, running),
         sections.DELIVERIES: partial(_deliveries, running),
+        sections.NEIGHBOUR: partial(_neighbour, running),
     }
     if long:
         parts["A long absence"] = recovered
@@ -131,6 +132,14 @@ async def _deliveries(running: Stack, measured: str | None = None) -> str:
     return sections.deliveries_section(sent, beside, measured)
 
 
+async def _neighbour(running: Stack, measured: str | None = None) -> str:
+    # Among all the others there is no time for more.
+    found = await neighbour.measure(running, rounds=2 if measured is None else 4)
+    for case, watched in found.items():
+        _say(f"{case.name}: p50 {watched.at(0.5):.1f} ms, p99 {watched.at(0.99):.1f} ms")
+    return sections.neighbour_section(found, measured)
+
+
 async def _fleet(boxes: int, running: Stack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
@@ -157,6 +166,9 @@ def main(
     only_deliveries: Annotated[
         bool, typer.Option("--only-deliveries", help="Send webhooks out, and nothing else")
     ] = False,
+    only_neighbour: Annotated[
+        bool, typer.Option("--only-neighbour", help="Watch a tenant beside one at its limit, nothing else")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
@@ -167,6 +179,8 @@ def main(
         alone = _backtests
     elif only_deliveries:
         alone = _deliveries
+    elif only_neighbour:
+        alone = _neighbour
     if alone is not None:
         section = uvloop.run(_alone(alone))
         path = docs / "performance.md"

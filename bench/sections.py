@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, deliveries, http_door, recovery
+from bench import backtests, deliveries, http_door, neighbour, recovery
 from bench.backtests import Tried
 from bench.delay import Delays
 from bench.deliveries import Beside, Sent
 from bench.fleet import Arrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
+from bench.neighbour import Case, Found
 from bench.recovery import Recovery
 from bench.report import paragraph, table
 from bench.results import Drain
@@ -140,6 +141,33 @@ def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> st
         samples are read in pages and judged by the evaluator that live ones pass.
     """
     parts = [f"## {BACKTESTS}\n", paragraph(text), table(backtests.HEAD, [each.row() for each in tried])]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
+
+
+NEIGHBOUR: Final = "A tenant beside one at its limit"
+"""The heading of the neighbours' section."""
+
+
+def neighbour_section(found: Found, measured: str | None = None) -> str:
+    """What one tenant sees of another that asks for all that its limits let through.
+
+    Args:
+        found: what was found.
+        measured: when and on what, where it was measured by itself.
+    """
+    text = f"""
+        Two tenants at one API process with the default limits. The watched one reads {neighbour.READS_PER_S}
+        times and sends {neighbour.SAMPLES_PER_S} samples a second, at moments of chance; each of its requests
+        is timed from the moment at which it was due. Its neighbour is quiet, or has used up what it may do at
+        once and goes on: *polite*, on a connection for each key, waiting as `Retry-After` says; or *rude*, on
+        eight, waiting for nothing. Quiet and busy parts took turns in one run. CPU is of one core, *left* of
+        the whole machine; clients, API and database share its cores.
+    """
+    order = sorted(found, key=lambda case: (case.keys, case.manner != neighbour.QUIET, case.manner))
+    rows = [found[case].row(case, found[Case(case.keys, neighbour.QUIET)]) for case in order]
+    parts = [f"## {NEIGHBOUR}\n", paragraph(text), table(neighbour.HEAD, rows)]
     if measured is not None:
         parts.append(paragraph(f"Measured by itself on {measured}."))
     return "\n".join(parts)

@@ -31,6 +31,16 @@ from simulators.rest import Api, ApiError, UnreachableError
 SITES: Final = 10
 """Boxes are dealt out to so many sites."""
 
+LIMITS: Final = (
+    "VIGIE_API__RATE_PER_S",
+    "VIGIE_API__TELEMETRY_RATE_PER_S",
+    "VIGIE_API__RUNNING_PER_KEY",
+    "VIGIE_API__ORGANISATION_RATE_PER_S",
+    "VIGIE_API__ORGANISATION_TELEMETRY_RATE_PER_S",
+    "VIGIE_API__RUNNING_PER_ORGANISATION",
+)
+"""What holds clients back, unless it is 0."""
+
 _PASSWORDS: Final = {"gateway": "bench-gateway", "ingest": "bench-ingest"}
 _BOXES_PER_CALL: Final = 500
 _API_WITHIN_S: Final = 20.0
@@ -88,9 +98,7 @@ class Stack:
             "VIGIE_BOOTSTRAP_ADMIN_KEY": self.admin_key,
             "VIGIE_ENCRYPTION__KEYS": json.dumps([self.encryption_key]),
             # How much it can do is measured, not how much a client may ask for.
-            "VIGIE_API__RATE_PER_S": "0",
-            "VIGIE_API__TELEMETRY_RATE_PER_S": "0",
-            "VIGIE_API__RUNNING_PER_KEY": "0",
+            **dict.fromkeys(LIMITS, "0"),
             **more,
         }
 

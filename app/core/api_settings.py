@@ -52,14 +52,47 @@ class ApiSettings(BaseModel):
         200.0, ge=0, description="The same for calls that bring samples, of a key or of an address without"
     )
     telemetry_rate_burst: int = Field(2000, ge=1, description="Of these, how many may come at once")
+    organisation_rate_per_s: float = Field(
+        50.0,
+        ge=0,
+        description="Requests a second of an organisation, all of its keys and people together; "
+        "0: no limit, for integrators neither",
+    )
+    organisation_rate_burst: int = Field(2000, ge=1, description="Of these, how many may come at once")
+    organisation_telemetry_rate_per_s: float = Field(
+        200.0, ge=0, description="The same for calls that bring samples; 0: no limit, for integrators neither"
+    )
+    organisation_telemetry_rate_burst: int = Field(
+        2000, ge=1, description="Of these, how many may come at once"
+    )
+    integrator_factor: int = Field(
+        4,
+        ge=1,
+        description="An integrator and its clients together may ask so many times what one organisation may",
+    )
     running_per_key: int = Field(
         6,
         ge=0,
-        description="Requests of a key that are worked on at once; further ones wait their turn. Fewer than "
-        "`VIGIE_DATABASE__POOL_SIZE`, or one key can hold every connection; 0: no limit",
+        description="Requests of a key that are worked on at once, and of those of an address whose keys are "
+        "not known yet; further ones wait their turn; 0: no limit",
     )
     waiting_per_key: int = Field(
         100, ge=0, description="Requests of a key that may wait for their turn; more are refused (429)"
+    )
+    running_per_organisation: int = Field(
+        6,
+        ge=0,
+        description="Requests of an organisation that are worked on at once, and calls that bring its "
+        "samples; always fewer than the database connections of each; 0: no limit, for integrators neither",
+    )
+    running_per_integrator: int = Field(
+        8, ge=1, description="The same for an integrator and its clients together"
+    )
+    waiting_per_organisation: int = Field(
+        200,
+        ge=0,
+        description="Requests of an organisation that may wait for their turn, and of an integrator with its "
+        "clients; more are refused (429)",
     )
     deadline_s: Seconds = Field(
         60.0, description="A request that has no answer by then is ended (504); streams may go on (seconds)"

@@ -6,7 +6,7 @@ look as if they did not exist. Whoever was found is also told to the database (`
 """
 
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Protocol
@@ -67,8 +67,9 @@ _WHOLE = frozenset(
 )
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
 _TOUCH_EVERY = timedelta(minutes=1)
-# Where the caller of a request is kept.
+# Where the caller of a request is kept, and what is to be done once it is known.
 _PRINCIPAL = "vigie.principal"
+_MEETINGS = "vigie.meetings"
 
 bearer = HTTPBearer(
     auto_error=False,
@@ -98,7 +99,7 @@ class ApiKey(Base):
 
 
 # Organisations are a room above: of theirs only the tree matters here.
-_ORGANISATIONS = table("organisations", column("id", Uuid), column("parent_id", Uuid))
+_ORGANISATIONS = table("organisations", column("id", Uuid), column("parent_id", Uuid), column("kind", Text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Principal:
         name: what people call it.
         kind: `key`, or `user` for a person who signed in.
         expires_at: when the key ends; None: never, or it is a person.
+        integrator_id: the integrator whose client the organisation is; None where it is nobody's.
     """
 
     key_id: UUID
@@ -124,6 +126,7 @@ class Principal:
     name: str = ""
     kind: str = field(default="key")
     expires_at: datetime | None = None
+    integrator_id: UUID | None = None
 
     @property
     def called(self) -> str:
@@ -196,6 +199,17 @@ def clients_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequ
     return func.array(children.scalar_subquery())
 
 
+def integrator_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[UUID | None]:
+    """SQL: the integrator whose client this organisation is; NULL where it is nobody's, or the platform's."""
+    own, parent = _ORGANISATIONS.alias("own"), _ORGANISATIONS.alias("parent")
+    return (
+        select(parent.c.id)
+        .join(own, own.c.parent_id == parent.c.id)
+        .where(own.c.id == organisation_id, parent.c.kind == "integrator")
+        .scalar_subquery()
+    )
+
+
 def reach_in(
     organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
 ) -> Reach:
@@ -245,12 +259,14 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         async with database.read() as session:
             found = (
                 await session.execute(
-                    select(ApiKey, clients_of(ApiKey.organisation_id)).where(ApiKey.hash == hash_key(key))
+                    select(
+                        ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id)
+                    ).where(ApiKey.hash == hash_key(key))
                 )
             ).one_or_none()
     if found is None or found[0].revoked_at is not None:
         raise UnauthorisedError("The API key is unknown or was revoked.")
-    record, clients = found
+    record, clients, integrator_id = found
     if record.expires_at is not None and record.expires_at <= now:
         raise UnauthorisedError("The API key has expired.", code="key_expired")
     if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
@@ -266,7 +282,17 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         reach_in(record.organisation_id, clients, record.site_ids, platform=record.platform),
         record.name,
         expires_at=record.expires_at,
+        integrator_id=integrator_id,
     )
+
+
+def when_known(scope: MutableMapping[str, Any], step: Callable[[Principal], Awaitable[None]]) -> None:
+    """Have a step done as soon as the caller of a request is known, before anything is done for it.
+
+    Nothing is held meanwhile: it may wait, and it may refuse (a VigieError). A request without a caller, or
+    with a wrong one, never comes to it.
+    """
+    scope.setdefault(_MEETINGS, []).append(step)
 
 
 def known_principal(scope: Mapping[str, Any]) -> Principal | None:
@@ -286,6 +312,8 @@ async def current_principal(
         raise UnauthorisedError(NO_KEY)
     found = await caller_of(request.app.state, credentials.credentials, datetime.now(UTC))
     request.scope[_PRINCIPAL] = found
+    for step in request.scope.get(_MEETINGS, ()):
+        await step(found)
     work_for(found.caller())
     return found
 

@@ -12,6 +12,8 @@ from typing import Any, Final, TypedDict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.answer_heads import at_the_head, with_headers
+
 NOTICE: Final = timedelta(days=180)
 """The least time between a route's deprecation and its end."""
 
@@ -59,12 +61,11 @@ class Deprecations:
             await self._app(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and getattr(scope.get("route"), "deprecated", None):
-                message = {**message, "headers": [*message.get("headers", ()), *_headers(scope["route"])]}
-            await send(message)
+        def told(message: Message) -> Message:
+            deprecated = getattr(scope.get("route"), "deprecated", None)
+            return with_headers(message, _headers(scope["route"])) if deprecated else message
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, at_the_head(send, told))
 
 
 def _headers(route: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 (whatever kind of route it is)

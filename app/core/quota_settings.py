@@ -21,7 +21,7 @@ class QuotaSettings(BaseModel):
 
     sites: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Sites {_DEFAULT}")
     boxes: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Boxes {_DEFAULT}")
-    api_keys: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"API keys in use {_DEFAULT}")
+    api_keys: int | None = Field(500, ge=0, le=QUOTA_MAX, description=f"API keys in use {_DEFAULT}")
     webhooks: int | None = Field(
         200, ge=0, le=QUOTA_MAX, description=f"Webhooks and channels together {_DEFAULT}"
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Request
 from sqlalchemy import ColumnElement, select, update
 
-from app.core.auth import Principal, clients_of, reach_in
+from app.core.auth import Principal, clients_of, integrator_of, reach_in
 from app.core.database import Database, WriteSession
 from app.core.errors import UnauthorisedError
 from app.core.ids import new_id
@@ -71,7 +71,7 @@ def is_open(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _principal(user: User, place: Place, clients: Sequence[UUID]) -> Principal:
+def _principal(user: User, place: Place, clients: Sequence[UUID], integrator_id: UUID | None) -> Principal:
     membership, organisation = place
     owns = membership.role == "owner"
     return Principal(
@@ -83,6 +83,7 @@ def _principal(user: User, place: Place, clients: Sequence[UUID]) -> Principal:
         reach=reach_in(organisation.id, clients, membership.site_ids, platform=organisation.platform),
         name=user.name,
         kind="user",
+        integrator_id=integrator_id,
     )
 
 
@@ -108,7 +109,10 @@ class Sessions:
         if not well_formed(token, SESSION_PREFIX):
             raise UnauthorisedError("The token is not a valid one. Check that it was copied whole.")
         wanted = (
-            select(UserSession, User, Membership, Organisation, clients_of(Organisation.id))
+            select(
+                *(UserSession, User, Membership, Organisation),
+                *(clients_of(Organisation.id), integrator_of(Organisation.id)),
+            )
             .join(User, User.id == UserSession.user_id)
             .join(Organisation, Organisation.id == UserSession.organisation_id)
             .join(
@@ -123,13 +127,13 @@ class Sessions:
                 found = (await session.execute(wanted)).one_or_none()
         if found is None:
             raise UnauthorisedError("The token is unknown, or was ended: sign in again.")
-        held, user, membership, organisation, clients = found
+        held, user, membership, organisation, clients, integrator_id = found
         idle = now - held.last_used_at
         if held.expires_at <= now or idle > timedelta(seconds=self._settings.idle_s):
             raise UnauthorisedError("The sign-in has ended: sign in again.", code="session_expired")
         if idle > _TOUCH_EVERY:
             await self._touch(user, held.id, now)
-        return _principal(user, Place(membership, organisation), clients)
+        return _principal(user, Place(membership, organisation), clients, integrator_id)
 
     async def _touch(self, user: User, identifier: UUID, now: datetime) -> None:
         with working_for(as_user(user)):

@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.answer_heads import at_the_head, with_headers
 from app.core.edge.head import head_of
 from app.core.reach import NOBODY, working_for
 from app.core.request_ids import begin_request, current_request_id, end_request
@@ -40,17 +41,14 @@ class Envelope:
         token = begin_request(head_of(scope).request_id)
         identity = (b"x-request-id", (current_request_id() or "").encode())
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                names = {name.lower() for name, _ in headers}
-                headers += [each for each in _DEFAULTS.items() if each[0] not in names]
-                message = {**message, "headers": [*headers, identity, *self._always]}
-            await send(message)
+        def guarded(message: Message) -> Message:
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            missing = [each for each in _DEFAULTS.items() if each[0] not in names]
+            return with_headers(message, [*missing, identity, *self._always])
 
         try:
             # A request can begin in the context of the one before it on its connection: not as its caller.
             with working_for(NOBODY):
-                await self._app(scope, receive, sending)
+                await self._app(scope, receive, at_the_head(send, guarded))
         finally:
             end_request(token)

@@ -10,9 +10,9 @@ from app.core.edge.cors import Cors
 from app.core.edge.envelope import Envelope
 from app.core.edge.form import Form
 from app.core.edge.heads import Heads
+from app.core.edge.lines import Lines
 from app.core.edge.observed import Failsafe, Observed
 from app.core.edge.throttle import Throttle
-from app.core.edge.turns import Turns
 from app.core.edge.waiting import Deadline, TakingTurns
 from app.core.settings import Settings
 
@@ -30,7 +30,6 @@ def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = 
     """
     api = settings.api
     bootstrap = settings.bootstrap_admin_key
-    turns = Turns(api.running_per_key, api.waiting_per_key)
     layers = [
         Middleware(Envelope, https=api.public_url.startswith("https:")),
         *([Middleware(Cors, origins=api.cors_origins)] if api.cors_origins else []),
@@ -41,7 +40,7 @@ def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = 
         ),
         Middleware(Observed),
         Middleware(Deadline, seconds=api.deadline_s),
-        *([Middleware(TakingTurns, turns=turns)] if api.running_per_key else []),
+        Middleware(TakingTurns, lines=Lines(api, connections=settings.database.pool_size)),
         Middleware(Deprecations),
         *inside,
         Middleware(Failsafe),

@@ -7,6 +7,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.answer_heads import at_the_head
 from app.core.observability import HTTP_REQUESTS, HTTP_SECONDS
 from app.core.problems import unexpected
 from app.core.request_ids import current_request_id
@@ -33,16 +34,15 @@ class Observed:
             return
         began = time.perf_counter()
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                method = scope["method"] if scope["method"] in _METHODS else "other"
-                route = _route_of(scope)
-                HTTP_REQUESTS.labels(method, route, str(message["status"])).inc()
-                HTTP_SECONDS.labels(method, route).observe(time.perf_counter() - began)
-            await send(message)
+        def counted(message: Message) -> Message:
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = _route_of(scope)
+            HTTP_REQUESTS.labels(method, route, str(message["status"])).inc()
+            HTTP_SECONDS.labels(method, route).observe(time.perf_counter() - began)
+            return message
 
         with structlog.contextvars.bound_contextvars(request_id=current_request_id()):
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, at_the_head(send, counted))
 
 
 class Failsafe:

@@ -9,9 +9,14 @@ from app.core.observability import HTTP_REFUSED
 from app.core.problems import problem_of
 
 
-def refusal(error: VigieError, *, policy: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a request of which nothing was looked at; `policy` is the limit that it broke."""
+def count(error: VigieError, *, policy: str = "") -> None:
+    """Count a refusal; `policy` is the limit that the request broke."""
     HTTP_REFUSED.labels(error.code, policy).inc()
+
+
+def refusal(error: VigieError, *, policy: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request of which nothing was looked at, counted."""
+    count(error, policy=policy)
     response = problem_of(error)
     response.headers.update(headers or {})
     return response

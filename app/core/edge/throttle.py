@@ -2,26 +2,30 @@
 
 Owns by whom a request is counted. By its API key or sign-in, once that is well formed; else by its address.
 Anybody can write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good
-one, its requests take a token from their address too, which is given back when the key turns out good.
+one, its requests take a token from their address too, which is given back when the key turns out good. From
+then on the key's organisation is known, and counts: before that it does as soon as the key was looked up.
 """
 
 import asyncio
 import hmac
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable
+from functools import partial
 from typing import Final, NamedTuple
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.addresses import address_of
+from app.core.answer_heads import at_the_head, with_headers
 from app.core.api_settings import ApiSettings
-from app.core.auth import known_principal
+from app.core.auth import Principal, known_principal, when_known
+from app.core.edge.accounts import Account, KnownKeys
+from app.core.edge.buckets import ANONYMOUS, Buckets, Take, of_account
 from app.core.edge.head import head_of
-from app.core.edge.limits import RateLimiter, Verdict, rate_limiter
-from app.core.edge.refuse import refusal
+from app.core.edge.limits import RateLimiter, Verdict
+from app.core.edge.refuse import count, refusal
 from app.core.errors import TooManyRequestsError
 from app.core.keys import PREFIX, SESSION_PREFIX, hash_key, well_formed
 
@@ -30,7 +34,8 @@ _FREE_BELOW: Final = "/static-offline-docs/"
 _TELEMETRY: Final = frozenset({"/v1/telemetry"})
 _TELEMETRY_BELOW: Final = "/v1/adapters/"
 _COUNTED: Final = "vigie.counted"
-_KNOWN_MOST: Final = 50_000
+_LOW: Final = "vigie.low"
+_UNAUTHORISED: Final = 401
 # Whoever goes on although it is refused is answered slowly: a client that waits for its answers cannot keep
 # the process busy with refusals then. So many a second, and so many at once, are answered at once.
 _HOLD_S: Final = 0.25
@@ -43,14 +48,32 @@ class Counted(NamedTuple):
     """By whom a request is counted.
 
     Attributes:
-        subject: the hash of its key, or its address.
-        policy: the limit: `key`, `anonymous` or `telemetry`.
-        address: where it came from, where its key is not known to be good; else None.
+        digest: the hash of its key; None where it shows none that is well formed.
+        samples: whether it brings samples, which have limits of their own.
+        address: where it came from, unless its key is known to be good.
+        account: whose the key is, where that is known.
     """
 
-    subject: bytes | str
-    policy: str
+    digest: bytes | None
+    samples: bool
     address: str | None
+    account: Account | None
+
+    @property
+    def policy(self) -> str:
+        """The limit of its key or address."""
+        if self.samples:
+            return "telemetry"
+        return ANONYMOUS if self.digest is None else "key"
+
+    def buckets(self) -> list[Take]:
+        """What it takes from, the narrowest first."""
+        found: list[Take] = [(self.policy, self.address if self.digest is None else self.digest)]
+        if self.digest is not None and self.address is not None:
+            found.insert(0, (ANONYMOUS, self.address))
+        if self.account is not None:
+            found += of_account(self.account, samples=self.samples)
+        return found
 
 
 def counted_of(scope: Scope) -> Counted | None:
@@ -59,19 +82,20 @@ def counted_of(scope: Scope) -> Counted | None:
     return counted
 
 
+def is_low(scope: Scope) -> bool:
+    """Whether a request's caller has used up much of what it may ask at once."""
+    return bool(scope.get(_LOW))
+
+
 class Throttle:
     """Refuses with 429 `rate_limited` what exceeds a limit, and tells every answer what is left of it."""
 
     def __init__(self, app: ASGIApp, *, settings: ApiSettings, bootstrap: str | None = None) -> None:
         self._app = app
-        self._limiters: Mapping[str, RateLimiter | None] = {
-            "key": rate_limiter(settings.rate_per_s, settings.rate_burst),
-            "anonymous": rate_limiter(settings.anonymous_rate_per_s, settings.anonymous_rate_burst),
-            "telemetry": rate_limiter(settings.telemetry_rate_per_s, settings.telemetry_rate_burst),
-        }
+        self._buckets = Buckets(settings)
         # The one key that needs no checksum.
         self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
-        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._known = KnownKeys()
         self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
         self._held = 0
 
@@ -81,71 +105,77 @@ class Throttle:
             await self._app(scope, receive, send)
             return
         scope[_COUNTED] = counted = self._counted(scope)
-        verdict, broken = self._judge(counted)
-        if verdict is not None and not verdict.allowed:
-            response = await self._refuse(counted, broken, verdict)
+        verdict, broken, scope[_LOW] = self._buckets.take(counted.buckets(), time.monotonic())
+        if verdict is not None and broken is not None:
+            response = await self._refuse(broken, verdict)
             await response(scope, receive, send)
             return
         shown = {} if verdict is None else _headers(verdict)
         headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+        digest = counted.digest
+        if digest is not None:
+            when_known(scope, partial(self._learn, scope, digest, counted))
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._learn(scope, counted)
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
-            await send(message)
+        def told(message: Message) -> Message:
+            if digest is not None and message["status"] == _UNAUTHORISED and not known_principal(scope):
+                self._known.forget(digest)
+            return with_headers(message, headers)
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, at_the_head(send, told))
 
     def _counted(self, scope: Scope) -> Counted:
         bearer = head_of(scope).bearer
         path: str = scope["path"]
-        telemetry = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
+        samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
         if bearer is not None:
             digest = hash_key(bearer)
+            account = self._known.account(digest)
             own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
-            formed = any(well_formed(bearer, prefix) for prefix in (PREFIX, SESSION_PREFIX))
-            if digest in self._good or own or formed:
-                known = own or digest in self._good
-                address = None if known else _address(scope)
-                return Counted(digest, "telemetry" if telemetry else "key", address)
-        return Counted(_address(scope), "telemetry" if telemetry else "anonymous", None)
+            if account is not None or own:
+                return Counted(digest, samples, None, account)
+            if any(well_formed(bearer, prefix) for prefix in (PREFIX, SESSION_PREFIX)):
+                return Counted(digest, samples, _address(scope), None)
+        return Counted(None, samples, _address(scope), None)
 
-    def _judge(self, counted: Counted) -> tuple[Verdict | None, str]:
-        """What the limits say, and which one says it."""
-        now = time.monotonic()
-        if counted.address is not None and (addresses := self._limiters["anonymous"]) is not None:
-            verdict = addresses.take(counted.address, now)
-            if not verdict.allowed:
-                return verdict, "anonymous"
-        limiter = self._limiters[counted.policy]
-        return None if limiter is None else limiter.take(counted.subject, now), counted.policy
+    async def _learn(self, scope: Scope, digest: bytes, counted: Counted, principal: Principal) -> None:
+        """Remember a key that turned out good; from its organisation take what was not taken before.
 
-    def _learn(self, scope: Scope, counted: Counted) -> None:
-        """Remember a key that turned out good, once its caller is known."""
-        known = known_principal(scope) is not None
-        if not known or counted.address is None or not isinstance(counted.subject, bytes):
+        Raises:
+            TooManyRequestsError: Nothing is left there.
+        """
+        account = Account.of(principal)
+        if counted.account == account:
             return
-        if (addresses := self._limiters["anonymous"]) is not None:
-            addresses.give_back(counted.address)
-        self._good[counted.subject] = None
-        if len(self._good) > _KNOWN_MOST:
-            self._good.popitem(last=False)
+        self._known.learn(digest, account)
+        if counted.address is not None:
+            self._buckets.give_back((ANONYMOUS, counted.address))
+        wanted = of_account(account, samples=counted.samples)
+        verdict, broken, low = self._buckets.take(wanted, time.monotonic())
+        scope[_LOW] = low or is_low(scope)
+        if verdict is not None and broken is not None:
+            error = _too_many(verdict)
+            count(error, policy=broken[0])
+            raise error
 
-    async def _refuse(self, counted: Counted, broken: str, verdict: Verdict) -> Response:
-        subject = counted.subject if broken == counted.policy else counted.address
-        quick = self._quick.take(subject, time.monotonic()).allowed
-        if not quick and self._held < _HELD_MOST:
+    async def _refuse(self, broken: Take, verdict: Verdict) -> Response:
+        policy, subject = broken
+        if not self._is_quick(subject) and self._held < _HELD_MOST:
             self._held += 1
             try:
                 await asyncio.sleep(_HOLD_S)
             finally:
                 self._held -= 1
-        wait_s = max(1, math.ceil(verdict.wait_s))
-        error = TooManyRequestsError(
-            f"Too many requests: wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
-        )
-        return refusal(error, policy=broken, headers=_headers(verdict))
+        return refusal(_too_many(verdict), policy=policy, headers=_headers(verdict))
+
+    def _is_quick(self, subject: Hashable) -> bool:
+        return self._quick.take(subject, time.monotonic()).allowed
+
+
+def _too_many(verdict: Verdict) -> TooManyRequestsError:
+    wait_s = max(1, math.ceil(verdict.wait_s))
+    return TooManyRequestsError(
+        f"Too many requests: wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
+    )
 
 
 def _address(scope: Scope) -> str:

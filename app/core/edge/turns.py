@@ -4,7 +4,7 @@ It is this that keeps one client from slowing another: a rate says nothing of ho
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,13 +17,24 @@ class _Line:
 
 
 class Turns:
-    """Lets `running` requests of each subject run, and `waiting` more wait, first come, first served."""
+    """Lets `running` requests of each subject run, and `waiting` more wait, first come, first served.
 
-    def __init__(self, running: int, waiting: int) -> None:
+    Args:
+        running: Of each subject at once.
+        waiting: Of each subject besides.
+        together: Of all subjects at once; None: any number. Where they have to wait for each other, the next
+            place is that of the subject that has not had one for longest, however many wait of another.
+    """
+
+    def __init__(self, running: int, waiting: int, *, together: int | None = None) -> None:
         self._running = running
         self._waiting = waiting
+        self._together = together
+        self._busy = 0
         # As many as there are requests under way, at most: who has none has no line.
         self._lines: dict[Hashable, _Line] = {}
+        # Those that wait for nothing but a place among all; the next one stands first.
+        self._due: OrderedDict[Hashable, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -31,19 +42,23 @@ class Turns:
     async def enter(self, subject: Hashable) -> bool:
         """Wait for a turn. False at once where too many wait already; after True comes `leave`."""
         line = self._lines.setdefault(subject, _Line())
-        if line.running < self._running:
-            line.running += 1
+        # Nobody passes those who wait: where there is a place, none of this subject does.
+        if line.running < self._running and self._has_place():
+            self._begin(line)
             return True
         if len(line.waiting) >= self._waiting:
+            self._forget_idle(subject, line)
             return False
         turn = asyncio.get_running_loop().create_future()
         line.waiting.append(turn)
+        self._queue(subject, line)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 with suppress(ValueError):
                     line.waiting.remove(turn)
+                self._forget_idle(subject, line)
             else:
                 # The turn came as it was given up.
                 self.leave(subject)
@@ -51,13 +66,39 @@ class Turns:
         return True
 
     def leave(self, subject: Hashable) -> None:
-        """Give one's turn to whoever waits longest."""
+        """Give one's turn back: to whoever's is next."""
         line = self._lines[subject]
+        line.running -= 1
+        self._busy -= 1
+        self._queue(subject, line)
+        while self._due and self._has_place():
+            self._serve(next(iter(self._due)))
+        self._forget_idle(subject, line)
+
+    def _serve(self, subject: Hashable) -> None:
+        del self._due[subject]
+        line = self._lines.get(subject, _Line())
         while line.waiting:
             turn = line.waiting.popleft()
             if not turn.done():
+                self._begin(line)
                 turn.set_result(None)
-                return
-        line.running -= 1
-        if not line.running:
-            del self._lines[subject]
+                break
+        self._queue(subject, line)
+
+    def _has_place(self) -> bool:
+        return self._together is None or self._busy < self._together
+
+    def _begin(self, line: _Line) -> None:
+        line.running += 1
+        self._busy += 1
+
+    def _queue(self, subject: Hashable, line: _Line) -> None:
+        """Have a subject stand in line for a place, behind all others, if it may take one."""
+        if line.waiting and line.running < self._running:
+            self._due.setdefault(subject)
+
+    def _forget_idle(self, subject: Hashable, line: _Line) -> None:
+        if not line.running and not line.waiting:
+            self._lines.pop(subject, None)
+            self._due.pop(subject, None)

@@ -5,9 +5,10 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.edge.refuse import refusal
-from app.core.edge.throttle import counted_of
-from app.core.edge.turns import Turns
+from app.core.auth import Principal, when_known
+from app.core.edge.accounts import Account
+from app.core.edge.lines import Held, Lines
+from app.core.edge.throttle import counted_of, is_low
 from app.core.errors import DeadlineError, TooManyRequestsError
 from app.core.problems import problem_of
 
@@ -60,12 +61,14 @@ class Deadline:
 class TakingTurns:
     """Lets so many requests of one caller run at once; 429 `too_many_requests_at_once` past those that wait.
 
-    Event streams give their turn back when they begin: they are counted elsewhere, and last for ever.
+    Each goes through the lines of its key (or address), its organisation, and its integrator, where all wait
+    for each other. A key that is not known yet stands in its address's line until it was looked up. Event
+    streams give their turns back when they begin: they are counted elsewhere, and last for ever.
     """
 
-    def __init__(self, app: ASGIApp, *, turns: Turns) -> None:
+    def __init__(self, app: ASGIApp, *, lines: Lines) -> None:
         self._app = app
-        self._turns = turns
+        self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -73,30 +76,33 @@ class TakingTurns:
         if counted is None:
             await self._app(scope, receive, send)
             return
-        # Samples do not wait behind a dashboard's requests, nor those behind samples.
-        subject = (counted.subject, counted.policy)
-        if not await self._turns.enter(subject):
-            error = TooManyRequestsError(
-                "Too many requests at once: wait for some to be answered.",
-                retry_after_s=1,
-                code="too_many_requests_at_once",
-            )
-            await refusal(error, policy=counted.policy)(scope, receive, send)
-            return
-        running = True
+        held = Held(self._lines, samples=counted.samples)
 
-        async def sending(message: Message) -> None:
-            nonlocal running
-            if running and message["type"] == "http.response.start" and _is_stream(message):
-                running = False
-                self._turns.leave(subject)
-            await send(message)
+        async def met(principal: Principal) -> None:
+            # The next stranger of its address may be looked up.
+            held.leave()
+            await held.enter("key", counted.digest)
+            await held.enter_account(Account.of(principal), yields=is_low(scope))
 
         try:
+            try:
+                await held.enter("key", counted.address or counted.digest)
+                if counted.account is not None:
+                    await held.enter_account(counted.account, yields=is_low(scope))
+            except TooManyRequestsError as error:
+                await problem_of(error)(scope, receive, send)
+                return
+            if counted.account is None:
+                when_known(scope, met)
+
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start" and _is_stream(message):
+                    held.leave()
+                await send(message)
+
             await self._app(scope, receive, sending)
         finally:
-            if running:
-                self._turns.leave(subject)
+            held.leave()
 
 
 def _is_stream(message: Message) -> bool:

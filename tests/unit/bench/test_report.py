@@ -2,9 +2,10 @@
 
 from bench.deliveries import Beside, Sent
 from bench.fleet import Arrival, FleetResult
+from bench.neighbour import Case, Watched, defaults
 from bench.report import Report, drains_table, ratios_table, render, replaced, steps_section
 from bench.results import Drain
-from bench.sections import FLEET, deliveries_section, fleet_section
+from bench.sections import FLEET, NEIGHBOUR, deliveries_section, fleet_section, neighbour_section
 from bench.suite import Plan
 
 _PLAN = Plan(messages=200_000, boxes=1_000, repeat=3, letters="acef", seed=1)
@@ -108,3 +109,29 @@ def test_deliveries_are_held_against_each_other_and_neighbours_against_the_first
     assert "| **0.50** | **2.00** |" in text
     assert "| 2,000 | 200 | 0 | 64 MiB | 0 | 0 |" in text
     assert "differs by +5%" in text
+
+
+def test_a_watched_tenants_p99_is_held_against_that_beside_a_quiet_one() -> None:
+    def watched(longest_ms: float, refused: int) -> Watched:
+        took = [1.0] * 98 + [longest_ms] * 2
+        return Watched(took, 10.0, 250, refused, {"api": 2.0, "clients": 0.5}, [0.5, 0.7])
+
+    found = {
+        Case(1, "rude"): watched(11.0, 40),
+        Case(1, "quiet"): watched(10.0, 0),
+        Case(1, "polite"): watched(10.5, 1),
+    }
+    text = neighbour_section(found, "2026-11-25: 2 cores")
+    assert text.startswith(f"## {NEIGHBOUR}\n")
+    rows = [line for line in text.splitlines() if line.startswith("| one key")]
+    assert rows[0] == "| one key, quiet | 25 | 0 | 100 | 1.0 | 10.0 |  | 20% | 5% | 60% |"
+    assert "| **1.05** |" in rows[1]
+    assert rows[2].startswith("| one key, rude | 25 | 4 |")
+    assert "| **1.10** |" in rows[2]
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
+
+
+def test_neighbours_are_held_by_the_default_limits() -> None:
+    limits = defaults()
+    assert limits["VIGIE_API__RATE_PER_S"] == "25.0"
+    assert float(min(limits.values(), key=float)) > 0

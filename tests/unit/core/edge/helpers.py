@@ -1,24 +1,28 @@
 """A small application behind the edge: no database, no routes of Vigie's."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from app.core import problems
-from app.core.auth import _PRINCIPAL
+from app.core.auth import Principal, current_principal
 from app.core.edge.install import install
-from app.core.reach import EVERYTHING, NOBODY, Caller, current_caller, work_for
+from app.core.errors import UnauthorisedError
+from app.core.reach import EVERYTHING, NOBODY, Caller, Reach, current_caller, work_for
 from app.core.settings import Settings
 
 BOOTSTRAP = "a-bootstrap-key-of-mine"
 
 
 def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  # noqa: ANN401 (settings)
-    """The application. `/v1/good` knows its caller; `/v1/slow` and `/v1/stream` tell `begun`, and wait."""
+    """The application. `/v1/good` asks for its caller; `/v1/slow` and `/v1/stream` tell `begun`, and wait."""
     app = FastAPI()
     app.state.settings = Settings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
     app.state.begun = asyncio.Queue()
@@ -31,10 +35,7 @@ def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  
     async def answer() -> dict[str, str]:
         return {}
 
-    @app.get("/v1/good")
-    async def good(request: Request) -> dict[str, str]:
-        request.scope[_PRINCIPAL] = object()
-        return {}
+    with_callers(app, gate)
 
     @app.get("/v1/works-for")
     async def works_for() -> bool:
@@ -65,6 +66,42 @@ def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  
         raise RuntimeError("nobody foresaw it")
 
     return app
+
+
+def with_callers(app: FastAPI, gate: asyncio.Event | None) -> None:
+    """Routes that ask whom a key speaks for; each for an organisation of its own, or as `whose` says."""
+    app.state.whose = {}
+    app.state.lookups = Counter()
+    app.state.running = Counter()
+    app.state.most = 0
+
+    async def caller(token: str, _: datetime) -> Principal:
+        app.state.lookups[token] += 1
+        organisation, integrator = app.state.whose.setdefault(token, (uuid4(), None))
+        if organisation is None:
+            raise UnauthorisedError("It was revoked.")
+        reach = Reach.of([organisation])
+        return Principal(
+            uuid4(), organisation, platform=False, scopes=frozenset(), reach=reach, integrator_id=integrator
+        )
+
+    app.state.authenticators = {"": caller}
+
+    @app.get("/v1/good", dependencies=[Depends(current_principal)])
+    async def good() -> dict[str, str]:
+        return {}
+
+    @app.get("/v1/busy", dependencies=[Depends(current_principal)])
+    @app.post("/v1/adapters/busy", dependencies=[Depends(current_principal)])
+    async def busy(request: Request) -> dict[str, str]:
+        """Runs until the gate is open; `running` counts by key, `most` all of them."""
+        assert gate is not None
+        key = request.headers["authorization"]
+        app.state.running[key] += 1
+        app.state.most = max(app.state.most, app.state.running.total())
+        await gate.wait()
+        app.state.running[key] -= 1
+        return {}
 
 
 def client_at(app: FastAPI, key: str | None = None, address: str = "192.0.2.7") -> httpx.AsyncClient:

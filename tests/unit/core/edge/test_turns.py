@@ -57,3 +57,37 @@ async def test_a_turn_that_comes_as_it_is_given_up_goes_on_to_the_next() -> None
     assert await stays
     turns.leave("a")
     assert len(turns) == 0
+
+
+async def test_where_all_wait_for_each_other_the_next_place_goes_round() -> None:
+    turns = Turns(running=2, waiting=10, together=2)
+    order: list[str] = []
+
+    async def take(name: str) -> None:
+        assert await turns.enter(name)
+        order.append(name)
+
+    tasks = [asyncio.create_task(take(name)) for name in "aaaaabbc"]
+    await settled()
+    assert order == ["a", "a"]
+    for number in range(len(tasks)):
+        # Whoever has its place for longest leaves.
+        turns.leave(order[number])
+        await settled()
+    await asyncio.gather(*tasks)
+    assert "".join(order) == "aabcabaa"
+    assert len(turns) == 0
+
+
+async def test_whoever_gives_up_in_a_line_for_all_leaves_nothing_behind() -> None:
+    turns = Turns(running=1, waiting=2, together=1)
+    assert await turns.enter("a")
+    gone, stays = (asyncio.create_task(turns.enter(name)) for name in ("b", "c"))
+    await settled()
+    gone.cancel()
+    await asyncio.wait({gone})
+    assert len(turns) == 2
+    turns.leave("a")
+    assert await stays
+    turns.leave("c")
+    assert len(turns) == 0

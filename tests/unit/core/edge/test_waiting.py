@@ -28,6 +28,8 @@ async def test_a_key_has_so_many_at_once_and_streams_are_not_counted() -> None:
     gate = asyncio.Event()
     app = behind_the_edge(gate, running_per_key=1, waiting_per_key=1)
     async with client_at(app, generate_key()) as client, client_at(app, generate_key()) as other:
+        for each in (client, other):
+            await each.get("/v1/good")
         asked = []
         for path in ("/v1/stream", "/v1/stream", "/v1/slow"):
             asked.append(asyncio.create_task(client.get(path)))

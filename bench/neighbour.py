@@ -1,0 +1,319 @@
+"""Whether a tenant notices that another one is at its rate limit: one API process, two tenants, by turns.
+
+The watched tenant sends steadily, and well within its limits; the other one is quiet, or asks for all that
+its limits let through and more. The clients are processes of their own (`bench.neighbour_client`); the
+monotonic clock is the machine's, so all of them read the same.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+import psutil
+
+from app.core.api_settings import ApiSettings
+from bench.measure import Reading
+from bench.process import FailedError, Running, python
+from bench.results import percentile
+from bench.stack import LIMITS, Stack
+from simulators.rest import Api
+
+READS_PER_S: Final = 24
+SAMPLES_PER_S: Final = 48
+"""What the watched tenant asks: less than one key may, and less than one organisation may."""
+QUIET: Final = "quiet"
+SEVERAL: Final = 4
+"""Keys, where there are several."""
+
+_DATABASE: Final = "neighbour"
+_SITES: Final = 5
+_BOXES: Final = 50
+_MINUTES: Final = 720
+_WARM_S: Final = 2.0
+_SETTLE_S: Final = 0.5
+_TELLS_WITHIN_S: Final = 120.0
+_MANNERS: Final = ("polite", "rude")
+_FILL: Final = """
+INSERT INTO samples (box_key, time, pm2_5, temperature)
+SELECT b.key, date_trunc('minute', now()) - n * interval '1 minute', 10 + n % 20, n % 30
+FROM boxes b, generate_series(1, $1::int) AS n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the two tenants are.
+
+    Attributes:
+        keys: of how many each asks.
+        manner: of the other one: quiet, polite or rude.
+    """
+
+    keys: int
+    manner: str
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{'one key' if self.keys == 1 else f'{self.keys} keys'}, {self.manner}"
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the watched tenant saw in a case.
+
+    Attributes:
+        took_ms: of each answer, from when it was due.
+        seconds: how long it was watched.
+        passed: requests of the other tenant that were answered.
+        refused: those that were not, for the limits.
+        cpu_s: CPU by process.
+        idle: of the machine's CPU time, the share that nobody used.
+    """
+
+    took_ms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    passed: int = 0
+    refused: int = 0
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    idle: list[float] = field(default_factory=list)
+
+    def add(self, other: "Watched") -> None:
+        """Put another part to this one."""
+        self.took_ms += other.took_ms
+        self.seconds += other.seconds
+        self.passed += other.passed
+        self.refused += other.refused
+        self.idle += other.idle
+        for name, seconds in other.cpu_s.items():
+            self.cpu_s[name] = self.cpu_s.get(name, 0.0) + seconds
+
+    def at(self, share: float) -> float:
+        """A percentile (ms)."""
+        return percentile(self.took_ms, share)
+
+    def row(self, case: Case, quiet: "Watched") -> list[str]:
+        """Cells of the report's table."""
+        return [
+            case.name,
+            f"{self.passed / self.seconds:.0f}",
+            f"{self.refused / self.seconds:.0f}",
+            f"{len(self.took_ms):,}",
+            f"{self.at(0.5):.1f}",
+            f"{self.at(0.99):.1f}",
+            "" if self is quiet else f"**{self.at(0.99) / quiet.at(0.99):.2f}**",
+            f"{self.cpu_s['api'] / self.seconds:.0%}",
+            f"{self.cpu_s['clients'] / self.seconds:.0%}",
+            f"{sum(self.idle) / len(self.idle):.0%}",
+        ]
+
+
+HEAD: Final = [
+    *("the neighbour", "answered/s", "refused/s", "requests", "p50 (ms)", "p99 (ms)", "p99 ÷ quiet"),
+    *("CPU API", "CPU clients", "CPU left"),
+]
+type Found = dict[Case, Watched]
+
+
+def defaults() -> dict[str, str]:
+    """The limits as they are unless somebody sets them."""
+    names = [name.removeprefix("VIGIE_API__").lower() for name in LIMITS]
+    return {
+        variable: str(ApiSettings.model_fields[name].default)
+        for variable, name in zip(LIMITS, names, strict=True)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant with boxes that have sent for half a day.
+
+    Attributes:
+        keys: its API keys.
+        boxes: its boxes.
+        paths: what it reads.
+    """
+
+    keys: Sequence[str]
+    boxes: Sequence[str]
+    paths: Sequence[str]
+
+
+async def new_tenant(admin: Api, name: str, keys: int = SEVERAL) -> Tenant:
+    """Make one, without samples."""
+    owner = (await admin.post("/v1/organisations", {"name": name}))["id"]
+    wanted = {"organisation_id": owner, "name": "bench", "scopes": ["*"]}
+    made = [str((await admin.post("/v1/api-keys", wanted))["key"]) for _ in range(keys)]
+    place = {"type": "Point", "coordinates": [1.44, 43.6]}
+    boxes: list[str] = []
+    paths = ["/v1/sites", "/v1/boxes?limit=20", "/v1/rules", "/v1/alerts"]
+    for number in range(_SITES):
+        site = {"name": f"Site {number}", "kind": "street", "timezone": "Europe/Paris", "location": place}
+        site_id = (await admin.post("/v1/sites", {**site, "organisation_id": owner}))["id"]
+        names = [f"{name}-{number}-{box}" for box in range(_BOXES // _SITES)]
+        await admin.post("/v1/boxes/bulk", {"boxes": [{"id": box, "site_id": site_id} for box in names]})
+        boxes += names
+        paths += [f"/v1/sites/{site_id}/latest", f"/v1/boxes/{names[0]}/latest"]
+        paths.append(f"/v1/boxes/{names[1]}/readings?metric=pm2_5&bucket=1h")
+    return Tenant(made, boxes, paths)
+
+
+class Client:
+    """A process of clients."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self.answers: list[tuple[float, float, str]] = []
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._running.pid
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return self._running.last_words()
+
+    async def tell(self, word: str) -> Mapping[str, int]:
+        """Have it do something; gives what it counted until then, by status, once it began or is done."""
+        process = self._running.process
+        if process.stdin is None or process.stdout is None:
+            raise FailedError("The client cannot be spoken to.")
+        process.stdin.write(f"{word}\n".encode())
+        await process.stdin.drain()
+        async with asyncio.timeout(_TELLS_WITHIN_S):
+            said = json.loads(await process.stdout.readline() or b"{}")
+        if said.get("word") != word:
+            raise FailedError(f"The client ended: {self._running.last_words()}")
+        tally: dict[str, int] = said["tally"]
+        return tally
+
+    async def listen(self) -> None:
+        """Keep what a steady one tells, as long as it does."""
+        stream = self._running.process.stdout
+        while stream is not None and (line := await stream.readline()):
+            self.answers += [(due, took, kind) for due, took, kind in json.loads(line)["found"]]
+
+
+@asynccontextmanager
+async def client(stack: Stack, name: str, **task: object) -> AsyncIterator[Client]:
+    """Run a process of clients for the length of a block."""
+    path = stack.folder / f"{name}.json"
+    path.write_text(json.dumps(task), encoding="utf-8")
+    log = stack.folder / f"{name}.log"
+    module = "bench.neighbour_client"
+    async with python(module, str(path), environment=stack.environment(""), log=log, piped=True) as running:
+        yield Client(running)
+
+
+async def fill(database: str) -> None:
+    """Give every box half a day of samples."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(_FILL, _MINUTES)
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """All processes of one number of keys."""
+
+    keys: int
+    pids: Mapping[str, int]
+    watched: Client
+    other: Client
+
+    async def part(self, manner: str, seconds: float) -> Watched:
+        """Watch for so long what becomes of the one while the other is quiet, polite or rude."""
+        if manner != QUIET:
+            await self.other.tell("drain")
+            await self.other.tell(manner)
+        await asyncio.sleep(_SETTLE_S)
+        psutil.cpu_times_percent()
+        before = Reading.now(self.pids)
+        await asyncio.sleep(seconds)
+        after = Reading.now(self.pids)
+        idle = psutil.cpu_times_percent().idle / 100
+        tally = await self.other.tell("hush")
+        await asyncio.sleep(_SETTLE_S)
+        cpu = after.since(before)
+        cpu_s = {"api": cpu["api"], "clients": cpu["watched"] + cpu["other"]}
+        took = [
+            (kind, took_s * 1000) for due, took_s, kind in self.watched.answers if before.at <= due < after.at
+        ]
+        self.watched.answers.clear()
+        bad = sorted({kind for kind, _ in took} - {"reads", "samples"})
+        if bad or not took:
+            what = ", ".join(bad) or f"nothing ({self.watched.last_words()})"
+            raise FailedError(f"The watched tenant was answered {what}.")
+        share = seconds / (after.at - before.at + _SETTLE_S)
+        return Watched(
+            [took_ms for _, took_ms in took],
+            after.at - before.at,
+            round(tally.get("200", 0) * share),
+            round(tally.get("429", 0) * share),
+            cpu_s,
+            [idle],
+        )
+
+
+async def measure(
+    stack: Stack,
+    *,
+    seconds: float = 5.0,
+    rounds: int = 4,
+    numbers: Sequence[int] = (1, SEVERAL),
+    limits: Mapping[str, str] | None = None,
+) -> Found:
+    """Watch each case so many times for so long, by turns with a quiet neighbour.
+
+    Args:
+        stack: where.
+        seconds: of each part.
+        rounds: of all parts.
+        numbers: of how many keys each tenant asks.
+        limits: settings of the API besides the defaults.
+
+    Raises:
+        FailedError: the watched tenant was refused something.
+    """
+    database = await stack.database(_DATABASE)
+    found: Found = {}
+    async with stack.api_role(database, **{**defaults(), **(limits or {})}) as (admin, api):
+        port = int(admin.address.rpartition(":")[2])
+        watched, other = await new_tenant(admin, "watched"), await new_tenant(admin, "other")
+        await fill(database)
+        for keys in numbers:
+            steady = _task(
+                watched, keys, port, steady=True, reads=READS_PER_S, samples=SAMPLES_PER_S, seed=keys
+            )
+            async with (
+                client(stack, f"watched-{keys}", **steady) as one,
+                client(stack, f"other-{keys}", **_task(other, keys, port, steady=False)) as two,
+            ):
+                listening = asyncio.create_task(one.listen())
+                await asyncio.sleep(_WARM_S)
+                scene = _Scene(keys, {"api": api.pid, "watched": one.pid, "other": two.pid}, one, two)
+                for number in range(rounds):
+                    for manner in _order(number):
+                        part = await scene.part(manner, seconds)
+                        found.setdefault(Case(keys, manner), Watched()).add(part)
+                listening.cancel()
+    await stack.drop(_DATABASE)
+    return found
+
+
+def _order(number: int) -> Iterable[str]:
+    """Quiet before each; what comes first changes."""
+    first, second = _MANNERS if number % 2 == 0 else reversed(_MANNERS)
+    return QUIET, first, QUIET, second
+
+
+def _task(tenant: Tenant, keys: int, port: int, **more: object) -> dict[str, Any]:
+    return {"port": port, "keys": tenant.keys[:keys], "boxes": tenant.boxes, "paths": tenant.paths, **more}
