@@ -22,7 +22,10 @@ from tests.scenarios.processes import serving
 
 ROOT = Path(__file__).parents[3]
 CONFIG = Path(__file__).parent / "schemathesis.toml"
-UNLIMITED = {f"VIGIE_API__{whose}RATE_PER_S": "0" for whose in ("", "ANONYMOUS_", "TELEMETRY_")}
+UNLIMITED = {
+    f"VIGIE_API__{whose}RATE_PER_S": "0"
+    for whose in ("", "ANONYMOUS_", "TELEMETRY_", "ORGANISATION_", "ORGANISATION_TELEMETRY_")
+}
 SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 
 
