@@ -103,7 +103,8 @@ async def test_one_account_or_address_leaves_room_for_others(
     async with hashing_for(hasher, *flood, BOB) as tasks:
         # Of all that the flood asks for, one is made: there are two places.
         await slow.has_begun(2)
-        assert slow.begun == [flood[0][1], "bob"]
+        # The two run in threads of their own: either may come first.
+        assert set(slow.begun) == {flood[0][1], "bob"}
         slow.let(2)
         assert (await tasks[-1]).startswith("$argon2id$")
         slow.let(10)
