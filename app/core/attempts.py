@@ -78,13 +78,14 @@ async def count_all(database: Database, limits: Mapping[str, int], *, window_s: 
     used_up = []
     with ending_plainly():
         async with database.write() as session:
-            await session.execute(_CLEAR)
             # In one order, or two of them could wait for each other.
             for subject in sorted(limits):
                 values = {"subject": subject, "window": window_s}
                 attempts, rest_s = (await session.execute(_COUNT, values)).one()
                 if attempts > limits[subject]:
                     used_up.append(rest_s)
+            # Last: whoever holds what it cleared away waits for nobody any more.
+            await session.execute(_CLEAR)
     if used_up:
         raise _too_many(max(used_up))
 

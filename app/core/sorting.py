@@ -21,7 +21,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import AfterValidator
-from sqlalchemy import ColumnElement, Select, and_, collate, literal, or_, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, collate, literal, or_, tuple_
 
 from app.core.errors import InvalidError
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, cut, decode_cursor, encode_cursor, kind_of
@@ -31,6 +31,7 @@ NAMES: Final = "und-x-icu"
 """The collation of what people named: `é` stands by `e`, and capitals make no difference to the place."""
 
 _LARGEST: Final = 2**62
+_LARGEST_OF_32: Final = 2**31 - 1
 _DOWN: Final = "-"
 _ABOUT: Final = (
     "In which order; `-` turns it round. What is equal in it is in the order of creation, or of ids, and "
@@ -88,8 +89,11 @@ def name(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool 
 
 
 def number(column: ColumnElement[Any], of: Callable[[Any], Any], *, nullable: bool = False) -> Key:
-    """A number; whole ones within 62 bits."""
-    return Key(column, of, _optional(_number) if nullable else _number, nullable)
+    """A number; of a column of whole ones, one that such a column holds."""
+    read: Callable[[Any], Any] = _number
+    if isinstance(column.type, Integer):
+        read = partial(_whole, _LARGEST if isinstance(column.type, BigInteger) else _LARGEST_OF_32)
+    return Key(column, of, _optional(read) if nullable else read, nullable)
 
 
 def text_of_cursor(value: object) -> str:
@@ -110,7 +114,15 @@ def _instant(value: object) -> datetime:
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
+    # To Python true and false are numbers.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
+        raise ValueError(value)
+    return value
+
+
+def _whole(largest: int, value: object) -> int:
+    # What the database cannot hold it would refuse as a fault of the program.
+    if isinstance(value, bool) or not isinstance(value, int) or not -largest <= value <= largest:
         raise ValueError(value)
     return value
 

@@ -159,6 +159,8 @@ async def restore(
         InvalidError: `unknown_box_in_rule` for a box that is of the site no longer; `version_outdated` for
             what rules may not have any more.
     """
+    # Before the version is read, or a connection would be held by who waits for a turn.
+    await close_gate(session)
     known = await versions.find(session, rule_id, version, principal.visible())
     wanted = _as_change(known.version)
     return await change(

@@ -86,9 +86,10 @@ class Held:
         precedence = self._lines.precedence
         if precedence is not None and yields:
             # Before all else: what waits here must not have a place meanwhile.
-            if not await precedence.enter(account.tree):
+            leave = await precedence.enter((account.tree, self._samples))
+            if leave is None:
                 raise self._too_many("organisation")
-            self._held.append(partial(precedence.leave, account.tree))
+            self._held.append(leave)
         await self.enter("organisation", account.organisation)
         await self.enter("integrator", account.tree)
         if precedence is not None and not yields:

@@ -2,16 +2,17 @@
 
 One process answers everybody, on one core: whoever asks as much as its limits let through would lengthen
 everybody's answers. So its requests run one at a time, and begin when no other tenant's is being worked on.
+Those who go behind take turns, and a slow request of one does not keep the others waiting.
 """
 
 import asyncio
-from collections.abc import Hashable
-from contextlib import suppress
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from app.core.edge.turns import Turns
 
-# Where others are always at work it has its turn all the same.
+# Where others are always at work it has its turn all the same. Once it has begun, it is alone for as long.
 _PATIENCE_S: Final = 0.1
 
 
@@ -23,7 +24,9 @@ class Precedence:
     """
 
     def __init__(self, waiting: int) -> None:
-        self._behind = Turns(1, waiting, together=1)
+        self._behind = Turns(1, waiting)
+        # In the order of asking. As no tenant is in that line twice, they take turns.
+        self._place = asyncio.Semaphore(1)
         self._ahead = 0
         self._clear = asyncio.Event()
 
@@ -38,21 +41,25 @@ class Precedence:
         if not self._ahead:
             self._clear.set()
 
-    async def enter(self, tenant: Hashable) -> bool:
-        """Wait for the turn of a request that yields. False where too many do; after True comes `leave`."""
+    async def enter(self, tenant: Hashable) -> Callable[[], None] | None:
+        """Wait for the turn of a request that yields.
+
+        Returns:
+            What ends it; None at once where too many of the tenant wait already.
+        """
         if not await self._behind.enter(tenant):
-            return False
-        try:
+            return None
+        with ExitStack() as held:
+            held.callback(self._behind.leave, tenant)
+            await self._place.acquire()
+            place = held.enter_context(ExitStack())
+            place.callback(self._place.release)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE_S):
                     # By the time that this task runs others may have begun.
                     while self._ahead:
                         await self._clear.wait()
-        except asyncio.CancelledError:
-            self.leave(tenant)
-            raise
-        return True
-
-    def leave(self, tenant: Hashable) -> None:
-        """It was answered."""
-        self._behind.leave(tenant)
+            # It may wait for its organisation's other requests from here on, or for a slow client's body.
+            timer = asyncio.get_running_loop().call_later(_PATIENCE_S, place.close)
+            held.callback(timer.cancel)
+            return held.pop_all().close

@@ -99,6 +99,7 @@ class Turns:
             self._due.setdefault(subject)
 
     def _forget_idle(self, subject: Hashable, line: _Line) -> None:
-        if not line.running and not line.waiting:
-            self._lines.pop(subject, None)
+        # Whoever gives up may hold one that was forgotten since, in whose place there is another by now.
+        if not line.running and not line.waiting and self._lines.get(subject) is line:
+            del self._lines[subject]
             self._due.pop(subject, None)

@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
+from app.alerts.service import close_alerts
+from app.core import gate
+from app.core.auth import Principal
 from app.core.database import Database
+from app.core.errors import NotFoundError
 from app.core.gate import close_gate, pass_gate
 from app.core.locks import CLOSING, GATE
 from app.core.reach import Caller, Reach, working_for
+from app.rules import service as rules
 from tests.scenarios.processes import until
 
 ONE, OTHER = (Caller(Reach.of([UUID(int=number)])) for number in (1, 2))
@@ -149,3 +155,25 @@ async def test_with_the_gate_closed_nobody_waits_long_for_others(database: Datab
         async with database.write() as session:
             await close_gate(session)
             assert await session.scalar(text("SHOW lock_timeout")) == "2s"
+
+
+async def test_whoever_restores_a_rule_waits_for_the_turn_without_a_connection(database: Database) -> None:
+    closer = Closer(database, ONE)
+    await closer.closed.wait()
+    nobody = UUID(int=7)
+    principal = Principal(nobody, UUID(int=1), platform=False, scopes=frozenset(), reach=ONE.reach)
+    with working_for(ONE):
+        async with database.write() as session:
+            restoring = asyncio.create_task(
+                rules.restore(
+                    session, principal, nobody, "1", close_alerts=close_alerts, now=datetime.now(UTC)
+                )
+            )
+            turn = gate._turns[ONE.reach.organisations]
+            async with asyncio.timeout(10):
+                while turn._wanted < 2:  # noqa: ASYNC110 (it and the closer; nobody tells)
+                    await asyncio.sleep(0.001)
+            assert not session.in_transaction()
+            await closer.end()
+            with pytest.raises(NotFoundError):
+                await restoring

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event, text
 
 from app.alerts.repository import ALERTS, AlertFilter, page
 from app.core.database import Database
+from app.core.pagination import encode_cursor
 from app.core.reach import Reach
 from app.core.settings import Settings
 from app.core.sorting import Pagination
@@ -136,6 +137,17 @@ async def test_a_cursor_of_another_order_is_refused(tenant: Tenant) -> None:
     refused = await tenant.client.get("/v1/sites", params={"cursor": first["next"]})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor")
     assert "sort=-name" in refused.json()["detail"]
+
+
+async def test_a_forged_number_is_no_fault_of_the_database(tenant: Tenant) -> None:
+    nobody = str(UUID(int=0))
+    for path, sort, cursor in (
+        ("/v1/alerts", "severity", encode_cursor("alerts:severity", 0.5, nobody)),
+        ("/v1/alerts", "severity", encode_cursor("alerts:severity", 2**40, nobody)),
+        ("/v1/audit", "-at", encode_cursor("audit", "2026-11-26T12:00:00+00:00", nobody, 1.5)),
+    ):
+        refused = await tenant.client.get(path, params={"sort": sort, "cursor": cursor})
+        assert (refused.status_code, refused.json().get("code")) == (422, "invalid_cursor")
 
 
 async def test_a_name_of_any_length_fits_a_cursor(tenant: Tenant) -> None:

@@ -13,7 +13,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, Double, MetaData, Row, Table, Text, Uuid, delete, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    insert,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.core import sorting
@@ -194,10 +209,29 @@ def forged(kind: str, parts: list[Any]) -> str:
         ("level", "rows:level", [float("nan"), ID]),
         ("level", "rows:level", ["1", ID]),
         ("id", "rows:id", [None]),
+        ("level", "rows:level", [True, ID]),
     ],
 )
 async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: str, parts: list[Any]) -> None:
     await fill(database, [])
     with pytest.raises(InvalidError) as refused:
         await page(database, Pagination(sort, 1, forged(kind, parts)))
+    assert refused.value.code == "invalid_cursor"
+
+
+@pytest.mark.parametrize(
+    ("column", "part"),
+    [
+        (Integer, 0.5),
+        (Integer, True),
+        (Integer, 2**31),
+        (Integer, -(2**31) - 1),
+        (BigInteger, 1.0),
+        (BigInteger, 2**63),
+    ],
+)
+def test_a_forged_number_that_no_such_column_holds_is_refused(column: type[Integer], part: object) -> None:
+    whole = Orders("whole", (number(literal_column("1", column), attrgetter("one")),), {"one": ()}, "one")
+    with pytest.raises(InvalidError) as refused:
+        whole.page(select(ROWS), Pagination("one", 1, forged("whole", [part])))
     assert refused.value.code == "invalid_cursor"

@@ -1,12 +1,16 @@
 """Who asks much goes behind those who do not; by itself, and through the edge."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
 
+from app.core.api_settings import ApiSettings
 from app.core.edge import precedence
+from app.core.edge.accounts import Account
+from app.core.edge.lines import Held, Lines
 from app.core.edge.precedence import Precedence
 from app.core.observability import HTTP_REFUSED
 from tests.unit.core.edge.helpers import behind_the_edge
@@ -30,39 +34,90 @@ async def test_who_yields_begins_when_nobody_else_is_at_work(monkeypatch: pytest
     await settled()
     assert not waits.done()
     order.end()
-    assert await waits
-    order.leave("a")
+    leave = await waits
+    assert leave is not None
+    leave()
 
 
-async def test_those_who_yield_run_one_at_a_time_and_in_turn() -> None:
+async def test_those_who_yield_run_one_at_a_time_and_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 60.0)
     order = Precedence(waiting=2)
     began: list[str] = []
+    ends: list[Callable[[], None]] = []
 
     async def enter(tenant: str) -> None:
-        assert await order.enter(tenant)
+        leave = await order.enter(tenant)
+        assert leave is not None
         began.append(tenant)
+        ends.append(leave)
 
-    assert await order.enter("a")
+    await enter("a")
     tasks = [asyncio.create_task(enter(tenant)) for tenant in "aab"]
     await settled()
-    assert not await order.enter("a")
-    for expected in ("b", "ba", "baa"):
-        order.leave(began[-1] if began else "a")
+    assert await order.enter("a") is None
+    for expected in ("ab", "aba", "abaa"):
+        ends.pop()()
         await settled()
         assert "".join(began) == expected
-    order.leave("a")
+    ends.pop()()
     await asyncio.gather(*tasks)
+
+
+async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 0.01)
+    order = Precedence(waiting=1)
+    slow = await order.enter("a")
+    assert slow is not None
+    async with asyncio.timeout(10):
+        quick = await order.enter("b")
+    assert quick is not None
+    # Its own next one waits for it all the same.
+    behind = asyncio.create_task(order.enter("a"))
+    await asyncio.sleep(0.05)
+    assert not behind.done()
+    slow()
+    async with asyncio.timeout(10):
+        last = await behind
+    assert last is not None
+    for leave in (quick, last):
+        leave()
+    # Nothing was given back twice: two of them are not alone at the same time.
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 60.0)
+    alone = await order.enter("a")
+    other = asyncio.create_task(order.enter("b"))
+    await settled()
+    assert not other.done()
+    assert alone is not None
+    alone()
+    assert await other is not None
+
+
+async def test_samples_that_yield_do_not_wait_behind_a_dashboard_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 0.01)
+    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    dashboard, samples = (Held(lines, samples=each) for each in (False, True))
+    await dashboard.enter_account(account, yields=True)
+    async with asyncio.timeout(10):
+        await samples.enter_account(account, yields=True)
+    for held in (dashboard, samples):
+        held.leave()
 
 
 async def test_who_yields_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precedence, "_PATIENCE_S", 0.01)
     order = Precedence(waiting=1)
     order.begin()
-    assert await order.enter("a")
-    order.leave("a")
+    leave = await order.enter("a")
+    assert leave is not None
+    leave()
 
 
-async def test_whoever_gives_up_lets_the_next_one_come() -> None:
+async def test_whoever_gives_up_lets_the_next_one_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 60.0)
     order = Precedence(waiting=1)
     order.begin()
     gone = asyncio.create_task(order.enter("a"))
@@ -71,7 +126,7 @@ async def test_whoever_gives_up_lets_the_next_one_come() -> None:
     gone.cancel()
     await asyncio.wait({gone})
     order.end()
-    assert await stays
+    assert await stays is not None
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -91,3 +91,18 @@ async def test_whoever_gives_up_in_a_line_for_all_leaves_nothing_behind() -> Non
     assert await stays
     turns.leave("c")
     assert len(turns) == 0
+
+
+async def test_whoever_gives_up_late_does_not_take_the_line_of_those_who_came_since() -> None:
+    turns = Turns(running=1, waiting=2)
+    assert await turns.enter("a")
+    gone = asyncio.create_task(turns.enter("a"))
+    await settled()
+    gone.cancel()
+    # Before that one has run the line is empty, and begins anew.
+    turns.leave("a")
+    assert await turns.enter("a")
+    await asyncio.wait({gone})
+    assert len(turns) == 1
+    turns.leave("a")
+    assert len(turns) == 0
