@@ -49,7 +49,10 @@ def verify_command(
         Path | None, typer.Option(help="Verify this exported file; no database is needed")
     ] = None,
 ) -> None:
-    """Say whether any entry was altered, removed, reordered or inserted. Exit code 1: something is wrong."""
+    """Say whether any entry was altered, removed, reordered or inserted.
+
+    Exit code 1: something is wrong; 2: nothing could be verified.
+    """
     try:
         kept = [] if heads is None else list(_kept(heads, organisation))
         verifier = Verifier(kept, partial=export is not None)
@@ -60,6 +63,10 @@ def verify_command(
                 wrong = _show(files.verify_lines(lines, verifier, organisation))
     except (OSError, ValueError, asyncpg.PostgresError, EmbeddedError) as error:
         _give_up(error)
+    if not verifier.entries and not wrong:
+        where = f"organisation {organisation}" if organisation is not None else "any organisation"
+        source = "the database" if export is None else str(export)
+        _give_up(ValueError(f"there is no log of {where} in {source}: nothing was verified"))
     logs = len(verifier.heads)
     typer.echo(f"{verifier.entries} entries of {logs} organisations, {len(kept)} heads kept elsewhere")
     typer.echo("nothing is wrong" if not wrong else f"{wrong} findings")

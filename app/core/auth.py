@@ -135,9 +135,10 @@ class Principal:
 
     def may(self, scope: str) -> bool:
         """Tell whether the caller has a scope."""
-        return self._has(scope) and not (scope in _WHOLE and self.reach.sites is not None)
+        return self.has(scope) and not (scope in _WHOLE and self.reach.sites is not None)
 
-    def _has(self, scope: str) -> bool:
+    def has(self, scope: str) -> bool:
+        """Tell whether it was given a scope, though perhaps for some sites alone."""
         return ALL in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
 
     def rights(self) -> dict[str, Any]:
@@ -160,7 +161,7 @@ class Principal:
         return (
             reached
             and (self.platform or not rights["platform"])
-            and all(self._has(scope) for scope in rights["scopes"])
+            and all(self.has(scope) for scope in rights["scopes"])
         )
 
     def visible(self) -> Reach:
@@ -178,7 +179,8 @@ class Principal:
         if self.reach.includes(named):
             return named
         raise InvalidError(
-            "`organisation_id` names another organisation. Leave it out: the key's own is meant.",
+            "`organisation_id` names an organisation that you do not reach. Leave it out for your own; an "
+            "integrator may name its clients.",
             code="foreign_organisation",
         )
 
@@ -311,9 +313,10 @@ async def current_principal(
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
     found = await caller_of(request.app.state, credentials.credentials, datetime.now(UTC))
-    request.scope[_PRINCIPAL] = found
     for step in request.scope.get(_MEETINGS, ()):
         await step(found)
+    # Only now: whom a step refuses is not to be found here by another dependency.
+    request.scope[_PRINCIPAL] = found
     work_for(found.caller())
     return found
 
@@ -344,6 +347,8 @@ class Requirement:
     def check(self, principal: Principal) -> None:
         """Refuse a caller who may not (ForbiddenError, also `limited_to_sites`)."""
         if not principal.may(self.scope):
+            if principal.has(self.scope):
+                principal.check_whole()
             raise ForbiddenError(
                 f"{principal.called} lacks the scope `{self.scope}`.", extra={"scope": self.scope}
             )

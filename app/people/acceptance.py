@@ -117,7 +117,9 @@ async def _known(
             code="passwords_needed",
         )
     current, password = wanted.current_password.get_secret_value(), wanted.password.get_secret_value()
-    proven = await prove(people, invitation.email, current, origin, user_id=None if user is None else user.id)
+    wrong = "There is no account with the invitation's address that has this `current_password`."
+    meant = None if user is None else user.id
+    proven = await prove(people, invitation.email, current, origin, user_id=meant, wrong=wrong)
     normal = check_password(password, (proven.user.name, invitation.email), field=_PASSWORD)
     if normal == normal_password(current):
         raise InvalidError(

@@ -82,7 +82,11 @@ class Hasher:
 
     async def _in_turn[Result](self, subjects: tuple[str, str], work: Callable[[], Result]) -> Result:
         turn = await self._turn(subjects)
-        made = asyncio.get_running_loop().run_in_executor(None, work)
+        try:
+            made = asyncio.get_running_loop().run_in_executor(None, work)
+        except BaseException:
+            turn.close()
+            raise
 
         def done(ended: asyncio.Future[Result]) -> None:
             turn.close()

@@ -6,13 +6,14 @@ Of invitations one is accepted, which the person chose: the others keep their li
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
 from app.core.email_addresses import normal_address
@@ -86,17 +87,27 @@ async def _find(people: People, identity: Identity, organisation: UUID | None, n
     with reaching_everything():
         async with people.database.read() as session:
             user = await session.scalar(known)
-            if user is not None:
-                member = bool(await repository.places_of(session, user.id))
-                # Who belongs nowhere any more comes back as who is new does: by an address.
-                if not member and email != user.email:
+            linked = user is not None
+            if not linked:
+                if email is None:
                     raise _not_invited()
+                user = await repository.account_of(session, email, organisation=organisation)
+            places = [] if user is None else await repository.places_of(session, user.id)
+            mine = [place.organisation for place in places]
+            # Whoever belongs nowhere, or not yet where they want to work, comes by an address.
+            inviting = await repository.inviters(session, email, now) if email is not None else frozenset()
+            invited = organisation in inviting and organisation not in {each.id for each in mine}
+            if user is not None and linked:
+                if not mine and email != user.email:
+                    raise _not_invited()
+                member = bool(mine) and not (invited and email == user.email)
                 return _Found(user, linked=True, new=False, member=member)
-            if email is None:
-                raise _not_invited()
-            user = await repository.account_of(session, email, organisation=organisation)
-            if user is not None and await repository.places_of(session, user.id):
+            if user is not None and mine and not invited:
+                # Whoever invited an address first may have made this account: it is not to be hers unasked.
+                if organisation is None and inviting:
+                    raise await _several(session, {*inviting, *(each.id for each in mine)})
                 return _Found(user, linked=False, new=False, member=True)
+    assert email is not None  # noqa: S101 (else it was refused above)
     user = make_user(email, _name(claims.get("name"), email), None, now)
     user.locale = "fr" if str(claims.get("locale")).lower().startswith("fr") else "en"
     return _Found(user, linked=False, new=True, member=False)
@@ -127,6 +138,16 @@ async def sign_in(
             return await admit(people, session, user, organisation, origin=origin, now=now)
 
 
+async def _several(session: AsyncSession, organisations: Iterable[UUID]) -> ConflictError:
+    wanted = select(Organisation.id, Organisation.name).order_by(Organisation.name)
+    rows = await session.execute(wanted.where(Organisation.id.in_(organisations)))
+    return ConflictError(
+        "Several organisations have invited you: start again with `?organisation=` and the one you know.",
+        code="several_invitations",
+        extra={"organisations": [{"id": str(row.id), "name": row.name} for row in rows]},
+    )
+
+
 async def _chosen(session: WriteSession, email: str, organisation: UUID | None, now: datetime) -> Invitation:
     """The invitation that is accepted: of the organisation that the person named, else the only one.
 
@@ -136,17 +157,7 @@ async def _chosen(session: WriteSession, email: str, organisation: UUID | None, 
     if not invitations:
         raise _not_invited()
     if organisation is None and len(invitations) > 1:
-        wanted = select(Organisation.id, Organisation.name).order_by(Organisation.name)
-        wanted = wanted.where(Organisation.id.in_([each.organisation_id for each in invitations]))
-        raise ConflictError(
-            "Several organisations have invited you: start again with `?organisation=` and the one you know.",
-            code="several_invitations",
-            extra={
-                "organisations": [
-                    {"id": str(row.id), "name": row.name} for row in await session.execute(wanted)
-                ]
-            },
-        )
+        raise await _several(session, {each.organisation_id for each in invitations})
     for invitation in invitations:
         if organisation in {None, invitation.organisation_id}:
             return invitation

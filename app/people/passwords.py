@@ -34,7 +34,8 @@ async def change_password(
     if user.password_hash is None:
         raise no_password()
     normal = check_password(wanted, (user.name, user.email), field="body.new_password")
-    proven = await prove(people, user.email, present, origin, user_id=user_id)
+    wrong = "`current_password` is not your password. You stay signed in."
+    proven = await prove(people, user.email, present, origin, user_id=user_id, wrong=wrong)
     hashed = await people.hasher.hash(normal, Subjects.of(user.email, origin))
     async with people.database.write() as session:
         await set_password(session, await proven.hold(session), hashed, now, but=token)

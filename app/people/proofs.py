@@ -30,8 +30,8 @@ class WrongCredentialsError(UnauthorisedError):
 
     code = "wrong_credentials"
 
-    def __init__(self) -> None:
-        super().__init__("The e-mail address or the password is wrong.")
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or "The e-mail address or the password is wrong.")
 
 
 class TokenRefusedError(UnauthorisedError):
@@ -116,6 +116,7 @@ async def prove(
     *,
     user_id: UUID | None = None,
     organisation: UUID | None = None,
+    wrong: str | None = None,
 ) -> Proven:
     """Check a password.
 
@@ -126,6 +127,7 @@ async def prove(
         origin: Where the call comes from.
         user_id: Of the accounts with this address the one that is meant; None: `repository.account_of` says.
         organisation: Whom the person wants to work for, where they say so.
+        wrong: What a refusal says, where it is not about signing in.
 
     Raises:
         WrongCredentialsError: There is no such person who may sign in, or it is not their password.
@@ -142,7 +144,7 @@ async def prove(
     right = await people.hasher.verify(password, hashed, subjects)
     async with recording_refusals(people, user):
         if user is None or hashed is None or not right:
-            raise WrongCredentialsError
+            raise WrongCredentialsError(wrong)
     await attempts.take_back(people.database, *subjects)
     if not people.hasher.is_old(hashed):
         return Proven(user)

@@ -182,6 +182,12 @@ async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation 
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
 
 
+async def inviters(session: AsyncSession, email: str, now: datetime) -> frozenset[UUID]:
+    """The organisations that have invited an address, and wait for an answer."""
+    wanted = select(Invitation.organisation_id).where(Invitation.email == email, _in_state("open", now))
+    return frozenset(await session.scalars(wanted))
+
+
 async def open_invitations(
     session: WriteSession, email: str, now: datetime, *, organisation: UUID | None = None
 ) -> Sequence[Invitation]:

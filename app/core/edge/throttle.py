@@ -153,6 +153,8 @@ class Throttle:
         verdict, broken, low = self._buckets.take(wanted, time.monotonic())
         scope[_LOW] = low or is_low(scope)
         if verdict is not None and broken is not None:
+            # As where the organisation is known before: what is refused takes nothing from the key either.
+            self._buckets.give_back((counted.policy, digest))
             error = _too_many(verdict)
             count(error, policy=broken[0])
             raise error

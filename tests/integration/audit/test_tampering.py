@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -240,6 +240,22 @@ async def test_the_command_tells_what_is_wrong_where(
     assert (code, "cut_short" in output) == (1, True), output
     assert (await run("verify", "--export", str(heads)))[0] == 2
     assert (await run("verify", "--heads", str(tmp_path / "none")))[0] == 2
+
+
+async def test_what_is_not_there_is_not_called_right(
+    log: UUID, root: asyncpg.Connection, tmp_path: Path
+) -> None:
+    export, nobody = tmp_path / "log.ndjson", str(uuid4())
+    assert (await run("export", "--out", str(export)))[0] == 0
+    code, output = await run("verify", "--organisation", nobody)
+    assert (code, f"no log of organisation {nobody}" in output) == (2, True), output
+    assert (await run("verify", "--export", str(export), "--organisation", nobody))[0] == 2
+    export.write_text("")
+    assert (await run("verify", "--export", str(export)))[0] == 2
+    # Nor is a log that was erased whole, with its head.
+    await root.execute("DELETE FROM audit_log WHERE organisation_id = $1", log)
+    await root.execute("DELETE FROM audit_heads WHERE organisation_id = $1", log)
+    assert (await run("verify", "--organisation", str(log)))[0] == 2
 
 
 @pytest.mark.usefixtures("tenant")

@@ -127,6 +127,35 @@ async def test_who_has_an_account_keeps_it_and_its_password_ends(
     assert refusal(await sign_in(anybody)) == (403, "account_disabled")
 
 
+async def test_an_account_that_who_invited_her_made_is_not_hers_unasked(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    squatted = await folk.join("Ada", "viewer")
+    await folk.invite(squatted.email, "viewer", other_tenant.id)
+    unnamed = await sign_in(anybody)
+    assert refusal(unnamed) == (409, "several_invitations")
+    assert {each["id"] for each in unnamed.json()["organisations"]} == {tenant.id, other_tenant.id}
+    # Where she is invited she begins with an account of her own, and nothing of the other one ends.
+    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert named["user"]["id"] != squatted.id
+    assert [place["organisation"]["id"] for place in named["memberships"]] == [other_tenant.id]
+    assert (await squatted.client.get("/v1/me")).status_code == 200
+
+
+async def test_who_is_known_joins_the_organisation_that_they_name(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    await folk.invite("ada@example.com", "viewer", tenant.id)
+    first = (await sign_in(anybody)).json()
+    assert refusal(await sign_in(anybody, organisation=other_tenant.id)) == (404, "not_found")
+    await folk.invite("ada@example.com", "viewer", other_tenant.id)
+    assert (await sign_in(anybody)).json()["organisation"]["id"] == tenant.id
+    joined = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert joined["user"]["id"] == first["user"]["id"]
+    assert joined["organisation"]["id"] == other_tenant.id
+    assert {place["organisation"]["id"] for place in joined["memberships"]} == {tenant.id, other_tenant.id}
+
+
 async def test_a_person_says_whom_they_work_for(
     folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
