@@ -21,7 +21,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import AfterValidator
-from sqlalchemy import ColumnElement, Select, and_, collate, literal, or_, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, collate, literal, or_, tuple_
 
 from app.core.errors import InvalidError
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, cut, decode_cursor, encode_cursor, kind_of
@@ -31,6 +31,7 @@ NAMES: Final = "und-x-icu"
 """The collation of what people named: `é` stands by `e`, and capitals make no difference to the place."""
 
 _LARGEST: Final = 2**62
+_LARGEST_INTEGER: Final = 2**31
 _DOWN: Final = "-"
 _ABOUT: Final = (
     "In which order; `-` turns it round. What is equal in it is in the order of creation, or of ids, and "
@@ -88,8 +89,11 @@ def name(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool 
 
 
 def number(column: ColumnElement[Any], of: Callable[[Any], Any], *, nullable: bool = False) -> Key:
-    """A number; whole ones within 62 bits."""
-    return Key(column, of, _optional(_number) if nullable else _number, nullable)
+    """A number; of a column of whole ones a whole one that it can hold, within 62 bits."""
+    whole = isinstance(column.type, Integer)
+    most = _LARGEST if isinstance(column.type, BigInteger) or not whole else _LARGEST_INTEGER
+    read = partial(_number, whole=whole, most=most)
+    return Key(column, of, _optional(read) if nullable else read, nullable)
 
 
 def text_of_cursor(value: object) -> str:
@@ -109,8 +113,10 @@ def _instant(value: object) -> datetime:
     return at.astimezone(UTC)
 
 
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
+def _number(value: object, *, whole: bool, most: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise TypeError(value)
+    if not -most < value < most:
         raise ValueError(value)
     return value
 
@@ -202,11 +208,13 @@ class Orders:
         made = kind_of(asked.cursor)
         if made is not None and made != self._kind(asked) and made.partition(":")[0] == self.kind:
             sort = made.partition(":")[2] or self.default
-            raise InvalidError(
-                f"The cursor is of this list in the order `sort={sort}`. Give the same `sort` with it, or "
-                "start again without `cursor`.",
-                code="invalid_cursor",
-            )
+            # Anybody can make a cursor: what is no order is not shown, for it may be no text at all.
+            if sort in self.names:
+                raise InvalidError(
+                    f"The cursor is of this list in the order `sort={sort}`. Give the same `sort` with it, "
+                    "or start again without `cursor`.",
+                    code="invalid_cursor",
+                )
         return decode_cursor(self._kind(asked), asked.cursor, *(key.read for key in keys))
 
 

@@ -13,7 +13,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, Double, MetaData, Row, Table, Text, Uuid, delete, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    Uuid,
+    column,
+    delete,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.core import sorting
@@ -194,6 +209,8 @@ def forged(kind: str, parts: list[Any]) -> str:
         ("level", "rows:level", [float("nan"), ID]),
         ("level", "rows:level", ["1", ID]),
         ("id", "rows:id", [None]),
+        ("id", "rows:\ud800", [ID]),
+        ("level", "rows:level", [True, ID]),
     ],
 )
 async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: str, parts: list[Any]) -> None:
@@ -201,3 +218,15 @@ async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: s
     with pytest.raises(InvalidError) as refused:
         await page(database, Pagination(sort, 1, forged(kind, parts)))
     assert refused.value.code == "invalid_cursor"
+    # What is shown of it can be sent.
+    assert refused.value.detail.encode()
+
+
+@pytest.mark.parametrize("kind", [Integer, BigInteger])
+def test_a_whole_number_is_one_that_its_column_holds(kind: type[Integer]) -> None:
+    read = number(column("level", kind), attrgetter("level")).read
+    most = 2**31 - 1 if kind is Integer else 2**62 - 1
+    assert [read(most), read(-most)] == [most, -most]
+    for never in (most + 1, -most - 1, 1.5, True, "1", None):
+        with pytest.raises((ValueError, TypeError)):
+            read(never)
