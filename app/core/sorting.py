@@ -214,11 +214,13 @@ class Orders:
         made = kind_of(asked.cursor)
         if made is not None and made != self._kind(asked) and made.partition(":")[0] == self.kind:
             sort = made.partition(":")[2] or self.default
-            raise InvalidError(
-                f"The cursor is of this list in the order `sort={sort}`. Give the same `sort` with it, or "
-                "start again without `cursor`.",
-                code="invalid_cursor",
-            )
+            # Anybody can make a cursor: what is no order is not shown, for it may be no text at all.
+            if sort in self.names:
+                raise InvalidError(
+                    f"The cursor is of this list in the order `sort={sort}`. Give the same `sort` with it, "
+                    "or start again without `cursor`.",
+                    code="invalid_cursor",
+                )
         return decode_cursor(self._kind(asked), asked.cursor, *(key.read for key in keys))
 
 

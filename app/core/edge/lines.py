@@ -5,9 +5,12 @@ there are database connections; and where all of these are taken, the next one g
 wait behind a dashboard's requests, nor those behind samples: they have lines, and connections, of their own.
 """
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Final, Literal
+
+from starlette.types import Message, Receive
 
 from app.core.api_settings import ApiSettings
 from app.core.edge.accounts import Account
@@ -18,6 +21,9 @@ from app.core.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4
 """Database connections of a process by which samples are stored."""
+
+# What comes with the head, or soon after, is worth no second wait.
+_BODY_PATIENCE_S: Final = 0.1
 
 type Line = Literal["key", "organisation", "integrator"]
 
@@ -58,7 +64,10 @@ class Held:
     def __init__(self, lines: Lines, *, samples: bool) -> None:
         self._lines = lines
         self._samples = samples
-        self._held: list[Callable[[], None]] = []
+        # Turns among the requests of one's own, and those among everybody's.
+        self._own: list[Callable[[], None]] = []
+        self._shared: list[Callable[[], None]] = []
+        self._again: Callable[[], Awaitable[None]] | None = None
 
     async def enter(self, line: Line, subject: Hashable) -> None:
         """Wait for a turn in a line.
@@ -71,7 +80,7 @@ class Held:
             return
         if not await turns.enter(subject):
             raise self._too_many(line)
-        self._held.append(partial(turns.leave, subject))
+        (self._shared if line == "integrator" else self._own).append(partial(turns.leave, subject))
 
     async def enter_account(self, account: Account, *, yields: bool) -> None:
         """The same in the lines of an organisation and its integrator.
@@ -89,17 +98,54 @@ class Held:
             leave = await precedence.enter((account.tree, self._samples))
             if leave is None:
                 raise self._too_many("organisation")
-            self._held.append(leave)
+            self._own.append(leave)
         await self.enter("organisation", account.organisation)
+        self._again = partial(self._share, account, ahead=not yields)
+        await self._again()
+
+    async def _share(self, account: Account, *, ahead: bool) -> None:
         await self.enter("integrator", account.tree)
-        if precedence is not None and not yields:
-            precedence.begin()
-            self._held.append(precedence.end)
+        if self._lines.precedence is not None and ahead:
+            self._lines.precedence.begin()
+            self._shared.append(self._lines.precedence.end)
+
+    def while_reading(self, receive: Receive) -> Receive:
+        """A `receive` that takes no place from others while the client takes long to send its body.
+
+        Its own key and organisation go without that turn: what they send at once has to be kept meanwhile.
+        """
+        whole = False
+
+        async def receiving() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            coming = asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait({coming}, timeout=_BODY_PATIENCE_S)
+                slow = not coming.done() and bool(self._shared)
+                if slow:
+                    self.share()
+                message = await coming
+            finally:
+                coming.cancel()
+            whole = not message.get("more_body", False)
+            if slow and self._again is not None:
+                await self._again()
+            return message
+
+        return receiving
+
+    def share(self) -> None:
+        """Give back those that others wait for too; once is enough."""
+        while self._shared:
+            self._shared.pop()()
 
     def leave(self) -> None:
         """Give all of them back; once is enough."""
-        while self._held:
-            self._held.pop()()
+        self.share()
+        while self._own:
+            self._own.pop()()
 
     def _too_many(self, line: Line) -> TooManyRequestsError:
         error = TooManyRequestsError(

@@ -62,8 +62,9 @@ class TakingTurns:
     """Lets so many requests of one caller run at once; 429 `too_many_requests_at_once` past those that wait.
 
     Each goes through the lines of its key (or address), its organisation, and its integrator, where all wait
-    for each other. A key that is not known yet stands in its address's line until it was looked up. Event
-    streams give their turns back when they begin: they are counted elsewhere, and last for ever.
+    for each other. A key that is not known yet stands in its address's line until it was looked up. What all
+    wait for is given back while a client is slow to send or to read. Event streams give all their turns back
+    when they begin: they are counted elsewhere, and last for ever.
     """
 
     def __init__(self, app: ASGIApp, *, lines: Lines) -> None:
@@ -98,11 +99,21 @@ class TakingTurns:
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start" and _is_stream(message):
                     held.leave()
+                elif message["type"] == "http.response.body":
+                    # How fast it is read is the client's matter, and nobody else's.
+                    held.share()
                 await send(message)
 
-            await self._app(scope, receive, sending)
+            await self._app(scope, held.while_reading(receive) if _has_body(scope) else receive, sending)
         finally:
             held.leave()
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
 
 
 def _is_stream(message: Message) -> bool:

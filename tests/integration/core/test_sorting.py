@@ -209,6 +209,7 @@ def forged(kind: str, parts: list[Any]) -> str:
         ("level", "rows:level", [float("nan"), ID]),
         ("level", "rows:level", ["1", ID]),
         ("id", "rows:id", [None]),
+        ("id", "rows:\ud800", [ID]),
         ("level", "rows:level", [True, ID]),
     ],
 )
@@ -217,6 +218,8 @@ async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: s
     with pytest.raises(InvalidError) as refused:
         await page(database, Pagination(sort, 1, forged(kind, parts)))
     assert refused.value.code == "invalid_cursor"
+    # What is shown of it can be sent.
+    assert refused.value.detail.encode()
 
 
 @pytest.mark.parametrize(

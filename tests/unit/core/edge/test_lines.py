@@ -1,0 +1,70 @@
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+from starlette.types import Message
+
+from app.core.api_settings import ApiSettings
+from app.core.edge.accounts import Account
+from app.core.edge.lines import Held, Lines
+
+
+@pytest.fixture
+def lines() -> Lines:
+    """Two places for everybody."""
+    return Lines(ApiSettings(running_per_organisation=1), connections=2)
+
+
+async def entered(lines: Lines, organisation: UUID) -> Held:
+    held = Held(lines, samples=False)
+    await held.enter_account(Account(organisation, organisation), yields=False)
+    return held
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Lines, *, yielding: bool) -> None:
+    slow = uuid4()
+    uploads = [await entered(lines, slow), await entered(lines, uuid4())]
+    third = Held(lines, samples=False)
+    neighbour = uuid4()
+    coming = asyncio.create_task(third.enter_account(Account(neighbour, neighbour), yields=yielding))
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    reading = [asyncio.ensure_future(held.while_reading(sent.get)()) for held in uploads]
+    async with asyncio.timeout(10):
+        await coming
+        # Its own organisation has no second request at work meanwhile.
+        more = asyncio.create_task(entered(lines, slow))
+        await asyncio.sleep(0)
+        assert not more.done()
+        for body in (b"{", b"["):
+            await sent.put({"type": "http.request", "body": body, "more_body": True})
+        # There is one place, and then the third's: whoever is back waits for it.
+        await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.done() for task in reading].count(True) == 1
+        third.leave()
+        assert {message["body"] for message in await asyncio.gather(*reading)} == {b"{", b"["}
+        for held in uploads:
+            held.leave()
+        (await more).leave()
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
+
+
+async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) -> None:
+    held = await entered(lines, uuid4())
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    async def receive() -> Message:
+        return await never
+
+    reading = asyncio.ensure_future(held.while_reading(receive)())
+    await asyncio.sleep(0.2)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert never.cancelled()
+    held.leave()
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
