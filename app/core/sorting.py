@@ -77,9 +77,14 @@ def instant(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bo
     return Key(column.expression, write, _optional(_instant) if nullable else _instant, nullable)
 
 
-def text(column: Any, of: Callable[[Any], Any] | None = None) -> Key:  # noqa: ANN401 (a mapped column)
-    """A text in the order of its characters' numbers: of ids and addresses."""
-    return Key(column.expression, of or attrgetter(column.key), text_of_cursor)
+def text(
+    column: Any,  # noqa: ANN401 (a mapped column)
+    of: Callable[[Any], Any] | None = None,
+    *,
+    read: Callable[[Any], str] | None = None,
+) -> Key:
+    """A text in the order of its characters' numbers: of ids and addresses. `read` says what it can be."""
+    return Key(column.expression, of or attrgetter(column.key), read or text_of_cursor)
 
 
 def name(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool = False) -> Key:  # noqa: ANN401 (a mapped column)

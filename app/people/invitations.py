@@ -16,6 +16,7 @@ from app.people.context import People
 from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate
 from app.sites import service as sites
+from app.sites.key_rules import check_lasts
 from app.sites.models import Organisation
 
 INVITATION_PREFIX: Final = "vgi_"
@@ -28,11 +29,13 @@ async def invite(
 
     Raises:
         NotFoundError: No such organisation, or site.
-        ForbiddenError: A role that may do more than the caller.
+        ForbiddenError: A role that may do more than the caller; `outlives_key`: a key that ends.
         ConflictError: `already_member`.
         InvalidError: `owner_of_sites`, `foreign_organisation`.
     """
     members.check_may_give(principal, wanted.role)
+    # A person has no end, and can make keys that have none.
+    check_lasts(principal)
     organisation = await sites.named_organisation(session, principal, wanted.organisation_id)
     await members.check_sites(session, principal, organisation, wanted.role, wanted.site_ids)
     if await repository.is_member(session, organisation.id, wanted.email):
@@ -76,7 +79,10 @@ def make_user(email: str, name: str, password_hash: str | None, now: datetime) -
 
 async def hold_organisation(session: WriteSession, organisation_id: UUID) -> None:
     """Have whoever else adds or changes members of an organisation wait; before any of them is locked."""
-    await session.execute(select(Organisation.id).where(Organisation.id == organisation_id).with_for_update())
+    # What only refers to the organisation does not wait: a sign-in, which holds its person, would do so in a
+    # circle.
+    wanted = select(Organisation.id).where(Organisation.id == organisation_id)
+    await session.execute(wanted.with_for_update(key_share=True))
 
 
 async def add_member(session: WriteSession, invitation: Invitation, user: User, now: datetime) -> None:

@@ -30,6 +30,7 @@ from app.people.roles import SCOPES_OF, Role
 from app.people.schemas import MemberChange
 from app.people.sessions import end_sessions
 from app.sites import service as sites
+from app.sites.key_rules import check_lasts
 from app.sites.models import Organisation
 from app.sites.repository import find_organisation
 
@@ -181,9 +182,10 @@ async def make_reset(
 
     Raises:
         NotFoundError: No such member.
-        ForbiddenError: `own_password`, or a person who may do more than the caller.
+        ForbiddenError: `own_password`, `outlives_key`, or a person who may do more than the caller.
         ConflictError: `member_elsewhere`; `no_password`, where the person signs in through the provider.
     """
+    check_lasts(principal)
     with reaching_everything():
         async with database.write() as session:
             # Whoever takes this person into another organisation waits, and then ends what is made here.

@@ -102,10 +102,11 @@ async def _find(people: People, identity: Identity, organisation: UUID | None, n
                     raise _not_invited()
                 member = bool(mine) and not (invited and email == user.email)
                 return _Found(user, linked=True, new=False, member=member)
-            if user is not None and mine and not invited:
+            if user is not None and email is not None and mine and not invited:
                 # Whoever invited an address first may have made this account: it is not to be hers unasked.
-                if organisation is None and inviting:
-                    raise await _several(session, {*inviting, *(each.id for each in mine)})
+                offers = inviting | await repository.offers(session, email)
+                if organisation is None and offers - {each.id for each in mine}:
+                    raise await _several(session, offers)
                 return _Found(user, linked=False, new=False, member=True)
     assert email is not None  # noqa: S101 (else it was refused above)
     user = make_user(email, _name(claims.get("name"), email), None, now)

@@ -52,7 +52,7 @@ async def account_of(
     """The account that somebody means who names an e-mail address, whoever asks.
 
     An address can have several: nobody has shown that it is theirs. Meant is that of the organisation that is
-    named, else the first one that belongs anywhere.
+    named, else the first one that is not disabled and belongs anywhere.
 
     Args:
         session: Reaching everything.
@@ -63,7 +63,8 @@ async def account_of(
     places = select(Membership.id).where(Membership.user_id == User.id)
     # False comes before true.
     there = ~places.where(Membership.organisation_id == organisation).exists()
-    wanted = select(User).where(User.email == email).order_by(there, ~places.exists(), User.id).limit(1)
+    order = (there, User.disabled_at.is_not(None), ~places.exists(), User.id)
+    wanted = select(User).where(User.email == email).order_by(*order).limit(1)
     return await session.scalar(wanted if user_id is None else wanted.where(User.id == user_id))
 
 
@@ -180,6 +181,12 @@ async def list_invitations(
 async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation | None:
     """The invitation of a token, whoever asks."""
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
+
+
+async def offers(session: AsyncSession, email: str) -> frozenset[UUID]:
+    """The organisations that have a member with an address, by whichever account."""
+    wanted = select(Membership.organisation_id).join(User, User.id == Membership.user_id)
+    return frozenset(await session.scalars(wanted.where(User.email == email, User.disabled_at.is_(None))))
 
 
 async def inviters(session: AsyncSession, email: str, now: datetime) -> frozenset[UUID]:

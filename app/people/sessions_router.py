@@ -64,8 +64,12 @@ async def switch_organisation(body: Switch, principal: Person, token: TokenHash,
     # Of the organisations that are not worked for just now, the database shows nothing.
     with reaching_everything():
         async with people.database.write() as session:
-            wanted = select(UserSession, User).join(User, User.id == UserSession.user_id)
-            held, user = (await session.execute(wanted.where(UserSession.token_hash == token))).one()
+            # Whoever takes the person out of the organisation, and ends their sign-ins there, comes before or
+            # after this.
+            person = select(User).where(User.id == principal.key_id).with_for_update()
+            user = (await session.scalars(person)).one()
+            wanted = select(UserSession).where(UserSession.token_hash == token)
+            held = (await session.scalars(wanted)).one()
             places = await repository.places_of(session, principal.key_id)
             if body.organisation_id not in {place.organisation.id for place in places}:
                 raise NotFoundError("organisation", body.organisation_id)

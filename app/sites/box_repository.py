@@ -64,7 +64,7 @@ def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
 
 BOXES: Final = Orders(
     "boxes",
-    (text_key(Box.id, _of_box("id")),),
+    (text_key(Box.id, _of_box("id"), read=check_box_id),),
     {
         "id": (),
         "name": (name_key(Box.name, _of_box("name"), nullable=True),),

@@ -36,6 +36,7 @@ from app.sites.enrolment_schemas import (
     Redemption,
     claim_state,
 )
+from app.sites.key_rules import check_outlives
 from app.sites.models import Claim, ProvisioningKey, Site
 
 KEY_PREFIX: Final = "vgp_"
@@ -169,7 +170,13 @@ def _check_open(claim: Claim, now: datetime) -> None:
 async def make_key(
     session: WriteSession, principal: Principal, wanted: ProvisioningKeyCreate, now: datetime
 ) -> tuple[ProvisioningKey, str]:
-    """Make a provisioning key for one of the caller's sites (NotFoundError). Returns the key too."""
+    """Make a provisioning key for one of the caller's sites. Returns the key too.
+
+    Raises:
+        NotFoundError: The caller sees no such site.
+        ForbiddenError: `outlives_key`.
+    """
+    check_outlives(principal, None, wanted.expires_at)
     site = await _site(session, principal, wanted.site_id)
     key = generate_key(KEY_PREFIX)
     row = ProvisioningKey(

@@ -10,6 +10,16 @@ from app.core.auth import Principal
 from app.core.errors import ForbiddenError
 
 
+def check_lasts(principal: Principal) -> None:
+    """Refuse a key that ends what would let somebody in for good (ForbiddenError `outlives_key`)."""
+    if principal.expires_at is not None:
+        raise ForbiddenError(
+            "The API key ends, and what a person may do has no end: use a key that lasts.",
+            code="outlives_key",
+            extra={"expires_at": principal.expires_at.isoformat()},
+        )
+
+
 def check_outlives(principal: Principal, key_id: UUID | None, ends: datetime | None) -> None:
     """Refuse a key that would outlive the one that makes or prolongs it.
 

@@ -35,6 +35,7 @@ from app.sites.enrolment_schemas import (
     ProvisioningKeyCreated,
     ProvisioningKeyOut,
 )
+from app.sites.key_rules import check_outlives
 from app.sites.models import ProvisioningKey
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
@@ -165,6 +166,8 @@ async def update_provisioning_key(
     enrolment.check_may_give(principal)
     changes = given(body)
     check_expiry(changes.get("expires_at"), datetime.now(UTC))
+    if "expires_at" in changes:
+        check_outlives(principal, None, changes["expires_at"])
     for name, value in changes.items():
         setattr(row, "box_limit" if name == "limit" else name, value)
     await session.flush()

@@ -50,10 +50,10 @@ def named_like(column: SQLColumnExpression[Any], part: str) -> ColumnElement[boo
 async def find_organisation(
     session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
 ) -> Organisation | None:
-    """One organisation."""
+    """One organisation; with `lock` nobody else changes it, while what refers to it may come."""
     statement = select(Organisation).where(Organisation.id == identifier)
     statement = statement.where(*visible.within(Organisation.id))
-    return await session.scalar(statement.with_for_update() if lock else statement)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def list_organisations(

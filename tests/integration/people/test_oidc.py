@@ -397,3 +397,19 @@ async def test_a_provider_that_others_wrote(mock: str, folk: Folk, anybody: http
     answer = await come_back(anybody, back.headers["location"])
     assert answer.status_code == 200, answer.text
     assert answer.json()["user"]["name"] == "Ada"
+
+
+async def test_an_account_that_another_made_and_disabled_keeps_nobody_out(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    squatted = await folk.join("Ada", "viewer")
+    path = f"/v1/members/{squatted.member_id}"
+    assert (await tenant.client.patch(path, json={"disabled": True})).status_code == 200
+    await folk.invite(squatted.email, "viewer", other_tenant.id)
+    unnamed = await sign_in(anybody)
+    assert refusal(unnamed) == (409, "several_invitations")
+    assert [each["id"] for each in unnamed.json()["organisations"]] == [other_tenant.id]
+    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert named["organisation"]["id"] == other_tenant.id
+    # From now on the provider's name for her leads there.
+    assert (await sign_in(anybody)).json()["organisation"]["id"] == other_tenant.id

@@ -91,7 +91,7 @@ async def test_the_new_version_names_the_key_that_restored(
     made = await make(tenant, site_id, FIRST)
     path = f"/v1/rules/{made['id']}"
     await tenant.client.patch(path, json={"name": "other"})
-    body = {"organisation_id": tenant.id, "name": "Night shift", "scopes": ["rules:write"]}
+    body = {"organisation_id": tenant.id, "name": "Night shift", "scopes": ["rules:read", "rules:write"]}
     key = (await api.post("/v1/api-keys", json=body)).json()
     headers = {"Authorization": f"Bearer {key['key']}"}
     assert (await tenant.client.post(f"{path}/versions/1/restore", headers=headers)).status_code == 200

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core.settings import Settings
 from tests.conftest import Tenant, client_of
 
 
@@ -172,7 +173,16 @@ END, BEFORE, AFTER = "2090-01-01T00:00:00Z", "2089-01-01T00:00:00Z", "2091-01-01
 OUTLIVES = (403, "outlives_key")
 
 
-async def test_a_key_outlives_nothing_that_it_was_given(application: FastAPI, tenant: Tenant) -> None:
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Boxes may register themselves."""
+    enrolment = settings.enrolment.model_copy(update={"enabled": True})
+    return settings.model_copy(update={"enrolment": enrolment})
+
+
+async def test_a_key_outlives_nothing_that_it_was_given(
+    application: FastAPI, tenant: Tenant, site_id: str
+) -> None:
     own = await key_until(tenant.client, END)
     path = f"/v1/api-keys/{own['id']}"
     lasting = f"/v1/api-keys/{(await key_until(tenant.client, None))['id']}"
@@ -192,6 +202,13 @@ async def test_a_key_outlives_nothing_that_it_was_given(application: FastAPI, te
         refused = await client.patch(path, json={"expires_at": END})
         assert (refused.status_code, refused.json()["code"]) == OUTLIVES
         await key_until(client, BEFORE)
+        # Nor by a person, who has no end, nor by a box's way in.
+        invitation = {"email": "heir@example.com", "role": "owner"}
+        refused = await client.post("/v1/invitations", json=invitation)
+        assert (refused.status_code, refused.json()["code"]) == OUTLIVES
+        provisioning = {"site_id": site_id, "name": "Lot", "limit": 9, "expires_at": AFTER}
+        refused = await client.post("/v1/provisioning-keys", json=provisioning)
+        assert (refused.status_code, refused.json()["code"]) == OUTLIVES
     assert (await tenant.client.patch(path, json={"expires_at": None})).status_code == 200
     assert (await tenant.client.get(lasting)).json()["expires_at"] is None
 
