@@ -134,7 +134,7 @@ async def _deliveries(running: Stack, measured: str | None = None) -> str:
 
 async def _neighbour(running: Stack, measured: str | None = None) -> str:
     # Among all the others there is no time for more.
-    found = await neighbour.measure(running, rounds=2 if measured is None else 4)
+    found = await neighbour.measure(running, rounds=2 if measured is None else 6)
     for case, watched in found.items():
         _say(f"{case.name}: p50 {watched.at(0.5):.1f} ms, p99 {watched.at(0.99):.1f} ms")
     return sections.neighbour_section(found, measured)

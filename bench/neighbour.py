@@ -22,8 +22,8 @@ from bench.results import percentile
 from bench.stack import LIMITS, Stack
 from simulators.rest import Api
 
-READS_PER_S: Final = 24
-SAMPLES_PER_S: Final = 48
+READS_PER_S: Final = 8
+SAMPLES_PER_S: Final = 16
 """What the watched tenant asks: less than one key may, and less than one organisation may."""
 QUIET: Final = "quiet"
 SEVERAL: Final = 4
@@ -266,7 +266,7 @@ class _Scene:
 async def measure(
     stack: Stack,
     *,
-    seconds: float = 5.0,
+    seconds: float = 10.0,
     rounds: int = 4,
     numbers: Sequence[int] = (1, SEVERAL),
     limits: Mapping[str, str] | None = None,
