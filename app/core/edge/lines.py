@@ -114,38 +114,47 @@ class Held:
 
         Its own key and organisation go without that turn: what they send at once has to be kept meanwhile.
         """
-        whole = False
+        clock = asyncio.get_running_loop().time
+        whole = slow = False
+        # For all of it: a byte now and then is no reason to be patient again.
+        patience_s = _BODY_PATIENCE_S
 
         async def receiving() -> Message:
-            nonlocal whole
+            nonlocal whole, slow, patience_s
             if whole:
                 return await receive()
             coming = asyncio.ensure_future(receive())
             try:
-                await asyncio.wait({coming}, timeout=_BODY_PATIENCE_S)
-                slow = not coming.done() and bool(self._shared)
-                if slow:
-                    self.share()
+                began = clock()
+                await asyncio.wait({coming}, timeout=patience_s)
+                patience_s = max(0.0, patience_s - (clock() - began))
+                if not coming.done():
+                    slow = True
+                    self._give_back(self._shared)
                 message = await coming
             finally:
                 coming.cancel()
             whole = not message.get("more_body", False)
-            if slow and self._again is not None:
+            if whole and slow and self._again is not None:
                 await self._again()
             return message
 
         return receiving
 
     def share(self) -> None:
-        """Give back those that others wait for too; once is enough."""
-        while self._shared:
-            self._shared.pop()()
+        """Give back, for good, those that others wait for too; once is enough."""
+        self._again = None
+        self._give_back(self._shared)
 
     def leave(self) -> None:
         """Give all of them back; once is enough."""
         self.share()
-        while self._own:
-            self._own.pop()()
+        self._give_back(self._own)
+
+    @staticmethod
+    def _give_back(turns: list[Callable[[], None]]) -> None:
+        while turns:
+            turns.pop()()
 
     def _too_many(self, line: Line) -> TooManyRequestsError:
         error = TooManyRequestsError(

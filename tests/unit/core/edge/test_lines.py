@@ -37,7 +37,7 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Line
         await asyncio.sleep(0)
         assert not more.done()
         for body in (b"{", b"["):
-            await sent.put({"type": "http.request", "body": body, "more_body": True})
+            await sent.put({"type": "http.request", "body": body, "more_body": False})
         # There is one place, and then the third's: whoever is back waits for it.
         await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
         assert [task.done() for task in reading].count(True) == 1
@@ -68,3 +68,42 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) ->
     turns = lines.of("integrator", samples=False)
     assert turns is not None
     assert len(turns) == 0
+
+
+async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
+    uploads = [await entered(lines, uuid4()), await entered(lines, uuid4())]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.04)
+        return {"type": "http.request", "body": b"1", "more_body": True}
+
+    async def read(held: Held) -> None:
+        receiving = held.while_reading(receive)
+        while True:
+            await receiving()
+
+    reading = [asyncio.create_task(read(held)) for held in uploads]
+    async with asyncio.timeout(10):
+        third = await entered(lines, uuid4())
+    for task, held in zip(reading, uploads, strict=True):
+        task.cancel()
+        held.leave()
+    await asyncio.gather(*reading, return_exceptions=True)
+    third.leave()
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
+
+
+async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> None:
+    held = await entered(lines, uuid4())
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    reading = asyncio.ensure_future(held.while_reading(sent.get)())
+    await asyncio.sleep(0.2)
+    held.share()
+    await sent.put({"type": "http.request", "body": b"", "more_body": False})
+    await reading
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
+    held.leave()
