@@ -3,11 +3,13 @@
 Owns how the description shows what Vigie calls. Nothing here is ever called: these are the clients' routes.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Header, Response
 from pydantic import BaseModel, Field
+from starlette.routing import BaseRoute
 
 from app.core.auth import requires
 from app.core.pagination import Page
@@ -63,6 +65,13 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 def describe_events(webhooks: APIRouter) -> None:
     """Put what Vigie calls into an application's `webhooks`."""
+    webhooks.routes.extend(_receivers())
+
+
+@functools.cache
+def _receivers() -> Sequence[BaseRoute]:
+    # The same for every application of a process.
+    webhooks = APIRouter()
     for type_, body in SENT.items():
         webhooks.add_api_route(
             type_,
@@ -77,6 +86,7 @@ def describe_events(webhooks: APIRouter) -> None:
             responses=_ANSWERS,
             openapi_extra={"security": []},
         )
+    return webhooks.routes
 
 
 def _receiver(type_: str, body: type[Envelope]) -> Callable[..., None]:
