@@ -14,6 +14,8 @@ from app.main import create_app
 
 _log = get_logger(__name__)
 _DRAIN_S = 5
+# Before the graceful stop is over: what it cancels then is no fault, but is logged as one.
+_UNREAD_S = 3
 
 
 class _Server(uvicorn.Server):
@@ -51,9 +53,17 @@ async def _api(role: Role) -> None:
         application.state.stream_hub.stop()
     server.should_exit = True
     told.cancel()
+    cut = asyncio.get_running_loop().call_later(_UNREAD_S, _close_unread, server)
     await serving
+    cut.cancel()
     if not server.started:
         raise SystemExit(1)
+
+
+def _close_unread(server: uvicorn.Server) -> None:
+    for connection in tuple(server.server_state.connections):
+        if isinstance(connection, ImpatientProtocol):
+            connection.close_unread()
 
 
 def serve(settings: Settings) -> None:

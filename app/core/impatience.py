@@ -94,6 +94,11 @@ class ImpatientProtocol(H11Protocol):
             self._reading.cancel()
             self._reading = None
 
+    def close_unread(self) -> None:
+        """Close, if the client does not read: the process stops, and would wait for it in vain."""
+        if self._reading is not None:
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         for timer in (self._head, self._reading):
