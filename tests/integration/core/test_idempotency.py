@@ -346,7 +346,7 @@ async def narrow(database: Database, key_id: str, **columns: str) -> None:
         ({"scopes": "'{sites:read}'"}, "forbidden"),
         # It may still make keys, and would be shown one that may do all that it may not any more.
         ({"scopes": "'{organisations:write,sites:read}'"}, "idempotency_rights_lost"),
-        ({"site_ids": "ARRAY[gen_random_uuid()]"}, "forbidden"),
+        ({"site_ids": "ARRAY[gen_random_uuid()]"}, "limited_to_sites"),
     ],
     ids=["the scope itself", "another scope", "sites"],
 )
