@@ -21,6 +21,12 @@ async def entered(lines: Lines, organisation: UUID) -> Held:
     return held
 
 
+def assert_all_given_back(lines: Lines) -> None:
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
+
+
 @pytest.mark.parametrize("yielding", [False, True])
 async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Lines, *, yielding: bool) -> None:
     slow = uuid4()
@@ -46,9 +52,7 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Line
         for held in uploads:
             held.leave()
         (await more).leave()
-    turns = lines.of("integrator", samples=False)
-    assert turns is not None
-    assert len(turns) == 0
+    assert_all_given_back(lines)
 
 
 async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) -> None:
@@ -65,9 +69,7 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) ->
         await reading
     assert never.cancelled()
     held.leave()
-    turns = lines.of("integrator", samples=False)
-    assert turns is not None
-    assert len(turns) == 0
+    assert_all_given_back(lines)
 
 
 async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
@@ -90,9 +92,7 @@ async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
         held.leave()
     await asyncio.gather(*reading, return_exceptions=True)
     third.leave()
-    turns = lines.of("integrator", samples=False)
-    assert turns is not None
-    assert len(turns) == 0
+    assert_all_given_back(lines)
 
 
 async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> None:
@@ -103,7 +103,5 @@ async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> No
     held.share()
     await sent.put({"type": "http.request", "body": b"", "more_body": False})
     await reading
-    turns = lines.of("integrator", samples=False)
-    assert turns is not None
-    assert len(turns) == 0
+    assert_all_given_back(lines)
     held.leave()
