@@ -104,9 +104,9 @@ async def _find(people: People, identity: Identity, organisation: UUID | None, n
                 return _Found(user, linked=True, new=False, member=member)
             if user is not None and email is not None and mine and not invited:
                 # Whoever invited an address first may have made this account: it is not to be hers unasked.
-                offers = inviting | await repository.offers(session, email)
-                if organisation is None and offers - {each.id for each in mine}:
-                    raise await _several(session, offers)
+                known_to = inviting | await repository.joined_by(session, email)
+                if organisation is None and known_to - {each.id for each in mine}:
+                    raise await _several(session, known_to)
                 return _Found(user, linked=False, new=False, member=True)
     assert email is not None  # noqa: S101 (else it was refused above)
     user = make_user(email, _name(claims.get("name"), email), None, now)

@@ -183,7 +183,7 @@ async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation 
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
 
 
-async def offers(session: AsyncSession, email: str) -> frozenset[UUID]:
+async def joined_by(session: AsyncSession, email: str) -> frozenset[UUID]:
     """The organisations that have a member with an address, by whichever account."""
     wanted = select(Membership.organisation_id).join(User, User.id == Membership.user_id)
     return frozenset(await session.scalars(wanted.where(User.email == email, User.disabled_at.is_(None))))
