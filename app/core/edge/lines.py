@@ -14,6 +14,7 @@ from starlette.types import Message, Receive
 
 from app.core.api_settings import ApiSettings
 from app.core.edge.accounts import Account
+from app.core.edge.paced import Paced
 from app.core.edge.precedence import Precedence
 from app.core.edge.refuse import count
 from app.core.edge.turns import Turns
@@ -68,6 +69,7 @@ class Held:
         self._own: list[Callable[[], None]] = []
         self._shared: list[Callable[[], None]] = []
         self._again: Callable[[], Awaitable[None]] | None = None
+        self._aside: Callable[[], Awaitable[None]] | None = None
 
     async def enter(self, line: Line, subject: Hashable) -> None:
         """Wait for a turn in a line.
@@ -99,6 +101,7 @@ class Held:
             if leave is None:
                 raise self._too_many("organisation")
             self._own.append(leave)
+            self._aside = precedence.aside()
         await self.enter("organisation", account.organisation)
         self._again = partial(self._share, account, ahead=not yields)
         await self._again()
@@ -140,6 +143,10 @@ class Held:
             return message
 
         return receiving
+
+    async def paced(self, work: Awaitable[None]) -> None:
+        """Work on the request; one that yields stands aside for others between its steps too."""
+        await (work if self._aside is None else Paced(work, self._aside))
 
     def share(self) -> None:
         """Give back, for good, those that others wait for too; once is enough."""

@@ -6,7 +6,7 @@ Those who go behind take turns, and a slow request of one does not keep the othe
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -14,6 +14,8 @@ from app.core.edge.turns import Turns
 
 # Where others are always at work it has its turn all the same. Once it has begun, it is alone for as long.
 _PATIENCE_S: Final = 0.1
+# It stands aside between its steps too, but not for longer in all: it may hold locks that others wait for.
+_ASIDE_S: Final = 0.05
 
 
 class Precedence:
@@ -40,6 +42,24 @@ class Precedence:
         self._ahead -= 1
         if not self._ahead:
             self._clear.set()
+
+    def aside(self) -> Callable[[], Awaitable[None]]:
+        """What a request that yields waits for before each of its steps: that nobody else is worked on."""
+        clock = asyncio.get_running_loop().time
+        left_s = _ASIDE_S
+
+        async def wait() -> None:
+            nonlocal left_s
+            if not self._ahead or left_s <= 0:
+                return
+            began = clock()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    while self._ahead:
+                        await self._clear.wait()
+            left_s -= clock() - began
+
+        return wait
 
     async def enter(self, tenant: Hashable) -> Callable[[], None] | None:
         """Wait for the turn of a request that yields.

@@ -104,7 +104,8 @@ class TakingTurns:
                     held.share()
                 await send(message)
 
-            await self._app(scope, held.while_reading(receive) if _has_body(scope) else receive, sending)
+            reading = held.while_reading(receive) if _has_body(scope) else receive
+            await held.paced(self._app(scope, reading, sending))
         finally:
             held.leave()
 

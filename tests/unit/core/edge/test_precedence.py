@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 
 from app.core.api_settings import ApiSettings
 from app.core.edge import precedence
@@ -114,6 +116,59 @@ async def test_who_yields_waits_no_longer_than_a_while(monkeypatch: pytest.Monke
     leave = await order.enter("a")
     assert leave is not None
     leave()
+
+
+async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work() -> None:
+    order = Precedence(waiting=1)
+    aside = order.aside()
+    order.begin()
+    waits = asyncio.ensure_future(aside())
+    await settled()
+    assert not waits.done()
+    order.end()
+    await settled()
+    assert waits.done()
+
+
+async def test_it_stands_aside_for_a_while_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_ASIDE_S", 0.02)
+    order = Precedence(waiting=1)
+    aside = order.aside()
+    order.begin()
+    async with asyncio.timeout(10):
+        await aside()
+    # Nothing of it is left.
+    waits = asyncio.ensure_future(aside())
+    await settled()
+    assert waits.done()
+
+
+def _is_running(app: FastAPI, key: str) -> bool:
+    return bool(app.state.running[f"Bearer {key}"])
+
+
+def _note(ended: list[str], name: str, _: object) -> None:
+    ended.append(name)
+
+
+async def test_who_used_up_much_is_passed_by_a_neighbour_that_came_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "_ASIDE_S", 60.0)
+    gate = asyncio.Event()
+    app = behind_the_edge(gate, organisation_rate_per_s=0.001, organisation_rate_burst=100)
+    (much,), (little,) = keys_of(app, uuid4(), 1), keys_of(app, uuid4(), 1)
+    for _ in range(30):
+        await ask(app, much)
+    ended: list[str] = []
+    async with AsyncExitStack() as stack:
+        for key, name in ((much, "yields"), (little, "comes later")):
+            (asked,) = await all_asking(app, [key], 1, stack)
+            asked.add_done_callback(partial(_note, ended, name))
+            await until(partial(_is_running, app, key))
+        gate.set()
+        await until(lambda: len(ended) == 2)
+    assert ended == ["comes later", "yields"]
 
 
 async def test_whoever_gives_up_lets_the_next_one_come(monkeypatch: pytest.MonkeyPatch) -> None:
