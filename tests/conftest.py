@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import structlog
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
@@ -29,6 +30,7 @@ from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import PrivatePostgres
 from app.main import create_app
+from tests import nursery
 from tests.databases import Databases
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  # each session makes folders of its own there
@@ -37,7 +39,13 @@ ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}
 
 
 def pytest_configure() -> None:
-    """Let temporary files live in memory where there is plenty: a database alone has six hundred."""
+    """Log errors plainly: coloured ones with all variables take a second each.
+
+    And let temporary files live in memory where there is plenty: a database alone has six hundred.
+    """
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    *others, _ = structlog.get_config()["processors"]
+    structlog.configure(processors=[*others, plain])
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
         return
     if min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) >= _ROOM_BYTES:
@@ -67,6 +75,12 @@ class Tenant:
     client: httpx.AsyncClient
     id: str
     key: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery() -> Iterator[None]:
+    yield
+    nursery.close()
 
 
 @pytest.fixture(scope="session")
@@ -157,18 +171,17 @@ def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://vigie.test", headers=headers)
 
 
-# What each test has for itself, and routes know nothing of.
-_OWN = {"database", "broker", "encryption", "bootstrap_admin_key", "ingest"}
-_routes: dict[str, list[BaseRoute]] = {}
+_routes: list[BaseRoute] = []
 
 
 def new_application(settings: Settings) -> FastAPI:
     """What `create_app` makes, with routes that may have served before: to build them all takes a while.
 
-    They hold no state; the application around them does, and is a new one.
+    They hold no state, and know no settings; the application around them does, and is a new one.
     """
     app = create_app(settings)
-    app.router.routes = _routes.setdefault(settings.model_dump_json(exclude=_OWN), app.router.routes)
+    _routes.extend(app.router.routes if not _routes else ())
+    app.router.routes = _routes
     return app
 
 

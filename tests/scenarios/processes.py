@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from app.embedded.ports import free_port
+from tests.nursery import ForkedProcess
 
 
 class RoleProcess:
@@ -19,15 +20,17 @@ class RoleProcess:
     def __init__(self, role: str, log: Path) -> None:
         self.role = role
         self.log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | ForkedProcess | None = None
 
     async def start(self, **environment: str) -> None:
+        whole = {**os.environ, **environment}
         with self.log.open("ab") as log:
+            # What the loader is told is told to a new program only.
+            if "LD_PRELOAD" not in whole:
+                self._process = await ForkedProcess.start(self.role, environment=whole, log=log.fileno())
+                return
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app", self.role),
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
+                *(sys.executable, "-m", "app", self.role), env=whole, stdout=log, stderr=log
             )
 
     @property

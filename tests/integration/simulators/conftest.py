@@ -17,6 +17,13 @@ from tests.conftest import ACCOUNTS
 from tests.scenarios.processes import RoleProcess, role, until
 
 
+@pytest.fixture(scope="package")
+async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateMosquitto]:
+    """A broker of their own: what it retains of so many boxes would come to all later tests' consumers."""
+    async with PrivateMosquitto(tmp_path_factory.mktemp("simulated"), accounts=ACCOUNTS) as broker:
+        yield broker
+
+
 @pytest.fixture
 async def target(
     settings: Settings,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,26 +13,17 @@ import pytest
 from simulators.demo_state import DemoState
 from simulators.rest import Api
 from simulators.target import Target
+from tests.nursery import ForkedProcess
 from tests.scenarios.processes import RoleProcess, role, until
 
 LISTS = ("organisations", "api-keys", "sites", "boxes", "rules", "webhooks")
 
 
 @contextlib.asynccontextmanager
-async def demo(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def demo(folder: Path) -> AsyncIterator[ForkedProcess]:
     with (folder / "demo.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app",
-            "simulate",
-            "demo",
-            "--run",
-            str(folder / "run.json"),
-            stdout=log,
-            stderr=log,
-            env=dict(os.environ),
-        )
+        words = ("simulate", "demo", "--run", str(folder / "run.json"))
+        process = await ForkedProcess.start(*words, environment=os.environ, log=log.fileno())
     try:
         yield process
     finally:
@@ -42,7 +32,7 @@ async def demo(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
             await process.wait()
 
 
-async def stop(process: asyncio.subprocess.Process) -> tuple[int, float]:
+async def stop(process: ForkedProcess) -> tuple[int, float]:
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     status = await asyncio.wait_for(process.wait(), 10)

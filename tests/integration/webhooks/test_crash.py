@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,6 +23,7 @@ from tests.integration.webhooks.helpers import (
     until,
 )
 from tests.integration.webhooks.receivers import Receiver, receiving, status
+from tests.nursery import ForkedProcess
 
 
 @pytest.fixture
@@ -35,10 +35,8 @@ def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Setting
 
 
 @asynccontextmanager
-async def _process() -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", "deliver", stdout=asyncio.subprocess.DEVNULL
-    )
+async def _process() -> AsyncIterator[ForkedProcess]:
+    process = await ForkedProcess.start_quiet("deliver")
     try:
         yield process
     finally:
@@ -71,7 +69,7 @@ async def _check_second_process(connection: asyncpg.Connection, receiver: Receiv
 @pytest.mark.usefixtures("short_leases")
 async def test_killed_while_the_receiver_answers(connection: asyncpg.Connection) -> None:
     organisation = await add_organisation(connection)
-    processes: list[asyncio.subprocess.Process] = []
+    processes: list[ForkedProcess] = []
 
     async def kill_first(_: web.Request) -> web.StreamResponse:
         if processes:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from tests.integration.webhooks.helpers import (
     with_webhooks,
 )
 from tests.integration.webhooks.receivers import receiving
+from tests.nursery import ForkedProcess
 
 _VIGIE_UP_S = 7.0  # what `vigie up` waits before it ends a role by force
 
@@ -42,9 +42,7 @@ async def test_a_process_that_is_stopped_as_by_vigie_up_leaves_no_lease(
     organisation = await add_organisation(connection)
     async with receiving(_slow) as receiver:
         await add_endpoint(connection, organisation, receiver.url)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", "deliver", stdout=asyncio.subprocess.DEVNULL
-        )
+        process = await ForkedProcess.start_quiet("deliver")
         try:
             await emit(connection, *(event(organisation) for _ in range(8)))
             await receiver.wait(8, 20)
