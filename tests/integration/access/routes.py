@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fastapi import FastAPI
+from tests.openapi import openapi_document
 
 OPEN: Final = frozenset(
     {
@@ -157,9 +157,9 @@ def _example(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Any: 
     return None
 
 
-def routes(app: FastAPI, ids: Mapping[str, str]) -> Iterator[Route]:
+def routes(ids: Mapping[str, str]) -> Iterator[Route]:
     """All operations of the document, those that delete last."""
-    document = app.openapi()
+    document = openapi_document()
     found = []
     for template, operations in document["paths"].items():
         own = {"preset_id": PRESET, "position": "1", **ids}

@@ -23,8 +23,8 @@ from tests.integration.access.routes import (
 from tests.integration.access.world import MARK, World
 
 
-def guarded(application: FastAPI, world: World) -> list[Route]:
-    return [route for route in routes(application, world.ids) if route.name not in OPEN | OTHER_KEYS]
+def guarded(world: World) -> list[Route]:
+    return [route for route in routes(world.ids) if route.name not in OPEN | OTHER_KEYS]
 
 
 @contextmanager
@@ -76,7 +76,7 @@ async def test_a_route_without_a_key_or_with_a_bad_one_is_401_and_tells_nothing(
     found = []
     for name, (key, code) in wrong.items():
         async with client_of(application, key) as client:
-            for route in guarded(application, world):
+            for route in guarded(world):
                 with statements(application) as asked:
                     answer = await call(client, route)
                 right = answer.status_code == 401 and answer.json().get("code") == code
@@ -89,7 +89,7 @@ async def test_a_route_without_a_key_or_with_a_bad_one_is_401_and_tells_nothing(
 
 async def test_a_key_without_the_scope_is_403(application: FastAPI, world: World) -> None:
     found = []
-    for route in guarded(application, world):
+    for route in guarded(world):
         if route.name in ANY_KEY:
             continue
         narrow = "sites" if _takes_telemetry(route) else "telemetry"
@@ -107,16 +107,16 @@ def _takes_telemetry(route: Route) -> bool:
 @pytest.mark.parametrize("whose", ["sibling", "stranger"])
 async def test_another_tenants_things_do_not_exist(application: FastAPI, world: World, whose: str) -> None:
     client = getattr(world, whose).client
-    before = await snapshot(application, world)
+    before = await snapshot(world)
     found = []
-    for route in guarded(application, world):
+    for route in guarded(world):
         if route.name == "stream_events" and not route.refers:
             continue
         answer = await call(client, route)
         if not refused(answer, route) or told(answer, route, world):
             found.append((route.name, answer.status_code, answer.text[:160]))
     assert not found, "\n".join(map(str, found))
-    assert await snapshot(application, world) == before
+    assert await snapshot(world) == before
 
 
 def refused(answer: httpx.Response, route: Route) -> bool:
@@ -139,10 +139,10 @@ _NAMES_AN_ORGANISATION = {"create_api_key", "create_site", "create_channel", "cr
 _SKIPS_WHAT_IS_NOT_THERE = {"acknowledge_alerts", "replay_quarantine", "list_audit_entries"}
 
 
-async def snapshot(application: FastAPI, world: World) -> dict[str, str]:
+async def snapshot(world: World) -> dict[str, str]:
     """All that the client can read."""
     seen = {}
-    for route in guarded(application, world):
+    for route in guarded(world):
         if route.method == "GET" and route.name not in {"stream_events", *PLATFORM_ONLY, *PEOPLE_ONLY}:
             answer = await call(world.client.client, route)
             assert answer.status_code == 200, (route.name, answer.text)
@@ -163,11 +163,11 @@ async def test_what_is_anothers_takes_as_many_looks_as_what_is_nobodys(
         name: value if name == "version" else str(new_id()) if name != "box" else "nobody-0001"
         for name, value in world.ids.items()
     }
-    invented = {route.name: route for route in routes(application, nobodys)}
+    invented = {route.name: route for route in routes(nobodys)}
     found = []
     # Once a minute the use of a key is noted.
     await world.sibling.client.get("/v1/sites")
-    for route in guarded(application, world):
+    for route in guarded(world):
         if not route.refers or route.name in PEOPLE_ONLY | {
             "stream_events",
             "get_rule_preset",
@@ -223,7 +223,7 @@ async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world
     async with client_of(application, made.json()["key"]) as limited:
         assert [each["id"] for each in (await limited.get("/v1/sites")).json()["data"]] == [other]
         assert [each["id"] for each in (await limited.get("/v1/boxes")).json()["data"]] == ["quiet-0001"]
-        for route in guarded(application, world):
+        for route in guarded(world):
             # Whose key it is `GET /v1/me` says.
             if route.name in {"stream_events", "get_me"}:
                 continue

@@ -12,12 +12,11 @@ from app.alerts.repository import ALERTS, AlertFilter, page
 from app.core.database import Database
 from app.core.pagination import encode_cursor
 from app.core.reach import Reach
-from app.core.settings import Settings
 from app.core.sorting import Pagination
-from app.main import create_app
 from tests.conftest import Tenant
+from tests.openapi import openapi_document
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
+DOCUMENT = openapi_document()
 # Series, and what is counted as it is read, have one order; so have catalogues.
 ONE_ORDER = {"get_readings", "get_site_latest", "count_quarantine"}
 RANKS = {"info": 0, "warning": 1, "critical": 2}
