@@ -80,8 +80,9 @@ async def accept_invitation(
 
     Who gives a name and chooses a password gets an account, of their own also where there is one with this
     address already. Who has that one, and wants to keep one account for all, gives its `current_password` and
-    chooses another; all sign-ins before this one end. Who signs in through the OpenID Connect provider calls
-    with the token of a sign-in, and gives no password. Tries are limited as in `POST /v1/sessions`.
+    chooses another, and no `name`, for it keeps its own; all sign-ins before this one end. Who signs in by
+    the OpenID Connect provider calls with the token of a sign-in, and gives neither name nor password. Tries
+    are limited as in `POST /v1/sessions`.
     """
     now = datetime.now(UTC)
     caller = None

@@ -172,8 +172,10 @@ async def test_a_person_says_whom_they_work_for(
     listed = (await tenant.client.get("/v1/invitations")).json()["data"]
     assert [row["state"] for row in listed] == ["open"]
     # The other one keeps its link, which she follows or not.
-    body = {"token": tokens[0], "name": "Ada"}
-    joined = await (await folk.client(named["token"])).post("/v1/invitations/accept", json=body)
+    ada = await folk.client(named["token"])
+    renamed = await ada.post("/v1/invitations/accept", json={"token": tokens[0], "name": "Ada"})
+    assert refusal(renamed) == (422, "name_not_taken")
+    joined = await ada.post("/v1/invitations/accept", json={"token": tokens[0]})
     assert joined.status_code == 201, joined.text
     assert (joined.json()["user"]["id"], len(joined.json()["memberships"])) == (named["user"]["id"], 2)
     assert (await sign_in(anybody, organisation=tenant.id)).json()["organisation"]["id"] == tenant.id
