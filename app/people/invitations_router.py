@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.auth import bearer, caller_of
 from app.core.errors import ConflictError, NotFoundError
 from app.core.etags import Matching
+from app.core.fields import Name
 from app.core.ids import parse_id
 from app.core.pagination import Page
 from app.core.problems import documented
@@ -102,11 +103,12 @@ async def list_invitations(
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
+    q: Annotated[Name | None, Query(description="Part of the address, in any case")] = None,
 ) -> Page[InvitationOut]:
     """Invitations, by default the oldest first, without their tokens. Each reading is recorded."""
     now = datetime.now(UTC)
     rows = await repository.list_invitations(
-        session, principal.visible(), asked, organisation=organisation, state=state, now=now
+        session, principal.visible(), asked, organisation=organisation, state=state, search=q, now=now
     )
     page, following = repository.INVITATIONS.cut(rows, asked)
     await record_invitations(session, page)
