@@ -4,6 +4,7 @@ Owns those words. They never show a password, nor whatever else of an address co
 """
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,6 +19,7 @@ from app.embedded.account import EmbeddedError
 from app.embedded.logins import FAULTS
 
 _PORT: Final = "5432"
+_PLACE: Final = re.compile(r"/.*|(\[[^\]]+\]|[^:\[\]]+):\d+")
 _UNNAMED: Final = "the address in VIGIE_DATABASE__URL"
 
 
@@ -54,7 +56,9 @@ def place(url: str) -> str:
     query = parse_qs(parts.query)
     hosts = parts.netloc.rpartition("@")[2] or query.get("host", [os.environ.get("PGHOST", "")])[-1]
     port = query.get("port", [os.environ.get("PGPORT", _PORT)])[-1]
-    return ", ".join(_with_port(host, port) for host in hosts.split(",")) if hosts else _UNNAMED
+    places = [_with_port(host, port) for host in hosts.split(",")]
+    # In `postgresql://user:password`, where the host was forgotten, the password stands for the port.
+    return ", ".join(places) if all(map(_PLACE.fullmatch, places)) else _UNNAMED
 
 
 def _with_port(host: str, port: str) -> str:
@@ -70,4 +74,5 @@ def _reason(error: BaseException) -> str:
         return "it does not answer"
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return type(error).__name__
+    # A port that is no number, above all: the text of it quotes the address.
+    return "the address is not well-formed" if isinstance(error, ValueError) else type(error).__name__

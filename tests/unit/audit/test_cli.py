@@ -62,6 +62,8 @@ def test_settings_that_make_no_sense_are_told_alike(tmp_path: Path, monkeypatch:
         ("postgresql://u:se/cret@db/vigie", "the address in VIGIE_DATABASE__URL"),
         ("postgresql://u:se#cret@db/vigie", "the address in VIGIE_DATABASE__URL"),
         ("postgresql://u:se@cret@db/vigie", "db:5432"),
+        ("postgresql://u:secret", "the address in VIGIE_DATABASE__URL"),
+        ("postgresql://u:secret@db:x/vigie", "the address in VIGIE_DATABASE__URL"),
         ("postgresql:///vigie", "the address in VIGIE_DATABASE__URL"),
     ],
 )
