@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 app.add_typer(secrets_app, name="secrets")
+_DataDir = Annotated[Path, typer.Option(help="Where the stack keeps everything")]
 
 # Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
 # and a role should not wait for the modules of the others.
@@ -29,7 +30,7 @@ app.add_typer(secrets_app, name="secrets")
 @app.command()
 def up(
     *,
-    data_dir: Annotated[Path, typer.Option(help="Where the stack keeps everything")] = Path(".vigie"),
+    data_dir: _DataDir = Path(".vigie"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one")] = 8000,
     roles: Annotated[
         str, typer.Option(help="Which roles to run, with commas")
@@ -108,13 +109,13 @@ def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to
 
 
 @app.command()
-def doctor() -> None:
+def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from app.embedded.doctor import mail, run  # noqa: PLC0415
     from app.embedded.doctor_database import database  # noqa: PLC0415
     from app.embedded.doctor_safety import safety  # noqa: PLC0415
 
-    raise typer.Exit(run(more=[*database(), *mail(_mail_fault), *safety()]))
+    raise typer.Exit(run(data_dir, [*database(), *mail(_mail_fault), *safety()]))
 
 
 def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:

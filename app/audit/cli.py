@@ -1,7 +1,7 @@
 """`vigie audit …`: verify the log, print its heads, export it. Reads options and prints; no more.
 
 Connects past the API, as the settings say (`VIGIE_DATABASE__URL`) or to the stack on a data directory: who
-may do that needs no key.
+may do that needs no key of the API, nor one that secrets are sealed with.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ import typer
 from app.audit import export as files
 from app.audit.chain import Finding, Head, Verifier
 from app.audit.verify import read_entries, read_heads, snapshot, verify
-from app.core.settings import DatabaseSettings, read_settings
+from app.core.settings import DatabaseSettings, read_database_settings
 from app.embedded.account import EmbeddedError
-from app.embedded.rotation import installation
+from app.embedded.rotation import database_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,7 @@ DataDir = Annotated[
 ]
 _SHOWN = 20
 _CANNOT = 2
+_FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, EmbeddedError)
 
 
 @app.command("verify")
@@ -61,7 +62,7 @@ def verify_command(
         else:
             with export.open(encoding="utf-8") as lines:
                 wrong = _show(files.verify_lines(lines, verifier, organisation))
-    except (OSError, ValueError, asyncpg.PostgresError, EmbeddedError) as error:
+    except _FAULTS as error:
         _give_up(error)
     if not verifier.entries and not wrong:
         where = f"organisation {organisation}" if organisation is not None else "any organisation"
@@ -171,16 +172,13 @@ def _write(lines: AsyncIterator[str], out: Path | None) -> None:
 
     try:
         asyncio.run(write())
-    except (OSError, asyncpg.PostgresError, EmbeddedError) as error:
+    except _FAULTS as error:
         _give_up(error)
 
 
 def _database(data_dir: Path | None) -> DatabaseSettings:
     """Where the log is (EmbeddedError where that is a stack that does not run)."""
-    where = installation(data_dir, read_settings())
-    if where.database is None:
-        raise EmbeddedError(f"{where.title} does not run: start it first")
-    return where.database
+    return database_of(data_dir, read_database_settings())
 
 
 def _give_up(error: Exception) -> None:

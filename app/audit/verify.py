@@ -12,8 +12,8 @@ from uuid import UUID
 import asyncpg
 
 from app.audit.chain import Copies, Entry, Finding, Head, Verifier
-from app.core.database import Database
 from app.core.settings import DatabaseSettings
+from app.embedded.reaching import reached
 
 _PREFETCH: Final = 1000
 PROGRESS_EVERY: Final = 100_000
@@ -37,19 +37,20 @@ WHERE $1::uuid IS NULL OR organisation_id = $1 GROUP BY organisation_id ORDER BY
 
 @asynccontextmanager
 async def snapshot(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sees the whole log as it is now, whatever is written meanwhile."""
-    database = Database(settings, application="vigie-audit")
-    connection = await database.connect()
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            # A long log is read for longer than a transaction may be idle, a slow terminal in between.
-            await connection.execute("SET LOCAL vigie.reach = 'all'")
-            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            await connection.execute("SET LOCAL enable_sort = off")
-            yield connection
-    finally:
-        await connection.close()
-        await database.close()
+    """A connection that sees the whole log as it is now, whatever is written meanwhile.
+
+    Raises:
+        EmbeddedError: The database cannot be reached.
+    """
+    async with (
+        reached(settings, application="vigie-audit") as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        # A long log is read for longer than a transaction may be idle, a slow terminal in between.
+        await connection.execute("SET LOCAL vigie.reach = 'all'")
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await connection.execute("SET LOCAL enable_sort = off")
+        yield connection
 
 
 async def read_heads(connection: asyncpg.Connection, organisation: UUID | None) -> list[Head]:

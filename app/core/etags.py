@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar, Final, TypeAliasType, Union, get_ar
 from fastapi import Depends, Header
 from pydantic import BaseModel
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from app.core.answers import Answer, record
+from app.core.answers import Answer
 from app.core.errors import VigieError
 
 ETAG: Final = "ETag"
@@ -97,16 +97,16 @@ def _digest(document: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(short).decode().rstrip("=")
 
 
-async def answer_tagged(app: ASGIApp, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with an ETag, and a GET of what the client has already with 304."""
-    answer = await record(app, scope, receive)
-    if answer.status in _SHOWN and answer.header(b"content-type").startswith(b"application/json"):
-        tag = shape.tag(json.loads(answer.body))
-        answer.headers.append((b"etag", f'"{tag}"'.encode()))
-        given = ",".join(Headers(scope=scope).getlist(IF_NONE_MATCH))
-        if scope["method"] == "GET" and _names(given, tag):
-            answer = Answer(304, [each for each in answer.headers if each[0] in _ABOUT])
-    await answer.send(send)
+def tagged(answer: Answer, shape: Shape, scope: Scope) -> Answer:
+    """An answer with its ETag; to a GET of what the client has already, 304."""
+    if answer.status not in _SHOWN or not answer.header(b"content-type").startswith(b"application/json"):
+        return answer
+    tag = shape.tag(json.loads(answer.body))
+    headers = [*answer.headers, (b"etag", f'"{tag}"'.encode())]
+    given = ",".join(Headers(scope=scope).getlist(IF_NONE_MATCH))
+    if scope["method"] == "GET" and _names(given, tag):
+        return Answer(304, [each for each in headers if each[0] in _ABOUT])
+    return Answer(answer.status, headers, answer.body)
 
 
 def _names(given: str, tag: str) -> bool:

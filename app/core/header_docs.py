@@ -1,10 +1,10 @@
-"""The OpenAPI document's part on headers that hold for many calls at once.
+"""The OpenAPI document's part on headers and answers that hold for many calls at once.
 
-Owns their description. What they do is the matter of `app.core.idempotency` and
-`app.core.etags`.
+Owns their description. What they do is the matter of `app.core.idempotency`, `app.core.etags` and
+`app.core.strict_body`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -42,6 +42,8 @@ def describe(app: FastAPI, document: dict[str, Any]) -> None:
         if route.takes_key:
             operation.setdefault("parameters", []).append(_KEY)
             _may_answer(operation, 409, 422, 503)
+        if route.reading:
+            _describe_unshown(operation, route.reading)
         if route.shape is not None:
             _describe_tags(operation, reads="GET" in (route.methods or ()))
         if any(each["name"] == IF_MATCH for each in operation.get("parameters", [])):
@@ -66,6 +68,13 @@ def _describe_tags(operation: dict[str, Any], *, reads: bool) -> None:
     if reads:
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
         operation["responses"]["304"] = {"description": "As it was", "headers": {ETAG: _ETAG}}
+
+
+def _describe_unshown(operation: dict[str, Any], scopes: Iterable[str]) -> None:
+    needed = " and ".join(f"`{scope}`" for scope in dict.fromkeys(scopes))
+    operation["responses"]["204"] = {
+        "description": f"Done, and not shown: the caller lacks {needed}, without which one does not read it"
+    }
 
 
 def _may_answer(operation: dict[str, Any], *statuses: int) -> None:

@@ -4,9 +4,10 @@ Nested names are joined by two underscores: `VIGIE_BROKER__PORT=1884`. This modu
 validates; nothing is connected here.
 """
 
-from functools import cache
+import json
+from functools import cache, reduce
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,13 +17,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.core.api_settings import ApiSettings
 from app.core.encryption_settings import EncryptionSettings
 from app.core.insecurities import Code
 from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
+from app.core.setting_sources import SourcedSettings
 from app.core.setting_types import Port, Seconds
 
 
@@ -239,19 +240,15 @@ class LogSettings(BaseModel):
     format: Literal["json", "console"] = Field("json", description="`json`: one object a line")
 
 
-class Settings(BaseSettings):
-    """The whole configuration of one process."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="VIGIE_",
-        env_nested_delimiter="__",
-        env_file=".env",
-        extra="ignore",
-        # `VIGIE_…_FILE=` in a file of variables means "none", not the working directory.
-        env_ignore_empty=True,
-    )
+class OnlyDatabase(SourcedSettings):
+    """What tools need that connect to the database and do no more: no key, no file."""
 
     database: DatabaseSettings = DatabaseSettings()
+
+
+class Settings(OnlyDatabase):
+    """The whole configuration of one process."""
+
     broker: BrokerSettings = BrokerSettings()
     tls_listener: TlsListenerSettings = TlsListenerSettings()
     sites: SitesSettings = SitesSettings()
@@ -288,26 +285,49 @@ class Settings(BaseSettings):
 class InvalidSettingsError(ValueError):
     """Settings that make no sense. The text names the variables, and shows none of their values."""
 
-    def __init__(self, error: ValidationError | SettingsError) -> None:
+    def __init__(self, error: ValidationError) -> None:
         super().__init__(f"the settings are not valid{_faults(error)}")
 
 
-def _faults(error: ValidationError | SettingsError) -> str:
+def _faults(error: ValidationError) -> str:
     """A line for each variable at fault. pydantic's own text quotes values, passwords among them."""
-    if isinstance(error, SettingsError):
-        return f": {error} (lists are JSON)"
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        name = "__".join(part for part in fault["loc"] if isinstance(part, str)).upper()
-        lines.append(f"\n  VIGIE_{name}: {fault['msg'].removeprefix('Value error, ')}")
+        path = [part for part in fault["loc"] if isinstance(part, str)]
+        name = f"VIGIE_{'__'.join(path).upper()}"
+        lines.append(f"\n  {name}: {_written(name, path, fault['type']) or _plain(fault['msg'])}")
     return "".join(lines)
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _written(name: str, path: list[str], fault: str) -> str | None:
+    """How a variable is written that is no list, or not in parts; None where the fault is another one."""
+    if fault not in {"list_type", "model_type"}:
+        return None
+    default: Any = reduce(getattr, path[1:], Settings.model_fields[path[0]].default)
+    if isinstance(default, BaseModel):
+        part = next(iter(type(default).model_fields)).upper()
+        return f"is no setting itself: set its parts, such as {name}__{part}"
+    shown = json.dumps((default or ["…", "…"])[:2], ensure_ascii=False)
+    return f"must be a list in JSON, written like {name}='{shown}'"
 
 
 def read_settings() -> Settings:
     """Read the settings as they are now (InvalidSettingsError where they make no sense)."""
     try:
         return Settings()
-    except (ValidationError, SettingsError) as error:
+    except ValidationError as error:
+        raise InvalidSettingsError(error) from None
+
+
+def read_database_settings() -> DatabaseSettings:
+    """The same of the database alone: whatever the others are, and without the files that they name."""
+    try:
+        return OnlyDatabase().database
+    except ValidationError as error:
         raise InvalidSettingsError(error) from None
 
 

@@ -23,11 +23,11 @@ from app.core.answers import Answer, record
 from app.core.api_settings import ApiSettings
 from app.core.auth import Requirement, current_principal, identify, known_principal, reading_of
 from app.core.errors import VigieError
-from app.core.etags import Shape, Shown, answer_tagged
+from app.core.etags import Shape, Shown, tagged
 from app.core.reasons import RejectedError, shown, status_of
 
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
-_ABOUT_BODY: Final = frozenset({b"content-type", b"content-length", b"etag"})
+_ABOUT_BODY: Final = frozenset({b"content-type", b"content-length"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
@@ -99,27 +99,24 @@ class StrictRoute(APIRoute):
         if not self.takes_key:
             idempotency.refuse(request)
         principal = await identify(request)
-        # Before an answer is looked for that is kept: who may not call any more is shown none.
+        # Before an answer is looked for that is kept: who may not call any more is shown none. Where it is
+        # carried out the route asks once more, as it does without a key.
         for requirement in self.requirements:
             requirement.check(principal)
         await idempotency.once(self._answer, request, principal, await read_body(request), send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.reading:
-            await self._tagged(scope, receive, send)
+        if not self.reading and self.shape is None:
+            await super().handle(scope, receive, send)
             return
-        answer = await record(self._tagged, scope, receive)
+        answer = await record(super().handle, scope, receive)
         principal = known_principal(scope)
         if answer.succeeded and principal is not None and not all(map(principal.may, self.reading)):
             # Who may change and not read is told that it is done.
             answer = Answer(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
+        elif self.shape is not None:
+            answer = tagged(answer, self.shape, scope)
         await answer.send(send)
-
-    async def _tagged(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.shape is None:
-            await super().handle(scope, receive, send)
-        else:
-            await answer_tagged(super().handle, self.shape, scope, receive, send)
 
 
 class _Read(Request):

@@ -57,20 +57,55 @@ def installation(data_dir: Path | None, settings: Settings) -> Installation:
     Raises:
         EmbeddedError: There is none.
     """
-    if data_dir is None and "url" in settings.database.model_fields_set:
+    if _is_named(data_dir, settings.database):
         return Installation("the settings' database", settings.encryption, settings.database, None, settings)
-    layout = Layout((data_dir or Path(".vigie")).absolute())
+    layout = _layout(data_dir)
     if not layout.secrets_file.exists() or not layout.keys_file.exists():
         raise EmbeddedError(
             f"no stack was started on {layout.root}: name another with --data-dir, or set "
             "VIGIE_DATABASE__URL and VIGIE_ENCRYPTION__KEYS_FILE as the roles have them"
         )
-    database = None
-    if layout.run_file.exists():
-        url = json.loads(layout.run_file.read_text(encoding="utf-8"))["database"]
-        database = settings.database.model_copy(update={"url": url})
+    database = _database_of(layout, settings.database)
     encryption = EncryptionSettings(keys_file=layout.keys_file)
     return Installation(f"the stack on {layout.root}", encryption, database, layout, settings)
+
+
+def database_of(data_dir: Path | None, settings: DatabaseSettings) -> DatabaseSettings:
+    """The database of the installation that is meant, for who needs no key of it.
+
+    Args:
+        data_dir: As for `installation`.
+        settings: Those of the environment.
+
+    Raises:
+        EmbeddedError: There is none that runs.
+    """
+    if _is_named(data_dir, settings):
+        return settings
+    layout = _layout(data_dir)
+    found = _database_of(layout, settings)
+    if found is None:
+        raise EmbeddedError(
+            f"no stack runs on {layout.root}: start it, name another with --data-dir, or set "
+            "VIGIE_DATABASE__URL"
+        )
+    return found
+
+
+def _is_named(data_dir: Path | None, settings: DatabaseSettings) -> bool:
+    return data_dir is None and "url" in settings.model_fields_set
+
+
+def _layout(data_dir: Path | None) -> Layout:
+    return Layout((data_dir or Path(".vigie")).absolute())
+
+
+def _database_of(layout: Layout, settings: DatabaseSettings) -> DatabaseSettings | None:
+    """The database of a stack; None where it does not run."""
+    if not layout.run_file.exists():
+        return None
+    url = json.loads(layout.run_file.read_text(encoding="utf-8"))["database"]
+    return settings.model_copy(update={"url": url})
 
 
 def add_key(where: Installation) -> list[str]:

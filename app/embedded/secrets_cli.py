@@ -187,19 +187,14 @@ def _where(data_dir: Path | None) -> "Installation":
 
 def _with_database(data_dir: Path | None, work: "Callable[[RawConnection, Sealer], Awaitable[int]]") -> None:
     """Do something with the installation's database and keys; its status is the command's."""
-    from app.core.database import Database  # noqa: PLC0415
     from app.core.sealing import Sealer  # noqa: PLC0415
+    from app.embedded.reaching import reached  # noqa: PLC0415
 
     async def run(where: "Installation") -> int:
         if where.database is None:
             _refuse(f"{where.title} does not run: start it first")
-        database = Database(where.database, application="vigie-secrets", role=_ROLE)
-        connection = await database.connect()
-        try:
+        async with reached(where.database, application="vigie-secrets", role=_ROLE) as connection:
             return await work(connection, Sealer.of(where.encryption))
-        finally:
-            await connection.close()
-            await database.close()
 
     with _refusing():
         raise typer.Exit(asyncio.run(run(_where(data_dir))))

@@ -64,8 +64,8 @@ async def accept(
 
     Raises:
         TokenRefusedError: No invitation that is open has this token.
-        InvalidError: `name_and_password_needed`, `passwords_needed`, `password_unchanged`, or the password is
-            not taken.
+        InvalidError: `name_and_password_needed`, `passwords_needed`, `name_not_taken`, `password_unchanged`,
+            or the password is not taken.
         ForbiddenError: `invitation_for_another`: somebody else is signed in.
         ConflictError: `already_member`; `account_exists`: the password is that of an account; `no_password`.
         WrongCredentialsError, TooManyRequestsError, UnavailableError: As `proofs.prove`.
@@ -104,7 +104,21 @@ async def _signed_in(
         return await _known(people, invitation, wanted, origin, user)
     if wanted.password is not None or wanted.current_password is not None:
         raise no_password()
+    _check_unnamed(wanted)
     return _Joining(Proven(user), None, new=False)
+
+
+def _check_unnamed(wanted: InvitationAccept) -> None:
+    """Refuse a name for an account that has one: passed over, the caller would think that it was changed.
+
+    Raises:
+        InvalidError: `name_not_taken`.
+    """
+    if wanted.name is not None:
+        raise InvalidError(
+            "The account keeps its name: leave this out, and change it with `PATCH /v1/me`.",
+            code="name_not_taken",
+        ).at("body.name")
 
 
 async def _known(
@@ -116,6 +130,7 @@ async def _known(
             "Give your `current_password`, and choose a new `password`: others may know the present one.",
             code="passwords_needed",
         )
+    _check_unnamed(wanted)
     current, password = wanted.current_password.get_secret_value(), wanted.password.get_secret_value()
     wrong = "There is no account with the invitation's address that has this `current_password`."
     meant = None if user is None else user.id

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.auth import bearer, caller_of
 from app.core.errors import ConflictError, NotFoundError
 from app.core.etags import Matching
+from app.core.fields import Name
 from app.core.ids import parse_id
 from app.core.pagination import Page
 from app.core.problems import documented
@@ -80,8 +81,9 @@ async def accept_invitation(
 
     Who gives a name and chooses a password gets an account, of their own also where there is one with this
     address already. Who has that one, and wants to keep one account for all, gives its `current_password` and
-    chooses another; all sign-ins before this one end. Who signs in through the OpenID Connect provider calls
-    with the token of a sign-in, and gives no password. Tries are limited as in `POST /v1/sessions`.
+    chooses another, and no `name`, for it keeps its own; all sign-ins before this one end. Who signs in by
+    the OpenID Connect provider calls with the token of a sign-in, and gives neither name nor password. Tries
+    are limited as in `POST /v1/sessions`.
     """
     now = datetime.now(UTC)
     caller = None
@@ -101,11 +103,12 @@ async def list_invitations(
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
+    q: Annotated[Name | None, Query(description="Part of the address, in any case")] = None,
 ) -> Page[InvitationOut]:
     """Invitations, by default the oldest first, without their tokens. Each reading is recorded."""
     now = datetime.now(UTC)
     rows = await repository.list_invitations(
-        session, principal.visible(), asked, organisation=organisation, state=state, now=now
+        session, principal.visible(), asked, organisation=organisation, state=state, search=q, now=now
     )
     page, following = repository.INVITATIONS.cut(rows, asked)
     await record_invitations(session, page)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from app.core.auth import Principal, requires
 from app.core.etags import Matching
+from app.core.fields import Name
 from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.sorting import Pagination
@@ -37,10 +38,11 @@ async def list_members(
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,
+    q: Annotated[Name | None, Query(description="Part of the name or of the address, in any case")] = None,
 ) -> Page[MemberOut]:
     """Members, by default the oldest first; integrators see their clients' too. Each reading is recorded."""
     rows = await repository.list_members(
-        session, principal.visible(), asked, organisation=organisation, role=role
+        session, principal.visible(), asked, organisation=organisation, role=role, search=q
     )
     page, following = repository.MEMBERS.cut(rows, asked)
     await record_members(session, [membership for membership, _ in page])

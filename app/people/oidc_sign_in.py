@@ -76,42 +76,78 @@ def _address(claims: Mapping[str, Any]) -> str | None:
         return None
 
 
+def _new_user(claims: Mapping[str, Any], email: str, now: datetime) -> User:
+    user = make_user(email, _name(claims.get("name"), email), None, now)
+    user.locale = "fr" if str(claims.get("locale")).lower().startswith("fr") else "en"
+    return user
+
+
 async def _find(people: People, identity: Identity, organisation: UUID | None, now: datetime) -> _Found:
     known = (
         select(User)
         .join(OidcIdentity, OidcIdentity.user_id == User.id)
         .where(OidcIdentity.issuer == identity.issuer, OidcIdentity.subject == identity.subject)
     )
-    claims = identity.claims
-    email = _address(claims)
+    email = _address(identity.claims)
     with reaching_everything():
         async with people.database.read() as session:
             user = await session.scalar(known)
-            linked = user is not None
-            if not linked:
-                if email is None:
-                    raise _not_invited()
-                user = await repository.account_of(session, email, organisation=organisation)
-            places = [] if user is None else await repository.places_of(session, user.id)
-            mine = [place.organisation for place in places]
-            # Whoever belongs nowhere, or not yet where they want to work, comes by an address.
-            inviting = await repository.inviters(session, email, now) if email is not None else frozenset()
-            invited = organisation in inviting and organisation not in {each.id for each in mine}
-            if user is not None and linked:
-                if not mine and email != user.email:
-                    raise _not_invited()
-                member = bool(mine) and not (invited and email == user.email)
+            if user is not None:
+                member = await _stays(session, user, email, organisation, now)
                 return _Found(user, linked=True, new=False, member=member)
-            if user is not None and email is not None and mine and not invited:
-                # Whoever invited an address first may have made this account: it is not to be hers unasked.
-                known_to = inviting | await repository.joined_by(session, email)
-                if organisation is None and known_to - {each.id for each in mine}:
-                    raise await _several(session, known_to)
-                return _Found(user, linked=False, new=False, member=True)
-    assert email is not None  # noqa: S101 (else it was refused above)
-    user = make_user(email, _name(claims.get("name"), email), None, now)
-    user.locale = "fr" if str(claims.get("locale")).lower().startswith("fr") else "en"
-    return _Found(user, linked=False, new=True, member=False)
+            if email is None:
+                raise _not_invited()
+            user = await _account(session, email, organisation, now)
+    if user is not None:
+        return _Found(user, linked=False, new=False, member=True)
+    return _Found(_new_user(identity.claims, email, now), linked=False, new=True, member=False)
+
+
+async def _stays(
+    session: AsyncSession, user: User, email: str | None, organisation: UUID | None, now: datetime
+) -> bool:
+    """Whether somebody whom the provider's name leads to needs no invitation to go where they want to.
+
+    Raises:
+        ForbiddenError: `not_invited`: they belong nowhere, and come by another address than their own.
+    """
+    mine = await _places(session, user)
+    if not mine and email != user.email:
+        raise _not_invited()
+    if not mine:
+        return False
+    if email != user.email or organisation is None or organisation in mine:
+        return True
+    return organisation not in await repository.inviters(session, email, now)
+
+
+async def _account(
+    session: AsyncSession, email: str, organisation: UUID | None, now: datetime
+) -> User | None:
+    """The account that an address leads to; None where a new one is made, with an invitation.
+
+    Raises:
+        ConflictError: `several_invitations`: nobody says which organisation is meant.
+    """
+    user = await repository.account_of(session, email, organisation=organisation)
+    mine = frozenset[UUID]() if user is None else await _places(session, user)
+    if organisation in mine:
+        return user
+    if not mine:
+        return None
+    inviting = await repository.inviters(session, email, now)
+    if organisation is not None:
+        return None if organisation in inviting else user
+    # Whoever invited an address first may have made this account: it is not to be hers unasked.
+    known_to = inviting | await repository.joined_by(session, email)
+    if known_to - mine:
+        raise await _several(session, known_to)
+    return user
+
+
+async def _places(session: AsyncSession, user: User) -> frozenset[UUID]:
+    """The organisations that somebody belongs to."""
+    return frozenset(place.organisation.id for place in await repository.places_of(session, user.id))
 
 
 async def sign_in(

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import WriteSession
@@ -19,6 +19,7 @@ from app.core.sorting import Orders, Pagination, identifier, instant, name, text
 from app.people.models import Invitation, Membership, User
 from app.people.sessions import Place
 from app.sites.models import Organisation
+from app.sites.repository import named_like
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
 
@@ -102,14 +103,17 @@ async def list_members(
     *,
     organisation: UUID | None,
     role: str | None,
+    search: str | None,
 ) -> list[tuple[Membership, User]]:
-    """Members, one more than are asked for."""
+    """Members, one more than are asked for; `search` is a part of the name or of the address."""
     statement = select(Membership, User).join(User, User.id == Membership.user_id)
     statement = statement.where(*visible.within(Membership.organisation_id))
     if organisation is not None:
         statement = statement.where(Membership.organisation_id == organisation)
     if role is not None:
         statement = statement.where(Membership.role == role)
+    if search is not None:
+        statement = statement.where(or_(*(named_like(column, search) for column in (User.name, User.email))))
     rows = await session.execute(MEMBERS.page(statement, asked))
     return [(membership, user) for membership, user in rows]
 
@@ -167,14 +171,17 @@ async def list_invitations(
     *,
     organisation: UUID | None,
     state: InvitationState | None,
+    search: str | None,
     now: datetime,
 ) -> Sequence[Invitation]:
-    """Invitations, one more than are asked for."""
+    """Invitations, one more than are asked for; `search` is a part of the address."""
     statement = select(Invitation).where(*visible.within(Invitation.organisation_id))
     if organisation is not None:
         statement = statement.where(Invitation.organisation_id == organisation)
     if state is not None:
         statement = statement.where(_in_state(state, now))
+    if search is not None:
+        statement = statement.where(named_like(Invitation.email, search))
     return (await session.scalars(INVITATIONS.page(statement, asked))).all()
 
 

@@ -307,7 +307,11 @@ class InvitationAccept(Body):
     model_config = ConfigDict(json_schema_extra=_example(token=_TOKEN, name="Ada Lovelace", password=_WORDS))
 
     token: Token
-    name: Name | None = Field(None, description="Of who gets an account")
+    name: Name | None = Field(
+        None,
+        description="Of who gets an account. An account that there is keeps its name: beside "
+        "`current_password`, or with the token of a sign-in, this is refused (`name_not_taken`)",
+    )
     password: NewPassword | None = Field(
         None,
         description="The password from now on, also of who has an account; none where the account has none",

@@ -20,7 +20,7 @@ from app.core.web import Reads, Writes, get_database
 from app.sites import enrolment, enrolment_repository
 from app.sites.anonymous_route import AnonymousRoute
 from app.sites.box_schemas import BoxCreated
-from app.sites.dependencies import OrganisationFilter, SitesReader, SitesWriter, sync_accounts
+from app.sites.dependencies import NameFilter, OrganisationFilter, SitesReader, SitesWriter, sync_accounts
 from app.sites.enrolment_schemas import (
     CLAIM_LONGEST,
     ClaimChange,
@@ -88,6 +88,7 @@ async def list_claims(
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
     state: Annotated[ClaimState | None, Query(description="Only those in this state")] = None,
+    q: NameFilter = None,
 ) -> Page[ClaimOut]:
     """Claims, by default the oldest first: how each code begins, never the code."""
     now = datetime.now(UTC)
@@ -98,6 +99,7 @@ async def list_claims(
         organisation=organisation,
         site=site,
         state=state,
+        search=q,
         now=now,
     )
     page, following = enrolment_repository.CLAIMS.cut(rows, asked)

@@ -15,6 +15,7 @@ from app.core.database import WriteSession
 from app.core.reach import EVERYTHING, Reach
 from app.core.sorting import Orders, Pagination, identifier, instant, name
 from app.sites.models import Claim, ProvisioningKey
+from app.sites.repository import named_like
 
 CLAIMS: Final = Orders(
     "claims",
@@ -78,9 +79,10 @@ async def list_claims(
     organisation: UUID | None,
     site: UUID | None,
     state: str | None,
+    search: str | None,
     now: datetime,
 ) -> Sequence[Claim]:
-    """Claims, one more than are asked for."""
+    """Claims, one more than are asked for; `search` is a part of the name."""
     statement = _claims(visible)
     if organisation is not None:
         statement = statement.where(Claim.organisation_id == organisation)
@@ -88,6 +90,8 @@ async def list_claims(
         statement = statement.where(Claim.site_id == site)
     if state is not None:
         statement = statement.where(_in_state(state, now))
+    if search is not None:
+        statement = statement.where(named_like(Claim.name, search))
     return (await session.scalars(CLAIMS.page(statement, asked))).all()
 
 
@@ -124,14 +128,17 @@ async def list_keys(
     organisation: UUID | None,
     site: UUID | None,
     revoked: bool,
+    search: str | None,
 ) -> Sequence[ProvisioningKey]:
-    """Provisioning keys: those in use, or those that were revoked."""
+    """Provisioning keys: those in use, or those that were revoked; `search` is a part of the name."""
     gone = ProvisioningKey.revoked_at.is_not(None)
     statement = _keys(visible).where(gone if revoked else ~gone)
     if organisation is not None:
         statement = statement.where(ProvisioningKey.organisation_id == organisation)
     if site is not None:
         statement = statement.where(ProvisioningKey.site_id == site)
+    if search is not None:
+        statement = statement.where(named_like(ProvisioningKey.name, search))
     return (await session.scalars(PROVISIONING_KEYS.page(statement, asked))).all()
 
 

@@ -21,6 +21,7 @@ from app.sites import repository
 from app.sites.dependencies import DefaultQuotas, NameFilter, OrganisationsReader, OrganisationsWriter
 from app.sites.models import Organisation
 from app.sites.quotas import check_room
+from app.sites.remaining import count_remaining, not_empty
 from app.sites.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
 OrganisationKind = Literal["platform", "integrator", "client"]
@@ -165,8 +166,9 @@ async def delete_organisation(
 ) -> None:
     """Delete an organisation that has no clients, sites, boxes, rules or webhooks left.
 
-    Its API keys go with it. The platform's administrators and its integrator may: nobody deletes the
-    organisation that its key is of.
+    What it still has is told, with how much of it there is (`organisation_not_empty`, `remaining`). Its API
+    keys go with it. The platform's administrators and its integrator may: nobody deletes the organisation
+    that its key is of.
     """
     identifier = parse_id(organisation_id, "organisation")
     row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
@@ -177,11 +179,10 @@ async def delete_organisation(
         raise ConflictError("The platform's own organisation stays.", code="platform_organisation")
     if row.id == principal.organisation_id:
         raise ForbiddenError("The key is of this organisation: only whose client it is may delete it.")
+    if remaining := await count_remaining(session, row.id):
+        raise not_empty(remaining)
     try:
         await session.delete(row)
         await session.flush()
     except IntegrityError:
-        raise ConflictError(
-            "The organisation still has clients, sites, webhooks, or boxes whose samples are being removed.",
-            code="organisation_not_empty",
-        ) from None
+        raise not_empty({}) from None

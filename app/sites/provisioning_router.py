@@ -22,6 +22,7 @@ from app.sites import enrolment, enrolment_repository
 from app.sites.anonymous_route import AnonymousRoute
 from app.sites.box_schemas import BoxCreated
 from app.sites.dependencies import (
+    NameFilter,
     OrganisationFilter,
     OrganisationsReader,
     OrganisationsWriter,
@@ -120,6 +121,7 @@ async def list_provisioning_keys(
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
     revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
+    q: NameFilter = None,
 ) -> Page[ProvisioningKeyOut]:
     """Provisioning keys, by default the oldest first: how each begins, never the key."""
     rows = await enrolment_repository.list_keys(
@@ -129,6 +131,7 @@ async def list_provisioning_keys(
         organisation=organisation,
         site=site,
         revoked=revoked,
+        search=q,
     )
     page, following = enrolment_repository.PROVISIONING_KEYS.cut(rows, asked)
     return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)

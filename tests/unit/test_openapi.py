@@ -48,6 +48,23 @@ def test_a_post_with_an_api_key_takes_an_idempotency_key(path: str) -> None:
     assert not named or {"409", "422", "503"} <= set(operation["responses"])
 
 
+def test_a_change_may_be_answered_without_a_body() -> None:
+    told = {
+        operation["operationId"]: operation["responses"]["204"]["description"]
+        for _, _, operation in operations()
+        if "204" in operation["responses"] and "200" in operation["responses"]
+    }
+    for called, scope in (
+        ("update_rule", "rules:read"),
+        ("expire_silence", "alerts:read"),
+        ("revoke_box_credentials", "sites:read"),
+        ("update_organisation", "organisations:read"),
+    ):
+        assert f"`{scope}`" in told[called]
+    # What one makes oneself, and what one reads, is shown.
+    assert [called for called in told if called.startswith(("create_", "get_", "list_"))] == []
+
+
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in DOCUMENT["paths"].items():
         for method, operation in item.items():

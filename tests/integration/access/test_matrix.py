@@ -105,7 +105,7 @@ def _takes_telemetry(route: Route) -> bool:
 
 
 @pytest.mark.parametrize("whose", ["sibling", "stranger"])
-async def test_another_tenants_things_do_not_exist(application: FastAPI, world: World, whose: str) -> None:
+async def test_another_tenants_things_do_not_exist(world: World, whose: str) -> None:
     client = getattr(world, whose).client
     before = await snapshot(world)
     found = []

@@ -56,6 +56,10 @@ async def test_who_knows_a_password_from_before_does_not_come_along(
     assert refusal(await accept(anybody, token, current_password=NEW)) == needed
     same = await accept(anybody, token, current_password=NEW, password=NEW)
     assert refusal(same) == (422, "password_unchanged")
+    # A name is not passed over: whoever gives one would think that the account has it now.
+    named = await accept(anybody, token, name="Countess", current_password=NEW, password=OTHER)
+    assert refusal(named) == (422, "name_not_taken")
+    assert named.json()["errors"][0]["field"] == "body.name"
     joined = await accept(anybody, token, current_password=NEW, password=OTHER)
     assert joined.status_code == 201, joined.text
     assert joined.json()["user"]["id"] == ada.id

@@ -50,6 +50,8 @@ async def test_a_token_is_used_once_and_ends(
     assert refusal(await accept(anybody, former, **person)) == REFUSED
     listed = (await tenant.client.get("/v1/invitations?state=open")).json()["data"]
     assert [(row["email"], row["role"]) for row in listed] == [("bob@example.com", "operator")]
+    found = (await tenant.client.get("/v1/invitations?q=ADA@")).json()["data"]
+    assert [row["email"] for row in found] == ["ada@example.com"]
     path = f"/v1/invitations/{listed[0]['id']}"
     assert (await tenant.client.delete(path)).status_code == 204
     assert refusal(await accept(anybody, newer, **person)) == REFUSED

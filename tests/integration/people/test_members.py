@@ -132,6 +132,9 @@ async def test_members_are_those_of_ones_own_and_of_clients(folk: Folk, api: htt
 
     assert await seen(iris.client) == {"Iris", "Cleo"}
     assert await seen(iris.client, organisation=client) == {"Cleo"}
+    assert await seen(iris.client, q="IRIS@") == {"Iris"}
+    assert await seen(iris.client, q="eo") == {"Cleo"}
+    assert await seen(cleo.client, q="iris") == set()
     assert await seen(cleo.client) == {"Cleo"}
     assert await seen(ada.client) == {"Ada"}
     assert await seen(ada.client, organisation=client) == set()

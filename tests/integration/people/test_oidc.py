@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from joserfc import jwt
 
 from app.embedded.ports import free_port
+from app.people import repository
 from app.people.oidc_flight import COOKIE
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, Folk, refusal
@@ -143,10 +144,19 @@ async def test_an_account_that_who_invited_her_made_is_not_hers_unasked(
 
 
 async def test_who_is_known_joins_the_organisation_that_they_name(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: Folk,
+    anybody: httpx.AsyncClient,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await folk.invite("ada@example.com", "viewer", tenant.id)
     first = (await sign_in(anybody)).json()
+    # Who names none, or one of theirs, needs no invitation: none is looked for.
+    with monkeypatch.context() as patched:
+        patched.delattr(repository, "inviters")
+        for params in ({}, {"organisation": tenant.id}):
+            assert (await sign_in(anybody, **params)).json()["organisation"]["id"] == tenant.id
     assert refusal(await sign_in(anybody, organisation=other_tenant.id)) == (404, "not_found")
     await folk.invite("ada@example.com", "viewer", other_tenant.id)
     assert (await sign_in(anybody)).json()["organisation"]["id"] == tenant.id
@@ -172,8 +182,10 @@ async def test_a_person_says_whom_they_work_for(
     listed = (await tenant.client.get("/v1/invitations")).json()["data"]
     assert [row["state"] for row in listed] == ["open"]
     # The other one keeps its link, which she follows or not.
-    body = {"token": tokens[0], "name": "Ada"}
-    joined = await (await folk.client(named["token"])).post("/v1/invitations/accept", json=body)
+    ada = await folk.client(named["token"])
+    renamed = await ada.post("/v1/invitations/accept", json={"token": tokens[0], "name": "Ada"})
+    assert refusal(renamed) == (422, "name_not_taken")
+    joined = await ada.post("/v1/invitations/accept", json={"token": tokens[0]})
     assert joined.status_code == 201, joined.text
     assert (joined.json()["user"]["id"], len(joined.json()["memberships"])) == (named["user"]["id"], 2)
     assert (await sign_in(anybody, organisation=tenant.id)).json()["organisation"]["id"] == tenant.id

@@ -125,6 +125,8 @@ async def test_claims_are_listed_by_site_and_state(
     assert await names(state="used_up") == ["c0"]
     assert await names(state="revoked") == ["c1"]
     assert await names(state="expired") == []
+    assert await names(q="C1") == ["c1"]
+    assert await names(q="%") == []
     assert await names(other_tenant) == []
     page = (await tenant.client.get("/v1/claims", params={"limit": 2})).json()
     assert await names(cursor=page["next"]) == ["c2"]
@@ -258,6 +260,9 @@ async def test_a_provisioning_key_that_is_none_is_refused(
     assert refusal(await provision(installer, key, "box-2")) == (401, "unauthorised")
     listed = (await tenant.client.get("/v1/provisioning-keys", params={"revoked": True})).json()["data"]
     assert [(row["name"], row["used"]) for row in listed] == [("lot 2", 1)]
+    for part, found in (("OT", ["lot 2"]), ("lot 3", [])):
+        answer = await tenant.client.get("/v1/provisioning-keys", params={"revoked": True, "q": part})
+        assert [row["name"] for row in answer.json()["data"]] == found
     assert (await tenant.client.get("/v1/provisioning-keys", params={"site": site_id})).json()["data"] == []
 
 

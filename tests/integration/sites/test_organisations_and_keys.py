@@ -37,9 +37,27 @@ async def test_an_organisation_sees_itself_alone(tenant: Tenant, other_tenant: T
 
 
 async def test_what_is_not_empty_stays(api: httpx.AsyncClient, tenant: Tenant, site_id: str) -> None:
+    await tenant.client.post("/v1/boxes", json={"id": "gone", "site_id": site_id})
+    await tenant.client.delete("/v1/boxes/gone")
+    for box in ("box-1", "box-2"):
+        await tenant.client.post("/v1/boxes", json={"id": box, "site_id": site_id})
+    for path, body in (
+        ("/v1/webhooks", {"url": "https://example.com/hooks/vigie"}),
+        ("/v1/channels", {"kind": "mqtt"}),
+    ):
+        (await tenant.client.post(path, json=body)).raise_for_status()
     refused = await api.delete(f"/v1/organisations/{tenant.id}")
-    assert (refused.status_code, refused.json()["code"]) == (409, "organisation_not_empty")
+    told = refused.json()
+    assert (refused.status_code, told["code"]) == (409, "organisation_not_empty")
+    assert told["remaining"] == {"boxes": 2, "deleted_boxes": 1, "sites": 1, "webhooks": 1, "channels": 1}
+    assert "still has 2 boxes, 1 deleted box whose samples" in told["detail"]
+    assert "First delete its boxes; wait until" in told["detail"]
     assert (await tenant.client.get(f"/v1/sites/{site_id}")).status_code == 200
+    integrator = (await api.post("/v1/organisations", json={"name": "i", "kind": "integrator"})).json()["id"]
+    await api.post("/v1/organisations", json={"name": "c", "parent_id": integrator})
+    told = (await api.delete(f"/v1/organisations/{integrator}")).json()
+    assert told["remaining"] == {"clients": 1}
+    assert told["detail"].startswith("The organisation still has 1 client. First delete its clients")
     platform = next(row for row in (await api.get("/v1/organisations")).json()["data"] if row["platform"])
     refused = await api.delete(f"/v1/organisations/{platform['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "platform_organisation")

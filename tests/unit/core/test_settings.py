@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -8,6 +10,8 @@ from app.core.settings import (
     Settings,
     WebhookSettings,
     get_settings,
+    read_database_settings,
+    read_settings,
 )
 
 
@@ -55,10 +59,50 @@ def test_faults_name_their_variables_and_show_no_values(monkeypatch: pytest.Monk
     assert caught.value.__cause__ is None
 
 
-def test_a_list_that_is_no_json_is_a_fault_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIGIE_WEBHOOKS__SCHEDULE_S", "0,5")
-    with pytest.raises(InvalidSettingsError, match="webhooks"):
-        get_settings.__wrapped__()
+@pytest.mark.parametrize(
+    ("variable", "written"),
+    [
+        ("VIGIE_ALLOW_INSECURE", '["…", "…"]'),
+        ("VIGIE_ENCRYPTION__KEYS", '["…", "…"]'),
+        ("VIGIE_WEBHOOKS__SCHEDULE_S", "[0, 5]"),
+        ("VIGIE_API__READY_REQUIRES", '["database", "migrations"]'),
+    ],
+)
+@pytest.mark.parametrize("value", ["hunter2", "[hunter2]", '"hunter2"', '{"hunter2": 1}', "hunter2,0"])
+def test_a_list_written_wrongly_is_named_and_shown_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, written: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    how = f"{variable}: must be a list in JSON, written like {variable}='{written}'"
+    told = f"the settings are not valid\n  {how}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        read_settings()
+    assert str(caught.value) == told
+    monkeypatch.delenv(variable)
+    (tmp_path / ".env").write_text(f"{variable}={value}\n")
+    with pytest.raises(InvalidSettingsError) as caught:
+        read_settings()
+    assert str(caught.value) == told
+
+
+def test_what_has_parts_is_set_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_BROKER", "127.0.0.1")
+    with pytest.raises(InvalidSettingsError, match=r"VIGIE_BROKER: .* such as VIGIE_BROKER__HOST"):
+        read_settings()
+    monkeypatch.setenv("VIGIE_BROKER", '{"port": 1884}')
+    monkeypatch.setenv("VIGIE_BROKER__HOST", "broker")
+    assert (Settings(_env_file=None).broker.port, Settings(_env_file=None).broker.host) == (1884, "broker")
+
+
+def test_for_the_database_alone_no_other_setting_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS_FILE", "/nonexistent/keys")
+    monkeypatch.setenv("VIGIE_DATABASE__URL", "postgresql://a:b@h/d")
+    assert read_database_settings().url == "postgresql://a:b@h/d"
+    monkeypatch.setenv("VIGIE_DATABASE__URL", "mysql://a:hunter2@h/d")
+    with pytest.raises(InvalidSettingsError, match="VIGIE_DATABASE__URL: must look like") as caught:
+        read_database_settings()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

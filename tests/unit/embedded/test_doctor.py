@@ -3,7 +3,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.__main__ import app
 from app.core.sealing import key_name
 from app.embedded import doctor, mosquitto, postgres
 from app.embedded.layout import Layout, locked, open_layout
@@ -21,6 +23,13 @@ def test_nothing_is_missing_where_the_tests_run(tmp_path: Path, capsys: pytest.C
     for what in ("Python", "PostgreSQL", "TimescaleDB", "Mosquitto", "data directory", "disk"):
         assert f"ok       {what}: " in told
     assert not (tmp_path / ".vigie").exists()
+
+
+def test_the_command_looks_at_the_data_directory_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("")
+    done = CliRunner().invoke(app, ["doctor", "--data-dir", str(tmp_path / "d")])
+    assert done.exit_code == 1
+    assert f"missing  data directory: {tmp_path}/d cannot be written" in done.stdout
 
 
 def test_what_is_missing_comes_with_the_command_that_mends_it(

@@ -117,7 +117,8 @@ def test_where_there_is_nothing_that_is_said(tmp_path: Path, monkeypatch: pytest
         assert done.stderr.startswith(f"vigie: no stack was started on {tmp_path}/.vigie: name another")
     monkeypatch.setenv("VIGIE_DATABASE__URL", URL)
     # There is an installation now, and no database at this address.
-    assert runner.invoke(app, ["status"]).stderr.startswith("vigie: it failed: ConnectionRefusedError")
+    told = runner.invoke(app, ["status"]).stderr
+    assert told.startswith("vigie: the database at 127.0.0.1:1 cannot be reached: Connection refused. Check")
     refused = runner.invoke(app, ["rotate", "--what", "broker"])
     assert (refused.exit_code, "secrets of `vigie up`" in refused.stderr) == (2, True)
 
