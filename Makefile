@@ -22,8 +22,9 @@ run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; AR
 install-tests: ## Install what is missing, and what the tests need besides
 	@sh deploy/install.sh --tests
 
+# Three workers for two cores: much of what is tested is that something waits.
 test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")
-	uv run --frozen pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	uv run --frozen pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: install-tests ## Inject every fault in full, play more chance, 20 minutes; prints what was lost (ARGS="-k 07 …")
 	uv run --frozen pytest tests/faults tests/integration/ingest/test_walks_model.py -m slow $(ARGS)

@@ -58,7 +58,7 @@ _LONG = ("embedded", "bench", "simulators", "faults", "scenarios", "openapi", "a
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: with two workers, neither is left alone with it at the end."""
+    """Begin with what takes long: no worker is left alone with it at the end."""
     items.sort(key=lambda item: not any(part in _LONG for part in item.path.parent.parts[-2:]))
 
 
