@@ -134,7 +134,7 @@ async def test_the_status_is_retained_and_leaving_takes_no_time(broker: Broker) 
     async with linked([link]):
         assert await retained(broker, "link-4") == "online"
         started = time.monotonic()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert await retained(broker, "link-4") == "offline"
     # The broker is shared by the tests of a session: leave nothing retained.
     async with aiomqtt.Client(

@@ -64,7 +64,7 @@ async def test_handed_out_by_age_and_not_before() -> None:
     began = time.monotonic()
     asyncio.get_running_loop().call_later(0.01, put, inbox, 1)
     assert len(await soon(inbox)) == 1
-    assert 0.055 <= time.monotonic() - began < 0.5
+    assert 0.055 <= time.monotonic() - began < 10
 
 
 async def test_not_held_back_when_the_window_is_full() -> None:
