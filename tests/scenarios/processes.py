@@ -25,8 +25,8 @@ class RoleProcess:
     async def start(self, **environment: str) -> None:
         whole = {**os.environ, **environment}
         with self.log.open("ab") as log:
-            # What the loader is told is told to a new program only.
-            if "LD_PRELOAD" not in whole:
+            # What the interpreter or the loader is told is told to a new program only.
+            if all(name.startswith("VIGIE_") for name in environment):
                 self._process = await ForkedProcess.start(self.role, environment=whole, log=log.fileno())
                 return
             self._process = await asyncio.create_subprocess_exec(
