@@ -50,6 +50,18 @@ class _Joining(NamedTuple):
     new: bool
 
 
+async def find_open(people: People, token: str, now: datetime) -> Invitation:
+    """The invitation that a token is of (TokenRefusedError: there is none that is open)."""
+    if not well_formed(token, INVITATION_PREFIX):
+        raise TokenRefusedError
+    with reaching_everything():
+        async with people.database.read() as reader:
+            invitation = await repository.invitation_of(reader, hash_key(token))
+    if invitation is None or repository.state_of(invitation, now) != "open":
+        raise TokenRefusedError
+    return invitation
+
+
 async def accept(
     people: People, wanted: InvitationAccept, caller: Principal | None, origin: From, now: datetime
 ) -> SessionCreated:
@@ -70,13 +82,7 @@ async def accept(
         ConflictError: `already_member`; `account_exists`: the password is that of an account; `no_password`.
         WrongCredentialsError, TooManyRequestsError, UnavailableError: As `proofs.prove`.
     """
-    if not well_formed(wanted.token, INVITATION_PREFIX):
-        raise TokenRefusedError
-    with reaching_everything():
-        async with people.database.read() as reader:
-            invitation = await repository.invitation_of(reader, hash_key(wanted.token))
-    if invitation is None or repository.state_of(invitation, now) != "open":
-        raise TokenRefusedError
+    invitation = await find_open(people, wanted.token, now)
     if caller is not None and caller.kind == "user":
         joining = await _signed_in(people, invitation, wanted, caller, origin)
     elif wanted.current_password is not None:

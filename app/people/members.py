@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.auth import Principal
+from app.core.auth import ALL, Principal
 from app.core.database import Database, WriteSession
 from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.core.etags import unchecked
@@ -109,6 +109,13 @@ async def _check_all_theirs(session: WriteSession, principal: Principal, user: U
         check_may_give(principal, place.membership.role)
 
 
+def _is_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
+    """Whether a member may do anything with these that they might not before."""
+    former, of_sites = SCOPES_OF[before.role], before.site_ids
+    wider = of_sites is not None and (site_ids is None or not set(site_ids) <= set(of_sites))
+    return wider or (ALL not in former and not set(SCOPES_OF[role]) <= set(former))
+
+
 async def change(
     database: Database,
     principal: Principal,
@@ -122,7 +129,8 @@ async def change(
 
     Raises:
         NotFoundError: No such member, or site.
-        ForbiddenError: A role that may do more than the caller.
+        ForbiddenError: A role that may do more than the caller; `outlives_key`: a key that ends, where the
+            person may do more by it.
         ConflictError: `last_owner`, `member_elsewhere`.
         InvalidError: `owner_of_sites`.
     """
@@ -136,6 +144,8 @@ async def change(
             check_may_give(principal, role)
             await check_sites(session, principal, organisation, role, site_ids)
             disabled = changes.get("disabled", user.disabled_at is not None)
+            if _is_more(role, site_ids, membership) or (user.disabled_at is not None and not disabled):
+                check_lasts(principal)
             if role != "owner" or disabled:
                 await _keep_an_owner(session, membership)
             if disabled != (user.disabled_at is not None):

@@ -31,6 +31,7 @@ class Flight(msgspec.Struct, frozen=True):
         verifier: Shows that who redeems the code is who asked for it (PKCE, RFC 7636).
         begun: When, in seconds since the epoch.
         organisation: Whom the person wants to work for.
+        confirmed: Whether the person said so on a page of Vigie's; else a link did, which may be anybody's.
     """
 
     state: str
@@ -38,12 +39,13 @@ class Flight(msgspec.Struct, frozen=True):
     verifier: str
     begun: float
     organisation: UUID | None
+    confirmed: bool = False
 
     @classmethod
-    def begin(cls, organisation: UUID | None, now: datetime) -> Self:
+    def begin(cls, organisation: UUID | None, now: datetime, *, confirmed: bool = False) -> Self:
         """A new one, of chance."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        return cls(state, nonce, verifier, now.timestamp(), organisation)
+        return cls(state, nonce, verifier, now.timestamp(), organisation, confirmed)
 
     @property
     def challenge(self) -> str:

@@ -8,18 +8,20 @@ from fastapi.responses import RedirectResponse
 
 from app.core import attempts
 from app.core.addresses import address_of
-from app.core.errors import VigieError
+from app.core.errors import InvalidError, VigieError
 from app.core.fields import Identifier
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
-from app.people import oidc_sign_in
-from app.people.context import Desk
+from app.people import acceptance, oidc_sign_in
+from app.people.context import Desk, People
 from app.people.oidc_flight import COOKIE, LASTS_S, Flight
 from app.people.oidc_provider import CALLBACK, OidcRefusedError, Provider
-from app.people.schemas import OidcOut, SessionCreated
+from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
 from app.people.sessions import From
+from app.sites.anonymous_route import AnonymousRoute
 
 router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=StrictRoute)
+anybody: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=AnonymousRoute)
 _LIMIT: Final = 2048
 
 
@@ -63,9 +65,44 @@ async def start_oidc(
         Identifier | None, Query(description="Whom the person wants to work for, of their organisations")
     ] = None,
 ) -> RedirectResponse:
-    """Send a browser to the provider, which sends it back; the answer then is that of `POST /v1/sessions`."""
+    """Send a browser to the provider, which sends it back; the answer then is that of `POST /v1/sessions`.
+
+    By this way nobody accepts an invitation, for anybody can make a link to it: see `POST /v1/oidc/start`.
+    """
     flight = Flight.begin(organisation, datetime.now(UTC))
     answer = RedirectResponse(await provider.authorization_url(flight), status_code=302)
+    _give(answer, provider, people, flight)
+    return answer
+
+
+@anybody.post(
+    "/start",
+    operation_id="confirm_oidc",
+    summary="Accept an invitation through the provider",
+    responses=documented(400, 401, 404, 413, 415, 422, 503),
+)
+async def confirm_oidc(body: OidcStart, response: Response, provider: _Provider, people: Desk) -> OidcStarted:
+    """Say whom one means, and go to the provider: with the browser that this answer gives a cookie, to `url`.
+
+    A page at Vigie's own address calls it, such as that of an invitation's link. Needed once: to accept an
+    invitation, or where several organisations know the person's address (409 `organisation_unconfirmed`).
+    """
+    now = datetime.now(UTC)
+    organisation = body.organisation_id
+    if (body.invitation is None) == (organisation is None):
+        raise InvalidError(
+            "Give `invitation` or `organisation_id`: one of the two.", code="invitation_or_organisation"
+        )
+    if body.invitation is not None:
+        organisation = (await acceptance.find_open(people, body.invitation, now)).organisation_id
+    flight = Flight.begin(organisation, now, confirmed=True)
+    url = await provider.authorization_url(flight)
+    _give(response, provider, people, flight)
+    return OidcStarted(url=url)
+
+
+def _give(answer: Response, provider: Provider, people: People, flight: Flight) -> None:
+    """Have the browser keep a flight."""
     answer.set_cookie(
         COOKIE,
         provider.luggage.pack(flight),
@@ -76,7 +113,6 @@ async def start_oidc(
         # It comes with a browser that the provider sends here, and with nothing else from elsewhere.
         samesite="lax",
     )
-    return answer
 
 
 # Not for clients to call; and providers add parameters of their own, which the others are refused.
@@ -103,7 +139,7 @@ async def finish_oidc(
     if code is None or iss not in {None, provider.issuer}:
         raise OidcRefusedError("The provider did not sign you in: start again.")
     identity = await provider.identify(code, flight, now)
-    signed_in = await oidc_sign_in.sign_in(people, identity, flight.organisation, origin, now)
+    signed_in = await oidc_sign_in.sign_in(people, identity, flight, origin, now)
     await attempts.take_back(people.database, address)
     response.delete_cookie(COOKIE, path=CALLBACK)
     return signed_in

@@ -2,7 +2,11 @@
 
 The first time an account or an invitation has to be there, and the provider has to say that the address is
 theirs. Nobody has shown that before: a password of that account may be another's, and ends with all sign-ins.
-Of invitations one is accepted, which the person chose: the others keep their links.
+An account that the provider has a name for is not found by its address, which may be another's by now.
+
+What lasts, the person confirms on a page of Vigie's (`Flight.confirmed`): that an invitation is accepted, and
+which account is theirs where several organisations know the address. Whoever invites an address could
+otherwise make a link by which its owner works for them unknowingly, and no longer reaches their employer.
 """
 
 import unicodedata
@@ -11,7 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +30,7 @@ from app.people.accesses import recording_refusals
 from app.people.context import People
 from app.people.invitations import add_member, hold_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User
+from app.people.oidc_flight import Flight
 from app.people.oidc_provider import Identity
 from app.people.passwords import set_password
 from app.people.schemas import SessionCreated
@@ -39,15 +44,17 @@ class _Found(NamedTuple):
 
     Attributes:
         user: The person; not stored yet where new.
-        linked: Whether the provider's name for them is known.
+        linked: Whether the provider's name for them leads to this account.
         new: Whether there was no account.
-        member: Whether they belong to any organisation.
+        member: Whether they need no invitation.
+        left: The account that the provider's name led to until now, where it leads to another one.
     """
 
     user: User
-    linked: bool
-    new: bool
-    member: bool
+    linked: bool = False
+    new: bool = False
+    member: bool = False
+    left: UUID | None = None
 
 
 def _not_invited() -> ForbiddenError:
@@ -82,7 +89,7 @@ def _new_user(claims: Mapping[str, Any], email: str, now: datetime) -> User:
     return user
 
 
-async def _find(people: People, identity: Identity, organisation: UUID | None, now: datetime) -> _Found:
+async def _find(people: People, identity: Identity, flight: Flight, now: datetime) -> _Found:
     known = (
         select(User)
         .join(OidcIdentity, OidcIdentity.user_id == User.id)
@@ -92,56 +99,62 @@ async def _find(people: People, identity: Identity, organisation: UUID | None, n
     with reaching_everything():
         async with people.database.read() as session:
             user = await session.scalar(known)
-            if user is not None:
-                member = await _stays(session, user, email, organisation, now)
-                return _Found(user, linked=True, new=False, member=member)
+            if user is not None and (found := await _stays(session, user, email, flight, now)) is not None:
+                return found
             if email is None:
                 raise _not_invited()
-            user = await _account(session, email, organisation, now)
-    if user is not None:
-        return _Found(user, linked=False, new=False, member=True)
-    return _Found(_new_user(identity.claims, email, now), linked=False, new=True, member=False)
+            account = await _account(session, identity.issuer, email, flight, now)
+    left = None if user is None else user.id
+    if account is not None:
+        return _Found(account, member=True, left=left)
+    return _Found(_new_user(identity.claims, email, now), new=True, left=left)
 
 
 async def _stays(
-    session: AsyncSession, user: User, email: str | None, organisation: UUID | None, now: datetime
-) -> bool:
-    """Whether somebody whom the provider's name leads to needs no invitation to go where they want to.
+    session: AsyncSession, user: User, email: str | None, flight: Flight, now: datetime
+) -> _Found | None:
+    """Somebody whom the provider's name leads to; None where it is to lead to another account.
+
+    That is so where they confirm an organisation in which they have another one. And whoever disabled this
+    one reached all of its organisations: to others, which invite, it is to make no difference.
 
     Raises:
         ForbiddenError: `not_invited`: they belong nowhere, and come by another address than their own.
     """
+    inviting = joined = frozenset[UUID]()
+    if flight.confirmed and email is not None:
+        inviting = await repository.inviters(session, email, now)
+        joined = await repository.joined_by(session, email)
     mine = await _places(session, user)
+    if flight.organisation in joined - mine:
+        return None
+    if user.disabled_at is not None:
+        return None if flight.organisation in inviting else _Found(user, linked=True, member=True)
     if not mine and email != user.email:
         raise _not_invited()
-    if not mine:
-        return False
-    if email != user.email or organisation is None or organisation in mine:
-        return True
-    return organisation not in await repository.inviters(session, email, now)
+    joins = email == user.email and flight.organisation in inviting - mine
+    return _Found(user, linked=True, member=bool(mine) and not joins)
 
 
 async def _account(
-    session: AsyncSession, email: str, organisation: UUID | None, now: datetime
+    session: AsyncSession, issuer: str, email: str, flight: Flight, now: datetime
 ) -> User | None:
     """The account that an address leads to; None where a new one is made, with an invitation.
 
     Raises:
-        ConflictError: `several_invitations`: nobody says which organisation is meant.
+        ConflictError: `organisation_unconfirmed`: nobody says which organisation is meant.
     """
-    user = await repository.account_of(session, email, organisation=organisation)
+    organisation = flight.organisation
+    user = await repository.account_of(session, email, organisation=organisation, unknown_to=issuer)
     mine = frozenset[UUID]() if user is None else await _places(session, user)
-    if organisation in mine:
-        return user
+    if flight.confirmed:
+        return user if organisation in mine else None
     if not mine:
         return None
-    inviting = await repository.inviters(session, email, now)
-    if organisation is not None:
-        return None if organisation in inviting else user
     # Whoever invited an address first may have made this account: it is not to be hers unasked.
-    known_to = inviting | await repository.joined_by(session, email)
+    known_to = await repository.inviters(session, email, now) | await repository.joined_by(session, email)
     if known_to - mine:
-        raise await _several(session, known_to)
+        raise await _unconfirmed(session, known_to)
     return user
 
 
@@ -151,7 +164,7 @@ async def _places(session: AsyncSession, user: User) -> frozenset[UUID]:
 
 
 async def sign_in(
-    people: People, identity: Identity, organisation: UUID | None, origin: From, now: datetime
+    people: People, identity: Identity, flight: Flight, origin: From, now: datetime
 ) -> SessionCreated:
     """Sign in somebody whom the provider vouches for.
 
@@ -159,54 +172,60 @@ async def sign_in(
         ForbiddenError: `not_invited`, `account_disabled`, `no_membership`.
         NotFoundError: The person is no member of the organisation that is named, nor invited to it.
         ConflictError: `account_exists`: two signed in at the same time, for the first time;
-            `several_invitations`: nobody says which one is accepted.
+            `organisation_unconfirmed`: nobody says that an invitation is accepted, or which account is meant.
     """
     async with recording_refusals(people, None):
-        found = await _find(people, identity, organisation, now)
+        found = await _find(people, identity, flight, now)
     with working_for(as_user(found.user)):
         account = None if found.new else found.user
         async with recording_refusals(people, account), people.database.write() as session:
             try:
-                user = await _settle(session, found, identity, organisation, now)
+                user = await _settle(session, found, identity, flight, now)
             except IntegrityError:
-                raise ConflictError(
-                    "You have an account by now: start again.", code="account_exists"
-                ) from None
-            return await admit(people, session, user, organisation, origin=origin, now=now)
+                raise _linked_by_now() from None
+            return await admit(people, session, user, flight.organisation, origin=origin, now=now)
 
 
-async def _several(session: AsyncSession, organisations: Iterable[UUID]) -> ConflictError:
+def _linked_by_now() -> ConflictError:
+    return ConflictError("You have an account by now: start again.", code="account_exists")
+
+
+async def _unconfirmed(session: AsyncSession, organisations: Iterable[UUID]) -> ConflictError:
     wanted = select(Organisation.id, Organisation.name).order_by(Organisation.name)
     rows = await session.execute(wanted.where(Organisation.id.in_(organisations)))
     return ConflictError(
-        "Several organisations have invited you: start again with `?organisation=` and the one you know.",
-        code="several_invitations",
+        "Organisations have invited you, or have an account under your address: follow the link of an "
+        "invitation, or begin with `POST /v1/oidc/start` and the one that you know.",
+        code="organisation_unconfirmed",
         extra={"organisations": [{"id": str(row.id), "name": row.name} for row in rows]},
     )
 
 
-async def _chosen(session: WriteSession, email: str, organisation: UUID | None, now: datetime) -> Invitation:
-    """The invitation that is accepted: of the organisation that the person named, else the only one.
+async def _chosen(session: WriteSession, email: str, flight: Flight, now: datetime) -> Invitation:
+    """The invitation that is accepted: of the organisation that the person confirmed.
 
-    Whoever invites an address could otherwise have its owner work for them unknowingly.
+    Raises:
+        ForbiddenError: `not_invited`.
+        ConflictError: `organisation_unconfirmed`.
+        NotFoundError: Others have invited them.
     """
     invitations = await repository.open_invitations(session, email, now)
     if not invitations:
         raise _not_invited()
-    if organisation is None and len(invitations) > 1:
-        raise await _several(session, {each.organisation_id for each in invitations})
+    if not flight.confirmed:
+        raise await _unconfirmed(session, {each.organisation_id for each in invitations})
     for invitation in invitations:
-        if organisation in {None, invitation.organisation_id}:
+        if invitation.organisation_id == flight.organisation:
             return invitation
-    raise NotFoundError("organisation", organisation)
+    raise NotFoundError("organisation", flight.organisation)
 
 
 async def _settle(
-    session: WriteSession, found: _Found, identity: Identity, organisation: UUID | None, now: datetime
+    session: WriteSession, found: _Found, identity: Identity, flight: Flight, now: datetime
 ) -> User:
     invitation = None
     if not found.member:
-        invitation = await _chosen(session, found.user.email, organisation, now)
+        invitation = await _chosen(session, found.user.email, flight, now)
         await hold_organisation(session, invitation.organisation_id)
     if found.new:
         user = found.user
@@ -221,10 +240,20 @@ async def _settle(
         invitation.accepted_at = now
         await add_member(session, invitation, user, now)
     if not found.linked:
-        session.add(
-            OidcIdentity(issuer=identity.issuer, subject=identity.subject, user_id=user.id, created_at=now)
-        )
+        await _link(session, found, identity, now)
     if not found.new and (invitation is not None or not found.linked):
         await set_password(session, user, None, now)
     await session.flush()
     return user
+
+
+async def _link(session: WriteSession, found: _Found, identity: Identity, now: datetime) -> None:
+    """Have the provider's name lead to an account (ConflictError `account_exists`: another one does)."""
+    issuer, subject, user_id = identity.issuer, identity.subject, found.user.id
+    others = select(OidcIdentity.user_id).where(OidcIdentity.issuer == issuer)
+    if await session.scalar(others.where(OidcIdentity.user_id == user_id)) is not None:
+        raise _linked_by_now()
+    if found.left is not None:
+        former = delete(OidcIdentity).where(OidcIdentity.issuer == issuer, OidcIdentity.subject == subject)
+        await session.execute(former.where(OidcIdentity.user_id == found.left))
+    session.add(OidcIdentity(issuer=issuer, subject=subject, user_id=user_id, created_at=now))

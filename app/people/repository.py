@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.database import WriteSession
 from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, identifier, instant, name, text
-from app.people.models import Invitation, Membership, User
+from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import Place
 from app.sites.models import Organisation
 from app.sites.repository import named_like
@@ -48,7 +48,12 @@ INVITATIONS: Final = Orders(
 
 
 async def account_of(
-    session: AsyncSession, email: str, *, user_id: UUID | None = None, organisation: UUID | None = None
+    session: AsyncSession,
+    email: str,
+    *,
+    user_id: UUID | None = None,
+    organisation: UUID | None = None,
+    unknown_to: str | None = None,
 ) -> User | None:
     """The account that somebody means who names an e-mail address, whoever asks.
 
@@ -60,13 +65,19 @@ async def account_of(
         email: The address.
         user_id: The account's id, where it is known.
         organisation: Whom the person wants to work for, where they say so.
+        unknown_to: An issuer; accounts of those whom it has a name for are not meant.
     """
     places = select(Membership.id).where(Membership.user_id == User.id)
     # False comes before true.
     there = ~places.where(Membership.organisation_id == organisation).exists()
     order = (there, User.disabled_at.is_not(None), ~places.exists(), User.id)
     wanted = select(User).where(User.email == email).order_by(*order).limit(1)
-    return await session.scalar(wanted if user_id is None else wanted.where(User.id == user_id))
+    if user_id is not None:
+        wanted = wanted.where(User.id == user_id)
+    if unknown_to is not None:
+        names = select(OidcIdentity.user_id).where(OidcIdentity.user_id == User.id)
+        wanted = wanted.where(~names.where(OidcIdentity.issuer == unknown_to).exists())
+    return await session.scalar(wanted)
 
 
 async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:

@@ -14,6 +14,7 @@ from app.people import (
 routers: Final = (
     sessions_router.anybody,
     sessions_router.router,
+    oidc_router.anybody,
     oidc_router.router,
     me_router.router,
     members_router.router,

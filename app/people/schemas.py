@@ -343,3 +343,20 @@ class OidcOut(BaseModel):
 
     name: str
     start: str = Field(description="Where a browser begins")
+
+
+class OidcStart(Body):
+    """Whom somebody means who goes to the provider: an organisation, or the one that an invitation is of."""
+
+    model_config = ConfigDict(json_schema_extra=_example(invitation=_TOKEN))
+
+    invitation: Token | None = Field(None, description="The token of an invitation, which is accepted")
+    organisation_id: Identifier | None = Field(
+        None, description="An organisation: its invitation is accepted, or its account is theirs from now on"
+    )
+
+
+class OidcStarted(BaseModel):
+    """A sign-in that is under way."""
+
+    url: str = Field(description="Where the browser goes: the provider")

@@ -30,6 +30,7 @@ from app.sites.enrolment_schemas import (
     ClaimState,
     Redemption,
 )
+from app.sites.key_rules import check_outlives
 from app.sites.models import Claim
 
 router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
@@ -132,6 +133,8 @@ async def update_claim(
         raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
     if "expires_at" in changes and changes["expires_at"] > now + CLAIM_LONGEST:
         raise InvalidError("`expires_at` is more than 90 days ahead.", code="invalid_duration")
+    if "expires_at" in changes:
+        check_outlives(principal, None, changes["expires_at"])
     for name, value in changes.items():
         setattr(row, name, value)
     await session.flush()

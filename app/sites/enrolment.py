@@ -77,7 +77,14 @@ async def _site(session: WriteSession, principal: Principal, identifier: UUID) -
 async def make_claim(
     session: WriteSession, principal: Principal, wanted: ClaimCreate, now: datetime
 ) -> tuple[Claim, str]:
-    """Make a claim for one of the caller's sites (NotFoundError). Returns the only copy of its code too."""
+    """Make a claim for one of the caller's sites. Returns the only copy of its code too.
+
+    Raises:
+        NotFoundError: The caller sees no such site.
+        ForbiddenError: `outlives_key`.
+    """
+    ends = now + timedelta(seconds=parse_iso_duration(wanted.expires_in))
+    check_outlives(principal, None, ends)
     site = await _site(session, principal, wanted.site_id)
     code = generate_code()
     row = Claim(
@@ -90,7 +97,7 @@ async def make_claim(
         boxes=wanted.boxes,
         used=0,
         created_at=now,
-        expires_at=now + timedelta(seconds=parse_iso_duration(wanted.expires_in)),
+        expires_at=ends,
     )
     session.add(row)
     await session.flush()

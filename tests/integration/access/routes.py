@@ -10,7 +10,7 @@ from tests.openapi import openapi_document
 OPEN: Final = frozenset(
     {
         *("get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"),
-        *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc"),
+        *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc", "confirm_oidc"),
     }
 )
 """Routes that ask for no key."""

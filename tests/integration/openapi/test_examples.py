@@ -24,6 +24,7 @@ REFUSED: Final = {
     "sign_in": 401,
     "reset_password": 401,
     "accept_invitation": 401,
+    "confirm_oidc": 404,
     "switch_organisation": 403,
     "update_me": 403,
     "change_password": 403,

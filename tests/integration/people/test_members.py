@@ -117,6 +117,25 @@ async def test_nobody_gives_or_takes_more_than_they_have(
         assert (await office.post(f"/v1/members/{ina.member_id}/password-reset")).status_code == 201
 
 
+async def test_a_key_that_ends_has_nobody_do_more(
+    folk: Folk, application: FastAPI, tenant: Tenant, site_id: str
+) -> None:
+    ada = await folk.join("Ada", "viewer", site_ids=[site_id])
+    path, outlives = f"/v1/members/{ada.member_id}", (403, "outlives_key")
+    body = {"name": "brief", "scopes": ["*"], "expires_at": "2090-01-01T00:00:00Z"}
+    key = (await tenant.client.post("/v1/api-keys", json=body)).raise_for_status().json()["key"]
+    async with client_of(application, key) as brief:
+        for more in ({"role": "operator"}, {"role": "owner", "site_ids": None}, {"site_ids": None}):
+            assert refusal(await brief.patch(path, json=more)) == outlives, more
+        changes = {"role": "operator", "site_ids": None}
+        assert (await tenant.client.patch(path, json=changes)).status_code == 200
+        assert refusal(await brief.patch(path, json={"role": "owner"})) == outlives
+        # Less it may.
+        for less in ({"role": "viewer"}, {"site_ids": [site_id]}, {"disabled": True}, {"disabled": True}):
+            assert (await brief.patch(path, json=less)).status_code == 200, less
+        assert refusal(await brief.patch(path, json={"disabled": False})) == outlives
+
+
 async def test_members_are_those_of_ones_own_and_of_clients(folk: Folk, api: httpx.AsyncClient) -> None:
     made = await api.post("/v1/organisations", json={"name": "Integrator", "kind": "integrator"})
     integrator = made.json()["id"]

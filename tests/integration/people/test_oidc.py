@@ -22,6 +22,7 @@ from tests.integration.people.folk import PASSWORD, Folk, refusal
 from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed
 
 REFUSED = (401, "oidc_refused")
+UNCONFIRMED = (409, "organisation_unconfirmed")
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
@@ -38,8 +39,12 @@ async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LyingProvid
         yield made
 
 
-async def begin(client: httpx.AsyncClient, **params: str) -> str:
-    """Begin in a browser. Returns where it is sent."""
+async def begin(client: httpx.AsyncClient, confirmed: dict[str, str] | None = None, /, **params: str) -> str:
+    """Begin in a browser, from a page of Vigie's where something is confirmed. Returns where it is sent."""
+    if confirmed is not None:
+        started = await client.post("/v1/oidc/start", json=confirmed)
+        assert started.status_code == 200, started.text
+        return str(started.json()["url"])
     answer = await client.get("/v1/oidc/start", params=params)
     assert answer.status_code == 302, answer.text
     return str(answer.headers["location"])
@@ -59,18 +64,29 @@ async def come_back(client: httpx.AsyncClient, url: str, **change: str) -> httpx
     return await client.get(f"{parts.path}?{urlencode(query)}")
 
 
-async def sign_in(client: httpx.AsyncClient, **params: str) -> httpx.Response:
-    return await come_back(client, await at_provider(await begin(client, **params)))
+async def sign_in(
+    client: httpx.AsyncClient, confirmed: dict[str, str] | None = None, /, **params: str
+) -> httpx.Response:
+    return await come_back(client, await at_provider(await begin(client, confirmed, **params)))
+
+
+async def accept(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    """Follow an invitation's link, and the button of its page."""
+    return await sign_in(client, {"invitation": token})
 
 
 async def test_somebody_who_was_invited_signs_in(
     folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI, tenant: Tenant
 ) -> None:
-    await folk.invite("ada@example.com", "operator")
+    token = await folk.invite("ada@example.com", "operator")
     offered = (await anybody.get("/v1/oidc")).json()
     base_url = application.state.people.base_url
     assert offered == {"name": "City login", "start": f"{base_url}/v1/oidc/start"}
-    url = await begin(anybody)
+    # A link could be anybody's: by it alone she accepts nothing.
+    unasked = await sign_in(anybody, organisation=tenant.id)
+    assert refusal(unasked) == UNCONFIRMED
+    assert [each["id"] for each in unasked.json()["organisations"]] == [tenant.id]
+    url = await begin(anybody, {"invitation": token})
     (cookie,) = [cookie for cookie in anybody.cookies.jar if cookie.name == COOKIE]
     assert (cookie.path, cookie.has_nonstandard_attr("HttpOnly")) == ("/v1/oidc/callback", True)
     answer = await come_back(anybody, await at_provider(url))
@@ -97,17 +113,25 @@ async def test_somebody_who_was_invited_signs_in(
 
 
 async def test_who_was_not_invited_stays_outside(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, tenant: Tenant
 ) -> None:
     assert refusal(await sign_in(anybody)) == (403, "not_invited")
-    await folk.invite("ada@example.com", "owner")
+    token = await folk.invite("ada@example.com", "owner")
     for unproven in (False, None, "true", 1):
         provider.change = {"email_verified": unproven}
-        assert refusal(await sign_in(anybody)) == (403, "not_invited"), unproven
-    provider.change = {"email": "not an address"}
-    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+        assert refusal(await accept(anybody, token)) == (403, "not_invited"), unproven
+    for email in ("not an address", "eve@example.com"):
+        provider.change = {"email": email}
+        assert refusal(await accept(anybody, token)) == (403, "not_invited"), email
     provider.change = {}
-    assert (await sign_in(anybody)).status_code == 200
+    assert (await accept(anybody, token)).status_code == 200
+    for body, code in (
+        ({}, "invitation_or_organisation"),
+        ({"invitation": token, "organisation_id": tenant.id}, "invitation_or_organisation"),
+    ):
+        assert refusal(await anybody.post("/v1/oidc/start", json=body)) == (422, code)
+    used = await anybody.post("/v1/oidc/start", json={"invitation": token})
+    assert refusal(used) == (401, "token_refused")
 
 
 async def test_who_has_an_account_keeps_it_and_its_password_ends(
@@ -134,10 +158,13 @@ async def test_an_account_that_who_invited_her_made_is_not_hers_unasked(
     squatted = await folk.join("Ada", "viewer")
     await folk.invite(squatted.email, "viewer", other_tenant.id)
     unnamed = await sign_in(anybody)
-    assert refusal(unnamed) == (409, "several_invitations")
+    assert refusal(unnamed) == UNCONFIRMED
     assert {each["id"] for each in unnamed.json()["organisations"]} == {tenant.id, other_tenant.id}
+    # Nor by a link that names either, whoever sent it.
+    for each in (tenant, other_tenant):
+        assert refusal(await sign_in(anybody, organisation=each.id)) == UNCONFIRMED
     # Where she is invited she begins with an account of her own, and nothing of the other one ends.
-    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    named = (await sign_in(anybody, {"organisation_id": other_tenant.id})).json()
     assert named["user"]["id"] != squatted.id
     assert [place["organisation"]["id"] for place in named["memberships"]] == [other_tenant.id]
     assert (await squatted.client.get("/v1/me")).status_code == 200
@@ -150,17 +177,18 @@ async def test_who_is_known_joins_the_organisation_that_they_name(
     other_tenant: Tenant,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await folk.invite("ada@example.com", "viewer", tenant.id)
-    first = (await sign_in(anybody)).json()
+    first = (await accept(anybody, await folk.invite("ada@example.com", "viewer", tenant.id))).json()
     # Who names none, or one of theirs, needs no invitation: none is looked for.
     with monkeypatch.context() as patched:
         patched.delattr(repository, "inviters")
         for params in ({}, {"organisation": tenant.id}):
             assert (await sign_in(anybody, **params)).json()["organisation"]["id"] == tenant.id
     assert refusal(await sign_in(anybody, organisation=other_tenant.id)) == (404, "not_found")
-    await folk.invite("ada@example.com", "viewer", other_tenant.id)
+    token = await folk.invite("ada@example.com", "viewer", other_tenant.id)
     assert (await sign_in(anybody)).json()["organisation"]["id"] == tenant.id
-    joined = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert refusal(await sign_in(anybody, organisation=other_tenant.id)) == (404, "not_found")
+    assert (await (await folk.client(first["token"])).get("/v1/me")).status_code == 200
+    joined = (await accept(anybody, token)).json()
     assert joined["user"]["id"] == first["user"]["id"]
     assert joined["organisation"]["id"] == other_tenant.id
     assert {place["organisation"]["id"] for place in joined["memberships"]} == {tenant.id, other_tenant.id}
@@ -172,12 +200,12 @@ async def test_a_person_says_whom_they_work_for(
     tokens = [await folk.invite("ada@example.com", "viewer", each.id) for each in (tenant, other_tenant)]
     # Neither of them has her work for it unless she says so.
     unnamed = await sign_in(anybody)
-    assert refusal(unnamed) == (409, "several_invitations")
+    assert refusal(unnamed) == UNCONFIRMED
     offered = {each["id"] for each in unnamed.json()["organisations"]}
     assert offered == {tenant.id, other_tenant.id}
     nowhere = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
-    assert refusal(await sign_in(anybody, organisation=nowhere)) == (404, "not_found")
-    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    assert refusal(await sign_in(anybody, {"organisation_id": nowhere})) == (404, "not_found")
+    named = (await sign_in(anybody, {"organisation_id": other_tenant.id})).json()
     assert [place["organisation"]["id"] for place in named["memberships"]] == [other_tenant.id]
     listed = (await tenant.client.get("/v1/invitations")).json()["data"]
     assert [row["state"] for row in listed] == ["open"]
@@ -195,8 +223,7 @@ async def test_who_has_no_password_gets_none_from_an_owner(
     folk: Folk, anybody: httpx.AsyncClient, api: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
     owner = await folk.join("Oda", "owner")
-    await folk.invite("ada@example.com", "viewer")
-    ada = (await sign_in(anybody)).json()
+    ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
     path = f"/v1/members/{ada['memberships'][0]['id']}/password-reset"
     assert refusal(await owner.client.post(path)) == (409, "no_password")
     # Where the provider is no more, an administrator of the platform helps.
@@ -214,17 +241,16 @@ async def test_who_has_no_password_gets_none_from_an_owner(
 async def test_who_belonged_nowhere_any_more_comes_back(
     folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, provider: LyingProvider
 ) -> None:
-    await folk.invite("ada@example.com", "viewer")
-    ada = (await sign_in(anybody)).json()
+    ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
     removed = await tenant.client.delete(f"/v1/members/{ada['memberships'][0]['id']}")
     assert removed.status_code == 204
     assert refusal(await sign_in(anybody)) == (403, "not_invited")
-    await folk.invite("ada@example.com", "operator")
+    token = await folk.invite("ada@example.com", "operator")
     # The address may be another's by now.
     provider.change = {"email_verified": False}
-    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    assert refusal(await accept(anybody, token)) == (403, "not_invited")
     provider.change = {}
-    again = (await sign_in(anybody)).json()
+    again = (await accept(anybody, token)).json()
     assert (again["user"]["id"], again["memberships"][0]["role"]) == (ada["user"]["id"], "operator")
     assert (await (await folk.client(ada["token"])).get("/v1/me")).status_code == 401
 
@@ -290,21 +316,21 @@ SIGNERS: dict[str, Callable[[LyingProvider, dict[str, Any]], str]] = {
 async def test_a_token_that_lies_is_refused(
     folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, lie: str
 ) -> None:
-    await folk.invite("ada@example.com", "owner")
+    token = await folk.invite("ada@example.com", "owner")
     if lie in CHANGES:
         provider.change = CHANGES[lie]
     else:
         provider.sign = SIGNERS[lie]
-    assert refusal(await sign_in(anybody)) == REFUSED
+    assert refusal(await accept(anybody, token)) == REFUSED
     provider.change, provider.sign = {}, signed
-    assert (await sign_in(anybody)).status_code == 200
+    assert (await accept(anybody, token)).status_code == 200
 
 
 async def test_an_answer_belongs_to_the_browser_that_asked(
     folk: Folk, anybody: httpx.AsyncClient, application: FastAPI
 ) -> None:
-    await folk.invite("ada@example.com", "owner")
-    back = await at_provider(await begin(anybody))
+    token = await folk.invite("ada@example.com", "owner")
+    back = await at_provider(await begin(anybody, {"invitation": token}))
     for change in ({"state": "other"}, {"state": ""}, {"state": "é"}, {"iss": "https://evil.example.com"}):
         assert refusal(await come_back(anybody, back, **change)) == REFUSED
     # Another browser, which was sent there by somebody who signs in as themselves.
@@ -324,8 +350,7 @@ async def test_an_answer_belongs_to_the_browser_that_asked(
 async def test_new_keys_are_asked_for_and_not_all_the_time(
     folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI
 ) -> None:
-    await folk.invite("ada@example.com", "owner")
-    assert (await sign_in(anybody)).status_code == 200
+    assert (await accept(anybody, await folk.invite("ada@example.com", "owner"))).status_code == 200
     provider.new_key("EC")
     provider.algorithm = "ES256"
     # Asked for within the last minute.
@@ -339,13 +364,13 @@ async def test_new_keys_are_asked_for_and_not_all_the_time(
 async def test_the_address_may_be_told_apart_from_the_token(
     folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider
 ) -> None:
-    await folk.invite("ada@example.com", "owner")
+    token = await folk.invite("ada@example.com", "owner")
     provider.userinfo, provider.claims = provider.claims, {"sub": provider.claims["sub"]}
     provider.document = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     provider.claims["sub"] = "somebody else"
     assert refusal(await sign_in(anybody)) == REFUSED
     provider.claims["sub"] = provider.userinfo["sub"]
-    assert (await sign_in(anybody)).json()["user"]["name"] == "Ada Lovelace"
+    assert (await accept(anybody, token)).json()["user"]["name"] == "Ada Lovelace"
 
 
 @pytest.mark.parametrize(
@@ -401,8 +426,8 @@ async def mock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
 
 
 async def test_a_provider_that_others_wrote(mock: str, folk: Folk, anybody: httpx.AsyncClient) -> None:
-    await folk.invite("ada@example.com", "owner")
-    url = await begin(anybody)
+    token = await folk.invite("ada@example.com", "owner")
+    url = await begin(anybody, {"invitation": token})
     assert url.startswith(mock)
     async with httpx.AsyncClient() as browser:
         back = await browser.post(url, data={"sub": "ada"})
@@ -419,9 +444,46 @@ async def test_an_account_that_another_made_and_disabled_keeps_nobody_out(
     assert (await tenant.client.patch(path, json={"disabled": True})).status_code == 200
     await folk.invite(squatted.email, "viewer", other_tenant.id)
     unnamed = await sign_in(anybody)
-    assert refusal(unnamed) == (409, "several_invitations")
+    assert refusal(unnamed) == UNCONFIRMED
     assert [each["id"] for each in unnamed.json()["organisations"]] == [other_tenant.id]
-    named = (await sign_in(anybody, organisation=other_tenant.id)).json()
+    named = (await sign_in(anybody, {"organisation_id": other_tenant.id})).json()
     assert named["organisation"]["id"] == other_tenant.id
     # From now on the provider's name for her leads there.
     assert (await sign_in(anybody)).json()["organisation"]["id"] == other_tenant.id
+
+
+async def test_another_name_at_the_provider_gets_nothing_of_an_account_that_has_one(
+    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    ada = (await accept(anybody, await folk.invite("ada@example.com", "owner"))).json()
+    # The address is somebody else's by now, or an alias.
+    provider.claims |= {"sub": "somebody else"}
+    assert refusal(await sign_in(anybody)) == (403, "not_invited")
+    assert refusal(await sign_in(anybody, {"organisation_id": tenant.id})) == (403, "not_invited")
+    assert (await (await folk.client(ada["token"])).get("/v1/me")).status_code == 200
+    # Whom another organisation invites begins anew there.
+    eve = (await accept(anybody, await folk.invite("ada@example.com", "viewer", other_tenant.id))).json()
+    assert eve["user"]["id"] != ada["user"]["id"]
+    assert [place["organisation"]["id"] for place in eve["memberships"]] == [other_tenant.id]
+
+
+async def test_who_was_disabled_is_so_for_nobody_else(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
+    path = f"/v1/members/{ada['memberships'][0]['id']}"
+    assert (await tenant.client.patch(path, json={"disabled": True})).status_code == 200
+    token = await folk.invite("ada@example.com", "operator", other_tenant.id)
+    for body in (None, {"organisation_id": tenant.id}):
+        assert refusal(await sign_in(anybody, body)) == (403, "account_disabled")
+    anew = (await accept(anybody, token)).json()
+    assert anew["user"]["id"] != ada["user"]["id"]
+    assert [place["organisation"]["id"] for place in anew["memberships"]] == [other_tenant.id]
+    # Enabled again, the first account opens nothing of the other one, nor is it come to unasked.
+    assert (await tenant.client.patch(path, json={"disabled": False})).status_code == 200
+    assert (await sign_in(anybody)).json()["user"]["id"] == anew["user"]["id"]
+    assert refusal(await sign_in(anybody, organisation=tenant.id)) == (404, "not_found")
+    for made, where in ((ada, tenant), (anew, other_tenant)):
+        confirmed = (await sign_in(anybody, {"organisation_id": where.id})).json()
+        assert confirmed["user"]["id"] == made["user"]["id"]
+        assert (await sign_in(anybody)).json()["user"]["id"] == made["user"]["id"]

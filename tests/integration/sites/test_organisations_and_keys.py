@@ -227,6 +227,17 @@ async def test_a_key_outlives_nothing_that_it_was_given(
         provisioning = {"site_id": site_id, "name": "Lot", "limit": 9, "expires_at": AFTER}
         refused = await client.post("/v1/provisioning-keys", json=provisioning)
         assert (refused.status_code, refused.json()["code"]) == OUTLIVES
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    brief = await key_until(tenant.client, soon.isoformat())
+    async with client_of(application, brief["key"]) as client:
+        refused = await client.post("/v1/claims", json={"site_id": site_id, "expires_in": "P1D"})
+        assert (refused.status_code, refused.json()["code"]) == OUTLIVES
+        claim = await client.post("/v1/claims", json={"site_id": site_id, "expires_in": "PT30M"})
+        later = {"expires_at": (soon + timedelta(minutes=1)).isoformat()}
+        refused = await client.patch(f"/v1/claims/{claim.json()['id']}", json=later)
+        assert (refused.status_code, refused.json()["code"]) == OUTLIVES
+        # What is the organisation's goes on.
+        assert (await client.post("/v1/channels", json={"kind": "mqtt"})).status_code == 201
     assert (await tenant.client.patch(path, json={"expires_at": None})).status_code == 200
     assert (await tenant.client.get(lasting)).json()["expires_at"] is None
 

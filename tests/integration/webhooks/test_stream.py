@@ -23,6 +23,7 @@ from app.webhooks.outbox import OutboxRecord
 from app.webhooks.stream import Mark
 from app.webhooks.stream_hub import Hub
 from tests.conftest import Tenant, client_of
+from tests.integration.people.folk import Folk
 from tests.integration.webhooks.helpers import alert_event, event, until
 from tests.integration.webhooks.streams import PATH, listening, serving, tell
 
@@ -266,6 +267,24 @@ async def test_a_revoked_key_ends_its_stream(
         await asyncio.sleep(0.3)
         assert not other.ended
     await places(application, 0)
+
+
+async def test_who_is_limited_to_sites_meanwhile_hears_no_more(
+    *,
+    url: str,
+    application: FastAPI,
+    api: httpx.AsyncClient,
+    tenant: Tenant,
+    site_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "CHECK_EVERY_S", 0.2)
+    async with Folk(application, api, tenant.id) as folk:
+        ada = await folk.join("Ada", "viewer")
+        async with listening(url, ada.token) as heard:
+            path = f"/v1/members/{ada.member_id}"
+            (await tenant.client.patch(path, json={"site_ids": [site_id]})).raise_for_status()
+            await heard.end()
 
 
 @pytest.fixture
