@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.core.fields import DURATION, Body, BoxId, check_text
+from app.core.fields import DURATION, NAME_PATTERN, Body, BoxId, check_text
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
@@ -83,7 +83,9 @@ type MetricName = Annotated[
 """The name of a metric."""
 
 Word = Annotated[
-    str, AfterValidator(_word), Field(json_schema_extra={"minLength": 1, "maxLength": WORD_LIMIT})
+    str,
+    AfterValidator(_word),
+    Field(json_schema_extra={"minLength": 1, "maxLength": WORD_LIMIT, "pattern": NAME_PATTERN}),
 ]
 """What boxes call a class or a model: 1 to 64 characters in normal form C, one line."""
 
