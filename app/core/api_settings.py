@@ -22,7 +22,11 @@ class ApiSettings(BaseModel):
         pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
         description="Where clients reach the API, for links in what is sent; empty: its port on 127.0.0.1",
     )
-    max_body_bytes: int = Field(5_242_880, ge=1024, description="A larger request body is refused (413)")
+    max_body_bytes: int = Field(
+        5_242_880,
+        ge=1024,
+        description="A larger request body is refused (413); what has no long lists takes 256 KiB at most",
+    )
     patience_s: Seconds = Field(
         30.0,
         description="How long a request's head may take to arrive, how long its body may (408), "

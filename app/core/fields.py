@@ -16,7 +16,16 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 
 from app.core.instants import (
     EARLIEST_US,
@@ -27,7 +36,7 @@ from app.core.instants import (
     parse_rfc3339,
     to_datetime,
 )
-from app.core.problems import CodedValueError
+from app.core.problems import FAULTS_LIMIT, CodedValueError
 from app.core.reasons import RejectedError, shown
 
 NAME_LIMIT: Final = 200
@@ -53,9 +62,31 @@ _EARTH: Final = ((-180.0, 180.0, "longitude"), (-90.0, 90.0, "latitude"))
 
 
 class Body(BaseModel):
-    """The base of every request body: no unknown field, no silent conversion."""
+    """The base of every request body, and of its parts: no unknown field, no silent conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown(cls, value: object) -> object:
+        """Look at as many unknown fields as are told: each of half a million would be a fault of its own."""
+        if not isinstance(value, dict) or len(value) <= FAULTS_LIMIT:
+            return value
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        unknown = [name for name in value if name not in known]
+        kept = known.union(unknown[:FAULTS_LIMIT])
+        return {name: value[name] for name in value if name in kept}
+
+
+def few(limit: int, what: str, code: str = "invalid_value") -> BeforeValidator:
+    """Refuse an object of too many fields before any is looked at: pydantic would count them afterwards."""
+
+    def check(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
+        if isinstance(value, dict) and len(value) > limit:
+            raise CodedValueError(code, f"At most {limit} {what} are taken")
+        return value
+
+    return BeforeValidator(check)
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -259,13 +290,11 @@ InstantParameter = Annotated[
 """A time in a query: RFC 3339 with a zone, or milliseconds since the epoch."""
 
 
-class Point(BaseModel):
+class Point(Body):
     """A place: a GeoJSON Point in WGS 84."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"type": "Point", "coordinates": [1.4442, 43.6047]}]},
+        json_schema_extra={"examples": [{"type": "Point", "coordinates": [1.4442, 43.6047]}]}
     )
 
     type: Literal["Point"]

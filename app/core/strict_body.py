@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from app.core import idempotency, strict_json
 from app.core.answers import Answer, record
 from app.core.api_settings import ApiSettings
-from app.core.auth import Requirement, current_principal, identify, known_principal, reading_of
+from app.core.auth import Principal, Requirement, current_principal, identify, known_principal, reading_of
 from app.core.errors import VigieError
 from app.core.etags import Shape, Shown, tagged
 from app.core.reasons import RejectedError, shown, status_of
@@ -29,6 +29,8 @@ from app.core.reasons import RejectedError, shown, status_of
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 _ABOUT_BODY: Final = frozenset({b"content-type", b"content-length"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+# A body of this many bytes takes a millisecond to read. While a larger one is read others are served.
+_READ_AT_ONCE: Final = 65_536
 
 
 class UnreadableBodyError(VigieError):
@@ -43,12 +45,15 @@ class StrictRoute(APIRoute):
     """A route whose JSON body is read strictly.
 
     NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
-    is 415; more than `api.max_body_bytes` is 413, whether or not the length was announced. Who sends no
-    valid key is told so (401) before anything of the body is read.
+    is 415; more than `max_body` or `api.max_body_bytes` is 413, whether or not the length was announced. Who
+    sends no valid key is told so (401) before anything of the body is read, and so is who may not (403).
     """
 
     max_depth: ClassVar[int] = strict_json.MAX_DEPTH
     """How deep arrays and objects of the body may be nested."""
+
+    max_body: ClassVar[int | None] = 262_144
+    """Bytes that a body may have, whatever `api.max_body_bytes` allows; None: as many as that says."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, behind the reading of the body."""
@@ -61,10 +66,21 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             if guarded:
-                await identify(request)
-            return await handler(await _Read.of(request, required=required, max_depth=self.max_depth))
+                await self.admit(request)
+            read = await _Read.of(request, required=required, max_depth=self.max_depth, most=self.max_body)
+            return await handler(read)
 
         return strict
+
+    async def admit(self, request: Request) -> Principal:
+        """The caller, if it may call this (UnauthorisedError, ForbiddenError). The route itself asks again.
+
+        To be asked before a body is read: of whom the answer is no, none is.
+        """
+        principal = await identify(request)
+        for requirement in self.requirements:
+            requirement.check(principal)
+        return principal
 
     @cached_property
     def takes_key(self) -> bool:
@@ -98,12 +114,10 @@ class StrictRoute(APIRoute):
         request = Request(scope, receive)
         if not self.takes_key:
             idempotency.refuse(request)
-        principal = await identify(request)
-        # Before an answer is looked for that is kept: who may not call any more is shown none. Where it is
-        # carried out the route asks once more, as it does without a key.
-        for requirement in self.requirements:
-            requirement.check(principal)
-        await idempotency.once(self._answer, request, principal, await read_body(request), send)
+        # Before an answer is looked for that is kept: who may not call any more is shown none.
+        principal = await self.admit(request)
+        body = await read_body(request, most=self.max_body)
+        await idempotency.once(self._answer, request, principal, body, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.reading and self.shape is None:
@@ -123,13 +137,16 @@ class _Read(Request):
     """A request whose body was read already: FastAPI finds bytes and document where it looks for them."""
 
     @classmethod
-    async def of(cls, request: Request, *, required: bool, max_depth: int) -> "_Read":
-        body = await read_body(request)
+    async def of(cls, request: Request, *, required: bool, max_depth: int, most: int | None) -> "_Read":
+        body = await read_body(request, most=most)
         read = cls(request.scope, request.receive)
         read._body = body
         if body or required:
             check_media_type(request, body)
-            read._json = _document(body, max_depth)
+            if len(body) > _READ_AT_ONCE:
+                read._json = await asyncio.to_thread(_document, body, max_depth)
+            else:
+                read._json = _document(body, max_depth)
         return read
 
 
@@ -179,16 +196,17 @@ def content_encoding(request: Request) -> str:
     return request.headers.get("content-encoding", "").strip().lower() or "identity"
 
 
-async def read_body(request: Request, *, encodings: Collection[str] = ()) -> bytes:
+async def read_body(request: Request, *, most: int | None = None, encodings: Collection[str] = ()) -> bytes:
     """Read a body as it comes, and stop as soon as it is too large.
 
     Args:
         request: The request.
+        most: Bytes that it may have at most; None: as many as `api.max_body_bytes` says.
         encodings: Values of Content-Encoding that the caller will take off the body, beside identity.
 
     Raises:
         UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` past
-            `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
+            `most` or `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
     """
     encoding = content_encoding(request)
     if encoding != "identity" and encoding not in encodings:
@@ -197,7 +215,7 @@ async def read_body(request: Request, *, encodings: Collection[str] = ()) -> byt
             f"The content encoding {shown(encoding)} is not supported: send it as it is",
         )
     settings: ApiSettings = request.app.state.settings.api
-    most = settings.max_body_bytes
+    most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:
         raise _too_large(most)

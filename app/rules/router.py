@@ -35,6 +35,8 @@ class RuleRoute(StrictRoute):
     """A route whose body may hold conditions: deeper than others, and refused by their own limits."""
 
     max_depth = 32
+    # Fifty parts of a condition, of which each may name two hundred boxes.
+    max_body = 1_048_576
 
 
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)

@@ -64,13 +64,13 @@ def _steps(escalations: list[Escalation]) -> list[Escalation]:
 
 Levels = Annotated[
     list[Level],
-    AfterValidator(_ladder),
     Field(
         min_length=2,
         max_length=len(SEVERITIES),
         description="A ladder, in place of `severity` and `condition`: the least grave first. An alert has "
         "the severity of the gravest level that fires",
     ),
+    AfterValidator(_ladder),
 ]
 SingleCondition = Annotated[Condition, Field(description="When it fires. Left out: there are `levels`")]
 Scoped = Annotated[
@@ -83,8 +83,8 @@ Active = Annotated[
 MaxAge = Annotated[Period, Field(description="How old a value may be: an older one is not known")]
 Escalations = Annotated[
     list[Escalation],
-    AfterValidator(_steps),
     Field(max_length=ESCALATIONS_LIMIT, description="The soonest first"),
+    AfterValidator(_steps),
 ]
 Reminding = Annotated[
     Annotated[str, AfterValidator(within("PT1M", "P31D")), DURATION] | None,

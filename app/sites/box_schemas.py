@@ -4,12 +4,20 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import InitErrorDetails
 
 from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
 from app.core.instants import to_datetime
-from app.core.problems import CodedValueError
+from app.core.problems import FAULTS_LIMIT, CodedValueError
 from app.sites.box_repository import BoxRow
 from app.sites.labels import Attributes, BoxKind, Tags
 from app.sites.models import Box
@@ -58,14 +66,36 @@ class BoxCreate(Body):
     attributes: Attributes = Field(default_factory=dict)
 
 
-def _not_too_many(boxes: list[Any]) -> list[Any]:
+def _until_enough(boxes: object, validate: ValidatorFunctionWrapHandler) -> list[Any]:
+    """Take boxes one by one, until as many faults are found as are told: there could be half a million."""
+    if not isinstance(boxes, list):
+        return validate(boxes)  # type: ignore[no-any-return] # which refuses it
     if not boxes:
         raise CodedValueError("empty_batch", "There are no boxes in the list")
     if len(boxes) > BULK_MAX:
         raise CodedValueError(
             "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once: send them in parts"
         )
-    return boxes
+    taken: list[Any] = []
+    faults: list[InitErrorDetails] = []
+    for place, box in enumerate(boxes):
+        if len(faults) >= FAULTS_LIMIT:
+            break
+        try:
+            taken += validate([box])
+        except ValidationError as error:
+            faults += [
+                InitErrorDetails(
+                    type=each["type"],
+                    loc=(place, *each["loc"][1:]),
+                    input=each["input"],
+                    ctx=each.get("ctx", {}),
+                )
+                for each in error.errors()
+            ]
+    if faults:
+        raise ValidationError.from_exception_data("boxes", faults)
+    return taken
 
 
 class BoxesCreate(Body):
@@ -77,7 +107,7 @@ class BoxesCreate(Body):
 
     boxes: Annotated[
         list[BoxCreate],
-        AfterValidator(_not_too_many),
+        WrapValidator(_until_enough),
         Field(json_schema_extra={"minItems": 1, "maxItems": BULK_MAX}),
     ]
 

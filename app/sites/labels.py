@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from app.core.fields import NAME_LIMIT, NAME_PATTERN, check_text
+from app.core.fields import NAME_LIMIT, NAME_PATTERN, check_text, few
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 
@@ -132,6 +132,7 @@ Attributes = Annotated[
         "Replaced as a whole; null: none",
         examples=[{"night_limit": 55.0, "street": "rue de Metz"}],
     ),
+    few(ATTRIBUTES_MAX, "attributes"),
     WithJsonSchema(_ATTRIBUTES_SCHEMA, mode="serialization"),
     _or_empty(dict, Annotated[dict[str, AttributeValue], WithJsonSchema(_ATTRIBUTES_SCHEMA)] | None),
 ]

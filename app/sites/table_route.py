@@ -13,7 +13,6 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.core.auth import identify
 from app.core.errors import VigieError
 from app.core.problems import FAULTS_LIMIT, field_code
 from app.core.reasons import REASONS
@@ -40,6 +39,8 @@ class FaultyTableError(VigieError):
 class TableRoute(StrictRoute):
     """A route that takes a table where the content type says so, and JSON as ever otherwise."""
 
+    max_body = None  # A thousand boxes, with all that each may have.
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler for either form."""
         for_json = super().get_route_handler()
@@ -48,8 +49,8 @@ class TableRoute(StrictRoute):
         async def handle(request: Request) -> Response:
             if not _is_table(request):
                 return await for_json(request)
-            await identify(request)
-            body = await read_body(request)
+            await self.admit(request)
+            body = await read_body(request, most=self.max_body)
             try:
                 # Half a second for five megabytes of blank lines: others are served meanwhile.
                 table = await asyncio.to_thread(read_table, body)

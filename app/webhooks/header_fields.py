@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from app.core.fields import few
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 
@@ -66,8 +67,6 @@ def _check_header(name: str, value: str) -> None:
 
 
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
-    if len(headers) > HEADERS_LIMIT:
-        raise CodedValueError("invalid_header", f"At most {HEADERS_LIMIT} headers are taken")
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
@@ -82,6 +81,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 Headers = Annotated[
     dict[str, str],
     AfterValidator(_check_headers),
+    few(HEADERS_LIMIT, "headers", "invalid_header"),
     WithJsonSchema(
         {
             "type": "object",

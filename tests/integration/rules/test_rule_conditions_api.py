@@ -126,7 +126,7 @@ async def test_bombs_are_refused(tenant: Tenant, site_id: str) -> None:
     assert await refused(sent(deep)) == (422, "condition_too_deep", "body.condition" + ".not" * 6)
     deeper = '{"not": ' * 100_000 + "1" + "}" * 100_000
     assert await refused(sent(deeper)) == (400, "nesting_too_deep", "")
-    wide = '{"all": [' + ",".join(['{"no_data": "PT1M"}'] * 100_000) + "]}"
+    wide = '{"all": [' + ",".join(['{"no_data": "PT1M"}'] * 40_000) + "]}"
     assert await refused(sent(wide)) == (422, "condition_too_large", "body.condition.all.49")
     huge = '{"metric": "pm10", "operator": ">", "threshold": 1' + "0" * 308 + "}"
     assert (await sent(huge)).status_code == 201

@@ -133,6 +133,11 @@ async def test_the_doors_are_those_of_every_body(
     async with client_of(application, None) as nobody:
         assert await refused(nobody) == (401, "unauthorised")
     assert await refused(other_tenant.client) == (404, "not_found")
+    body = {"name": "narrow", "scopes": ["alerts:read"]}
+    narrow = (await tenant.client.post("/v1/api-keys", json=body)).raise_for_status().json()["key"]
+    async with client_of(application, narrow) as reader:
+        # Before anything of it is read, which would be refused too.
+        assert await refused(reader, **{"Content-Encoding": "br"}) == (403, "forbidden")
     latin = {"Content-Type": "text/csv; charset=latin-1"}
     assert await refused(tenant.client, **latin) == (415, "unsupported_media_type")
     assert await refused(tenant.client, **{"Content-Encoding": "br"}) == (415, "unsupported_encoding")

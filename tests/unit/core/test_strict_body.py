@@ -1,17 +1,22 @@
 """How the bytes of a request become a document: real FastAPI, no services."""
 
 import asyncio
+import json
+import threading
 from collections.abc import AsyncIterator, MutableMapping
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
 
-from app.core import problems
+from app.core import problems, strict_body, strict_json
 from app.core.auth import Principal, requires
 from app.core.fields import Body, Name
+from app.core.reach import NOTHING
 from app.core.strict_body import StrictRoute
 
 JSON = {"content-type": "application/json"}
@@ -23,7 +28,17 @@ class Thing(Body):
     value: float | None = None
 
 
+class SmallRoute(StrictRoute):
+    max_body = 100
+
+
 router = APIRouter(prefix="/v1", route_class=StrictRoute)
+small = APIRouter(prefix="/v1/small", route_class=SmallRoute)
+
+
+@small.post("/things")
+async def make_small(body: Thing) -> Thing:
+    return body
 
 
 @router.post("/things")
@@ -46,14 +61,20 @@ async def read() -> str:
     return "there"
 
 
+async def nobody(_: str, __: datetime) -> Principal:
+    """Who may do nothing."""
+    return Principal(UUID(int=1), UUID(int=2), platform=False, scopes=frozenset(), reach=NOTHING)
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.include_router(router)
+    app.include_router(small)
     problems.install(app)
     app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     app.state.database = app.state.bootstrap_key = None
-    app.state.authenticators = {}
+    app.state.authenticators = {"nobody": nobody}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
         yield opened
@@ -175,6 +196,47 @@ async def test_nor_with_a_key_that_cannot_be_one(client: httpx.AsyncClient) -> N
         headers = {**JSON, "authorization": given}
         answer = await client.post("/v1/guarded", content=unreadable(), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised"), given
+
+
+async def test_nor_with_a_key_that_may_not(client: httpx.AsyncClient) -> None:
+    async def unreadable() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    for once in ({}, {"idempotency-key": "1"}):
+        headers = {**JSON, "authorization": "Bearer nobody", **once}
+        answer = await client.post("/v1/guarded", content=unreadable(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_route_may_take_less_than_the_installation(client: httpx.AsyncClient) -> None:
+    fits, exceeds = (b'{"name": "a"' + b" " * spaces + b"}" for spaces in (87, 88))
+    assert (await client.post("/v1/small/things", content=fits, headers=JSON)).status_code == 200
+    for content in (exceeds, _in_parts(exceeds)):
+        answer = await client.post("/v1/small/things", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def _in_parts(body: bytes) -> AsyncIterator[bytes]:
+    yield body[:50]
+    yield body[50:]
+
+
+async def test_a_large_body_is_read_beside_the_loop(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 (whatever JSON holds)
+        threads.append(threading.current_thread() is threading.main_thread())
+        return json.loads(data) if max_depth else None
+
+    monkeypatch.setattr(strict_json, "loads", loads)
+    monkeypatch.setattr(strict_body, "_READ_AT_ONCE", 50)
+    for spaces in (1, 50):
+        body = b'{"name": "a"' + b" " * spaces + b"}"
+        assert (await client.post("/v1/things", content=body, headers=JSON)).json()["name"] == "a"
+    assert threads == [True, False]
 
 
 async def test_an_answer_to_many_faults_stays_small(client: httpx.AsyncClient) -> None:
