@@ -9,6 +9,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final
 
@@ -45,6 +46,8 @@ class Hasher:
         self._turns = Turns(1, _WAITING)
         # Who has a turn is let in in the order of asking. As nobody is in that line twice, they take turns.
         self._places = asyncio.Semaphore(settings.hashes_at_once)
+        # Of their own: whatever else is done in threads holds up nobody who signs in.
+        self._threads = ThreadPoolExecutor(settings.hashes_at_once, thread_name_prefix="password-hash")
         # Of no password: to check one against it takes as long as against a person's.
         self._nobody = (
             f"$argon2id$v=19$m={settings.hash_memory_kib},t={settings.hash_passes},p=1"
@@ -83,7 +86,7 @@ class Hasher:
     async def _in_turn[Result](self, subjects: tuple[str, str], work: Callable[[], Result]) -> Result:
         turn = await self._turn(subjects)
         try:
-            made = asyncio.get_running_loop().run_in_executor(None, work)
+            made = asyncio.get_running_loop().run_in_executor(self._threads, work)
         except BaseException:
             turn.close()
             raise

@@ -22,6 +22,9 @@ COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s"
 ATTRIBUTE: Final = "attribute:"
 """What the name of an attribute's column begins with."""
 
+COLUMNS_MAX: Final = 100
+"""How many there may be: more than a box has fields and attributes."""
+
 ANSWER_COLUMNS: Final = ("id", "site_id", "name", "username", "password")
 EXAMPLE: Final = (
     "id,site_id,name,longitude,latitude,interval_s,ack,kind,tags,attribute:night_limit\n"
@@ -29,6 +32,8 @@ EXAMPLE: Final = (
     "metz|lot:2026-11,55\n"
     "box-0002,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,,,,,,,\n"
 )
+# Five times what a box can fill. A row of five megabytes would be parted while nobody else is served.
+_LINE_MAX: Final = 65_536
 _PLACE: Final = ("longitude", "latitude")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
@@ -74,8 +79,8 @@ def read_table(body: bytes) -> Table:
     are read than tell that they are too many, or that enough of them are at fault to be told.
 
     Raises:
-        TableError: codes `invalid_encoding`, `empty_body`, `invalid_csv`, `unknown_field`, `duplicate_key`,
-            `missing_field`, `invalid_attribute`.
+        TableError: codes `invalid_encoding`, `empty_body`, `invalid_csv`, `too_many_columns`,
+            `unknown_field`, `duplicate_key`, `missing_field`, `invalid_attribute`.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -112,7 +117,7 @@ def read_table(body: bytes) -> Table:
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     head = text.partition("\n")[0]
     delimiter = ";" if ";" in head and "," not in head else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in reader:
@@ -123,17 +128,30 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
         raise TableError(Fault(line, "row", "invalid_csv", f"This is not CSV: {error}")) from None
 
 
+def _lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if len(line) > _LINE_MAX:
+            detail = f"The line has {len(line)} characters, of {_LINE_MAX} at most"
+            raise TableError(Fault(number, "row", "invalid_csv", detail))
+        yield line
+
+
 def _names(line: int, header: Sequence[str]) -> list[str]:
+    if len(header) > COLUMNS_MAX:
+        detail = f"The table has {len(header)} columns, of {COLUMNS_MAX} at most"
+        raise TableError(Fault(line, "header", "too_many_columns", detail))
     names = [cell.strip().lower() for cell in header]
-    for index, name in enumerate(names):
+    seen: set[str] = set()
+    for name in names:
         if name.startswith(ATTRIBUTE):
             _check_attribute(line, name)
         elif name not in COLUMNS:
             there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
             detail = f"There is no column {shown(name)}. There are: {there}"
             raise TableError(Fault(line, "header", "unknown_field", detail))
-        if name in names[:index]:
+        if name in seen:
             raise TableError(Fault(line, "header", "duplicate_key", f"The column {name} occurs twice"))
+        seen.add(name)
     return names
 
 

@@ -349,7 +349,7 @@ def codes_in_program() -> set[str]:
                     if isinstance(value, ast.Constant) and isinstance(value.value, str)
                 }
     # Named elsewhere than where they are raised.
-    elsewhere = {"claim_expired", "claim_revoked", "claim_used_up", "invalid_csv"}
+    elsewhere = {"claim_expired", "claim_revoked", "claim_used_up", "invalid_csv", "too_many_columns"}
     return codes | elsewhere | {"webhook_url_not_allowed", "method_not_allowed", "invalid_value"}
 
 

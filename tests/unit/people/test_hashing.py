@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +70,14 @@ def slow(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     monkeypatch.setattr(hasher, "_argon", made)
     yield made
     made.let(1000)
+
+
+async def test_hashes_are_made_in_threads_of_their_own(
+    hasher: Hasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = SimpleNamespace(hash=lambda _: threading.current_thread().name)
+    monkeypatch.setattr(hasher, "_argon", named)
+    assert (await hasher.hash("a password", ADA)).startswith("password-hash")
 
 
 @asynccontextmanager

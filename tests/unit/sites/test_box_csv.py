@@ -99,6 +99,11 @@ def test_what_looks_like_a_number_is_one_among_attributes(cell: str, value: floa
         (b'id\n"a"b\n', 2, "invalid_csv"),
         (b'id\na\n"b\n', 3, "invalid_csv"),
         (b"id\n" + b"a" * 200_000 + b"\n", 2, "invalid_csv"),
+        (b"id\na\n" + b"," * 70_000 + b"\n", 3, "invalid_csv"),
+        (b"," * 70_000, 1, "invalid_csv"),
+        (",".join(f"attribute:a{number}" for number in range(101)).encode(), 1, "too_many_columns"),
+        (b",".join([b"id"] * 100), 1, "duplicate_key"),
+        (b",".join([b"id"] * 101), 1, "too_many_columns"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(text: bytes, line: int, code: str) -> None:
