@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, BigInteger, Date, Text, Uuid, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import Database, RawConnection, WriteSession
+from app.core.database import Database, RawConnection, WriteSession, ending_plainly
 from app.core.errors import ConflictError
 from app.core.observability import QUOTA_REFUSED, get_logger
 from app.core.quota_settings import QUOTAS, SAMPLES, Quota, QuotaSettings
@@ -161,7 +161,7 @@ async def count_refusal(database: Database, error: QuotaExceededError, now: date
         "number": error.number,
     }
     try:
-        with reaching_everything():
+        with reaching_everything(), ending_plainly():
             async with database.write() as session:
                 await session.execute(_REFUSED, counted)
     except (SQLAlchemyError, OSError, TimeoutError) as failure:

@@ -217,6 +217,18 @@ async def test_keys_webhooks_and_channels_have_quotas(
     }
 
 
+async def test_what_a_quota_refused_may_be_asked_for_again_under_the_same_key(
+    api: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    await give(api, tenant.id, sites=0)
+    once = {"Idempotency-Key": "first"}
+    refused = await tenant.client.post("/v1/sites", json=SITE, headers=once)
+    assert (refused.status_code, refused.json()["code"]) == (409, "quota_exceeded")
+    assert (await usage(tenant))["sites"]["refused"] == 1
+    await give(api, tenant.id, sites=1)
+    assert (await tenant.client.post("/v1/sites", json=SITE, headers=once)).status_code == 201
+
+
 async def test_an_integrators_quota_holds_for_its_clients_together(
     application: FastAPI, api: httpx.AsyncClient, integrator: Tenant
 ) -> None:
