@@ -50,17 +50,23 @@ _log = get_logger(__name__)
 _TICK_S = 1.0
 _PATIENCE_S = 5.0
 _SLICE = 50_000
+_BOXES: Final = 20
+# How long boxes are removed before others have their turn: alerts are to be raised, silences to end.
+_PURGE_S: Final = 1.0
 # However much is dropped, its operators are told once a minute.
 _ANNOUNCE_EVERY_S: Final = 60.0
 
 
 @dataclass(slots=True)
 class _Job:
-    """Something done every so often. `due` counts down in ticks."""
+    """Something done every so often. `due` counts down in ticks.
+
+    What leaves some of its work for the next tick, so that the others have their turn, says so (True).
+    """
 
     name: str
     every_s: float
-    work: Callable[[Role, asyncpg.Connection], Awaitable[None]]
+    work: Callable[[Role, asyncpg.Connection], Awaitable[bool | None]]
     due: float = 0.0
 
 
@@ -100,23 +106,33 @@ async def _publish_configs(role: Role, _: asyncpg.Connection) -> None:
     await publish_due(role.database, role.settings.broker)
 
 
-async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> None:
-    """Remove deleted boxes and their samples, a slice at a time, so that no lock is held for long."""
+async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> bool:
+    """Remove deleted boxes and their samples. Returns whether more are left than there was time for."""
+    until = time.monotonic() + _PURGE_S
     keys = await connection.fetch(
-        "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT 20"
+        "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT $1",
+        _BOXES,
     )
     for (key,) in keys:
-        removed = _SLICE
-        while removed == _SLICE:
-            tag = await connection.execute(
-                "DELETE FROM samples WHERE box_key = $1 AND time IN "
-                "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
-                key,
-                _SLICE,
-            )
-            removed = int(tag.rpartition(" ")[2])
+        while await _remove_samples(connection, key):
+            if time.monotonic() >= until:
+                return True
         await connection.execute("DELETE FROM boxes WHERE key = $1", key)
         _log.info("box_purged", box_key=key)
+        if time.monotonic() >= until:
+            return True
+    return len(keys) == _BOXES
+
+
+async def _remove_samples(connection: asyncpg.Connection, key: int) -> bool:
+    """Remove a slice of a box's samples: no lock is held for long. Returns whether it was a full one."""
+    tag = await connection.execute(
+        "DELETE FROM samples WHERE box_key = $1 AND time IN "
+        "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
+        key,
+        _SLICE,
+    )
+    return int(tag.rpartition(" ")[2]) == _SLICE
 
 
 async def _purge_quarantine(role: Role, connection: asyncpg.Connection) -> None:
@@ -238,7 +254,8 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
             continue
         job.due = job.every_s
         try:
-            await job.work(role, connection)
+            if await job.work(role, connection):
+                job.due = 0.0
         except TRANSIENT as error:
             # A job that fails (a file that cannot be written, say) must not keep the others from their turn.
             _log.warning("maintenance_failed", job=job.name, error=repr(error))

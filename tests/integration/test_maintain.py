@@ -6,18 +6,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
+import asyncpg
 import pytest
 
+from app import maintain as maintain_module
 from app.core.database import Database
 from app.core.role import Role
 from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.mosquitto_config import Limits
-from app.maintain import maintain
+from app.maintain import _Job, _purge_boxes, _work, maintain
 from app.webhooks.platform import last_dropped, prune
 from app.webhooks.secrets import open_secret
-from tests.conftest import ACCOUNTS
+from tests.conftest import ACCOUNTS, Tenant
 from tests.faults.fleet import leave_session
 from tests.integration.webhooks.helpers import add_endpoint, add_organisation
 from tests.integration.webhooks.log import add_delivery, ago
@@ -102,6 +104,42 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
             assert again.state == "working"
             assert await told() == [7]
     await connection.close()
+
+
+async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
+    settings: Settings,
+    database: Database,
+    tenant: Tenant,
+    site_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(maintain_module, "_SLICE", 2)
+    monkeypatch.setattr(maintain_module, "_PURGE_S", 0.0)
+    connection = await database.connect()
+    for name in ("a", "b"):
+        made = await tenant.client.post("/v1/boxes", json={"id": name, "site_id": site_id})
+        assert made.status_code == 201
+    await connection.execute(
+        "INSERT INTO samples (box_key, time, pm2_5) SELECT key, now() - n * interval '1 minute', 10 "
+        "FROM boxes, generate_series(1, 3) n"
+    )
+    await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour'")
+    left: list[tuple[int, int]] = []
+
+    async def count(_: Role, __: asyncpg.Connection) -> None:
+        boxes = await connection.fetchval("SELECT count(*) FROM boxes")
+        left.append((boxes, await connection.fetchval("SELECT count(*) FROM samples")))
+
+    jobs = [_Job("purge", 30.0, _purge_boxes), _Job("other", 1.0, count)]
+    async with working_as("maintain", database) as opened:
+        working = await opened.connect()
+        for _ in range(7):
+            await _work(Role("maintain", settings, opened), working, jobs)
+        await working.close()
+    await connection.close()
+    # Two samples at a time, or what is left of a box; then it is not due any more.
+    assert left == [(2, 4), (1, 3), (1, 1), (0, 0), (0, 0), (0, 0), (0, 0)]
+    assert jobs[0].due > 0
 
 
 async def test_secrets_are_sealed_and_old_deliveries_forgotten(
