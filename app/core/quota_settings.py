@@ -25,7 +25,7 @@ class QuotaSettings(BaseModel):
     webhooks: int | None = Field(
         200, ge=0, le=QUOTA_MAX, description=f"Webhooks and channels together {_DEFAULT}"
     )
-    clients: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Clients of an integrator {_DEFAULT}")
+    clients: int | None = Field(1000, ge=0, le=QUOTA_MAX, description=f"Clients of an integrator {_DEFAULT}")
     samples_per_day: int | None = Field(
         None, ge=0, le=QUOTA_MAX, description=f"Samples stored in a day (UTC) {_DEFAULT}"
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, SQLColumnExpression
+from sqlalchemy import ARRAY, ColumnElement, SQLColumnExpression, Uuid, any_, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,10 @@ def _one_of(
     column: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None], wanted: tuple[UUID, ...]
 ) -> ColumnElement[bool]:
     # Only of what is equal to one value does an index have the rest in order.
-    return column == wanted[0] if len(wanted) == 1 else column.in_(wanted)
+    if len(wanted) == 1:
+        return column == wanted[0]
+    # One parameter, however many there are: a statement can have 32,767, and each costs the time to bind it.
+    return column == any_(literal(list(wanted), ARRAY(Uuid)))
 
 
 EVERYTHING: Final = Reach(None)
