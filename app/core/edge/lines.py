@@ -65,8 +65,10 @@ class Held:
     def __init__(self, lines: Lines, *, samples: bool) -> None:
         self._lines = lines
         self._samples = samples
-        # Turns among the requests of one's own, and those among everybody's.
+        # Turns among the requests of one's own, those of these that an answer under way needs no more, and
+        # those among everybody's.
         self._own: list[Callable[[], None]] = []
+        self._first: list[Callable[[], None]] = []
         self._shared: list[Callable[[], None]] = []
         self._again: Callable[[], Awaitable[None]] | None = None
         self._aside: Callable[[], Awaitable[None]] | None = None
@@ -97,20 +99,29 @@ class Held:
         precedence = self._lines.precedence
         if precedence is not None and yields:
             # Before all else: what waits here must not have a place meanwhile.
-            leave = await precedence.enter((account.tree, self._samples))
-            if leave is None:
-                raise self._too_many("organisation")
-            self._own.append(leave)
+            self._first.append(
+                self._given(await precedence.line_up((account.organisation, self._samples)), "organisation")
+            )
             self._aside = precedence.aside()
         await self.enter("organisation", account.organisation)
-        self._again = partial(self._share, account, ahead=not yields)
+        self._again = partial(self._share, account, yields=yields)
         await self._again()
 
-    async def _share(self, account: Account, *, ahead: bool) -> None:
+    async def _share(self, account: Account, *, yields: bool) -> None:
+        precedence = self._lines.precedence
+        if precedence is not None and yields:
+            self._shared.append(
+                self._given(await precedence.enter((account.tree, self._samples)), "integrator")
+            )
         await self.enter("integrator", account.tree)
-        if self._lines.precedence is not None and ahead:
-            self._lines.precedence.begin()
-            self._shared.append(self._lines.precedence.end)
+        if precedence is not None and not yields:
+            precedence.begin()
+            self._shared.append(precedence.end)
+
+    def _given(self, leave: Callable[[], None] | None, line: Line) -> Callable[[], None]:
+        if leave is None:
+            raise self._too_many(line)
+        return leave
 
     def while_reading(self, receive: Receive) -> Receive:
         """A `receive` that takes no place from others while the client takes long to send its body.
@@ -152,6 +163,7 @@ class Held:
         """Give back, for good, those that others wait for too; once is enough."""
         self._again = None
         self._give_back(self._shared)
+        self._give_back(self._first)
 
     def leave(self) -> None:
         """Give all of them back; once is enough."""

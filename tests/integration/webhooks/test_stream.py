@@ -248,9 +248,7 @@ async def test_there_are_so_many_streams_and_no_more(
 async def test_an_integrator_and_its_clients_do_not_take_all_streams(
     application: FastAPI, api: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
-    change(
-        application, streams_per_organisation=1, streams_max=3, integrator_factor=2, stream_keepalive_s=0.01
-    )
+    change(application, streams_per_organisation=1, streams_max=3, integrator_factor=2)
     hub: Hub = application.state.stream_hub
     above = (await api.post("/v1/organisations", json={"name": "I", "kind": "integrator"})).json()["id"]
     body = {"organisation_id": above, "name": "i", "scopes": ["*"]}

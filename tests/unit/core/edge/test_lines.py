@@ -5,6 +5,7 @@ import pytest
 from starlette.types import Message
 
 from app.core.api_settings import ApiSettings
+from app.core.edge import precedence
 from app.core.edge.accounts import Account
 from app.core.edge.lines import Held, Lines
 
@@ -52,6 +53,32 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Line
         for held in uploads:
             held.leave()
         (await more).leave()
+    assert_all_given_back(lines)
+
+
+async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 0.01)
+    lines, integrator = Lines(ApiSettings(running_per_organisation=2), connections=5), uuid4()
+    rude, sibling = (Account(uuid4(), integrator) for _ in range(2))
+    slow, next_, other = (Held(lines, samples=False) for _ in range(3))
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    async with asyncio.timeout(10):
+        await slow.enter_account(rude, yields=True)
+        reading = asyncio.ensure_future(slow.while_reading(sent.get)())
+        waits = asyncio.ensure_future(next_.enter_account(rude, yields=True))
+        # Neither a slow body, nor whoever waits behind that in its own organisation.
+        await other.enter_account(sibling, yields=True)
+        await sent.put({"type": "http.request", "body": b"", "more_body": False})
+        # It is back once its sibling is done, and an answer that has begun has not to end first.
+        await asyncio.sleep(0)
+        assert not reading.done()
+        other.share()
+        await reading
+        assert not waits.done()
+        slow.share()
+        await waits
+    for held in (slow, next_, other):
+        held.leave()
     assert_all_given_back(lines)
 
 
