@@ -67,7 +67,7 @@ class Precedence:
     async def line_up(self, organisation: Hashable) -> Callable[[], None] | None:
         """Wait for the turn among the requests of one organisation that yield. The same as `enter` returns.
 
-        Whoever has it may wait for a slow client, or for others of its organisation: `enter` comes after that.
+        Whoever has it may wait for a slow client, or for its organisation: `enter` comes after that.
         """
         if not await self._lined_up.enter(organisation):
             return None
