@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
+from app.audit.export_turns import ExportTurns
 from app.audit.refusals import RefusalsMiddleware
 from app.audit.router import router as audit
 from app.core import header_docs, problems
@@ -101,6 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
+    app.state.export_turns = ExportTurns()
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.

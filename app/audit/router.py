@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.audit import repository
 from app.audit.chain import Head
 from app.audit.export import MEDIA_TYPE, last_line, line_of
+from app.audit.export_turns import ExportTurns
 from app.audit.record import Seen, record_access
 from app.audit.repository import Filter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
@@ -30,7 +31,8 @@ router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
 Reader = Annotated[Principal, Depends(requires("audit:read"))]
 From = Annotated[InstantParameter | None, Query(alias="from", description="Recorded at or after this")]
 To = Annotated[InstantParameter | None, Query(description="Recorded before this")]
-_AT_ONCE: Final = 1000
+# Entries of an export that are read at once: for as long nobody else is answered.
+_AT_ONCE: Final = 200
 _LAST_POSITION: Final = 2**63 - 1
 _EXAMPLE: Final = (
     '{"organisation_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10", "position": 1, "record": "{…}", '
@@ -63,6 +65,13 @@ def _named(
 
 
 Named = Annotated[UUID, Depends(_named)]
+
+
+async def _exporting(request: Request, principal: Reader) -> AsyncIterator[ExportTurns]:
+    """The place of the caller's export: until the last byte, or until the client has gone."""
+    turns: ExportTurns = request.app.state.export_turns
+    with turns.place(principal.organisation_id):
+        yield turns
 
 
 @router.get(
@@ -123,7 +132,7 @@ async def get_audit_head(principal: Reader, session: Reads, organisation: Named)
     summary="A log as a file that can be verified",
     response_class=StreamingResponse,
     responses={
-        **documented(401, 403, 404, 422, 503),
+        **documented(401, 403, 404, 422, 429, 503),
         200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
     },
 )
@@ -131,6 +140,7 @@ async def export_audit(
     principal: Reader,
     database: Annotated[Database, Depends(get_database)],
     organisation: Named,
+    turns: Annotated[ExportTurns, Depends(_exporting)],
     *,
     from_: From = None,
     to: To = None,
@@ -138,7 +148,7 @@ async def export_audit(
     """One organisation's log, the oldest entry first, as NDJSON: a line for each entry, and one at the end.
 
     `vigie audit verify --export FILE` verifies it, and so can a program of yours. A file without its last
-    line was cut short.
+    line was cut short. One at a time for an organisation: others are 429 `too_many_exports`.
     """
     _check_order(from_, to)
     wanted = Filter(organisation, first=from_, last=to)
@@ -147,24 +157,28 @@ async def export_audit(
         await record_access(session, "audit", [Seen(organisation, None)], details=range_, once="export")
     async with database.read() as reader:
         head = await repository.find_head(reader, principal.visible(), organisation)
-    lines = _lines(database, principal.caller(), head, wanted)
+    lines = _lines(database, turns, principal.caller(), head, wanted)
     name = f"vigie-audit-{organisation}.ndjson"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _lines(database: Database, caller: Caller, head: Head, wanted: Filter) -> AsyncIterator[str]:
-    """The file, a piece at a time: a client that reads slowly holds no transaction open."""
+async def _lines(
+    database: Database, turns: ExportTurns, caller: Caller, head: Head, wanted: Filter
+) -> AsyncIterator[str]:
+    """The file, a piece at a time: a client that reads slowly holds no transaction open, and no turn."""
     after = entries = 0
     more = head.position > 0
     while more:
-        with working_for(caller):
-            async with database.read() as session:
-                found = await repository.read_on(session, head, wanted, after, _AT_ONCE)
+        async with turns.piece(caller.tree or head.organisation_id):
+            with working_for(caller):
+                async with database.read() as session:
+                    found = await repository.read_on(session, head, wanted, after, _AT_ONCE)
+            text = "".join(map(line_of, found))
         more = len(found) == _AT_ONCE
         if not found:
             break
-        yield "".join(map(line_of, found))
+        yield text
         entries += len(found)
         after = found[-1].position
     yield last_line(head, entries)

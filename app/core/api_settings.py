@@ -72,7 +72,8 @@ class ApiSettings(BaseModel):
     integrator_factor: int = Field(
         4,
         ge=1,
-        description="An integrator and its clients together may ask so many times what one organisation may",
+        description="An integrator and its clients together may ask so many times what one organisation may, "
+        "and open so many times its streams",
     )
     running_per_key: int = Field(
         6,

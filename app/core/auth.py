@@ -129,6 +129,11 @@ class Principal:
     integrator_id: UUID | None = None
 
     @property
+    def tree(self) -> UUID:
+        """With whom it shares what may be done at once: its integrator, or its organisation itself."""
+        return self.integrator_id or self.organisation_id
+
+    @property
     def called(self) -> str:
         """What refusals call it."""
         return "Your role" if self.kind == "user" else "The API key"
@@ -170,7 +175,7 @@ class Principal:
 
     def caller(self) -> Caller:
         """Whom its transactions are for."""
-        return Caller(self.reach, actor(self.kind, self.key_id, self.name))
+        return Caller(self.reach, actor(self.kind, self.key_id, self.name), self.tree)
 
     def owner(self, named: UUID | None) -> UUID:
         """The organisation that a new thing belongs to: the caller's, or another one that it reaches."""

@@ -6,8 +6,9 @@ sees what was committed. The gate comes before every row lock, so that nobody wa
 
 Whoever waits to close it keeps later batches out. So nobody closes it as often as they like: one at a time
 waits (`CLOSING`), and behind it stand the batches that came meanwhile, which pass before it is closed again;
-and an organisation that has closed it leaves it open for as long. That turn is taken before any connection
-and lock: whoever waits for it holds up nobody else. The order is turn, `CLOSING`, `GATE`, rows.
+and an organisation that has closed it leaves it open for as long, an integrator and its clients together.
+That turn is taken before any connection and lock: whoever waits for it holds up nobody else. The order is
+turn, `CLOSING`, `GATE`, rows.
 """
 
 import asyncio
@@ -49,7 +50,8 @@ async def close_gate(session: WriteSession) -> None:
     """
     if _TURN in session.info:
         return
-    turn = await _take_turn(current_caller().reach.organisations)
+    caller = current_caller()
+    turn = await _take_turn(caller.tree or caller.reach.organisations)
     inside = session.sync_session
     inside.info[_TURN] = turn
     event.listen(inside, "after_transaction_end", _ended)
@@ -74,7 +76,10 @@ def _give_back(session: Session) -> None:
 
 
 class _Turn:
-    """The turn of an organisation's callers in this process: they wait for each other, and nobody else."""
+    """The turn of the callers of an organisation, or of an integrator and its clients, in this process.
+
+    They wait for each other, and nobody else.
+    """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

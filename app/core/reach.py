@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -78,10 +78,12 @@ class Caller:
     Attributes:
         reach: what it may see.
         actor: who it is, as the audit log has it (JSON); empty for the program itself.
+        tree: with whom it takes turns: its integrator, or its organisation; None: those of the same reach.
     """
 
     reach: Reach
     actor: str = ""
+    tree: UUID | None = None
 
     def settings(self) -> dict[str, str]:
         """The transaction's settings that row-level security goes by, and the audit log."""
@@ -149,5 +151,5 @@ def reaching_everything() -> Iterator[None]:
 
     Who asked stays in the audit log.
     """
-    with working_for(Caller(EVERYTHING, current_caller().actor)):
+    with working_for(replace(current_caller(), reach=EVERYTHING)):
         yield

@@ -31,11 +31,21 @@ _CLOSE_S: Final = 2.0
 _log = get_logger(__name__)
 
 
-class Place:
-    """One stream's place: woken when its organisation has something new, or when it must end."""
+def _too_many(detail: str) -> TooManyRequestsError:
+    return TooManyRequestsError(detail, code="too_many_streams", retry_after_s=_COME_BACK_S)
 
-    def __init__(self, organisation: UUID) -> None:
+
+class Place:
+    """One stream's place: woken when its organisation has something new, or when it must end.
+
+    Args:
+        organisation: whose events it has.
+        tree: who opened it: an integrator or one of its clients, or an organisation that is nobody's client.
+    """
+
+    def __init__(self, organisation: UUID, tree: UUID) -> None:
         self.organisation = organisation
+        self.tree = tree
         self.woken = asyncio.Event()
         self.ended = False
 
@@ -71,15 +81,19 @@ class Hub:
         return cls(settings, database, await database.pool(size=_POOL, eager=False))
 
     @contextmanager
-    def place(self, organisation: UUID) -> Iterator[Place]:
+    def place(self, organisation: UUID, tree: UUID) -> Iterator[Place]:
         """A place for a stream of an organisation, for the length of a block.
+
+        Args:
+            organisation: whose events.
+            tree: the caller's integrator, or its organisation.
 
         Raises:
             TooManyRequestsError: `too_many_streams`.
             UnavailableError: This process is stopping.
         """
-        self._check(organisation)
-        made = Place(organisation)
+        self._check(organisation, tree)
+        made = Place(organisation, tree)
         self._places.setdefault(organisation, set()).add(made)
         self._watch()
         STREAMS_OPEN.inc()
@@ -92,22 +106,23 @@ class Hub:
             if not there:
                 del self._places[organisation]
 
-    def _check(self, organisation: UUID) -> None:
+    def _check(self, organisation: UUID, tree: UUID) -> None:
         if self._stopped:
             raise UnavailableError("This server is stopping: connect again.")
         most = self.settings.streams_per_organisation
         if len(self._places.get(organisation, ())) >= most:
-            raise TooManyRequestsError(
-                f"The organisation has {most} streams open, which is the most. Close one of them.",
-                code="too_many_streams",
-                retry_after_s=_COME_BACK_S,
+            raise _too_many(
+                f"The organisation has {most} streams open, which is the most. Close one of them."
             )
-        if sum(map(len, self._places.values())) >= self.settings.streams_max:
-            raise TooManyRequestsError(
-                "This server has as many streams open as it may. Try again later.",
-                code="too_many_streams",
-                retry_after_s=_COME_BACK_S,
+        open_, most = self._all(), most * self.settings.integrator_factor
+        # One key of an integrator's opens streams of all its clients.
+        if sum(place.tree == tree for place in open_) >= most:
+            raise _too_many(
+                f"An integrator opens at most {most} streams with its clients, and so do the platform's "
+                "administrators. Close one of them."
             )
+        if len(open_) >= self.settings.streams_max:
+            raise _too_many("This server has as many streams open as it may. Try again later.")
 
     def stop(self) -> None:
         """End every stream, and let none begin."""

@@ -122,10 +122,12 @@ class _Seat(NamedTuple):
     place: Place
 
 
-async def _seat(hub: _Hub, wanted: Annotated[_Wanted, Depends(_wanted)]) -> AsyncIterator[_Seat]:
+async def _seat(
+    hub: _Hub, principal: _Reader, wanted: Annotated[_Wanted, Depends(_wanted)]
+) -> AsyncIterator[_Seat]:
     # Its end comes after the last byte, or with the client's going away. It hands on what is wanted: if two
     # depended on that, each fault of a parameter would be told twice.
-    with hub.place(wanted.organisation) as place:
+    with hub.place(wanted.organisation, principal.tree) as place:
         yield _Seat(wanted, place)
 
 

@@ -1,7 +1,10 @@
 """Whose requests are counted together: those of an organisation, and those of an integrator and its clients.
 
 Keys and sign-ins can be made by the dozen, and clients by an integrator: what each of them may do adds up to
-no more than this. Whose a key is, is known once it was looked up, and remembered for its next request.
+no more than this. Whose a key is, is known once it was looked up, and remembered for its next request; for a
+minute, as not every route asks for a key: one that was revoked would count for its organisation for ever.
+
+Pure: the clock is an argument.
 """
 
 from collections import OrderedDict
@@ -11,6 +14,7 @@ from uuid import UUID
 from app.core.auth import Principal
 
 _KNOWN_MOST: Final = 50_000
+_KNOWN_FOR_S: Final = 60.0
 
 
 class Account(NamedTuple):
@@ -27,26 +31,32 @@ class Account(NamedTuple):
     @classmethod
     def of(cls, principal: Principal) -> Self:
         """Whose a caller's requests are."""
-        return cls(principal.organisation_id, principal.integrator_id or principal.organisation_id)
+        return cls(principal.organisation_id, principal.tree)
+
+
+class _Known(NamedTuple):
+    account: Account
+    at: float
 
 
 class KnownKeys:
-    """The keys and sign-ins that turned out good, by hash; the newest 50,000."""
+    """The keys and sign-ins that turned out good within the last minute, by hash; the newest 50,000."""
 
     def __init__(self, most: int = _KNOWN_MOST) -> None:
-        self._accounts: OrderedDict[bytes, Account] = OrderedDict()
+        self._accounts: OrderedDict[bytes, _Known] = OrderedDict()
         self._most = most
 
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def account(self, digest: bytes) -> Account | None:
-        """Whose a key was when it was looked up last; None for one that is not known."""
-        return self._accounts.get(digest)
+    def account(self, digest: bytes, now: float) -> Account | None:
+        """Whose a key was when it was looked up last; None for one that is not known, or not any more."""
+        known = self._accounts.get(digest)
+        return None if known is None or now - known.at > _KNOWN_FOR_S else known.account
 
-    def learn(self, digest: bytes, account: Account) -> None:
-        """Remember whose it is: a sign-in can change its organisation."""
-        self._accounts[digest] = account
+    def learn(self, digest: bytes, account: Account, now: float) -> None:
+        """It was looked up: remember whose it is. A sign-in can change its organisation."""
+        self._accounts[digest] = _Known(account, now)
         self._accounts.move_to_end(digest)
         if len(self._accounts) > self._most:
             self._accounts.popitem(last=False)

@@ -6,6 +6,7 @@ wait behind a dashboard's requests, nor those behind samples: they have lines, a
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Final, Literal
@@ -18,6 +19,7 @@ from app.core.edge.paced import Paced
 from app.core.edge.precedence import Precedence
 from app.core.edge.refuse import count
 from app.core.edge.turns import Turns
+from app.core.edge.work import Shares
 from app.core.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4
@@ -25,6 +27,8 @@ SAMPLES_CONNECTIONS: Final = 4
 
 # What comes with the head, or soon after, is worth no second wait.
 _BODY_PATIENCE_S: Final = 0.1
+# What a request took is told when it is as much as this, and at its end: an event stream has none.
+_TOLD_S: Final = 0.005
 
 type Line = Literal["key", "organisation", "integrator"]
 
@@ -42,6 +46,8 @@ class Lines:
         self.precedence = (
             Precedence(settings.waiting_per_organisation) if settings.running_per_organisation else None
         )
+        # Who may ask without a limit may also work without one.
+        self.shares = Shares() if self.precedence is not None and settings.organisation_rate_per_s else None
         for samples in (False, True):
             if settings.running_per_key:
                 self._turns["key", samples] = Turns(settings.running_per_key, settings.waiting_per_key)
@@ -65,11 +71,15 @@ class Held:
     def __init__(self, lines: Lines, *, samples: bool) -> None:
         self._lines = lines
         self._samples = samples
-        # Turns among the requests of one's own, and those among everybody's.
+        # Turns among the requests of one's own, those of these that an answer under way needs no more, and
+        # those among everybody's.
         self._own: list[Callable[[], None]] = []
+        self._first: list[Callable[[], None]] = []
         self._shared: list[Callable[[], None]] = []
         self._again: Callable[[], Awaitable[None]] | None = None
         self._aside: Callable[[], Awaitable[None]] | None = None
+        self._account: Account | None = None
+        self._spent_s = 0.0
 
     async def enter(self, line: Line, subject: Hashable) -> None:
         """Wait for a turn in a line.
@@ -89,28 +99,40 @@ class Held:
 
         Args:
             account: Theirs.
-            yields: Whether it goes behind everybody else.
+            yields: Whether it goes behind everybody else; else it does if they take much of the process.
 
         Raises:
             TooManyRequestsError: Too many wait there already.
         """
-        precedence = self._lines.precedence
+        precedence, shares = self._lines.precedence, self._lines.shares
+        self._account = account
+        if shares is not None and not self._samples:
+            yields = yields or shares.is_much(account, time.monotonic())
         if precedence is not None and yields:
             # Before all else: what waits here must not have a place meanwhile.
-            leave = await precedence.enter((account.tree, self._samples))
-            if leave is None:
-                raise self._too_many("organisation")
-            self._own.append(leave)
+            self._first.append(
+                self._given(await precedence.line_up((account.organisation, self._samples)), "organisation")
+            )
             self._aside = precedence.aside()
         await self.enter("organisation", account.organisation)
-        self._again = partial(self._share, account, ahead=not yields)
+        self._again = partial(self._share, account, yields=yields)
         await self._again()
 
-    async def _share(self, account: Account, *, ahead: bool) -> None:
+    async def _share(self, account: Account, *, yields: bool) -> None:
+        precedence = self._lines.precedence
+        if precedence is not None and yields:
+            self._shared.append(
+                self._given(await precedence.enter((account.tree, self._samples)), "integrator")
+            )
         await self.enter("integrator", account.tree)
-        if self._lines.precedence is not None and ahead:
-            self._lines.precedence.begin()
-            self._shared.append(self._lines.precedence.end)
+        if precedence is not None and not yields:
+            precedence.begin()
+            self._shared.append(precedence.end)
+
+    def _given(self, leave: Callable[[], None] | None, line: Line) -> Callable[[], None]:
+        if leave is None:
+            raise self._too_many(line)
+        return leave
 
     def while_reading(self, receive: Receive) -> Receive:
         """A `receive` that takes no place from others while the client takes long to send its body.
@@ -146,12 +168,34 @@ class Held:
 
     async def paced(self, work: Awaitable[None]) -> None:
         """Work on the request; one that yields stands aside for others between its steps too."""
-        await (work if self._aside is None else Paced(work, self._aside))
+        if self._lines.precedence is None:
+            await work
+            return
+        try:
+            await Paced(work, pause=self._pause, spent=self._spend)
+        finally:
+            self._tell_spent()
+
+    def _pause(self) -> Awaitable[None] | None:
+        return None if self._aside is None else self._aside()
+
+    def _spend(self, seconds: float) -> None:
+        self._spent_s += seconds
+        if self._spent_s >= _TOLD_S:
+            self._tell_spent()
+
+    def _tell_spent(self) -> None:
+        shares = self._lines.shares
+        # Samples have limits of their own, which are the service itself.
+        if shares is not None and self._account is not None and not self._samples:
+            shares.add(self._account, self._spent_s, time.monotonic())
+            self._spent_s = 0.0
 
     def share(self) -> None:
         """Give back, for good, those that others wait for too; once is enough."""
         self._again = None
         self._give_back(self._shared)
+        self._give_back(self._first)
 
     def leave(self) -> None:
         """Give all of them back; once is enough."""

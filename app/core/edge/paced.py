@@ -1,28 +1,37 @@
-"""Work that stands aside between its steps, so that what others wait for comes first.
+"""Work that is driven step by step: each step is timed, and the next one begins when it is let.
 
 A coroutine runs from one thing that it waits for to the next, and nobody can interrupt it there. In between
-it can be held up: its next step begins when it is let.
+it can stand aside, so that what others wait for comes first.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
 
 class Paced[Result]:
-    """A coroutine with a pause before each of its steps but the first.
+    """A coroutine of which each step is timed, with a pause before each but the first.
 
     It runs in the task that awaits it: what the task is told (to end, above all) it is told as well, in a
     pause too.
 
     Args:
         work: The coroutine.
-        pause: Called whenever what it waited for has come; it goes on when that is over.
+        pause: Called whenever what it waited for has come; it goes on when that is over, or at once (None).
+        spent: Told how long each step took: of the thread's time, as the machine has other work too.
     """
 
-    def __init__(self, work: Awaitable[Result], pause: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        work: Awaitable[Result],
+        *,
+        pause: Callable[[], Awaitable[None] | None],
+        spent: Callable[[float], None],
+    ) -> None:
         self._steps = work.__await__()
         self._pause = pause
+        self._spent = spent
 
     def __await__(self) -> Generator[Any, Any, Result]:
         """Drive it to its end.
@@ -32,14 +41,18 @@ class Paced[Result]:
         """
         step: Callable[[], Any] = partial(next, self._steps)
         while True:
+            began = time.thread_time()
             try:
                 awaited = step()
             except StopIteration as end:
                 result: Result = end.value
                 return result
+            finally:
+                self._spent(time.thread_time() - began)
             try:
                 value = yield awaited
-                yield from self._pause().__await__()
+                if (pause := self._pause()) is not None:
+                    yield from pause.__await__()
             except GeneratorExit:
                 self._steps.close()
                 raise

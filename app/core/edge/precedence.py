@@ -2,12 +2,14 @@
 
 One process answers everybody, on one core: whoever asks as much as its limits let through would lengthen
 everybody's answers. So its requests run one at a time, and begin when no other tenant's is being worked on.
-Those who go behind take turns, and a slow request of one does not keep the others waiting.
+Those who go behind take turns, and a slow request of one does not keep the others waiting. Clients of one
+integrator take turns as one tenant; but one that is slow to send keeps its own organisation waiting alone.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
 from app.core.edge.turns import Turns
@@ -22,10 +24,11 @@ class Precedence:
     """Which requests of a process are ahead of which.
 
     Args:
-        waiting: How many of one tenant may wait behind the others.
+        waiting: How many of one organisation, and of one tenant, may wait behind the others.
     """
 
     def __init__(self, waiting: int) -> None:
+        self._lined_up = Turns(1, waiting)
         self._behind = Turns(1, waiting)
         # In the order of asking. As no tenant is in that line twice, they take turns.
         self._place = asyncio.Semaphore(1)
@@ -61,6 +64,15 @@ class Precedence:
 
         return wait
 
+    async def line_up(self, organisation: Hashable) -> Callable[[], None] | None:
+        """Wait for the turn among the requests of one organisation that yield. The same as `enter` returns.
+
+        Whoever has it may wait for a slow client, or for its organisation: `enter` comes after that.
+        """
+        if not await self._lined_up.enter(organisation):
+            return None
+        return partial(self._lined_up.leave, organisation)
+
     async def enter(self, tenant: Hashable) -> Callable[[], None] | None:
         """Wait for the turn of a request that yields.
 
@@ -79,7 +91,7 @@ class Precedence:
                     # By the time that this task runs others may have begun.
                     while self._ahead:
                         await self._clear.wait()
-            # It may wait for its organisation's other requests from here on, or for a slow client's body.
+            # It may wait for its integrator's other requests from here on, or for the database.
             timer = asyncio.get_running_loop().call_later(_PATIENCE_S, place.close)
             held.callback(timer.cancel)
             return held.pop_all().close

@@ -3,7 +3,8 @@
 Owns by whom a request is counted. By its API key or sign-in, once that is well formed; else by its address.
 Anybody can write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good
 one, its requests take a token from their address too, which is given back when the key turns out good. From
-then on the key's organisation is known, and counts: before that it does as soon as the key was looked up.
+then on the key's organisation is known, and counts, for a minute after each look: before that it does as soon
+as the key was looked up.
 """
 
 import asyncio
@@ -129,7 +130,7 @@ class Throttle:
         samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
         if bearer is not None:
             digest = hash_key(bearer)
-            account = self._known.account(digest)
+            account = self._known.account(digest, time.monotonic())
             own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
             if account is not None or own:
                 return Counted(digest, samples, None, account)
@@ -144,13 +145,14 @@ class Throttle:
             TooManyRequestsError: Nothing is left there.
         """
         account = Account.of(principal)
+        now = time.monotonic()
+        self._known.learn(digest, account, now)
         if counted.account == account:
             return
-        self._known.learn(digest, account)
         if counted.address is not None:
             self._buckets.give_back((ANONYMOUS, counted.address))
         wanted = of_account(account, samples=counted.samples)
-        verdict, broken, low = self._buckets.take(wanted, time.monotonic())
+        verdict, broken, low = self._buckets.take(wanted, now)
         scope[_LOW] = low or is_low(scope)
         if verdict is not None and broken is not None:
             # As where the organisation is known before: what is refused takes nothing from the key either.

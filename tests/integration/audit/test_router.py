@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.audit import router
 from app.audit.chain import Verifier
 from app.audit.export import verify_lines
 from app.core.settings import Settings
@@ -133,6 +134,23 @@ async def test_an_export_can_be_verified_somewhere_else(
     found = part.text.splitlines()
     assert json.loads(found[0])["position"] == 3
     assert list(verify_lines(found, Verifier(partial=True))) == []
+
+
+@pytest.mark.usefixtures("site_id")
+async def test_an_organisation_exports_once_at_a_time_and_in_pieces(
+    application: FastAPI, tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (await tenant.client.get("/v1/audit/export")).text
+    assert json.loads(whole.splitlines()[-1])["entries"] > 2
+    monkeypatch.setattr(router, "_AT_ONCE", 1)
+    assert (await tenant.client.get("/v1/audit/export")).text == whole
+    with application.state.export_turns.place(UUID(tenant.id)):
+        refused = await tenant.client.get("/v1/audit/export")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_exports")
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await other_tenant.client.get("/v1/audit/export")).status_code == 200
+    assert (await tenant.client.get(f"/v1/audit/export?organisation={uuid4()}")).status_code == 404
+    assert (await tenant.client.get("/v1/audit/export")).status_code == 200
 
 
 async def test_addresses_are_not_shown_without_an_entry(

@@ -124,6 +124,23 @@ async def test_one_organisations_closers_wait_for_each_other_without_a_connectio
     await small.close()
 
 
+async def test_clients_of_an_integrator_take_turns_with_each_other_and_with_it(
+    database: Database, connections: tuple[asyncpg.Connection, asyncpg.Connection]
+) -> None:
+    integrator, client = UUID(int=3), UUID(int=4)
+    first = Closer(database, Caller(Reach.of([client]), tree=integrator))
+    await first.closed.wait()
+    more = [
+        Closer(database, Caller(Reach.of(reached), tree=integrator))
+        for reached in ([UUID(int=5)], [integrator, client, UUID(int=5)])
+    ]
+    stranger = Closer(database, OTHER)
+    # Only the stranger came as far as a lock.
+    assert await until(lambda: waiting(connections[0], CLOSING)) == 1
+    for closer in (first, stranger, *more):
+        await closer.end()
+
+
 async def test_who_gives_up_waiting_and_who_fails_leaves_the_turn_to_the_next(database: Database) -> None:
     first = Closer(database, ONE)
     await first.closed.wait()

@@ -246,6 +246,23 @@ async def test_there_are_so_many_streams_and_no_more(
     await places(application, 0)
 
 
+async def test_an_integrator_and_its_clients_do_not_take_all_streams(
+    application: FastAPI, api: httpx.AsyncClient, other_tenant: Tenant
+) -> None:
+    change(application, streams_per_organisation=1, streams_max=3, integrator_factor=2)
+    hub: Hub = application.state.stream_hub
+    above = (await api.post("/v1/organisations", json={"name": "I", "kind": "integrator"})).json()["id"]
+    body = {"organisation_id": above, "name": "i", "scopes": ["*"]}
+    key = (await api.post("/v1/api-keys", json=body)).json()["key"]
+    async with client_of(application, key) as client:
+        below = (await client.post("/v1/organisations", json={"name": "C"})).json()["id"]
+        with hub.place(uuid4(), UUID(above)), hub.place(uuid4(), UUID(above)):
+            refused = await client.get(PATH, params={"organisation": below})
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+            with hub.place(UUID(other_tenant.id), UUID(other_tenant.id)):
+                pass
+
+
 async def places(application: FastAPI, count: int) -> None:
     async def so_many() -> bool:
         return len(application.state.stream_hub._all()) == count
@@ -395,7 +412,7 @@ async def test_a_stream_may_end_while_the_hub_looks(
     pool = hub.pool
     for _ in range(2):
         with contextlib.ExitStack() as stack, monkeypatch.context() as patch:
-            stack.enter_context(hub.place(UUID(tenant.id)))
+            stack.enter_context(hub.place(UUID(tenant.id), UUID(tenant.id)))
 
             @contextlib.asynccontextmanager
             async def acquire(ending: contextlib.ExitStack = stack) -> AsyncIterator[Any]:

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.auth import Principal
-from app.core.edge import throttle
+from app.core.edge import accounts, throttle
 from app.core.edge.accounts import Account, KnownKeys
 from app.core.edge.lines import SAMPLES_CONNECTIONS
 from app.core.keys import SESSION_PREFIX, generate_key
@@ -110,6 +110,26 @@ async def test_a_revoked_key_is_known_no_more_once_it_was_refused() -> None:
     assert [(await ask(app, key)).status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
+async def test_a_key_that_was_good_and_is_not_asked_for_stops_counting_for_its_organisation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = behind_the_edge(**NEVER, organisation_rate_burst=3)
+    (former,), (own,) = keys_of(app, organisation := uuid4(), 1), keys_of(app, organisation, 1)
+    assert (await ask(app, former)).status_code == 200
+    app.state.whose[former] = (None, None)
+    # More than a minute later.
+    monkeypatch.setattr(accounts, "_KNOWN_FOR_S", -1.0)
+    assert [(await ask(app, former, "/v1/any")).status_code for _ in range(5)] == [200] * 5
+    assert [(await ask(app, own)).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_each_look_at_a_key_has_it_known_for_another_minute() -> None:
+    known, account = KnownKeys(), Account(uuid4(), uuid4())
+    for now in (0.0, 50.0):
+        known.learn(b"a", account, now)
+    assert (known.account(b"a", 100.0), known.account(b"a", 111.0)) == (account, None)
+
+
 async def test_a_sign_in_counts_for_the_organisation_that_it_is_in_now() -> None:
     app = behind_the_edge(**NEVER, organisation_rate_burst=2)
     (key,) = keys_of(app, uuid4(), 1, prefix=SESSION_PREFIX)
@@ -125,8 +145,8 @@ async def test_known_keys_are_bounded() -> None:
     known = KnownKeys(most=2)
     account = Account(uuid4(), uuid4())
     for digest in (b"a", b"b", b"a", b"c"):
-        known.learn(digest, account)
-    assert [known.account(digest) for digest in (b"a", b"b", b"c")] == [account, None, account]
+        known.learn(digest, account, 0.0)
+    assert [known.account(digest, 0.0) for digest in (b"a", b"b", b"c")] == [account, None, account]
     known.forget(b"a")
     known.forget(b"a")
     assert len(known) == 1

@@ -1,10 +1,12 @@
 import asyncio
+import time
 from uuid import UUID, uuid4
 
 import pytest
 from starlette.types import Message
 
 from app.core.api_settings import ApiSettings
+from app.core.edge import precedence, work
 from app.core.edge.accounts import Account
 from app.core.edge.lines import Held, Lines
 
@@ -52,6 +54,32 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Line
         for held in uploads:
             held.leave()
         (await more).leave()
+    assert_all_given_back(lines)
+
+
+async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_PATIENCE_S", 0.01)
+    lines, integrator = Lines(ApiSettings(running_per_organisation=2), connections=5), uuid4()
+    rude, sibling = (Account(uuid4(), integrator) for _ in range(2))
+    slow, next_, other = (Held(lines, samples=False) for _ in range(3))
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    async with asyncio.timeout(10):
+        await slow.enter_account(rude, yields=True)
+        reading = asyncio.ensure_future(slow.while_reading(sent.get)())
+        waits = asyncio.ensure_future(next_.enter_account(rude, yields=True))
+        # Neither a slow body, nor whoever waits behind that in its own organisation.
+        await other.enter_account(sibling, yields=True)
+        await sent.put({"type": "http.request", "body": b"", "more_body": False})
+        # It is back once its sibling is done, and an answer that has begun has not to end first.
+        await asyncio.sleep(0)
+        assert not reading.done()
+        other.share()
+        await reading
+        assert not waits.done()
+        slow.share()
+        await waits
+    for held in (slow, next_, other):
+        held.leave()
     assert_all_given_back(lines)
 
 
@@ -105,3 +133,44 @@ async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> No
     await reading
     assert_all_given_back(lines)
     held.leave()
+
+
+async def test_who_takes_much_of_the_process_goes_behind_within_its_rate() -> None:
+    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    assert lines.shares is not None
+    lines.shares.add(account, 2.0, time.monotonic())
+    first, second, samples = (Held(lines, samples=each) for each in (False, False, True))
+    await first.enter_account(account, yields=False)
+    waits = asyncio.ensure_future(second.enter_account(account, yields=False))
+    async with asyncio.timeout(10):
+        await samples.enter_account(account, yields=False)
+        assert not waits.done()
+        first.leave()
+        await waits
+    for held in (second, samples):
+        held.leave()
+
+
+@pytest.mark.parametrize("samples", [False, True])
+async def test_what_a_request_takes_is_told_of_its_organisation(
+    monkeypatch: pytest.MonkeyPatch, *, samples: bool
+) -> None:
+    monkeypatch.setattr(work, "_ALLOWED_S", 0.001)
+    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    assert lines.shares is not None
+
+    async def spin() -> None:
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+
+    held = Held(lines, samples=samples)
+    await held.enter_account(account, yields=False)
+    await held.paced(spin())
+    held.leave()
+    assert lines.shares.is_much(account, time.monotonic()) != samples
+
+
+async def test_where_there_is_no_limit_nobody_takes_much() -> None:
+    assert Lines(ApiSettings(organisation_rate_per_s=0), connections=5).shares is None
+    assert Lines(ApiSettings(running_per_organisation=0), connections=5).shares is None

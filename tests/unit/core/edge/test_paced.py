@@ -1,6 +1,7 @@
 """A coroutine that is driven step by step, with pauses in between."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -41,18 +42,21 @@ async def _drive[Result](paced: Paced[Result]) -> Result:
     return await paced
 
 
-def _pauses_not() -> Callable[[], Awaitable[None]]:
-    async def nothing() -> None:
-        """Go on at once."""
+def _pauses_not() -> None:
+    """Go on at once."""
 
-    return nothing
+
+def paced[Result](
+    work: Awaitable[Result], pause: Callable[[], Awaitable[None] | None], spent: list[float] | None = None
+) -> Paced[Result]:
+    return Paced(work, pause=pause, spent=([] if spent is None else spent).append)
 
 
 async def test_each_step_but_the_first_waits_for_its_pause() -> None:
     came: list[str] = []
     pauses = Pauses()
     told = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(_drive(Paced(_steps(came, told), pauses)))
+    task = asyncio.create_task(_drive(paced(_steps(came, told), pauses)))
     await settled()
     assert (came, pauses.begun) == (["began"], 0)
     told.set_result("told")
@@ -71,7 +75,7 @@ async def test_its_error_is_the_awaiters() -> None:
         raise LookupError("it is not there")
 
     with pytest.raises(LookupError, match="it is not there"):
-        await Paced(fails(), _pauses_not())
+        await paced(fails(), _pauses_not)
 
 
 async def test_what_it_waits_for_can_fail() -> None:
@@ -84,7 +88,7 @@ async def test_what_it_waits_for_can_fail() -> None:
 
     refused = asyncio.get_running_loop().create_future()
     refused.set_exception(LookupError("no such thing"))
-    assert await Paced(catches(), _pauses_not()) == "no such thing"
+    assert await paced(catches(), _pauses_not) == "no such thing"
 
 
 @pytest.mark.parametrize("paused", [True, False])
@@ -103,7 +107,7 @@ async def test_a_task_that_is_cancelled_ends_in_it(*, paused: bool) -> None:
 
     told = asyncio.get_running_loop().create_future()
     pauses = Pauses()
-    task = asyncio.create_task(_drive(Paced(clears_up(), pauses)))
+    task = asyncio.create_task(_drive(paced(clears_up(), pauses)))
     await settled()
     if paused:
         told.set_result(None)
@@ -128,6 +132,30 @@ async def test_a_time_out_within_it_holds_in_its_pauses() -> None:
             return "too late"
 
     pauses = Pauses()
-    task = asyncio.create_task(_drive(Paced(hurries(), pauses)))
+    task = asyncio.create_task(_drive(paced(hurries(), pauses)))
     async with asyncio.timeout(10):
         assert await task == "too late"
+
+
+async def test_its_own_time_is_told_and_not_that_in_which_it_waits() -> None:
+    async def works() -> None:
+        busy(0.01)
+        await asyncio.sleep(0)
+        busy(0.02)
+        raise LookupError
+
+    def busy(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    async def waits() -> None:
+        busy(0.2)
+
+    spent: list[float] = []
+    with pytest.raises(LookupError):
+        await paced(works(), waits, spent)
+    assert len(spent) == 2
+    assert spent[0] >= 0.01
+    assert spent[1] >= 0.02
+    assert sum(spent) < 0.2
