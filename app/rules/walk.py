@@ -156,10 +156,16 @@ class Walk:
             self._catch_up_site(self.site, until_us, LAST, until_us - _BEFORE_TICK_US)
 
     def look_again(self) -> None:
-        """Judge the site as it is: boxes may have left it, or be others by now."""
+        """Judge the site as it is: boxes may have left it, or be others by now.
+
+        What begins with samples alone waits for the next one. Who takes over from one that died does not know
+        which sites had to be looked at again, but for those on which something has begun, or may without one.
+        """
         site = self.site
         for rule in () if site is None else site.rules:
-            if site is not None and (at_us := _looked(rule, site)) != NEVER:
+            if site is None or (_at_rest(rule, site) and not rule.ripens):
+                continue
+            if (at_us := _looked(rule, site)) != NEVER:
                 self._judge(rule, site, at_us, LAST, counts=False)
 
     def drop_gone(self, time_us: int) -> None:

@@ -206,6 +206,47 @@ async def test_an_alert_on_a_site_ends_when_no_box_is_left_that_it_looks_at(
     assert await door.connection.fetchval("SELECT count(*) FROM site_states WHERE due_us IS NOT NULL") == 0
 
 
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_rule_on_a_site_does_not_begin_before_a_sample_comes(
+    door: Door,
+    tenant: Tenant,
+    site_id: str,
+    dies: bool,  # noqa: FBT001 (a parameter)
+) -> None:
+    """Who takes over from one that died looks at fewer sites: none may begin anything for being looked at."""
+    await door.take([pm("box-0", T0, 40)])
+    await door.look_after(T0)
+    condition = {"boxes": ABOVE, "at_least": 1, "for": "PT5S"}
+    await add_rule(tenant, site_id, "site", {"severity": "info", "condition": condition})
+    if dies:
+        door.die()
+    await door.look_after(T0 + 40 * S)
+    await door.take([pm("box-0", T0 + 45 * S, 40)])
+    assert await spans(door.connection) == []
+    await door.take([pm("box-0", T0 + 50 * S, 40)])
+    assert await spans(door.connection) == [("", 50, 0)]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_box_that_leaves_makes_a_share_of_the_others_with_the_next_sample(
+    door: Door,
+    tenant: Tenant,
+    site_id: str,
+    dies: bool,  # noqa: FBT001 (a parameter)
+) -> None:
+    condition = {"boxes": ABOVE, "share": 50}
+    await add_rule(tenant, site_id, "site", {"severity": "info", "condition": condition})
+    await door.take([pm("box-0", T0, 40), pm("box-1", T0, 10), pm("box-2", T0, 10)])
+    await door.look_after(T0)
+    (await tenant.client.delete("/v1/boxes/box-2")).raise_for_status()
+    if dies:
+        door.die()
+    await door.look_after(T0 + 40 * S)
+    assert await spans(door.connection) == []
+    await door.take([pm("box-0", T0 + 45 * S, 40)])
+    assert await spans(door.connection) == [("", 45, 0)]
+
+
 @pytest.mark.parametrize("waits", ["PT0S", "PT30M"])
 async def test_a_silence_ends_with_the_first_sample_though_a_tick_was_ahead_of_it(
     door: Door, tenant: Tenant, site_id: str, waits: str
