@@ -98,7 +98,11 @@ class Player:
             self.ids[call.body["id" if kind == "boxes" else "name"]] = answer.json()["id"]
 
     async def tick(self, tick: Tick) -> None:
-        while (await self.door.look_after(tick.at_us)).transitions:
+        # One look takes so many boxes, those that are due first; one that took over has more to look at than
+        # one that was there all the time, and the other player's boxes are among them. Which samples come
+        # before all have had their turn is not promised, so they wait here.
+        consumer = self.door.consumer
+        while (await self.door.look_after(tick.at_us)).transitions or consumer._ripe or consumer._upset:
             pass
 
     async def deliver(self, waiting: Sequence[Sent]) -> None:
