@@ -1,5 +1,6 @@
 """`/v1/rules` beyond thresholds: every kind of condition, ladders, scopes, trials, lists of them."""
 
+import copy
 from typing import Any
 from uuid import uuid4
 
@@ -38,7 +39,7 @@ async def make(tenant: Tenant, site_id: str, **fields: Any) -> dict[str, Any]:  
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_each_example_is_made_and_read_back(tenant: Tenant, site_id: str, box: str, name: str) -> None:
-    body = {**EXAMPLES[name]["value"], "site_id": site_id}
+    body = {**copy.deepcopy(EXAMPLES[name]["value"]), "site_id": site_id}
     if name == "boxes":
         body["condition"]["all"][1]["box"] = box
     made = await make(tenant, **body)
