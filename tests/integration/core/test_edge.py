@@ -8,6 +8,7 @@ import re
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from app.core.keys import generate_key
@@ -79,7 +80,7 @@ async def test_the_log_has_the_id_of_the_request(
     application: FastAPI, admin_key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     configure_logging(application.state.settings.log, role="tests")
     try:
         await application.state.database.close()
@@ -89,6 +90,7 @@ async def test_the_log_has_the_id_of_the_request(
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        structlog.configure(**before)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     (line,) = [line for line in lines if line["event"] == "unexpected_error"]

@@ -35,16 +35,26 @@ async def test_a_long_one_keeps_no_other_organisation_waiting(  # noqa: PLR0917 
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backtest_samples, "PAGE", 1)
+    begun, go_on, read = asyncio.Event(), asyncio.Event(), backtest_samples.Reader._read
+
+    async def slow(reader: backtest_samples.Reader, *what: Any) -> Any:  # noqa: ANN401 (a page)
+        if not begun.is_set():
+            begun.set()
+            await go_on.wait()
+        return await read(reader, *what)
+
+    monkeypatch.setattr(backtest_samples.Reader, "_read", slow)
     await box(tenant, site_id, "one")
-    await store(connection, "one", [1.0] * 1_400)
+    await store(connection, "one", [1.0])
     theirs = (await other_tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
     await box(other_tenant, theirs, "other")
     await store(connection, "other", [30.0, 10.0])
     long = [(await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id))["id"] for _ in range(2)]
     worker = BacktestWorker()
     await worker.tick(database, connection)
-    # It is well under way when somebody else asks for a short one.
+    # It is under way when somebody else asks for a short one.
+    async with asyncio.timeout(20):
+        await begun.wait()
     short = await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)
     await worker.tick(database, connection)
     async with asyncio.timeout(20):
@@ -53,7 +63,10 @@ async def test_a_long_one_keeps_no_other_organisation_waiting(  # noqa: PLR0917 
     assert found["result"]["summary"]["alerts"] == 1
     # One of each organisation at a time.
     assert [(await _read(tenant, each))["state"] for each in long] == ["running", "queued"]
-    await worker.stop()
+    stopping = asyncio.create_task(worker.stop())
+    await asyncio.sleep(0)
+    go_on.set()
+    await stopping
     assert [(await _read(tenant, each))["state"] for each in long] == ["queued", "queued"]
 
 
