@@ -462,15 +462,19 @@ async def test_each_attempt_is_recorded_once_though_connections_break_all_the_ti
         await add_endpoint(connection, organisation, url)
         async with dispatching(with_webhooks(settings, total_timeout_s=2, lease_s=30), database):
             await emit(connection, *[event(organisation) for _ in range(400)])
+            pause = 0.1
 
             async def delivered() -> bool:
+                nonlocal pause
                 await connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid() "
                     "AND application_name = 'tests'"
                 )
-                # Long enough for some of what is under way to be committed, or to have been cut at that.
-                await asyncio.sleep(0.1)
+                # Long enough for some of what is under way to be committed, or to have been cut at that. A
+                # machine may be too slow for either: it is given more each time.
+                await asyncio.sleep(pause)
+                pause *= 1.1
                 return await states(connection) == {"delivered": 400}
 
             await until(delivered, 60)
