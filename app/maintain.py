@@ -1,11 +1,11 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
-broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples, and
-removes what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers
-that are kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of
-processes that are gone. Secrets it seals under the newest key. The heads of audit logs it writes to its own
-log, for whoever keeps that elsewhere.
+broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples,
+summarises hours and days, and removes what is no longer needed: the samples of deleted boxes, old deliveries
+and outbox entries, answers that are kept no longer, sign-ins and invitations that have ended, people who
+belong nowhere, heartbeats of processes that are gone. Secrets it seals under the newest key. The heads of
+audit logs it writes to its own log, for whoever keeps that elsewhere.
 """
 
 import time
@@ -36,6 +36,7 @@ from app.core.reseal import Resealer
 from app.core.role import Role
 from app.core.sealing import Sealer
 from app.observations.quarantine import purge_quarantine
+from app.observations.rollups.worker import RollupWorker
 from app.people.retention import forget_people
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
@@ -117,6 +118,8 @@ async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> bool:
         while await _remove_samples(connection, key):
             if time.monotonic() >= until:
                 return True
+        for table in ("rollup_marks", "hourly", "daily"):
+            await connection.execute(f"DELETE FROM {table} WHERE box_key = $1", key)  # noqa: S608 (constants)
         await connection.execute("DELETE FROM boxes WHERE key = $1", key)
         _log.info("box_purged", box_key=key)
         if time.monotonic() >= until:
@@ -203,6 +206,14 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
     async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
 
+    rollups = RollupWorker()
+
+    async def roll_up(_: Role, connection: asyncpg.Connection) -> bool:
+        return await rollups.turn(connection)
+
+    async def show_rollups(_: Role, connection: asyncpg.Connection) -> None:
+        await rollups.show(connection)
+
     witness = Witness()
 
     async def tell_heads(_: Role, connection: asyncpg.Connection) -> None:
@@ -216,6 +227,8 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("configs", 5.0, _publish_configs),
         _Job("backtests", 1.0, try_rules),
         _Job("quotas", 5.0, _tell_quotas),
+        _Job("rollups", 5.0, roll_up),
+        _Job("rollup-figures", 15.0, show_rollups),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),

@@ -139,6 +139,17 @@ BACKTESTS_OLDEST = Gauge(
     multiprocess_mode="mostrecent",
 )
 BACKTESTS_FINISHED = Counter("vigie_backtests_finished_total", "Back-tests finished, by state", ["state"])
+ROLLUPS = Counter("vigie_rollups_total", "Summaries made, of hours and of days", ["span"])
+ROLLUP_MARKS = Gauge(
+    "vigie_rollup_marks",
+    "Hours of boxes whose summaries are to be made, those under way among them",
+    multiprocess_mode="mostrecent",
+)
+ROLLUP_LAG = Gauge(
+    "vigie_rollup_lag_seconds",
+    "How long the oldest hour that is over has waited for its summary, 0 where none does",
+    multiprocess_mode="mostrecent",
+)
 BROKER_WATCHED = Gauge(
     "vigie_broker_watched",
     "1 while somebody reads the broker's own figures ($SYS)",

@@ -31,6 +31,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
 SCHEMAS: Final = {
     "AlertState": "Whether an alert is on or over.",
     "ClaimState": "How far a claim has come.",
+    "Fill": "What stands in a bucket without a value.",
     "Language": "The language of texts: English or French.",
     "MetricName": "A metric of the catalogue (`GET /v1/metrics`).",
     "SilenceState": "Whether a silence is to come, holds, or is over.",

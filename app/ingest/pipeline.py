@@ -13,6 +13,7 @@
            events     what boxes recognised themselves
            evaluate   the rules of each box's site over what is new (pure; app.ingest.judging)
            remember   latest values and rule states
+           mark       the hours whose roll-ups are to be made anew
            alerts     what fired, changed and resolved, with its outbox entries
            quarantine what was refused, with its reason
            totals     how much was stored, repeated, contradicted, refused, late; and by organisation
@@ -49,12 +50,13 @@ from app.ingest.quota import quota, usage
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
-from app.ingest.samples import recall, remember, store
+from app.ingest.samples import mark_hours, recall, remember, store
 from app.ingest.ticks import look_after
 from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
 from app.observations.quarantine import Refused, quarantine
+from app.observations.rollups.marks import forget
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
 from app.sites.configs import store_reported
@@ -137,6 +139,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("events", _events),
     ("evaluate", evaluate),
     ("remember", remember),
+    ("mark", mark_hours),
     ("alerts", _alerts),
     ("quarantine", _quarantine),
     ("totals", _totals),
@@ -176,6 +179,7 @@ class Pipeline:
         # whenever they are due. None: all.
         self._ripe: set[int] = set()
         self._upset: set[UUID] | None = None
+        self._epoch = -1
         self._guess: tuple[int, ...] = ()
         self._pasts = None if sole else Pasts()
 
@@ -357,6 +361,9 @@ class Pipeline:
                     if self._upset is not None:
                         self._upset |= changes.touched | changes.sites
                 await states.drop(connection, keys)
+            if changes.epoch != self._epoch:
+                forget(states)
+                self._epoch = changes.epoch
         except BaseException:
             _release(edition)
             raise

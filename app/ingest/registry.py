@@ -24,7 +24,7 @@ from app.rules.evaluator import SiteRules
 from app.rules.repository import ChangedRule, load_changed
 from app.rules.view import BoxFacts
 
-_VERSION: Final = "SELECT version FROM registry"
+_VERSION: Final = "SELECT version, marks_epoch FROM registry"
 _SITES: Final = (
     "SELECT id, retention_days, timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
 )
@@ -76,12 +76,14 @@ class Changes(NamedTuple):
         sites: those whose rules were, or their time zone, or their attributes.
         touched: the sites where these boxes stood, or stand now.
         everything: the copy was read anew as a whole.
+        epoch: that of marks (`app.observations.rollups.marks`), as the caller's transaction sees it.
     """
 
     boxes: frozenset[int] = frozenset()
     sites: frozenset[UUID] = frozenset()
     touched: frozenset[UUID] = frozenset()
     everything: bool = False
+    epoch: int = -1
 
 
 _NOTHING: Final = Changes()
@@ -280,13 +282,14 @@ class Registry:
 
     async def refresh(self, connection: RawConnection) -> Changes:
         """Bring the copy up to what the caller's transaction sees."""
-        if await connection.fetchval(_VERSION) == self.version:
-            return _NOTHING
+        ((version, epoch),) = await connection.fetch(_VERSION)
+        if version == self.version:
+            return _NOTHING._replace(epoch=epoch)
         # One at a time: of two that read at once, the slower would put older rows over newer ones.
         async with self._refreshing:
-            version: int = await connection.fetchval(_VERSION)
+            ((version, epoch),) = await connection.fetch(_VERSION)
             if version == self.version:
-                return _NOTHING
+                return _NOTHING._replace(epoch=epoch)
             # Versions only go back when the database was restored from a backup: then all is read again.
             since = self.version if version > self.version else 0
             sites = await connection.fetch(_SITES, since)
@@ -300,4 +303,4 @@ class Registry:
             changes = self.edition.take(sites, boxes, rules)
             # Read before the rows: what was committed in between is stamped later, and will be read again.
             self.version = version
-            return changes._replace(everything=not since)
+            return changes._replace(everything=not since, epoch=epoch)

@@ -1,4 +1,4 @@
-"""The steps that samples take inside a batch's transaction: recall, sift, store, remember.
+"""The steps that samples take inside a batch's transaction: recall, sift, store, remember, mark.
 
 A batch is taken column by column. Of most boxes all samples are newer than what is stored, and in order:
 those go into the hypertable as they are, without being compared with anything. The others go by the careful
@@ -20,6 +20,7 @@ from app.observations.block import make_block
 from app.observations.groups import group, surely_new
 from app.observations.kinds import covers, kinds_of
 from app.observations.late import late_values
+from app.observations.rollups.marks import mark, unmarked
 from app.observations.states import NO_KIND
 from app.observations.writer import SampleRow, append_samples, write_samples
 
@@ -114,6 +115,14 @@ async def store(work: Work) -> None:
     work.outcome.duplicates = [others[place] for place in found.duplicates]
     work.outcome.conflicts = [others[place] for place in found.conflicts]
     recalled.old = frozenset((*work.outcome.duplicates, *work.outcome.conflicts))
+
+
+async def mark_hours(work: Work) -> None:
+    """Mark the hours whose roll-ups do not know of the samples yet."""
+    recalled = work.recalled
+    if recalled is not None:
+        hours = unmarked(recalled.block, recalled.groups, recalled.slots, recalled.old, work.states)
+        await mark(work.connection, *hours)
 
 
 async def remember(work: Work) -> None:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import Principal, requires
 from app.core.fields import InstantParameter
@@ -13,13 +12,16 @@ from app.core.ids import parse_id
 from app.core.instants import from_datetime, to_datetime
 from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
 from app.core.problems import documented
-from app.core.web import Reads
+from app.core.web import Reads, json_answer
 from app.observations import reads
+from app.observations.asked import Asked
+from app.observations.asked_parameters import AggregatesParameter, FillParameter, refuse_unbucketed
 from app.observations.reads import Measured
-from app.observations.schemas import BucketedReading, BucketedReadings, Latest, Reading, Readings
-from app.observations.series import Bucket, as_stored, check_range, coverage, metric_named
+from app.observations.rollups.reads import summaries
+from app.observations.schemas import BucketedReadings, Latest, Reading, Readings
+from app.observations.series import Bucket, as_stored, check_range, metric_named
 from app.sites import box_repository
-from app.sites.catalogue import BY_NAME, Metric
+from app.sites.catalogue import BY_NAME
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
@@ -74,6 +76,7 @@ async def list_site_latest(
     "/boxes/{box}/readings",
     operation_id="get_box_readings",
     summary="A series of a box",
+    response_model=Readings | BucketedReadings,
     responses=documented(401, 403, 404, 422),
 )
 async def get_box_readings(
@@ -103,24 +106,29 @@ async def get_box_readings(
             json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
         ),
     ] = None,
+    aggregates: AggregatesParameter = None,
+    fill: FillParameter = "none",
     limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
     cursor: Cursor = None,
-) -> Readings | BucketedReadings:
+) -> Readings | Response:
     """Values of one metric, ascending in time.
 
-    With `bucket`, mean, lowest and highest value, count and coverage of each bucket. Decibels are averaged by
-    energy. Buckets of days and weeks keep to the midnights of the site's time zone, all others to UTC's. A
-    range may give 10,000 buckets at most.
+    With `bucket`, mean, lowest and highest value, count and coverage of each bucket, or what `aggregates`
+    names. Decibels are averaged by energy. Buckets of days and weeks keep to the midnights of the site's time
+    zone, all others to UTC's. A range may give 10,000 buckets at most. Hours and days are summarised
+    beforehand: buckets of these are quick over years, and as exact as all others at any moment.
     """
     entry = metric_named(metric)
-    width = None if bucket is None else Bucket.parse(bucket)
-    first, last = check_range(from_, to, datetime.now(UTC))
-    if width is not None:
-        width.check_span(first, last)
+    span = check_range(from_, to, datetime.now(UTC))
+    if bucket is None:
+        refuse_unbucketed(aggregates, fill)
+        first, last = span
+    else:
+        asked = Asked.of(entry, Bucket.parse(bucket), span, aggregates, fill)
     measured = await reads.get_measured(session, box, principal.visible())
-    if width is not None:
-        start = first if cursor is None else max(first, reads.cursor_time(_BUCKETS, cursor))
-        return await _bucketed(session, measured, entry, width, first=start, last=last, limit=limit)
+    if bucket is not None:
+        start = None if cursor is None else reads.cursor_time(_BUCKETS, cursor)
+        return await _bucketed(session, measured, asked, start=start, limit=limit)
     # A time is there once: what follows a cursor is what is later, by at least a microsecond.
     start = first if cursor is None else max(first, reads.cursor_time(_RAW, cursor))
     rows = await reads.readings(session, measured.key, entry, first=start, last=last, limit=limit)
@@ -130,39 +138,19 @@ async def get_box_readings(
 
 
 async def _bucketed(
-    session: Reads,
-    box: Measured,
-    metric: Metric,
-    bucket: Bucket,
-    *,
-    first: datetime,
-    last: datetime,
-    limit: int,
-) -> BucketedReadings:
-    zone = ZoneInfo(box.timezone)
-    rows = await reads.bucketed(session, box, metric, bucket, first=first, last=last, limit=limit)
-    # The cursor is where the last bucket ends: the next page begins on a boundary, and cuts none in two.
-    page, following = cut(
-        rows, limit, lambda row: encode_cursor(_BUCKETS, from_datetime(bucket.end_of(row[0], zone)))
-    )
-    return BucketedReadings(
-        box=box.id,
-        metric=metric.name,
-        unit=metric.unit,
-        bucket=bucket.text,
-        timezone=box.timezone if bucket.local else "UTC",
-        points=[
-            BucketedReading(
-                time=start,
-                avg=as_stored(metric, mean),
-                min=lowest,
-                max=highest,
-                count=count,
-                coverage=coverage(
-                    count, (bucket.end_of(start, zone) - start).total_seconds(), box.interval_s
-                ),
-            )
-            for start, mean, lowest, highest, count in page
-        ],
-        next=following,
+    session: Reads, box: Measured, asked: Asked, *, start: datetime | None, limit: int
+) -> Response:
+    found = await summaries(session, asked.series(box, start))
+    page = asked.write(box, found, limit, start)
+    following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
+    return json_answer(
+        {
+            "box": box.id,
+            "metric": asked.metric.name,
+            "unit": asked.metric.unit,
+            "bucket": asked.bucket.text,
+            "timezone": box.timezone if asked.bucket.local else "UTC",
+            "points": page.points,
+            "next": following,
+        }
     )

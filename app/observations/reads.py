@@ -10,7 +10,7 @@ from operator import eq, ge, lt
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, literal, select, text
+from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidError, NotFoundError
@@ -21,7 +21,6 @@ from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, identifier
 from app.observations.latest import newer, portions, take_newer
 from app.observations.models import TENANT_SAMPLES, BoxState, Event
-from app.observations.series import Bucket
 from app.observations.states import NEVER
 from app.sites import box_repository
 from app.sites.catalogue import Metric
@@ -132,39 +131,6 @@ async def readings(
         select(TENANT_SAMPLES.c.time, _shortest(column, metric))
         .where(*_within(key, column, first, last))
         .order_by(TENANT_SAMPLES.c.time)
-        .limit(limit + 1)
-    )
-    return (await session.execute(statement)).all()
-
-
-async def bucketed(
-    session: AsyncSession,
-    box: Measured,
-    metric: Metric,
-    bucket: Bucket,
-    *,
-    first: datetime,
-    last: datetime,
-    limit: int,
-) -> Sequence[Row[datetime, float, float, float, int]]:
-    """(start, mean, lowest, highest, count) of each bucket with a value, one more than `limit`."""
-    column = TENANT_SAMPLES.c[metric.name]
-    value = cast(column, Double)
-    mean: ColumnElement[float] = func.avg(value)
-    if metric.kind == "level":
-        mean = literal(10.0) * func.log(func.avg(func.power(literal(10.0), value / literal(10.0))))
-    zone = (box.timezone,) if bucket.local else ()
-    statement = (
-        select(
-            func.time_bucket(bucket.width, TENANT_SAMPLES.c.time, *zone).label("bucket"),
-            mean,
-            _shortest(func.min(column), metric),
-            _shortest(func.max(column), metric),
-            func.count(),
-        )
-        .where(*_within(box.key, column, first, last))
-        .group_by(text("bucket"))
-        .order_by(text("bucket"))
         .limit(limit + 1)
     )
     return (await session.execute(statement)).all()

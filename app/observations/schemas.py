@@ -37,14 +37,26 @@ class Reading(BaseModel):
 
 
 class BucketedReading(BaseModel):
-    """What was measured in one bucket of time."""
+    """What was measured in one bucket of time: what `aggregates` names, or the first five.
+
+    All but `count` and `coverage` are null where `fill` made the bucket and there is nothing to say.
+    """
 
     time: datetime = Field(description="When the bucket begins")
-    avg: float = Field(description="Mean of the values; of decibels, the mean of the energy")
-    min: float
-    max: float
-    count: int = Field(description="How many values there are")
-    coverage: float = Field(description="Percent of the values that the box's interval lets expect")
+    avg: float | None = Field(None, description="Mean of the values; of decibels, the mean of the energy")
+    min: float | None = Field(None, description="The lowest value")
+    max: float | None = Field(None, description="The highest value")
+    count: int | None = Field(None, description="How many values there are")
+    coverage: float | None = Field(
+        None, description="Percent of the values that the box's interval lets expect"
+    )
+    p10: float | None = Field(None, description="A tenth of the values are lower")
+    p50: float | None = Field(None, description="The median")
+    p90: float | None = Field(None, description="A tenth of the values are higher")
+    p95: float | None = Field(None, description="A twentieth of the values are higher")
+    l10: float | None = Field(None, description="Sound level exceeded by a tenth of the values (dB)")
+    l50: float | None = Field(None, description="Sound level exceeded by half of the values (dB)")
+    l90: float | None = Field(None, description="Sound level exceeded by nine tenths of the values (dB)")
 
 
 class Readings(BaseModel):

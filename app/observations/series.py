@@ -1,4 +1,4 @@
-"""The arithmetic of readings: values as they are stored, buckets of time, coverage, ranges.
+"""The arithmetic of readings: values as they are stored, buckets of time, ranges.
 
 Pure: no database, no HTTP, no clock.
 """
@@ -111,8 +111,3 @@ class Bucket:
             return start + self.width
         # The same hour of a later date, whatever the clocks did in between.
         return (start.astimezone(zone) + self.width).astimezone(UTC)
-
-
-def coverage(count: int, seconds: float, interval_s: int) -> float:
-    """How much of what was expected is there, in percent (0 to 100), to two decimals."""
-    return min(100.0, round(100.0 * count * interval_s / seconds, 2))

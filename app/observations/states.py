@@ -34,6 +34,8 @@ NO_KIND: Final = -1
 """`kinds` of a box without a tail."""
 NOT_DUE: Final = np.iinfo(np.int64).max
 """`due` of a box that has to be looked at only when something comes."""
+UNMARKED: Final = -1
+"""`marked` of a box of which no hour is known to be marked."""
 
 # How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
 # bounds what a reader has to look through, and the next consumer when this one is killed.
@@ -96,6 +98,7 @@ class BoxStates:
         latest: metric → [value, µs] of the newest sample that has it, the tail left out.
         rules: rule id → state, where a rule is not at rest.
         due: when the box has to be looked at though nothing comes (µs since the epoch), else NOT_DUE.
+        marked: the hour (since the epoch) that was marked last for its roll-up, else UNMARKED.
         extras: whatever else is kept of the box as long as it is in memory; made and known by the caller.
         totals: box key → how many samples its row has counted, of the boxes whose rows were locked.
     """
@@ -115,6 +118,7 @@ class BoxStates:
         self.busy = np.zeros(_ROOM, np.bool_)
         self.kinds = np.full(_ROOM, NO_KIND, np.int64)
         self.due = np.full(_ROOM, NOT_DUE, np.int64)
+        self.marked = np.full(_ROOM, UNMARKED, np.int64)
         self.extras: dict[int, Any] = {}
         self.totals: dict[int, int] = {}
         self._row_due = np.full(_ROOM, NOT_DUE, np.int64)
@@ -165,6 +169,7 @@ class BoxStates:
         self.newest[chosen] = newest_of
         self.busy[chosen] = [bool(self.rules[slot]) for slot in slots]
         self.kinds[chosen] = NO_KIND
+        self.marked[chosen] = UNMARKED
         self.due[chosen] = self._row_due[chosen] = [dues.get(key, NOT_DUE) for key in missing]
         self._heard[chosen] = [heard.get(key, 0) for key in missing]
         self._written[chosen] = _LONG_AGO
@@ -214,6 +219,7 @@ class BoxStates:
             "busy",
             "kinds",
             "due",
+            "marked",
             "_row_due",
             "_heard",
             "_samples",

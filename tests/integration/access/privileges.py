@@ -40,6 +40,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "password_resets",
                 "provisioning_keys",
                 "quarantine",
+                "rollup_states",
                 "rule_versions",
                 "rules",
                 "silences",
@@ -58,6 +59,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "rollup_day_marks": "SELECT",
+        "rollup_marks": "SELECT",
+        "tenant_daily": "SELECT",
+        "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
     },
     "vigie_ingest": {
@@ -83,6 +88,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "outbox": "SELECT, INSERT",
         "quarantine": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "rollup_marks": "SELECT, INSERT, UPDATE",
         "rule_versions": "SELECT",
         "rules": "SELECT",
         "samples": "SELECT, INSERT",
@@ -140,6 +146,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",
+        "daily": _ALL,
         "deliveries": "SELECT (id, endpoint_id, state, created_at), UPDATE (replay_id), DELETE",
         "delivery_attempts": "SELECT (delivery_id, number, started_at, endpoint_id), DELETE",
         "delivery_groups": (
@@ -150,6 +157,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "events": "SELECT (box_key, time, type, candidates, late)",
         "group_events": "SELECT (group_id, alert_id, created_at, held), UPDATE (held), DELETE",
         "heartbeats": _ALL,
+        "hourly": _ALL,
         "idempotency_keys": (
             "SELECT (organisation_id, caller_id, key, answer, expires_at), UPDATE (answer), DELETE"
         ),
@@ -166,6 +174,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "password_resets": "SELECT (id, expires_at, used_at), DELETE",
         "quarantine": "SELECT (id, received_at), UPDATE (attempted_at), DELETE",
         "quota_notices": "SELECT, INSERT, DELETE",
+        "registry": "SELECT (marks_epoch), UPDATE (marks_epoch)",
+        "rollup_day_marks": "SELECT, INSERT, DELETE",
+        "rollup_marks": "SELECT, UPDATE, DELETE",
+        "rollup_states": _ALL,
         "rules": "SELECT (id, name)",
         "samples": "SELECT, DELETE",
         "silences": (

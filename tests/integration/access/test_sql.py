@@ -25,8 +25,8 @@ SHARED: Final = {
 }
 # Written by functions of the owner alone.
 AUDIT: Final = {"audit_heads", "audit_log", "audit_pending"}
-# Its policy would not hold for its chunks: the API has no right on it, and reads a view.
-BY_VIEW: Final = {"samples"}
+# Hypertables. A policy would not hold for their chunks: the API has no right on them, and reads views.
+BY_VIEW: Final = {"samples", "hourly", "daily"}
 
 
 @asynccontextmanager

@@ -157,7 +157,7 @@ async def test_buckets_have_mean_extremes_count_and_coverage(tenant: Tenant, box
         {"time": "2026-03-28T12:00:00Z", "avg": 7.4, "min": 0.4, "max": 14.4, "count": 15, "coverage": 100.0},
         {
             "time": "2026-03-28T12:15:00Z",
-            "avg": 22.066666,
+            "avg": 22.06667,
             "min": 16.4,
             "max": 29.4,
             "count": 3,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import InvalidError
 from app.observations.quarantine_reads import readable
-from app.observations.series import MAX_BUCKETS, Bucket, as_stored, check_range, coverage
+from app.observations.series import MAX_BUCKETS, Bucket, as_stored, check_range
 from app.sites.catalogue import BY_NAME
 
 PM = BY_NAME["pm2_5"]
@@ -82,13 +82,6 @@ def test_a_local_day_ends_at_the_next_midnight(start: str, end: str) -> None:
     assert Bucket.parse("1d").end_of(datetime.fromisoformat(start), paris) == datetime.fromisoformat(end)
     day = Bucket.parse("24h").end_of(datetime.fromisoformat(start), paris) - datetime.fromisoformat(start)
     assert day == timedelta(hours=24)
-
-
-def test_coverage() -> None:
-    assert coverage(15, 900, 60) == 100.0
-    assert coverage(3, 900, 60) == 20.0
-    assert coverage(31, 900, 60) == 100.0
-    assert coverage(1, 60, 3600) == 100.0
 
 
 def test_ranges() -> None:

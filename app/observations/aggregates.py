@@ -1,0 +1,180 @@
+"""What can be asked of a bucket of readings, and how a series of buckets is written. Pure.
+
+Owns the names of aggregates, filling of gaps, and the JSON of a page: of ten thousand points a model each
+would cost more than all the rest. No database, no clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import InvalidError
+from app.core.instants import US_PER_S, from_datetime, to_datetime
+from app.core.reasons import shown
+from app.observations.rollups.columns import Columns, Floats, Ints, grid, shortened
+from app.observations.series import Bucket
+from app.sites.catalogue import Metric
+
+type Fill = Literal["none", "null", "previous", "linear"]
+
+PLAIN: Final = ("avg", "min", "max", "count", "coverage")
+"""What each bucket has, where nothing else is asked for."""
+QUANTILE_OF: Final[Mapping[str, str]] = {
+    "p10": "p10",
+    "p50": "p50",
+    "p90": "p90",
+    "p95": "p95",
+    # A level that is exceeded a tenth of the time is the quantile 0.9.
+    "l10": "p90",
+    "l50": "p50",
+    "l90": "p10",
+}
+AGGREGATES: Final = (*PLAIN, *QUANTILE_OF)
+_LEVELS: Final = frozenset({"l10", "l50", "l90"})
+
+
+def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
+    """Read a list such as `avg,p95` (InvalidError `invalid_aggregate`)."""
+    if text is None:
+        return PLAIN
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in AGGREGATES:
+            raise InvalidError(
+                f"The aggregate {shown(name)} is not one of {', '.join(AGGREGATES)}.",
+                code="invalid_aggregate",
+            )
+        if name in _LEVELS and metric.kind != "level":
+            raise InvalidError(
+                f"{name} is for sound levels; {metric.name} has {QUANTILE_OF[name]}.",
+                code="invalid_aggregate",
+            )
+    return names
+
+
+def quantiles_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Which quantiles are needed for these aggregates."""
+    return tuple(dict.fromkeys(QUANTILE_OF[name] for name in names if name in QUANTILE_OF))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """Buckets as they are shown.
+
+    Attributes:
+        points: one object each.
+        following: when the first bucket after them begins (µs since the epoch); None where there is none.
+    """
+
+    points: list[dict[str, Any]]
+    following: int | None
+
+
+def written(
+    found: Columns,
+    *,
+    metric: Metric,
+    bucket: Bucket,
+    zone: ZoneInfo,
+    interval_s: int,
+    names: Sequence[str],
+    limit: int,
+    whole: tuple[datetime, datetime] | None = None,
+    fill: Fill = "none",
+) -> Page:
+    """Write buckets as points, as many as fit.
+
+    Args:
+        found: summaries, ascending.
+        metric: of the catalogue.
+        bucket: how wide each is.
+        zone: whose midnights the buckets keep to.
+        interval_s: how often the box samples.
+        names: the aggregates.
+        limit: the most points.
+        whole: the range in which gaps are filled; needed with `fill`.
+        fill: what stands in a bucket without a value: nothing at all, null, the values of the bucket
+            before it, or values between those of its neighbours.
+    """
+    if fill != "none" and whole is not None:
+        found = filled(found, grid(*whole, bucket, zone), fill)
+    following = int(found.times[limit]) if len(found) > limit else None
+    found = found.only(slice(limit))
+    columns = _shown(found, metric, bucket, zone, interval_s)
+    return Page(
+        [
+            dict(zip(("time", *names), point, strict=True))
+            for point in zip(rfc3339(found.times), *(columns[name] for name in names), strict=True)
+        ],
+        following,
+    )
+
+
+def filled(found: Columns, times: Ints, fill: Fill) -> Columns:
+    """Put a bucket at each of the times; those without a value have a count of nought."""
+    places = np.searchsorted(times, found.times)
+    counts = np.zeros(len(times), np.int64)
+    counts[places] = found.counts
+
+    def spread(values: Floats) -> Floats:
+        whole = np.full(len(times), np.nan)
+        whole[places] = values
+        if fill == "previous":
+            last = np.maximum.accumulate(np.where(counts > 0, np.arange(len(times)), -1))
+            return np.where(last >= 0, whole[last], np.nan)
+        if fill == "linear" and len(values):
+            return np.interp(times, found.times, values, left=np.nan, right=np.nan)
+        return whole
+
+    return Columns(
+        times,
+        counts,
+        spread(found.means),
+        spread(found.lows),
+        spread(found.highs),
+        {name: spread(values) for name, values in found.quantiles.items()},
+    )
+
+
+def _shown(
+    found: Columns, metric: Metric, bucket: Bucket, zone: ZoneInfo, interval_s: int
+) -> dict[str, Sequence[Any]]:
+    """Each aggregate as a list, null where there is none."""
+    means = shortened(metric, found.means, found.lows, found.counts)
+    quantiles = {
+        name: _nullable(shortened(metric, values, found.lows, found.counts))
+        for name, values in found.quantiles.items()
+    }
+    expected = widths(found.times, bucket, zone) / interval_s
+    covered = np.minimum(100.0, np.round(100.0 * found.counts / expected, 2))
+    return {
+        "avg": _nullable(means),
+        "min": _nullable(found.lows),
+        "max": _nullable(found.highs),
+        "count": found.counts.tolist(),
+        "coverage": covered.tolist(),
+        **{name: quantiles[of] for name, of in QUANTILE_OF.items() if of in quantiles},
+    }
+
+
+def _nullable(values: Floats) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 (NaN is not itself)
+
+
+def widths(times: Ints, bucket: Bucket, zone: ZoneInfo) -> NDArray[np.float64]:
+    """How long the buckets are that begin at these times, in seconds: local days have 23 to 25 hours."""
+    if not bucket.local:
+        return np.full(len(times), float(bucket.seconds))
+    ends = [from_datetime(bucket.end_of(to_datetime(time_us), zone)) for time_us in times.tolist()]
+    return (np.array(ends, np.int64) - times) / US_PER_S
+
+
+def rfc3339(times: Ints) -> list[str]:
+    """Whole seconds since the epoch (µs) as RFC 3339 in UTC."""
+    seconds = (times // US_PER_S).astype("datetime64[s]")
+    return [f"{text}Z" for text in np.datetime_as_string(seconds).tolist()]

@@ -1,0 +1,96 @@
+"""What is summarised although no mark says so: samples from before there were roll-ups, days of another zone.
+
+Owns `rollup_states`: in which time zone the days of a box are summarised, and how far its past has been. A
+box whose site has another zone now has its days made anew.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from app.core.observability import get_logger
+from app.observations.rollups.refresh import HOUR, Spans
+
+_log = get_logger(__name__)
+# A week of a box that samples once a second is half a million samples: less is taken of such a one.
+_STEP_HOURS: Final = 168
+_STEP_SAMPLES: Final = 20_000
+
+_FOLLOW: Final = """
+INSERT INTO rollup_states AS r (box_key, timezone)
+SELECT b.key, s.timezone FROM boxes b JOIN sites s ON s.id = b.site_id
+LEFT JOIN rollup_states o ON o.box_key = b.key
+WHERE b.deleted_at IS NULL AND o.timezone IS DISTINCT FROM s.timezone
+ON CONFLICT (box_key) DO UPDATE SET timezone = excluded.timezone
+RETURNING box_key, (SELECT timezone FROM rollup_states o WHERE o.box_key = r.box_key) AS former
+"""
+_ANEW: Final = """
+WITH extent AS (
+    SELECT k.box_key, f.hour AS first, l.hour + interval '1 hour' AS last
+    FROM unnest($1::int[]) AS k (box_key),
+    LATERAL (SELECT date_trunc('hour', time, 'UTC') AS hour FROM samples WHERE box_key = k.box_key
+             ORDER BY time LIMIT 1) f,
+    LATERAL (SELECT date_trunc('hour', time, 'UTC') AS hour FROM samples WHERE box_key = k.box_key
+             ORDER BY time DESC LIMIT 1) l
+)
+UPDATE rollup_states s SET backfill_from = e.first, backfill_next = e.first, backfill_until = e.last
+FROM extent e WHERE s.box_key = e.box_key
+"""
+# Days of which all samples are there: they are made anew, and would stand beside those of the former zone.
+_FORGET_DAYS: Final = """
+DELETE FROM daily d USING rollup_states s, unnest($1::int[], $2::text[]) AS k (box_key, timezone)
+WHERE s.box_key = k.box_key AND d.box_key = k.box_key
+    AND (d.day AT TIME ZONE k.timezone + interval '1 day') AT TIME ZONE k.timezone > s.backfill_from
+"""
+_FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1::int[])"
+_NEXT: Final = """
+SELECT s.box_key, s.backfill_next AS first, s.backfill_until AS last, b.interval_s
+FROM rollup_states s JOIN boxes b ON b.key = s.box_key
+WHERE s.backfill_next IS NOT NULL ORDER BY s.box_key LIMIT 1
+"""
+_ADVANCE: Final = """
+UPDATE rollup_states SET
+    backfill_from = CASE WHEN $2 < backfill_until THEN backfill_from END,
+    backfill_next = CASE WHEN $2 < backfill_until THEN $2 END,
+    backfill_until = CASE WHEN $2 < backfill_until THEN backfill_until END
+WHERE box_key = $1
+"""
+
+type Summarise = Callable[[asyncpg.Connection, Spans], Awaitable[None]]
+
+
+async def follow_zones(connection: asyncpg.Connection) -> None:
+    """Note the zones of new boxes, and have the days of those made anew whose zone is another one."""
+    async with connection.transaction():
+        rows = await connection.fetch(_FOLLOW)
+        formers = {row["box_key"]: row["former"] for row in rows if row["former"] is not None}
+        if changed := list(formers):
+            await connection.execute(_ANEW, changed)
+            await connection.execute(_FORGET_DAYS, changed, list(formers.values()))
+            await connection.execute(_FORGET_DAY_MARKS, changed)
+            _log.info("rollup_days_anew", boxes=len(changed))
+
+
+async def go_on(connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
+    """Summarise what was there before, until a time of the monotonic clock; returns whether more is left."""
+    while time.monotonic() < until:
+        row = await connection.fetchrow(_NEXT)
+        if row is None:
+            return False
+        hours = min(_STEP_HOURS, max(1, _STEP_SAMPLES * row["interval_s"] // 3600))
+        end = min(row["first"] + timedelta(hours=hours), row["last"])
+        async with connection.transaction():
+            await summarise(connection, _hours_of(row["box_key"], row["first"], end))
+            await connection.execute(_ADVANCE, row["box_key"], end)
+        if end == row["last"]:
+            _log.info("rollup_backfilled", box_key=row["box_key"])
+    return True
+
+
+def _hours_of(key: int, first: datetime, last: datetime) -> Spans:
+    count = (last - first) // HOUR
+    firsts = [first + place * HOUR for place in range(count)]
+    return Spans([key] * count, firsts, [start + HOUR for start in firsts])

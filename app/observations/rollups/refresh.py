@@ -1,0 +1,114 @@
+"""Makes summaries of hours and of local days from the samples, in the caller's transaction.
+
+Owns the two statements, and what a summary is: how many values there are, their mean (of sound levels the
+mean of the energy), lowest and highest value, and the quantiles 0.1, 0.5, 0.9 and 0.95, interpolated between
+neighbours. A day is summarised from its samples too: quantiles of hours do not add up to those of a day.
+
+A summary is never replaced by one of fewer samples: where samples were removed for their age, what was said
+of them stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.core.database import RawConnection
+from app.sites.catalogue import CATALOGUE
+
+# A row for each value of a sample; whether it is a level, and whether it is stored in four bytes.
+_VALUES: Final = ", ".join(
+    f"('{metric.name}', {metric.kind == 'level'}, {metric.storage == 'real'}, s.\"{metric.name}\"::float8)"
+    for metric in CATALOGUE
+)
+# The shortest decimal of a float of four bytes, through text: 12.4 and not 12.399999618530273.
+_EXTREME: Final = "CASE WHEN v.short THEN {0}(v.value)::real::text::float8 ELSE {0}(v.value) END"
+_SUMMARY: Final = f"""
+    count(*)::int AS count,
+    CASE WHEN v.level THEN 10 * log(avg(power(10, CASE WHEN v.level THEN v.value / 10 ELSE 0 END)))
+        ELSE avg(v.value) END AS mean,
+    {_EXTREME.format("min")} AS min,
+    {_EXTREME.format("max")} AS max,
+    percentile_cont('{{0.1,0.5,0.9,0.95}}'::float8[]) WITHIN GROUP (ORDER BY v.value) AS q
+"""
+# The bounds are constants to the planner: of a year's chunks it looks into those that are asked for.
+_SAMPLES: Final = """
+    LATERAL (
+        SELECT * FROM samples s
+        WHERE s.box_key = m.box_key AND s.time >= m.first AND s.time < m.last
+            AND s.time >= $4::timestamptz AND s.time < $5::timestamptz
+        OFFSET 0
+    ) s,
+"""
+_SUMMARISE: Final = f"""
+    SELECT m.box_key, v.metric, m.first, {_SUMMARY}
+    FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) AS m (box_key, first, last),
+    {_SAMPLES}
+    LATERAL (VALUES {_VALUES}) AS v (metric, level, short, value)
+    WHERE v.value IS NOT NULL
+    GROUP BY m.box_key, v.metric, v.level, v.short, m.first
+"""  # noqa: S608 (catalogue names)
+_FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
+_QUANTILES: Final = ("p10", "p50", "p90", "p95")
+_OVERLAY: Final = ", ".join(
+    f"{name} = vigie_overlay(h.{name}, excluded.{name}, h.count, excluded.count)" for name in _FIELDS
+)
+_HOURS: Final = f"""
+WITH fresh AS (
+    SELECT box_key, metric, date_trunc('day', first, 'UTC') AS day,
+        1 + extract(hour FROM first AT TIME ZONE 'UTC')::int AS hour, count, mean, min, max, q
+    FROM ({_SUMMARISE}) AS summarised
+)
+INSERT INTO hourly AS h (box_key, metric, day, {", ".join(_FIELDS)})
+SELECT box_key, metric, day,
+    vigie_spread(hours, counts), vigie_spread(hours, means), vigie_spread(hours, mins),
+    vigie_spread(hours, maxs),
+    {", ".join(f"vigie_spread(hours, {name})" for name in _QUANTILES)}
+FROM (
+    SELECT box_key, metric, day, array_agg(hour) AS hours, array_agg(count) AS counts,
+        array_agg(mean) AS means, array_agg(min) AS mins, array_agg(max) AS maxs,
+        {", ".join(f"array_agg(q[{place}]::real) AS {name}" for place, name in enumerate(_QUANTILES, 1))}
+    FROM fresh GROUP BY box_key, metric, day
+) AS days
+ON CONFLICT (box_key, metric, day) DO UPDATE SET
+    {_OVERLAY}
+"""  # noqa: S608 (catalogue names)
+_DAYS: Final = f"""
+INSERT INTO daily AS d (box_key, metric, day, {", ".join(_FIELDS)})
+SELECT box_key, metric, first, count, mean, min, max, q[1]::real, q[2]::real, q[3]::real, q[4]::real
+FROM ({_SUMMARISE}) AS summarised
+ON CONFLICT (box_key, metric, day) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _FIELDS)}
+WHERE excluded.count >= d.count
+"""  # noqa: S608 (catalogue names)
+HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class Spans:
+    """Stretches of time of boxes, in columns: each from `first` on, before `last`."""
+
+    keys: Sequence[int]
+    firsts: Sequence[datetime]
+    lasts: Sequence[datetime]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.keys)
+
+
+async def refresh_hours(connection: RawConnection, spans: Spans) -> None:
+    """Summarise hours anew; each span is one."""
+    await _run(connection, _HOURS, spans)
+
+
+async def refresh_days(connection: RawConnection, spans: Spans) -> None:
+    """Summarise local days anew; each span is one, of 23 to 25 hours where clocks change."""
+    await _run(connection, _DAYS, spans)
+
+
+async def _run(connection: RawConnection, statement: str, spans: Spans) -> None:
+    if len(spans):
+        await connection.execute(
+            statement, spans.keys, spans.firsts, spans.lasts, min(spans.firsts), max(spans.lasts)
+        )
