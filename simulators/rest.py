@@ -46,6 +46,7 @@ class Api:
 
     def __init__(self, address: str, key: str, *, timeout_s: float = 30.0) -> None:
         self.address = address
+        self.key = key
         self._headers = {"Authorization": f"Bearer {key}"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None

@@ -1,16 +1,14 @@
 """REST for what was measured: latest values and series, raw or in buckets of time."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import Principal, requires
 from app.core.fields import InstantParameter
-from app.core.ids import parse_id
-from app.core.instants import from_datetime, to_datetime
-from app.core.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.core.instants import from_datetime
+from app.core.pagination import Cursor, cut, encode_cursor
 from app.core.problems import documented
 from app.core.web import Reads, json_answer
 from app.observations import reads
@@ -18,9 +16,8 @@ from app.observations.asked import Asked
 from app.observations.asked_parameters import AggregatesParameter, FillParameter, refuse_unbucketed
 from app.observations.reads import Measured
 from app.observations.rollups.reads import summaries
-from app.observations.schemas import BucketedReadings, Latest, Reading, Readings
-from app.observations.series import Bucket, as_stored, check_range, metric_named
-from app.sites import box_repository
+from app.observations.schemas import BucketedReadings, Reading, Readings
+from app.observations.series import Bucket, check_range, metric_named
 from app.sites.catalogue import BY_NAME
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
@@ -30,46 +27,6 @@ _MAX_POINTS: Final = 10_000
 _DEFAULT_POINTS: Final = 1_000
 _RAW: Final = "readings"
 _BUCKETS: Final = "buckets"
-
-
-def _latest(box: str, latest: Mapping[str, list[Any]]) -> Latest:
-    # A metric that a newer version knew is not shown by an older one: it has neither unit nor bounds here.
-    known = {name: entry for name, entry in latest.items() if name in BY_NAME}
-    times = {name: to_datetime(micros) for name, (_, micros) in known.items()}
-    return Latest(
-        box=box,
-        time=max(times.values(), default=None),
-        values={name: as_stored(BY_NAME[name], float(value)) for name, (value, _) in known.items()},
-        times=times,
-    )
-
-
-@router.get(
-    "/boxes/{box}/latest",
-    operation_id="get_box_latest",
-    summary="Newest values of a box",
-    responses=documented(401, 403, 404),
-)
-async def get_box_latest(box: str, principal: Reader, session: Reads) -> Latest:
-    """The newest value of each metric that the box ever sent, by measurement time."""
-    found = await box_repository.get_box(session, box, principal.visible())
-    return _latest(found.id, await reads.latest_of_box(session, found.key))
-
-
-@router.get(
-    "/sites/{site_id}/latest",
-    operation_id="list_site_latest",
-    summary="Newest values of a site's boxes",
-    responses=documented(401, 403, 404, 422),
-)
-async def list_site_latest(
-    site_id: str, principal: Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-) -> Page[Latest]:
-    """The same for each box of a site, in the order of their ids."""
-    identifier = parse_id(site_id, "site")
-    rows = await reads.latest_of_site(session, identifier, principal.visible(), cursor, limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(reads.SITE_LATEST, row[0]))
-    return Page(data=[_latest(box, latest) for box, latest in page], next=following)
 
 
 @router.get(

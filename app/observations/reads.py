@@ -3,39 +3,27 @@
 Columns are named by the catalogue alone, never by what a client sent. Nothing is decided here.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import eq, ge, lt
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, func, select, text
+from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import InvalidError, NotFoundError
-from app.core.fields import check_box_id
+from app.core.errors import InvalidError
 from app.core.instants import to_datetime
 from app.core.pagination import decode_cursor
 from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, identifier
-from app.observations.latest import newer, portions, take_newer
-from app.observations.models import TENANT_SAMPLES, BoxState, Event
-from app.observations.states import NEVER
+from app.observations.models import TENANT_SAMPLES, Event
 from app.sites import box_repository
 from app.sites.catalogue import Metric
 from app.sites.models import Box, Site
 
 EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
-SITE_LATEST = "site_latest"
-_NEWER = text(
-    newer(
-        "CAST(:keys AS integer[])",
-        "CAST(:newest AS bigint[])",
-        "CAST(:bound AS timestamptz)",
-        source="tenant_samples",
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,50 +41,6 @@ async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -
     box = await box_repository.get_box(session, identifier, visible)
     timezone = (await session.scalars(select(Site.timezone).where(Site.id == box.site_id))).one()
     return Measured(box.key, box.id, box.interval_s, timezone)
-
-
-async def latest_of_box(session: AsyncSession, key: int) -> dict[str, list[Any]]:
-    """{metric: [value, µs since the epoch]} of one box."""
-    query = select(BoxState.latest, BoxState.newest_us).where(BoxState.box_key == key)
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
-        return {}
-    latest: dict[str, list[Any]] = row[0]
-    newest = row[1]
-    await _take_newer(session, {key: latest}, {key: NEVER if newest is None else newest})
-    return latest
-
-
-async def _take_newer(
-    session: AsyncSession, latest: Mapping[int, dict[str, list[Any]]], newest: Mapping[int, int]
-) -> None:
-    """Bring the latest values of boxes, by key, forward to what the pipeline has stored since."""
-    for keys, times, bound in portions(newest):
-        rows = await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})
-        for row in rows.mappings():
-            take_newer(latest[row["box_key"]], dict(row))
-
-
-async def latest_of_site(
-    session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
-) -> list[tuple[str, dict[str, list[Any]]]]:
-    """The same for the boxes of a site, with their ids, one more than `limit` (NotFoundError)."""
-    site = select(Site.id).where(Site.id == site_id)
-    site = site.where(*visible.within(Site.organisation_id, Site.id))
-    if await session.scalar(site) is None:
-        raise NotFoundError("site", site_id)
-    statement = (
-        select(Box.key, Box.id, BoxState.latest, func.coalesce(BoxState.newest_us, NEVER))
-        .join(BoxState, BoxState.box_key == Box.key)
-        .where(Box.site_id == site_id, Box.deleted_at.is_(None))
-    )
-    if cursor is not None:
-        (last,) = decode_cursor(SITE_LATEST, cursor, check_box_id)
-        statement = statement.where(Box.id > last)
-    rows = (await session.execute(statement.order_by(Box.id).limit(limit + 1))).all()
-    newest = {key: newest for key, _, _, newest in rows}
-    await _take_newer(session, {key: latest for key, _, latest, _ in rows}, newest)
-    return [(box, latest) for _, box, latest, _ in rows]
 
 
 def cursor_time(kind: str, cursor: str) -> datetime:

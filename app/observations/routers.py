@@ -2,9 +2,16 @@
 
 from typing import Final
 
-from app.observations import events_router, quarantine_router, readings_router, totals_router
+from app.observations import (
+    events_router,
+    latest_router,
+    quarantine_router,
+    readings_router,
+    totals_router,
+)
 
 routers: Final = (
+    latest_router.router,
     readings_router.router,
     events_router.router,
     quarantine_router.router,

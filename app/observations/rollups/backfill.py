@@ -75,11 +75,16 @@ async def follow_zones(connection: asyncpg.Connection) -> None:
 
 
 async def go_on(connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
-    """Summarise what was there before, until a time of the monotonic clock; returns whether more is left."""
+    """Summarise what was there before, until a time of the monotonic clock; returns whether there was any.
+
+    Their days are marked then: there is more to do.
+    """
+    worked = False
     while time.monotonic() < until:
         row = await connection.fetchrow(_NEXT)
         if row is None:
-            return False
+            return worked
+        worked = True
         hours = min(_STEP_HOURS, max(1, _STEP_SAMPLES * row["interval_s"] // 3600))
         end = min(row["first"] + timedelta(hours=hours), row["last"])
         async with connection.transaction():

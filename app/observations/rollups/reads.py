@@ -25,6 +25,7 @@ HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 # Of so many stretches that are in doubt nothing is gained any more.
 _MANY: Final = 200
+_FEW: Final = 4
 QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
 """What roll-ups have of quantiles."""
 
@@ -132,8 +133,9 @@ async def summaries(session: AsyncSession, asked: Series) -> Columns:
     parts = [stored.only(keep)]
     if parts[0].times.size:
         parts[0] = parts[0].begun(columns.begin(parts[0].times, asked.bucket, zone))
-    if spans:
-        parts.append(await _from_samples(session, asked, spans))
+    # Few stretches are asked for one by one: the planner then looks at their chunks alone.
+    together = [spans] if len(spans) > _FEW else [[span] for span in spans]
+    parts += [await _from_samples(session, asked, each) for each in together]
     return columns.merge(parts, level=asked.metric.kind == "level")
 
 

@@ -1,0 +1,133 @@
+"""Reads the latest values of boxes, for one or for all of a site, and writes them as they are shown.
+
+Owns the query for what is newer than the rows of `box_states`: a look into the index for each box. Of a site
+of a thousand boxes that is most of the time, so it is asked for nothing but rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, Text, cast, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import NotFoundError
+from app.core.fields import check_box_id
+from app.core.instants import format_us
+from app.core.pagination import decode_cursor
+from app.core.reach import Reach
+from app.observations.latest import portions
+from app.observations.models import BoxState
+from app.observations.precision import as_stored
+from app.observations.states import NEVER
+from app.sites.catalogue import COLUMNS, INDEX
+from app.sites.models import Box, Site
+
+SITE_LATEST: Final = "site_latest"
+# As far as three decimals survive in four bytes.
+_SURE: Final = 1000.0
+
+type Latest = dict[str, tuple[float, int]]
+"""Metric → (value, µs since the epoch) of the newest sample that has it."""
+
+_decode = msgspec.json.Decoder(Latest.__value__).decode
+# Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
+# to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
+_PLANNED: Final = text(
+    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+    "set_config('timescaledb.enable_chunk_append', 'off', true)"
+)
+# A row of box_states is behind by fewer samples than that (app.observations.states).
+_MOST: Final = 512
+_NEWER: Final = text(f"""
+SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us,
+    {", ".join(f's."{name}"' for name in COLUMNS)}
+FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
+LATERAL (
+    SELECT * FROM tenant_samples s
+    WHERE s.box_key = k.box_key AND s.time >= CAST(:bound AS timestamptz)
+        AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
+    ORDER BY s.time LIMIT {_MOST}
+) s
+""")  # noqa: S608 (catalogue names and a constant)
+
+
+async def latest_of_box(session: AsyncSession, box: Box) -> dict[str, Any]:
+    """The latest values of one box, as they are shown."""
+    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
+    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key == box.key)
+    found = await _brought_forward(session, (await session.execute(query)).all())
+    return found[0] if found else shown(box.id, {})
+
+
+async def latest_of_site(
+    session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """The same for the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
+    site = select(Site.id).where(Site.id == site_id)
+    site = site.where(*visible.within(Site.organisation_id, Site.id))
+    if await session.scalar(site) is None:
+        raise NotFoundError("site", site_id)
+    query = (
+        select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
+        .join(BoxState, BoxState.box_key == Box.key)
+        .where(Box.site_id == site_id, Box.deleted_at.is_(None))
+    )
+    if cursor is not None:
+        (last,) = decode_cursor(SITE_LATEST, cursor, check_box_id)
+        query = query.where(Box.id > last)
+    rows = await session.execute(query.order_by(Box.id).limit(limit + 1))
+    return await _brought_forward(session, rows.all())
+
+
+async def _brought_forward(
+    session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
+) -> list[dict[str, Any]]:
+    """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
+    latest = {key: _decode(text) for key, _, text, _ in rows}
+    await session.execute(_PLANNED)
+    for keys, newest, bound in portions({key: newest for key, _, _, newest in rows}):
+        found = await session.execute(_NEWER, {"keys": keys, "newest": newest, "bound": bound})
+        for key, time_us, *values in found:
+            take(latest[key], time_us, values)
+    return [shown(identifier, latest[key]) for key, identifier, _, _ in rows]
+
+
+def take(latest: Latest, time_us: int, values: Sequence[float | None]) -> None:
+    """Bring latest values forward by a sample: a value or None for each of COLUMNS."""
+    for name, value in zip(COLUMNS, values, strict=True):
+        if value is not None and (name not in latest or latest[name][1] < time_us):
+            latest[name] = (value, time_us)
+
+
+@lru_cache(4096)
+def _text(time_us: int) -> str:
+    # Boxes measure on the minute: many of a site's times are the same.
+    return format_us(time_us)
+
+
+def shown(box: str, latest: Mapping[str, tuple[float, int]]) -> dict[str, Any]:
+    """Latest values as they are shown.
+
+    A metric that a newer version knew is not: it has neither unit nor bounds here.
+    """
+    if not latest.keys() <= INDEX.keys():
+        latest = {name: latest[name] for name in latest if name in INDEX}
+    times_us = {time_us for _, time_us in latest.values()}
+    text = _text(max(times_us)) if times_us else None
+    return {
+        "box": box,
+        "time": text,
+        "values": {
+            # Of most values, which have few decimals, the first is sure, and quicker to tell.
+            name: value
+            if -_SURE < value < _SURE and value * 1000.0 % 1.0 == 0.0
+            else as_stored(INDEX[name], value)
+            for name, (value, _) in latest.items()
+        },
+        "times": dict.fromkeys(latest, text)
+        if len(times_us) == 1
+        else {name: _text(time_us) for name, (_, time_us) in latest.items()},
+    }
