@@ -19,6 +19,15 @@ AggregatesParameter = Annotated[
         },
     ),
 ]
+BucketParameter = Annotated[
+    str | None,
+    Query(
+        max_length=16,
+        description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values",
+        examples=["15m"],
+        json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
+    ),
+]
 FillParameter = Annotated[
     Fill,
     Query(

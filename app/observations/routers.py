@@ -7,12 +7,14 @@ from app.observations import (
     latest_router,
     quarantine_router,
     readings_router,
+    series_router,
     totals_router,
 )
 
 routers: Final = (
     latest_router.router,
     readings_router.router,
+    series_router.router,
     events_router.router,
     quarantine_router.router,
     totals_router.router,

@@ -85,6 +85,8 @@ _BODIES: Final[Mapping[str, Any]] = {
 PRESET: Final = "who-pm2-5-24h"
 _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
+    "list_readings": "?metric=pm2_5&box=@box",
+    "get_readings_comparison": "?metric=pm2_5&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&box=@box",
     "create_backtest": "?wait=0",
     "stream_events": "?organisation=@organisation_id",
     "list_audit_entries": "?organisation=@organisation_id",
