@@ -4,6 +4,7 @@ Owns their bounds, names and colours. In both the worst pollutant wins, and a bo
 better) band: the French order writes `concentration ≤ 40`, then `40 < concentration ≤ 90`. Pure.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Final
@@ -142,13 +143,13 @@ def _hour(hourly: Hourly | None, period: Period) -> Mean:
     """The mean of one hour, and how much of that hour was measured."""
     if hourly is None:
         return Mean(None, 0.0, "metric_missing")
-    part = hourly.within(period)
-    if not len(part.times) or part.coverage[0] == 0:
+    found = hourly.at(period.start_us)
+    if found is None or found[1] == 0 or not math.isfinite(found[0]):
         return Mean(None, 0.0, "no_data")
-    covered = round(float(part.coverage[0]), 2)
-    if not part.valid[0]:
-        return Mean(None, covered, "coverage_too_low" if covered < HOUR_COVERAGE else "no_data")
-    return Mean(float(part.values[0]), covered, None)
+    value, covered = found
+    if covered < HOUR_COVERAGE:
+        return Mean(None, round(covered, 2), "coverage_too_low")
+    return Mean(value, round(covered, 2), None)
 
 
 def _worst(

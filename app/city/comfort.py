@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.city.making import compared, made
+from app.city.making import made
 from app.city.periods import Period
 from app.city.results import Band, Citation, Component, Method, Result, Text
 from app.city.scales import Scale
@@ -205,7 +205,7 @@ def light(illuminance: Hourly | None, period: Period, use: str) -> Result:
     mean = mean_of(illuminance, period, COVERAGE)
     scale = Scale.of(LIGHT_BANDS, need, side="upper")
     band = None if mean.value is None else scale.band(mean.value)
-    return compared(LIGHT, period, mean.value, mean.coverage, need, band=band, reason=mean.reason)
+    return made(LIGHT, period, mean.value, mean.coverage, limit=need, band=band, reason=mean.reason)
 
 
 METHODS: Final = (THERMAL, HUMIDEX, LIGHT)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.city.making import compared
+from app.city.making import made
 from app.city.noise import UNIT, energy_mean
 from app.city.periods import Period, instant, local_date
 from app.city.results import Citation, Component, Method, Reason, Result, Text
@@ -109,8 +109,15 @@ def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zon
         Component("correction", correction(duration), UNIT, 100.0),
     )
     covered = min(ambient.coverage, residual.coverage)
-    return compared(
-        EMERGENCE, period, value, covered, allowed, has_ratio=False, components=components, reason=reason
+    return made(
+        EMERGENCE,
+        period,
+        value,
+        covered,
+        limit=allowed,
+        has_ratio=False,
+        components=components,
+        reason=reason,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from app.city.making import compared, made
+from app.city.making import made
 from app.city.periods import DAY_US, Period
 from app.city.results import Band, Citation, Component, Method, Reason, Result, Text
 from app.city.scales import Scale
@@ -178,12 +178,12 @@ def indoor_formaldehyde_hour(
     """
     hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
     highest = mean_of(hourly, period, COVERAGE, highest=True)
-    return compared(
+    return made(
         FORMALDEHYDE_HOUR,
         period,
         highest.value,
         highest.coverage,
-        FORMALDEHYDE_HOUR_LIMIT,
+        limit=FORMALDEHYDE_HOUR_LIMIT,
         reason=highest.reason,
         notes=(ASSUMED,) if assumed and highest.value is not None else (),
     )
@@ -213,12 +213,12 @@ def _of_week(method: Method, scale: Scale, hourly: Hourly | None, period: Period
     mean, reason = mean_of(hourly, period, COVERAGE), _unfit(period)
     if reason is not None:
         mean = Mean(None, mean.coverage, reason)
-    return compared(
+    return made(
         method,
         period,
         mean.value,
         mean.coverage,
-        scale.bounds[0],
+        limit=scale.bounds[0],
         band=None if mean.value is None else scale.band(mean.value),
         reason=mean.reason,
         notes=(ASSUMED,) if assumed and mean.value is not None else (),

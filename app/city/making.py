@@ -13,46 +13,23 @@ def made(
     value: float | None,
     coverage: float,
     *,
-    band: Band | None = None,
-    components: tuple[Component, ...] = (),
-    reason: Reason | None = None,
-    notes: tuple[Text, ...] = (),
-) -> Result:
-    """A result of a method that compares with nothing."""
-    return Result(
-        method.name,
-        method.version,
-        method.citation.shown,
-        period.start_us,
-        period.end_us,
-        value,
-        method.unit,
-        coverage,
-        band=band,
-        components=components,
-        reason=reason,
-        notes=(*method.notes, *notes),
-    )
-
-
-def compared(
-    method: Method,
-    period: Period,
-    value: float | None,
-    coverage: float,
-    limit: float,
-    *,
-    has_ratio: bool = True,
     unit: str | None = None,
+    limit: float | None = None,
+    has_ratio: bool = True,
     band: Band | None = None,
     components: tuple[Component, ...] = (),
     reason: Reason | None = None,
     notes: tuple[Text, ...] = (),
 ) -> Result:
-    """A result that is compared with a limit: exceeded is what lies above it, not what reaches it.
+    """A result of a method.
 
-    Decibels and days have no ratio.
+    With a limit it is compared: exceeded is what lies above it, not what reaches it. Decibels and days have
+    no ratio.
     """
+    ratio = exceeded = None
+    if value is not None and limit is not None:
+        ratio = value / limit if has_ratio else None
+        exceeded = above(value, limit)
     return Result(
         method.name,
         method.version,
@@ -64,8 +41,8 @@ def compared(
         coverage,
         band=band,
         limit=limit,
-        ratio=value / limit if has_ratio and value is not None else None,
-        exceeded=None if value is None else above(value, limit),
+        ratio=ratio,
+        exceeded=exceeded,
         components=components,
         reason=reason,
         notes=(*method.notes, *notes),

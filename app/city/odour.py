@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from app.city.making import compared, made
+from app.city.making import made
 from app.city.periods import HOUR_US, Period
 from app.city.results import Citation, Component, Method, Result, Text
 from app.city.series import HOUR_COVERAGE, Floats, Samples, lacking, percent
@@ -187,7 +187,7 @@ def odour_hours(
         Component("hours", float(valid), "h", covered),
         Component("odour_hours", float(smelling), "h", covered),
     )
-    return compared(ODOUR_HOURS, period, share, covered, limit, components=components, reason=reason)
+    return made(ODOUR_HOURS, period, share, covered, limit=limit, components=components, reason=reason)
 
 
 def _spans(samples: Samples, rules: Rules) -> Iterator[tuple[int, int, bool]]:

@@ -62,6 +62,13 @@ class Hourly:
         low, high = np.searchsorted(self.times, [period.start_us, period.end_us])
         return Hourly(self.times[low:high], self.values[low:high], self.coverage[low:high])
 
+    def at(self, start_us: int) -> tuple[float, float] | None:
+        """The mean and the coverage of the hour that begins at an instant; None: it is not in the series."""
+        index = int(np.searchsorted(self.times, start_us))
+        if index == len(self.times) or self.times[index] != start_us:
+            return None
+        return float(self.values[index]), float(self.coverage[index])
+
     def on(self, hours: range) -> Floats:
         """The valid means of the hours that are asked for, NaN where there is none, shape (len(hours),)."""
         grid = np.full(len(hours), np.nan)

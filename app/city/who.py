@@ -10,7 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.city.daily import daily_highest_runs, daily_means
-from app.city.making import compared
+from app.city.making import made
 from app.city.periods import Period, dates, day_of, days_of, last_of_month, year_of
 from app.city.results import Citation, Component, Method, Result, Text
 from app.city.scales import above
@@ -135,21 +135,21 @@ def who_o3_peak_season(hourly: Hourly | None, year: int, zone: ZoneInfo) -> Resu
     """
     whole = days_of(date(year - 1, _MONTHS - _SEASON_MONTHS + 2, 1), date(year, _MONTHS, 31), zone)
     if hourly is None:
-        return compared(WHO_O3_PEAK, whole, None, 0.0, GUIDELINE_O3_PEAK, reason="metric_missing")
+        return made(WHO_O3_PEAK, whole, None, 0.0, limit=GUIDELINE_O3_PEAK, reason="metric_missing")
     months = [_month(hourly, year + (index // _MONTHS), index % _MONTHS + 1, zone) for index in range(-5, 12)]
     seasons = [months[begin : begin + _SEASON_MONTHS] for begin in range(_MONTHS)]
     good = [season for season in seasons if all(month.coverage >= DAY_COVERAGE for month in season)]
     if not good:
         best = max(min(month.coverage for month in season) for season in seasons)
         reason = lacking(len(hourly.within(whole).times), best, DAY_COVERAGE)
-        return compared(WHO_O3_PEAK, whole, None, best, GUIDELINE_O3_PEAK, reason=reason)
+        return made(WHO_O3_PEAK, whole, None, best, limit=GUIDELINE_O3_PEAK, reason=reason)
     worst = max(good, key=_season_mean)
-    return compared(
+    return made(
         WHO_O3_PEAK,
         Period(worst[0].period.start_us, worst[-1].period.end_us),
         _season_mean(worst),
         min(month.coverage for month in worst),
-        GUIDELINE_O3_PEAK,
+        limit=GUIDELINE_O3_PEAK,
         components=tuple(month.component() for month in worst),
         notes=(FEW_SEASONS,) if len(good) < len(seasons) else (),
     )
@@ -165,7 +165,7 @@ def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo)
     guideline = GUIDELINE_O3_8H if metric == _OZONE else GUIDELINES_24H[metric]
     period = year_of(year, zone)
     if hourly is None:
-        return compared(WHO_DAYS, period, None, 0.0, 0.0, reason="metric_missing")
+        return made(WHO_DAYS, period, None, 0.0, limit=0.0, reason="metric_missing")
     days = dates(date(year, 1, 1), date(year, _MONTHS, 31))
     of_days = (daily_highest_runs if metric == _OZONE else daily_means)(hourly, days, zone)
     found = sorted(mean.value for mean in of_days if mean.value is not None)
@@ -174,13 +174,13 @@ def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo)
     allowed = float(len(found) - rank)
     reason = lacking(len(hourly.within(period).times), covered, DAY_COVERAGE)
     if reason is not None:
-        return compared(WHO_DAYS, period, None, covered, allowed, reason=reason)
+        return made(WHO_DAYS, period, None, covered, limit=allowed, reason=reason)
     over = sum(above(value, guideline) for value in found)
     components = (
         Component("p99", found[rank - 1], BY_NAME[metric].unit, covered),
         Component("days", float(len(found)), "d", covered),
     )
-    return compared(WHO_DAYS, period, float(over), covered, allowed, has_ratio=False, components=components)
+    return made(WHO_DAYS, period, float(over), covered, limit=allowed, has_ratio=False, components=components)
 
 
 class _Month:
@@ -209,8 +209,15 @@ def _season_mean(season: list[_Month]) -> float:
 def _of_mean(method: Method, metric: str, period: Period, mean: Mean, limit: float) -> Result:
     unit = BY_NAME[metric].unit
     part = Component(metric, mean.value, unit, mean.coverage, reason=mean.reason)
-    return compared(
-        method, period, mean.value, mean.coverage, limit, unit=unit, components=(part,), reason=mean.reason
+    return made(
+        method,
+        period,
+        mean.value,
+        mean.coverage,
+        limit=limit,
+        unit=unit,
+        components=(part,),
+        reason=mean.reason,
     )
 
 
