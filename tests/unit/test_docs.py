@@ -8,7 +8,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,6 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 
-from app.city import comfort
-from app.city import registry as city
-from app.city.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.city.results import REASONS as CITY_REASONS
-from app.city.scales import Scale
 from app.core import observability
 from app.core.auth import SCOPES
 from app.core.errors import VigieError
@@ -41,6 +36,8 @@ from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
 from tests.integration import bad_calls, bad_input
+from tests.unit.city import tables as city_tables
+from tests.unit.markdown import rows
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "VIGIE_"
@@ -75,11 +72,6 @@ ATTEMPTS = {
 
 def documents() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-
-def rows(*header: str, body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 (whatever a setting may hold)
@@ -204,59 +196,6 @@ def presets_table() -> str:
     return rows("preset", "title", "en français", "what it says", "source", body=body)
 
 
-def city_methods_table() -> str:
-    body = []
-    for method in city.METHODS.values():
-        source = method.citation
-        where = source.document if source.url is None else f"[{source.document}]({source.url})"
-        status = "`unverified` " if source.status == "unverified" else ""
-        body.append(
-            (
-                f"`{method.name}` {method.version}",
-                f"{method.title.en} / {method.title.fr}",
-                method.period,
-                ", ".join(f"`{metric}`" for metric in method.metrics),
-                method.unit,
-                method.coverage,
-                status + where,
-                source.basis,
-            )
-        )
-    return rows(
-        "method, version",
-        "title",
-        "of",
-        "metrics",
-        "unit",
-        "coverage",
-        "source",
-        "where the numbers were read",
-        body=body,
-    )
-
-
-def city_reasons_table() -> str:
-    body = [(f"`{code}`", text.en, text.fr) for code, text in CITY_REASONS.items()]
-    return rows("reason", "meaning", "en français", body=body)
-
-
-def bounds_table(scales: Mapping[str, Scale]) -> str:
-    bands = next(iter(scales.values())).bands
-    names = [f"{band.label.en} / {band.label.fr} (`{band.colour}`)" for band in bands]
-    body = [
-        (f"`{metric}`", *(f"{bound:g}" for bound in scale.bounds), "above")
-        for metric, scale in scales.items()
-    ]
-    return rows("pollutant", *names, body=body)
-
-
-def light_table() -> str:
-    body = [
-        (f"`{use}`", text.en, text.fr, f"{need:g} lx") for use, (need, text) in comfort.LIGHT_NEEDS.items()
-    ]
-    return rows("use", "what", "en français", "at least", body=body)
-
-
 def routes_table() -> str:
     paths = create_app(defaults()).openapi()["paths"]
     body = [
@@ -356,11 +295,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
     "presets": presets_table,
-    "city-methods": city_methods_table,
-    "city-reasons": city_reasons_table,
-    "eaqi-bounds": partial(bounds_table, EAQI_SCALES),
-    "atmo-bounds": partial(bounds_table, ATMO_SCALES),
-    "light-needs": light_table,
     "routes": routes_table,
     "scopes": scopes_list,
     "roles": roles_table,
@@ -372,6 +306,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bad-broker": bad_broker,
     "bad-keys": bad_keys,
     "bad-rest": bad_rest,
+    **city_tables.BLOCKS,
     "event-native": partial(event_in, "native"),
     "event-cloudevents": partial(event_in, "cloudevents"),
     "event-alertmanager": partial(event_in, "alertmanager"),
