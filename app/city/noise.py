@@ -57,6 +57,8 @@ def _parts(day: int, evening: int, night: int) -> tuple[Part, ...]:
 PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
     DEFAULT_COUNTRY: _parts(7, 19, 23),
     "FR": _parts(6, 18, 22),
+    # 34. BImSchV, § 2.
+    "DE": _parts(6, 18, 22),
 }
 """The parts of the day by country (ISO 3166-1); `EU`: where a country has not set its own."""
 
