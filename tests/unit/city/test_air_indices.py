@@ -1,6 +1,8 @@
-"""Indices of outdoor air: every bound, the worst pollutant, coverage."""
+"""Indices of outdoor air: every bound, the worst pollutant, coverage, a day of real air."""
 
-from datetime import date
+import csv
+from datetime import date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -140,6 +142,38 @@ def test_a_day_needs_three_quarters_of_the_hours_it_has(day: date, hours: int, e
     # What lies before and after the day does not count.
     around = atmo({"no2": hourly(period.start_us - 86_400_000_000, np.full(24, 500.0))}, day, PARIS)
     assert around.reason == "no_data"
+
+
+ABERDEEN = Path(__file__).parents[3] / "simulators" / "data" / "aberdeen"
+
+
+@pytest.mark.parametrize(
+    ("sensor", "hours", "worst", "day"),
+    # One beside a source (41 µg/m³ of PM2.5 in an hour), one that was silent for a third of the day.
+    [("22068", 24, "moderate", "bon"), ("22480", 17, "good", None)],
+)
+def test_a_day_of_real_air(sensor: str, hours: int, worst: str, day: str | None) -> None:
+    with (ABERDEEN / f"2019-03-10_sds011_sensor_{sensor}.csv").open() as file:
+        lines = list(csv.DictReader(file, delimiter=";"))
+    clock = np.array([datetime.fromisoformat(line["timestamp"]).hour for line in lines])
+    series = {}
+    for metric, column in (("pm10", "P1"), ("pm2_5", "P2")):
+        values = np.array([float(line[column]) for line in lines])
+        found = [values[clock == hour] for hour in range(24)]
+        # A value every two and a half minutes makes 24 an hour.
+        series[metric] = hourly(
+            us("2019-03-10T00:00"),
+            [part.mean() if len(part) else np.nan for part in found],
+            [min(100.0, 100 * len(part) / 24) for part in found],
+        )
+    results = [eaqi(series, us(f"2019-03-10T{hour:02}:00")) for hour in range(24)]
+    valued = [result for result in results if result.value is not None]
+    assert len(valued) == hours
+    worst_of_day = max(valued, key=lambda result: result.value or 0)
+    assert worst_of_day.band is not None
+    assert worst_of_day.band.key == worst
+    whole = atmo(series, date(2019, 3, 10), ZoneInfo("Europe/London"))
+    assert (whole.band.key if whole.band else None) == day
 
 
 @settings(max_examples=25, deadline=None)
