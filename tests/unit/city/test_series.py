@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.city.periods import HOUR_US, Period, day_of, days_of, instant, last_of_month, year_of
 from app.city.results import Band, Text
-from app.city.scales import Scale
+from app.city.scales import Scale, above
 from app.city.series import Hourly, Levels, Samples, mean_of, percent
 from tests.unit.city.build import hourly, us
 
@@ -67,6 +67,12 @@ def test_hours_are_found_on_a_grid() -> None:
     grid = series.on(range(START - HOUR_US, START + 5 * HOUR_US, HOUR_US))
     assert np.array_equal(grid, [np.nan, 1, np.nan, np.nan, 4, np.nan], equal_nan=True)
     assert series.valid.tolist() == [True, False, False, True]
+    assert Hourly.of([START], [1.0]).coverage.tolist() == [100.0]
+    assert (series.at(START + 2 * HOUR_US), series.at(START + 4 * HOUR_US), series.at(START + 1)) == (
+        (3.0, 74.0),
+        None,
+        None,
+    )
     mean = mean_of(series, Period(START, START + 2 * HOUR_US), 50)
     assert (mean.value, mean.coverage, mean.reason) == (1, 50, None)
     assert mean_of(series, Period(START, START + 2 * HOUR_US), 50.01).reason == "coverage_too_low"
@@ -109,6 +115,10 @@ def test_scales() -> None:
     for bounds in ((1,), (2, 1), (1, 1)):
         with pytest.raises(ValueError, match="scale"):
             Scale.of(BANDS, *bounds)
+
+
+def test_what_equals_a_limit_is_not_above_it() -> None:
+    assert [above(value, 0.3) for value in (0.1 + 0.2, 0.3, 0.3 + 1e-8, 0.2)] == [False, False, True, False]
 
 
 @settings(max_examples=50, deadline=None)
