@@ -58,8 +58,17 @@ def test_samples_stand_until_the_next_one() -> None:
     samples = Samples.of([0, 30_000_000, 200_000_000], [1.0, np.nan, 2.0], 60)
     assert samples.ends.tolist() == [60_000_000, 260_000_000]
     assert Samples.of([0, 30_000_000], [1.0, 2.0], 60).ends.tolist() == [30_000_000, 90_000_000]
+    assert Samples.of([0], [1.0], 0.5).ends.tolist() == [500_000]
     with pytest.raises(ValueError, match="interval"):
         Samples.of([0], [1.0], 0)
+
+
+def test_hours_weigh_what_was_measured_of_them() -> None:
+    hours = [START + number * HOUR_US for number in range(5)]
+    levels = Levels.of_hours(hours, [50, 60, np.nan, 70, 80], [3_600, 0, 10, 1, 9_999], 1)
+    assert levels.starts.tolist() == [hours[0], hours[3], hours[4]]
+    assert levels.seconds.tolist() == [3_600, 1, 3_600]
+    assert levels.values.tolist() == [50, 70, 80]
 
 
 def test_hours_are_found_on_a_grid() -> None:
@@ -76,6 +85,7 @@ def test_hours_are_found_on_a_grid() -> None:
     mean = mean_of(series, Period(START, START + 2 * HOUR_US), 50)
     assert (mean.value, mean.coverage, mean.reason) == (1, 50, None)
     assert mean_of(series, Period(START, START + 2 * HOUR_US), 50.01).reason == "coverage_too_low"
+    assert mean_of(None, Period(START, START + HOUR_US), 50) == (None, 0.0, "metric_missing")
 
 
 PARIS, KOLKATA, BEIRUT = ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Kolkata"), ZoneInfo("Asia/Beirut")
@@ -115,6 +125,11 @@ def test_scales() -> None:
     for bounds in ((1,), (2, 1), (1, 1)):
         with pytest.raises(ValueError, match="scale"):
             Scale.of(BANDS, *bounds)
+
+
+def test_percent() -> None:
+    assert [percent(1, 3), percent(0.5, 1), percent(2, 1), percent(-1, 1)] == [33.33, 50.0, 100.0, 0.0]
+    assert percent(1, 0) == 0.0
 
 
 def test_what_equals_a_limit_is_not_above_it() -> None:

@@ -54,7 +54,8 @@ def test_a_year(citation: str, metric: str, guideline: float) -> None:
     # Nine tenths of the hours: 7,884.
     few = who_year(metric, hourly(period.start_us, np.full(7_883, 1.0)), 2025, PARIS)
     assert (few.value, few.ratio, few.exceeded, few.reason) == (None, None, None, "coverage_too_low")
-    assert who_year(metric, hourly(period.start_us, np.full(7_884, 1.0)), 2025, PARIS).coverage == 90.0
+    enough = who_year(metric, hourly(period.start_us, np.full(7_884, 1.0)), 2025, PARIS)
+    assert (enough.value, enough.coverage, enough.reason) == (1.0, 90.0, None)
     assert who_year(metric, None, 2025, PARIS).reason == "metric_missing"
 
 
