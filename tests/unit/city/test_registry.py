@@ -36,6 +36,20 @@ def test_a_method_says_what_it_is(method: Method) -> None:
     assert url is None or url.startswith("https://")
 
 
+def test_names_and_versions_are_what_others_rely_on() -> None:
+    """A name never changes; a version counts up with each change of numbers or formula: here too, on purpose."""
+    assert {method.name: method.version for method in METHODS.values()} == dict.fromkeys(
+        [
+            *("eaqi", "atmo", "who-24h", "who-o3-8h", "who-year", "who-o3-peak-season", "who-days-over"),
+            *("leq", "lden-day", "lden-year", "noise-emergence"),
+            *("indoor-co2", "indoor-formaldehyde-hour", "indoor-formaldehyde-week", "indoor-benzene"),
+            *("mite-risk", "mould-index", "odour-episodes", "odour-hours"),
+            *("thermal-comfort", "humidex", "light"),
+        ],
+        1,
+    )
+
+
 def test_what_is_not_verified_says_so_wherever_it_is_cited() -> None:
     unverified = {method.name for method in METHODS.values() if method.citation.status == "unverified"}
     assert unverified == {

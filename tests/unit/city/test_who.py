@@ -156,5 +156,7 @@ def test_a_month_of_the_season_needs_three_quarters_of_its_days() -> None:
     for first, reason in ((9, "coverage_too_low"), (8, None)):
         part = days_of(date(2025, 4, first), date(2025, 9, 30), PARIS)
         assert who_o3_peak_season(constant(*part, 70.0), 2025, PARIS).reason == reason
-    assert who_o3_peak_season(None, 2025, PARIS).reason == "metric_missing"
+    nothing = who_o3_peak_season(None, 2025, PARIS)
+    assert (nothing.reason, nothing.coverage) == ("metric_missing", 0.0)
+    assert (nothing.start_us, nothing.end_us) == days_of(date(2024, 8, 1), date(2025, 12, 31), PARIS)
     assert who_o3_peak_season(constant(*year_of(2020, PARIS), 70.0), 2025, PARIS).reason == "no_data"
