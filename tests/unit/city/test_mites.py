@@ -77,6 +77,7 @@ def test_what_each_species_wants(
 def test_classes(citation: str, warm: float, damp: float, band: str, share: float) -> None:
     result = risk([warm] * 14, [damp] * 14)
     assert (result.band and result.band.key, result.value) == (band, share), citation
+    assert part(result, "dry") == (100.0 if damp < 50 else 0.0)
 
 
 def test_half_of_the_days() -> None:

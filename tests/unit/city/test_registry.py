@@ -37,7 +37,7 @@ def test_a_method_says_what_it_is(method: Method) -> None:
 
 
 def test_names_and_versions_are_what_others_rely_on() -> None:
-    """A name never changes; a version counts up with each change of numbers or formula: here too, on purpose."""
+    """A name never changes; a version counts up with each change of numbers or formula, here as well."""
     assert {method.name: method.version for method in METHODS.values()} == dict.fromkeys(
         [
             *("eaqi", "atmo", "who-24h", "who-o3-8h", "who-year", "who-o3-peak-season", "who-days-over"),
