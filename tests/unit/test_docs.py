@@ -36,6 +36,8 @@ from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
 from tests.integration import bad_calls, bad_input
+from tests.unit.city import tables as city_tables
+from tests.unit.markdown import rows
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "VIGIE_"
@@ -70,11 +72,6 @@ ATTEMPTS = {
 
 def documents() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-
-def rows(*header: str, body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 (whatever a setting may hold)
@@ -309,6 +306,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bad-broker": bad_broker,
     "bad-keys": bad_keys,
     "bad-rest": bad_rest,
+    **city_tables.BLOCKS,
     "event-native": partial(event_in, "native"),
     "event-cloudevents": partial(event_in, "cloudevents"),
     "event-alertmanager": partial(event_in, "alertmanager"),

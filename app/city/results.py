@@ -1,0 +1,177 @@
+"""What a computation says of itself and what it gives: methods, bands, components, results.
+
+Owns their shapes and the reasons why there is no value. Must not compute anything. Pure: no database, no
+HTTP, no clock.
+
+A change of a method's numbers or of its formula counts up its version: results of two versions are not
+compared. Times are µs since the epoch, coverages percent (0 to 100).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+type Status = Literal["verified", "unverified"]
+type Span = Literal["hour", "day", "week", "weeks", "year", "any"]
+type Reason = Literal[
+    "no_data", "metric_missing", "coverage_too_low", "period_too_short", "period_too_long", "period_mixed"
+]
+
+
+class Text(NamedTuple):
+    """A text for people, in both languages."""
+
+    en: str
+    fr: str
+
+
+REASONS: Final[Mapping[Reason, Text]] = MappingProxyType(
+    {
+        "no_data": Text("Nothing was measured in the period", "Rien n'a été mesuré dans la période"),
+        "metric_missing": Text("The metric is not measured here", "La grandeur n'est pas mesurée ici"),
+        "coverage_too_low": Text(
+            "Too little of the period was measured", "Une trop petite part de la période a été mesurée"
+        ),
+        "period_too_short": Text(
+            "The period is shorter than the method needs",
+            "La période est plus courte que la méthode ne l'exige",
+        ),
+        "period_too_long": Text(
+            "The period is longer than the method allows",
+            "La période est plus longue que la méthode ne le permet",
+        ),
+        "period_mixed": Text(
+            "The period lies partly in the day and partly in the night",
+            "La période est en partie de jour et en partie de nuit",
+        ),
+    }
+)
+"""Why a result has no value; the codes are stable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A class of an index.
+
+    Attributes:
+        key: its stable name.
+        label: what people read.
+        colour: `#RRGGBB`, where the source gives one.
+    """
+
+    key: str
+    label: Text
+    colour: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a method's numbers are from.
+
+    Attributes:
+        document: the text that sets them.
+        url: where to read it.
+        status: `verified`: read in that text, or alike in several texts that quote it; `unverified`: some
+            number could not be confirmed; check it before relying on it.
+        basis: where the numbers were read, and which could not be confirmed.
+    """
+
+    document: str
+    url: str | None
+    status: Status
+    basis: str
+
+    @property
+    def shown(self) -> str:
+        """The document, marked where it is not verified."""
+        return self.document if self.status == "verified" else f"{self.document} [unverified]"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way of computing one figure.
+
+    Attributes:
+        name: its stable name.
+        version: counts up with each change of numbers or formula.
+        title: for lists.
+        citation: where the numbers are from.
+        period: what a value is of.
+        metrics: of the catalogue, which it reads.
+        unit: of the value.
+        coverage: the rule: how much has to be measured.
+        notes: what every reader of a value has to know.
+    """
+
+    name: str
+    version: int
+    title: Text
+    citation: Citation
+    period: Span
+    metrics: tuple[str, ...]
+    unit: str
+    coverage: str
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a result: a pollutant, a part of the day, a share.
+
+    Attributes:
+        key: the metric, or what part it is.
+        value: None where `reason` says why.
+        unit: of the value.
+        coverage: of what it was made of.
+        band: its class, where it has one.
+        level: the class as a number from 1 (best), where it has one.
+        reason: why there is no value.
+    """
+
+    key: str
+    value: float | None
+    unit: str
+    coverage: float
+    band: Band | None = None
+    level: int | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a method gives for a period.
+
+    Attributes:
+        method: its name.
+        version: of the method.
+        citation: where its numbers are from.
+        start_us: the period's begin, included.
+        end_us: its end, excluded.
+        value: None where `reason` says why.
+        unit: of the value and the limit.
+        coverage: of what the value was made of: of the least covered part, where there are several.
+        band: the value's class, where the method has classes.
+        limit: what the value is compared with, where there is something.
+        ratio: value by limit, for concentrations and light.
+        exceeded: whether the value is above the limit.
+        components: the parts.
+        reason: why there is no value.
+        notes: what a reader has to know: the method's, and those of this very value.
+    """
+
+    method: str
+    version: int
+    citation: str
+    start_us: int
+    end_us: int
+    value: float | None
+    unit: str
+    coverage: float
+    band: Band | None = None
+    limit: float | None = None
+    ratio: float | None = None
+    exceeded: bool | None = None
+    components: tuple[Component, ...] = ()
+    reason: Reason | None = None
+    notes: tuple[Text, ...] = field(default=())
