@@ -15,7 +15,17 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import backtests, delay, deliveries, fleet, http_door, neighbour, recovery, sections
+from bench import (
+    backtests,
+    delay,
+    deliveries,
+    fleet,
+    http_door,
+    neighbour,
+    recovery,
+    sections,
+    series,
+)
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
@@ -140,6 +150,13 @@ async def _neighbour(running: Stack, measured: str | None = None) -> str:
     return sections.neighbour_section(found, measured)
 
 
+async def _series(running: Stack, measured: str | None = None) -> str:
+    found = await series.measure(running)
+    for each in found.reads:
+        _say(f"{each.name}: p50 {each.at('whole', 0.5):.1f} ms, p99 {each.at('whole', 0.99):.1f} ms")
+    return sections.series_section(found, measured)
+
+
 async def _fleet(boxes: int, running: Stack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
@@ -169,6 +186,9 @@ def main(
     only_neighbour: Annotated[
         bool, typer.Option("--only-neighbour", help="Watch a tenant beside one at its limit, nothing else")
     ] = False,
+    only_series: Annotated[
+        bool, typer.Option("--only-series", help="Read series of ten million samples, and nothing else")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
@@ -181,6 +201,8 @@ def main(
         alone = _deliveries
     elif only_neighbour:
         alone = _neighbour
+    elif only_series:
+        alone = _series
     if alone is not None:
         section = uvloop.run(_alone(alone))
         path = docs / "performance.md"

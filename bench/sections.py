@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, deliveries, http_door, neighbour, recovery
+from bench import backtests, deliveries, http_door, neighbour, recovery, series
 from bench.backtests import Tried
 from bench.delay import Delays
 from bench.deliveries import Beside, Sent
@@ -245,3 +245,22 @@ def _arrival(what: str, found: Arrival) -> list[str]:
 def failed_section(title: str, error: Exception) -> str:
     """A part that gave no result."""
     return f"## {title}\n\nNot measured in this run: {error}\n"
+
+
+SERIES: Final = "Series over ten million samples"
+
+
+def series_section(found: series.Found, measured: str | None = None) -> str:
+    """How long reads take, over all and over a tenth."""
+    whole, tenth = found.filled["whole"], found.filled["tenth"]
+    text = f"""
+        {whole.samples:,} samples of {series.READINGS} readings each ({whole.samples * series.READINGS:,} readings)
+        of {series.BOXES:,} boxes of a site that sent each minute, and of {series.YEARS["whole"]} boxes that sent for
+        a year every four minutes; beside that a tenth ({tenth.samples:,} samples). Each call {len(next(iter(
+        found.reads)).took["whole"])} times by one client, over HTTP on the same machine, one after the other.
+        A sixth of the boxes have a sample that their row of latest values does not know yet. The API's process
+        had {found.memory / 2**20:.0f} MiB at most. The roll-ups of all samples were made in {whole.rolled_s:.0f} s
+        ({whole.samples / whole.rolled_s:,.0f} samples/s), those of a tenth in {tenth.rolled_s:.0f} s.
+    """
+    head = f"## {SERIES}\n\n" + ("" if measured is None else f"Measured {measured}.\n\n")
+    return head + paragraph(text) + "\n" + table(series.HEAD, [read.row() for read in found.reads])

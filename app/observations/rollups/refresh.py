@@ -8,27 +8,42 @@ A summary is never replaced by one of fewer samples: where samples were removed 
 of them stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from app.core.database import RawConnection
-from app.sites.catalogue import CATALOGUE
+from app.sites.catalogue import CATALOGUE, Metric
 
-# A row for each value of a sample; whether it is a level, and whether it is stored in four bytes.
+# A row for each value of a sample, with the metric's number: numbers are sorted sooner than names.
 _VALUES: Final = ", ".join(
-    f"('{metric.name}', {metric.kind == 'level'}, {metric.storage == 'real'}, s.\"{metric.name}\"::float8)"
-    for metric in CATALOGUE
+    f'({number}, s."{metric.name}"::float8)' for number, metric in enumerate(CATALOGUE, 1)
 )
-# The shortest decimal of a float of four bytes, through text: 12.4 and not 12.399999618530273.
-_EXTREME: Final = "CASE WHEN v.short THEN {0}(v.value)::real::text::float8 ELSE {0}(v.value) END"
+_NAMES: Final = "'{" + ",".join(metric.name for metric in CATALOGUE) + "}'::text[]"
+
+
+def _among(metrics: Iterable[Metric]) -> str:
+    numbers = ",".join(str(CATALOGUE.index(metric) + 1) for metric in metrics)
+    return f"v.metric = ANY ('{{{numbers}}}'::int[])"
+
+
+_LEVEL: Final = _among(metric for metric in CATALOGUE if metric.kind == "level")
+_SHORT: Final = _among(metric for metric in CATALOGUE if metric.storage == "real")
+
+
+def _extreme(kind: str) -> str:
+    # The shortest decimal of a float of four bytes, through text: 12.4 and not 12.399999618530273.
+    found = f"{kind}(v.value)"
+    return f"CASE WHEN {_SHORT} THEN {found}::real::text::float8 ELSE {found} END"
+
+
+_MEAN: Final = f"avg(CASE WHEN {_LEVEL} THEN power(10, v.value / 10) ELSE v.value END)"
 _SUMMARY: Final = f"""
     count(*)::int AS count,
-    CASE WHEN v.level THEN 10 * log(avg(power(10, CASE WHEN v.level THEN v.value / 10 ELSE 0 END)))
-        ELSE avg(v.value) END AS mean,
-    {_EXTREME.format("min")} AS min,
-    {_EXTREME.format("max")} AS max,
+    CASE WHEN {_LEVEL} THEN 10 * log({_MEAN}) ELSE {_MEAN} END AS mean,
+    {_extreme("min")} AS min,
+    {_extreme("max")} AS max,
     percentile_cont('{{0.1,0.5,0.9,0.95}}'::float8[]) WITHIN GROUP (ORDER BY v.value) AS q
 """
 # The bounds are constants to the planner: of a year's chunks it looks into those that are asked for.
@@ -41,12 +56,12 @@ _SAMPLES: Final = """
     ) s,
 """
 _SUMMARISE: Final = f"""
-    SELECT m.box_key, v.metric, m.first, {_SUMMARY}
+    SELECT m.box_key, ({_NAMES})[v.metric] AS metric, m.first, {_SUMMARY}
     FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) AS m (box_key, first, last),
     {_SAMPLES}
-    LATERAL (VALUES {_VALUES}) AS v (metric, level, short, value)
+    LATERAL (VALUES {_VALUES}) AS v (metric, value)
     WHERE v.value IS NOT NULL
-    GROUP BY m.box_key, v.metric, v.level, v.short, m.first
+    GROUP BY m.box_key, v.metric, m.first
 """  # noqa: S608 (catalogue names)
 _FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
 _QUANTILES: Final = ("p10", "p50", "p90", "p95")
