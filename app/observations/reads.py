@@ -72,10 +72,17 @@ async def _take_newer(
     session: AsyncSession, latest: Mapping[int, dict[str, list[Any]]], newest: Mapping[int, int]
 ) -> None:
     """Bring the latest values of boxes, by key, forward to what the pipeline has stored since."""
+    for row in await newer_than(session, newest):
+        take_newer(latest[row["box_key"]], row)
+
+
+async def newer_than(session: AsyncSession, newest: Mapping[int, int]) -> list[dict[str, Any]]:
+    """What the pipeline has stored of boxes, by key, since their rows of state were written: see `newer`."""
+    found: list[dict[str, Any]] = []
     for keys, times, bound in portions(newest):
         rows = await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})
-        for row in rows.mappings():
-            take_newer(latest[row["box_key"]], dict(row))
+        found += map(dict, rows.mappings())
+    return found
 
 
 async def latest_of_site(
