@@ -10,9 +10,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import Select, func, select, true
 
-from app.core.errors import InvalidError
 from app.core.fields import check_box_id
-from app.core.instants import from_datetime, to_datetime
+from app.core.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
 from app.core.pagination import decode_cursor, encode_cursor
 from app.observations.exports.selection import Position, behind
 from app.observations.exports.slices import Export, Reading, next_boxes
@@ -24,6 +23,7 @@ _KIND: Final = "export_part"
 # What one call counts. Whoever has more asks again.
 _COUNTED_MOST: Final = 10_000_000
 _WITHIN_S: Final = 20.0
+_NUMBERS_MOST: Final = 1_000_000_000
 
 
 class Part(NamedTuple):
@@ -64,12 +64,8 @@ class Named(NamedTuple):
     @classmethod
     def read(cls, token: str) -> Self:
         """Read a token back (InvalidError `invalid_cursor`)."""
-        number, *places = decode_cursor(_KIND, token, int, _box, _micros, _box, _micros)
-        try:
-            start, until = (_place(*pair) for pair in (places[:2], places[2:]))
-        except OverflowError:
-            raise InvalidError("The part is not one that was listed.", code="invalid_cursor") from None
-        return cls(number, start, until)
+        number, *places = decode_cursor(_KIND, token, _number, _box, _micros, _box, _micros)
+        return cls(number, _place(*places[:2]), _place(*places[2:]))
 
 
 def _written(place: Position | None) -> tuple[str | None, int | None]:
@@ -82,14 +78,21 @@ def _place(box: str | None, micros: int | None) -> Position | None:
     return None if box is None else Position(box, None if micros is None else to_datetime(micros))
 
 
+def _number(value: object) -> int:
+    if type(value) is int and 0 < value <= _NUMBERS_MOST:
+        return value
+    raise ValueError(value)
+
+
 def _box(value: object) -> str | None:
     return None if value is None else check_box_id(str(value))
 
 
 def _micros(value: object) -> int | None:
-    if value is None or type(value) is int:
+    # Where samples may be: what is a microsecond later is a time too.
+    if value is None or (type(value) is int and EARLIEST_US <= value <= LATEST_US):
         return value
-    raise TypeError("not a whole number")
+    raise ValueError(value)
 
 
 class Parts:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidError, NotFoundError
 from app.core.fields import check_box_id
-from app.core.instants import parse_rfc3339, to_datetime
+from app.core.instants import check_range, parse_rfc3339, to_datetime
 from app.core.problems import CodedValueError
 from app.core.reach import Reach
 from app.core.reasons import RejectedError, shown
@@ -52,7 +52,9 @@ class Position(NamedTuple):
         box, _, time = text.rpartition(",")
         try:
             check_box_id(box)
-            return cls(box, to_datetime(parse_rfc3339(time)))
+            time_us = parse_rfc3339(time)
+            check_range(time_us)
+            return cls(box, to_datetime(time_us))
         except (CodedValueError, RejectedError) as error:
             raise InvalidError(
                 f"{shown(text)} is not a box's id, a comma, and the time of a row, as the file has them.",

@@ -127,9 +127,9 @@ class Export:
             *packing.pack(page, self.source.columns),
         ).select_from(page)
 
-    async def slices(self, reading: Reading, packing: Packing, *, rows: int = ROWS) -> AsyncIterator[Slice]:
+    async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
         """All rows in order. Between two slices nothing is held."""
-        start, boxes = self.span.start, 1
+        start, boxes, rows = self.span.start, 1, ROWS
         # Boxes that never sent anything have no columns either.
         more = bool(self.source.columns)
         while more:
