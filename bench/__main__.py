@@ -15,7 +15,7 @@ import typer
 import uvloop
 
 from app.embedded import mosquitto
-from bench import backtests, delay, deliveries, fleet, http_door, neighbour, recovery, sections
+from bench import backtests, delay, deliveries, exports, fleet, http_door, neighbour, recovery, sections
 from bench.measure import machine
 from bench.plot import draw
 from bench.process import FailedError
@@ -90,6 +90,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
         sections.BACKTESTS: partial(_backtests, running),
         sections.DELIVERIES: partial(_deliveries, running),
         sections.NEIGHBOUR: partial(_neighbour, running),
+        sections.EXPORTS: partial(_exports, running),
     }
     if long:
         parts["A long absence"] = recovered
@@ -140,6 +141,14 @@ async def _neighbour(running: Stack, measured: str | None = None) -> str:
     return sections.neighbour_section(found, measured)
 
 
+async def _exports(running: Stack, measured: str | None = None) -> str:
+    # Among all the others there is no time for more.
+    found = await exports.measure(running, samples=100_000 if measured is None else exports.SAMPLES)
+    for each in found.made:
+        _say(each.line())
+    return sections.exports_section(found, measured)
+
+
 async def _fleet(boxes: int, running: Stack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
@@ -169,6 +178,9 @@ def main(
     only_neighbour: Annotated[
         bool, typer.Option("--only-neighbour", help="Watch a tenant beside one at its limit, nothing else")
     ] = False,
+    only_exports: Annotated[
+        bool, typer.Option("--only-exports", help="Export a million samples, and nothing else")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
@@ -181,6 +193,8 @@ def main(
         alone = _deliveries
     elif only_neighbour:
         alone = _neighbour
+    elif only_exports:
+        alone = _exports
     if alone is not None:
         section = uvloop.run(_alone(alone))
         path = docs / "performance.md"

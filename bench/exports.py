@@ -22,15 +22,17 @@ from bench.stack import Stack
 
 SAMPLES: Final = 1_000_000
 """Of all boxes together."""
+BOXES: Final = 20
+"""That they are of."""
+ASK_EVERY_S: Final = 0.05
+"""Between an answer to somebody else and the next question."""
 FORMATS: Final = ("csv", "ndjson", "geojson", "parquet")
 
 _DATABASE: Final = "exports"
 _PATH: Final = "/v1/readings/export"
-_BOXES: Final = 20
 _START: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _STEP_S: Final = 10
 _LOOK_EVERY_S: Final = 0.02
-_ASK_EVERY_S: Final = 0.05
 _QUIET_S: Final = 10.0
 _MIB: Final = 2**20
 _VALUES: Final = ", ".join(
@@ -96,6 +98,19 @@ class Exported:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """All of them.
+
+    Attributes:
+        quiet_ms: of each answer to somebody else while nothing was exported.
+        made: the exports.
+    """
+
+    quiet_ms: Sequence[float]
+    made: Sequence[Exported]
+
+
 HEAD: Final = [
     *("format", "file", "time", "samples/s", "first byte", "API before", "API grew"),
     *("child", "CPU API", "CPU PostgreSQL", "others p50 (ms)", "others p99 (ms)"),
@@ -135,23 +150,20 @@ class _Watch:
             async with self._session.get(self._address) as answer:
                 await answer.read()
             self.took_ms.append((time.monotonic() - began) * 1000)
-            await asyncio.sleep(_ASK_EVERY_S)
+            await asyncio.sleep(ASK_EVERY_S)
 
 
-async def measure(stack: Stack, *, samples: int = SAMPLES) -> tuple[list[float], list[Exported]]:
+async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
     """Fill a database, and export all of it in each format.
-
-    Returns:
-        How long somebody else's answers took while nothing was exported (ms), and the exports.
 
     Raises:
         FailedError: an export was refused, or is not whole.
     """
     database = await stack.database(_DATABASE)
-    (site,) = await stack.fleet(database, boxes=_BOXES, rules_per_site=0, sites=1)
+    (site,) = await stack.fleet(database, boxes=BOXES, rules_per_site=0, sites=1)
     connection = await asyncpg.connect(database)
     try:
-        await connection.execute(_FILL, _START, samples // _BOXES, timeout=200)
+        await connection.execute(_FILL, _START, samples // BOXES, timeout=200)
         await connection.execute("VACUUM ANALYZE samples", timeout=200)
     finally:
         await connection.close()
@@ -169,7 +181,7 @@ async def measure(stack: Stack, *, samples: int = SAMPLES) -> tuple[list[float],
                 pids = {"api": running.pid, **stack.services}
                 found.append(await _export(session, format_, pids, site=site, samples=samples))
     await stack.drop(_DATABASE)
-    return quiet.took_ms, found
+    return Exports(quiet.took_ms, found)
 
 
 async def _export(

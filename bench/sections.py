@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, deliveries, http_door, neighbour, recovery
+from bench import backtests, deliveries, exports, http_door, neighbour, recovery
 from bench.backtests import Tried
 from bench.delay import Delays
 from bench.deliveries import Beside, Sent
+from bench.exports import Exports
 from bench.fleet import Arrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
 from bench.neighbour import Case, Found
 from bench.recovery import Recovery
 from bench.report import paragraph, table
-from bench.results import Drain
+from bench.results import Drain, percentile
 from bench.suite import Size
 
 
@@ -141,6 +142,32 @@ def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> st
         samples are read in pages and judged by the evaluator that live ones pass.
     """
     parts = [f"## {BACKTESTS}\n", paragraph(text), table(backtests.HEAD, [each.row() for each in tried])]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
+
+
+EXPORTS: Final = "Readings as a file"
+"""The heading of the exports' section."""
+
+
+def exports_section(found: Exports, measured: str | None = None) -> str:
+    """What exports cost.
+
+    Args:
+        found: what was found.
+        measured: when and on what, where it was measured by itself.
+    """
+    text = f"""
+        `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
+        each, with a key that is limited to their site; the slices and the rests in between are those of the
+        default. *API before* is the memory of the API process before an export, and *API grew* the most that
+        it had more meanwhile; the child is the process that writes Parquet. CPU is in µs a sample. Somebody
+        else reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms on: while nothing is exported that takes
+        {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
+        The clients use the same cores.
+    """
+    parts = [f"## {EXPORTS}\n", paragraph(text), table(exports.HEAD, [each.row() for each in found.made])]
     if measured is not None:
         parts.append(paragraph(f"Measured by itself on {measured}."))
     return "\n".join(parts)
