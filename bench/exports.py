@@ -103,10 +103,12 @@ class Exports:
     """All of them.
 
     Attributes:
+        fresh: memory of the API process before its first export (bytes).
         quiet_ms: of each answer to somebody else while nothing was exported.
         made: the exports.
     """
 
+    fresh: int
     quiet_ms: Sequence[float]
     made: Sequence[Exported]
 
@@ -177,11 +179,12 @@ async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
             await asyncio.sleep(1)
             async with _Watch(running.pid, session, f"/v1/sites/{site}") as quiet:
                 await asyncio.sleep(_QUIET_S)
+            fresh = rss(running.pid)
             for format_ in FORMATS:
                 pids = {"api": running.pid, **stack.services}
                 found.append(await _export(session, format_, pids, site=site, samples=samples))
     await stack.drop(_DATABASE)
-    return Exports(quiet.took_ms, found)
+    return Exports(fresh, quiet.took_ms, found)
 
 
 async def _export(

@@ -161,8 +161,9 @@ def exports_section(found: Exports, measured: str | None = None) -> str:
     text = f"""
         `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
         each, with a key that is limited to their site; the slices and the rests in between are those of the
-        default. *API before* is the memory of the API process before an export, and *API grew* the most that
-        it had more meanwhile; the child is the process that writes Parquet. CPU is in µs a sample. Somebody
+        default. *API before* is the memory of the API process before an export
+        ({found.fresh / 2**20:.0f} MiB before its very first), and *API grew* the most that it had more
+        meanwhile; the child is the process that writes Parquet. CPU is in µs a sample. Somebody
         else reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms on: while nothing is exported that takes
         {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
         The clients use the same cores.

@@ -100,7 +100,7 @@ async def _place(request: Request, principal: _Reader, reading: _Reading) -> Asy
         raise MalformedRequestError(
             "Exports need HTTP/1.1: in HTTP/1.0 a file that was cut short looks whole. Behind nginx: "
             "`proxy_http_version 1.1`.",
-            code="http_1_1_required",
+            code="http_version_too_old",
         )
     with reading.turns.place(principal.organisation_id, "readings"):
         async with AsyncExitStack() as held:

@@ -105,9 +105,9 @@ class Selection:
         if span.until is not None and span.until.time is not None:
             end = literal(span.until.time + _MICROSECOND, TIMESTAMP(timezone=True))
             before = case((_box_id == span.until.box, end), else_=before)
+        # A box has both, or neither.
         place = (
             func.coalesce(Box.longitude, Site.longitude).label("longitude"),
-            # One of the two alone is none: a box has both.
             func.coalesce(Box.latitude, Site.latitude).label("latitude"),
         )
         return (

@@ -149,4 +149,4 @@ async def test_http_1_0_is_refused_where_a_cut_file_would_look_whole(tenant: Ten
     answer = (await reader.read()).decode()
     writer.close()
     assert answer.splitlines()[0].endswith("400 Bad Request")
-    assert '"code":"http_1_1_required"' in answer
+    assert '"code":"http_version_too_old"' in answer
