@@ -129,21 +129,23 @@ class Parts:
             return None
         place, counted, first, last = start, 0, "", ""
         while True:
-            counts = await reading.read(self._counts(place, self._boxes, self._rows - counted + 1))
+            counts, seconds = await reading.read(self._counts(place, self._boxes, self._rows - counted + 1))
             for box, rows in counts:
                 room = self._rows - counted
                 if rows and not room:
                     return Part(self._number, start, Position(last, None), counted, first)
                 if rows > room:
                     within = place if place is not None and place.box == box else None
-                    ((end,),) = await reading.read(self._time(within or Position(box, None), box, room))
+                    found = await reading.read(self._time(within or Position(box, None), box, room))
+                    ((end,),) = found.rows
                     return Part(self._number, start, Position(box, end), self._rows, first or box)
                 if rows:
                     counted, first, last = counted + rows, first or box, box
             if len(counts) < self._boxes:
                 break
             place = Position(counts[-1][0], None)
-            self._boxes = next_boxes(self._boxes, sum(rows for _, rows in counts), self._rows)
+            rows = sum(rows for _, rows in counts)
+            self._boxes = next_boxes(self._boxes, rows, self._rows, seconds)
         return Part(self._number, start, Position(last, None), counted, first) if counted else None
 
     def _counts(self, place: Position | None, boxes: int, most: int) -> Select[*tuple[Any, ...]]:

@@ -4,6 +4,7 @@ Owns the query of a slice, and how many boxes one looks at. Each slice is a tran
 client that reads slowly holds no connection; no slice is larger for the export's being long.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -24,6 +25,7 @@ _BOXES_MOST: Final = 500
 # From slice to slice: whoever has few rows is looked at together with others, carefully.
 _GROWTH: Final = 4
 _FILLED: Final = 0.8
+_LONG_S: Final = 1.0
 # It is PostgreSQL that works: the process itself has time for others all along.
 _REST: Final = 1.0
 
@@ -51,6 +53,13 @@ class Slice(NamedTuple):
     packed: tuple[Any, ...]
 
 
+class Answer(NamedTuple):
+    """What the database says, and how long that took it (seconds)."""
+
+    rows: Sequence[Row[*tuple[Any, ...]]]
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """By what a process reads an export.
@@ -67,13 +76,15 @@ class Reading:
     caller: Callable[[], Awaitable[Caller]]
     tree: UUID
 
-    async def read(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+    async def read(self, statement: Select[*tuple[Any, ...]]) -> Answer:
         """Ask the database, in a turn and a transaction of its own."""
         caller = await self.caller()
         async with self.turns.piece(self.tree, rest=_REST):
             with working_for(caller):
                 async with self.database.read() as session:
-                    return (await session.execute(statement)).all()
+                    began = time.monotonic()
+                    rows = (await session.execute(statement)).all()
+                    return Answer(rows, time.monotonic() - began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,28 +145,30 @@ class Export:
         more = bool(self.source.columns)
         while more:
             statement = self.statement(start, packing, boxes=boxes, rows=rows)
-            ((found, box, time, looked, last_box, *packed),) = await reading.read(statement)
+            answer = await reading.read(statement)
+            ((found, box, last_time, looked, last_box, *packed),) = answer.rows
             full = found == rows
             more = full or looked == boxes
             if found:
                 yield Slice(found, tuple(packed))
             if more:
-                start = behind(Position(box, time)) if full else Position(last_box, None)
-            boxes = next_boxes(boxes, found, rows)
+                start = behind(Position(box, last_time)) if full else Position(last_box, None)
+            boxes = next_boxes(boxes, found, rows, answer.seconds)
 
 
-def next_boxes(boxes: int, found: int, rows: int) -> int:
+def next_boxes(boxes: int, found: int, rows: int, seconds: float) -> int:
     """How many boxes the next slice looks at.
 
     Each of them is read as far as it fills a slice by itself: too many cost the database time for nothing,
-    too few a query each.
+    too few a query each. Where few samples have what is asked for, it is by the time that there are too many.
 
     Args:
         boxes: that this slice looked at.
         found: rows that they had.
         rows: of a full slice.
+        seconds: that it took.
     """
-    if found >= rows:
+    if found >= rows or seconds >= _LONG_S:
         return max(1, boxes // _GROWTH)
     fitting = int(boxes * _FILLED * rows / max(found, 1))
     return max(1, min(_BOXES_MOST, boxes * _GROWTH, fitting))

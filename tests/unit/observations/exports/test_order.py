@@ -81,13 +81,15 @@ def test_nothing_else_names_one(key: tuple[str | float | None, ...]) -> None:
 @settings(max_examples=50)
 @given(boxes=st.integers(1, 500), found=st.integers(0, 5_000), rows=st.just(5_000))
 def test_a_slice_looks_at_more_boxes_while_they_have_few_rows(boxes: int, found: int, rows: int) -> None:
-    following = next_boxes(boxes, found, rows)
+    following = next_boxes(boxes, found, rows, 0.1)
     assert 1 <= following <= min(500, 4 * boxes)
     if found == rows:
         assert following <= max(1, boxes // 4)
     elif following > boxes:
         # As many again as these would not fill it.
         assert following * found / boxes <= rows
+    # What takes long is looked at in smaller pieces, however little comes of it.
+    assert next_boxes(boxes, found, rows, 1.0) == max(1, boxes // 4)
 
 
 def test_names_need_no_escape_and_none_is_taken() -> None:
