@@ -4,22 +4,30 @@ Owns where parts begin and end, and how a client names one. Rows are counted box
 to the end of the part that is being counted.
 """
 
+import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import Select, func, select, true
+from sqlalchemy import Select, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.core.fields import check_box_id
 from app.core.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
 from app.core.pagination import decode_cursor, encode_cursor
 from app.observations.exports.selection import Position, behind
-from app.observations.exports.slices import Export, Reading, next_boxes
+from app.observations.exports.slices import Export, Reading
+from app.observations.exports.walk import Piece, Seen, Walk
 
 ROWS_MOST: Final = 1_000_000
 """Of a part."""
 
 _KIND: Final = "export_part"
+# That are counted at once.
+_PIECE: Final = 100_000
+_MICROSECOND: Final = timedelta(microseconds=1)
 # What one call counts. Whoever has more asks again.
 _COUNTED_MOST: Final = 10_000_000
 _WITHIN_S: Final = 20.0
@@ -108,59 +116,75 @@ class Parts:
         self._export = export
         self._rows = rows
         self._number = number
-        self._boxes = 1
+        # Of the part that is counted: where it begins, its first box, its last place, its rows.
+        self._start = export.span.start
+        self._first = self._last = ""
+        self._last_time: datetime | None = None
+        self._counted = 0
 
     async def listed(self, reading: Reading, *, most: int) -> tuple[list[Part], str | None]:
         """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
         found: list[Part] = []
-        start, began = self._export.span.start, time.monotonic()
-        while (part := await self._next(reading, start)) is not None:
+        began = time.monotonic()
+        async for part in self._all(reading):
             found.append(part)
-            self._number += 1
-            start = behind(part.until)
             counted = sum(each.rows for each in found)
             if len(found) == most or counted >= _COUNTED_MOST or time.monotonic() - began >= _WITHIN_S:
-                return found, Named(self._number, start, None).token()
+                return found, Named(self._number, behind(part.until), None).token()
         return found, None
 
-    async def _next(self, reading: Reading, start: Position | None) -> Part | None:
-        """The part that begins there; None where nothing does."""
-        if not self._export.source.columns:
-            return None
-        place, counted, first, last = start, 0, "", ""
-        while True:
-            counts, seconds = await reading.read(self._counts(place, self._boxes, self._rows - counted + 1))
-            for box, rows in counts:
-                room = self._rows - counted
-                if rows and not room:
-                    return Part(self._number, start, Position(last, None), counted, first)
-                if rows > room:
-                    within = place if place is not None and place.box == box else None
-                    found = await reading.read(self._time(within or Position(box, None), box, room))
-                    ((end,),) = found.rows
-                    return Part(self._number, start, Position(box, end), self._rows, first or box)
-                if rows:
-                    counted, first, last = counted + rows, first or box, box
-            if len(counts) < self._boxes:
-                break
-            place = Position(counts[-1][0], None)
-            rows = sum(rows for _, rows in counts)
-            self._boxes = next_boxes(self._boxes, rows, self._rows, seconds)
-        return Part(self._number, start, Position(last, None), counted, first) if counted else None
+    async def _all(self, reading: Reading) -> AsyncIterator[Part]:
+        walk = Walk(self._export.span, _PIECE)
+        while self._export.source.columns and (piece := walk.next()) is not None:
+            answer = await reading.read(self._counts(piece))
+            ((looked, last, over, counts),) = answer.rows
+            whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
+            seen = Seen(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
+            walk.seen(piece, seen)
+            for box, rows in whole:
+                async for part in self._take(reading, piece, box, rows):
+                    yield part
+        if self._counted:
+            yield self._ended(Position(self._last, None))
 
-    def _counts(self, place: Position | None, boxes: int, most: int) -> Select[*tuple[Any, ...]]:
-        """The query of the next boxes and how many rows each has, counted so far as is said."""
-        looked = self._export.selection.page(self._export.span, place, boxes).cte("looked")
-        source = self._export.source
-        mine = source.rows(looked.c.key, looked.c.since, looked.c.before).limit(most).lateral("mine")
-        query = select(looked.c.id, func.count(mine.c.time)).join_from(looked, mine, true(), isouter=True)
-        return query.group_by(looked.c.id).order_by(looked.c.id)
+    async def _take(self, reading: Reading, piece: Piece, box: str, rows: int) -> AsyncIterator[Part]:
+        """Add the rows of a box in a piece; gives the parts that end meanwhile."""
+        done = 0
+        while rows:
+            if self._counted == self._rows:
+                # It ended with the piece before, or with the box before.
+                yield self._ended(Position(self._last, self._last_time))
+            taken = min(rows, self._rows - self._counted)
+            self._first = self._first or box
+            self._counted, done, rows = self._counted + taken, done + taken, rows - taken
+            self._last, self._last_time = box, piece.end and piece.end - _MICROSECOND
+            if rows:
+                answer = await reading.read(self._time(piece, box, done))
+                ((end,),) = answer.rows
+                yield self._ended(Position(box, end))
 
-    def _time(self, place: Position, box: str, number: int) -> Select[*tuple[Any, ...]]:
-        """The query of the time of a box's row: the one of this number (from 1 on) from a place on."""
-        selection, span = replace(self._export.selection, boxes=(box,)), self._export.span
-        begin = None if place.time is None else place
-        looked = selection.page(span, begin, 1).cte("looked")
-        rows = self._export.source.rows(looked.c.key, looked.c.since, looked.c.before)
-        mine = rows.order_by("time").offset(number - 1).limit(1).lateral("mine")
-        return select(mine.c.time).join_from(looked, mine, true())
+    def _ended(self, until: Position) -> Part:
+        part = Part(self._number, self._start, until, self._counted, self._first)
+        self._number += 1
+        self._start = behind(until)
+        self._first, self._counted = "", 0
+        return part
+
+    def _counts(self, piece: Piece) -> Select[*tuple[Any, ...]]:
+        """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
+        looked, found, over = self._export.found(piece, _PIECE)
+        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
+        pair = func.json_build_array(counts.c.id, counts.c.rows)
+        listed = select(cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)).scalar_subquery()
+        return select(
+            select(func.count()).select_from(looked).scalar_subquery(),
+            select(func.max(looked.c.id)).scalar_subquery(),
+            over,
+            listed,
+        )
+
+    def _time(self, piece: Piece, box: str, number: int) -> Select[*tuple[Any, ...]]:
+        """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
+        only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
+        _, found, _ = only.found(piece, _PIECE)
+        return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

@@ -85,13 +85,16 @@ class Selection:
             found.append(Box.id.in_(self.boxes))
         return found
 
-    def page(self, span: "Span", start: Position | None, boxes: int) -> Select[*tuple[Any, ...]]:
+    def page(
+        self, span: "Span", start: Position | None, boxes: int, end: datetime | None = None
+    ) -> Select[*tuple[Any, ...]]:
         """The next boxes in order, with `since` and `before`: between which their rows lie.
 
         Args:
             span: all that is exported.
             start: the first row that is wanted; None: the first of the span.
             boxes: how many at most.
+            end: of the box of `start` alone, only what is before this.
         """
         since: ColumnElement[datetime] = literal(span.first, TIMESTAMP(timezone=True))
         before: ColumnElement[datetime] = literal(span.last, TIMESTAMP(timezone=True))
@@ -100,11 +103,14 @@ class Selection:
             begun = start.time is None
             conditions.append(_box_id > start.box if begun else _box_id >= start.box)
             since = case((_box_id == start.box, literal(start.time, TIMESTAMP(timezone=True))), else_=since)
+        if end is not None and start is not None:
+            conditions.append(_box_id == start.box)
+            before = literal(end, TIMESTAMP(timezone=True))
         if span.until is not None:
             conditions.append(_box_id <= span.until.box)
         if span.until is not None and span.until.time is not None:
-            end = literal(span.until.time + _MICROSECOND, TIMESTAMP(timezone=True))
-            before = case((_box_id == span.until.box, end), else_=before)
+            last = literal(span.until.time + _MICROSECOND, TIMESTAMP(timezone=True))
+            before = case((_box_id == span.until.box, func.least(last, before)), else_=before)
         # A box has both, or neither.
         place = (
             func.coalesce(Box.longitude, Site.longitude).label("longitude"),

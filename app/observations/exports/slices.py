@@ -1,7 +1,7 @@
 """Reads an export's rows in order, a slice at a time: PostgreSQL packs them, and no row is seen here.
 
-Owns the query of a slice, and how many boxes one looks at. Each slice is a transaction of its own, so that a
-client that reads slowly holds no connection; no slice is larger for the export's being long.
+Owns the query of a slice; how much one looks at is the walk's. Each slice is a transaction of its own, so
+that a client that reads slowly holds no connection; no slice is larger for the export's being long.
 """
 
 import time
@@ -10,22 +10,20 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, func, select, true
+from sqlalchemy import CTE, ColumnElement, Row, ScalarSelect, Select, func, select, true
 
 from app.core.database import Database
 from app.core.export_turns import ExportTurns
 from app.core.reach import Caller, working_for
-from app.observations.exports.selection import Position, Selection, Span, behind
+from app.observations.exports.selection import Selection, Span
 from app.observations.exports.source import Column, Source
+from app.observations.exports.walk import Piece, Seen, Walk
 
 ROWS: Final = 5_000
 """Of a slice, at most."""
 
-_BOXES_MOST: Final = 500
-# From slice to slice: whoever has few rows is looked at together with others, carefully.
-_GROWTH: Final = 4
-_FILLED: Final = 0.8
-_LONG_S: Final = 1.0
+# No id has this character; it comes after all that they have.
+_BEHIND_ALL: Final = "~"
 # It is PostgreSQL that works: the process itself has time for others all along.
 _REST: Final = 1.0
 
@@ -101,74 +99,54 @@ class Export:
     span: Span
     source: Source
 
-    def statement(
-        self, start: Position | None, packing: Packing, *, boxes: int, rows: int
-    ) -> Select[*tuple[Any, ...]]:
-        """The query of a slice: how many rows and the last one's place, how many boxes and the last, packed.
+    def found(self, piece: Piece, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+        """The parts of a query on a piece.
 
         Args:
-            start: the first row's place.
-            packing: what is asked for of the rows.
-            boxes: that are looked at, at most.
-            rows: that are read, at most.
+            piece: what is looked at.
+            rows: that fit.
+
+        Returns:
+            The boxes; the rows of each, in no order, as many as fit and one more; and the first box with
+            which there are more than fit, counted from the first on.
         """
-        looked = self.selection.page(self.span, start, boxes).cte("looked")
-        mine = (
-            self.source.rows(looked.c.key, looked.c.since, looked.c.before)
-            .order_by("time")
-            .limit(rows)
-            .lateral("mine")
-        )
+        looked = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
+        mine = self.source.rows(looked.c.key, looked.c.since, looked.c.before).limit(rows + 1).lateral("mine")
         where = (looked.c.id, looked.c.site_id, looked.c.longitude, looked.c.latitude)
         values = [mine.c[column.name] for column in self.source.columns]
-        page = (
-            select(*where, mine.c.time, *values)
-            .join_from(looked, mine, true())
-            .order_by(looked.c.id, mine.c.time)
-            .limit(rows)
-            .cte("page")
-        )
-        last = select(func.max(page.c.id)).scalar_subquery()
+        found = select(*where, mine.c.time, *values).join_from(looked, mine, true()).cte("found")
+        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
+        totals = select(
+            counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total")
+        ).subquery("totals")
+        over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
+        return looked, found, over
+
+    def statement(self, piece: Piece, packing: Packing, *, rows: int) -> Select[*tuple[Any, ...]]:
+        """The query of a slice: what is seen of a piece (but for the time it takes), and its rows packed.
+
+        Args:
+            piece: what is looked at.
+            packing: what is asked for of the rows.
+            rows: that fit.
+        """
+        looked, found, over = self.found(piece, rows)
+        page = select(found).where(found.c.id < func.coalesce(over, _BEHIND_ALL)).cte("page")
         return select(
             func.count(),
-            last,
-            select(func.max(page.c.time)).where(page.c.id == last).scalar_subquery(),
             select(func.count()).select_from(looked).scalar_subquery(),
             select(func.max(looked.c.id)).scalar_subquery(),
+            over,
             *packing.pack(page, self.source.columns),
         ).select_from(page)
 
     async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
         """All rows in order. Between two slices nothing is held."""
-        start, boxes, rows = self.span.start, 1, ROWS
+        walk, rows = Walk(self.span, ROWS), ROWS
         # Boxes that never sent anything have no columns either.
-        more = bool(self.source.columns)
-        while more:
-            statement = self.statement(start, packing, boxes=boxes, rows=rows)
-            answer = await reading.read(statement)
-            ((found, box, last_time, looked, last_box, *packed),) = answer.rows
-            full = found == rows
-            more = full or looked == boxes
+        while self.source.columns and (piece := walk.next()) is not None:
+            answer = await reading.read(self.statement(piece, packing, rows=rows))
+            ((found, looked, last, over, *packed),) = answer.rows
+            walk.seen(piece, Seen(found, looked, last, over, answer.seconds))
             if found:
                 yield Slice(found, tuple(packed))
-            if more:
-                start = behind(Position(box, last_time)) if full else Position(last_box, None)
-            boxes = next_boxes(boxes, found, rows, answer.seconds)
-
-
-def next_boxes(boxes: int, found: int, rows: int, seconds: float) -> int:
-    """How many boxes the next slice looks at.
-
-    Each of them is read as far as it fills a slice by itself: too many cost the database time for nothing,
-    too few a query each. Where few samples have what is asked for, it is by the time that there are too many.
-
-    Args:
-        boxes: that this slice looked at.
-        found: rows that they had.
-        rows: of a full slice.
-        seconds: that it took.
-    """
-    if found >= rows or seconds >= _LONG_S:
-        return max(1, boxes // _GROWTH)
-    fitting = int(boxes * _FILLED * rows / max(found, 1))
-    return max(1, min(_BOXES_MOST, boxes * _GROWTH, fitting))

@@ -1,4 +1,4 @@
-"""Places in the order of an export, what names a part, and how many boxes a slice looks at."""
+"""Places in the order of an export, and what names a part."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,6 @@ from app.core.pagination import encode_cursor
 from app.observations.exports.asked import beginning
 from app.observations.exports.parts import Named
 from app.observations.exports.selection import Position, behind
-from app.observations.exports.slices import next_boxes
 from app.observations.exports.source import RawSamples
 from app.observations.exports.text_formats import csv_head
 from app.sites.catalogue import COLUMNS
@@ -76,20 +75,6 @@ def test_nothing_else_names_one(key: tuple[str | float | None, ...]) -> None:
         with pytest.raises(InvalidError) as refused:
             Named.read(encode_cursor(kind, *key))
         assert refused.value.code == "invalid_cursor"
-
-
-@settings(max_examples=50)
-@given(boxes=st.integers(1, 500), found=st.integers(0, 5_000), rows=st.just(5_000))
-def test_a_slice_looks_at_more_boxes_while_they_have_few_rows(boxes: int, found: int, rows: int) -> None:
-    following = next_boxes(boxes, found, rows, 0.1)
-    assert 1 <= following <= min(500, 4 * boxes)
-    if found == rows:
-        assert following <= max(1, boxes // 4)
-    elif following > boxes:
-        # As many again as these would not fill it.
-        assert following * found / boxes <= rows
-    # What takes long is looked at in smaller pieces, however little comes of it.
-    assert next_boxes(boxes, found, rows, 1.0) == max(1, boxes // 4)
 
 
 def test_names_need_no_escape_and_none_is_taken() -> None:
