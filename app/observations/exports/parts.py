@@ -1,7 +1,7 @@
 """Divides an export into parts of so many rows: each is a file of its own, small enough to begin anew.
 
-Owns where parts begin and end, and how a client names one. Rows are counted box by box, and no further than
-to the end of the part that is being counted.
+Owns where parts begin and end, and how a client names one. Rows are counted piece by piece, as they are read;
+where a part ends within one, the time of its last row is looked up there.
 """
 
 import json
@@ -25,7 +25,7 @@ ROWS_MOST: Final = 1_000_000
 """Of a part."""
 
 _KIND: Final = "export_part"
-# That are counted at once.
+# Rows that are counted at once.
 _PIECE: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 # What one call counts. Whoever has more asks again.
