@@ -14,7 +14,6 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
-from app.audit.export_turns import ExportTurns
 from app.audit.refusals import RefusalsMiddleware
 from app.audit.router import router as audit
 from app.core import header_docs, problems
@@ -22,6 +21,7 @@ from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.edge.lines import SAMPLES_CONNECTIONS
+from app.core.export_turns import ExportTurns
 from app.core.keys import SESSION_PREFIX
 from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
@@ -37,6 +37,7 @@ from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
+from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.people.context import People
 from app.people.routers import routers as people
@@ -103,6 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
     app.state.stream_hub = await Hub.of(settings.api, database)
     app.state.export_turns = ExportTurns()
+    app.state.parquet_encoders = Encoders()
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.

@@ -19,6 +19,7 @@ from bench import (
     backtests,
     delay,
     deliveries,
+    exports,
     fleet,
     http_door,
     neighbour,
@@ -100,6 +101,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
         sections.BACKTESTS: partial(_backtests, running),
         sections.DELIVERIES: partial(_deliveries, running),
         sections.NEIGHBOUR: partial(_neighbour, running),
+        sections.EXPORTS: partial(_exports, running),
     }
     if long:
         parts["A long absence"] = recovered
@@ -157,6 +159,14 @@ async def _series(running: Stack, measured: str | None = None) -> str:
     return sections.series_section(found, measured)
 
 
+async def _exports(running: Stack, measured: str | None = None) -> str:
+    # Among all the others there is no time for more.
+    found = await exports.measure(running, samples=100_000 if measured is None else exports.SAMPLES)
+    for each in found.made:
+        _say(each.line())
+    return sections.exports_section(found, measured)
+
+
 async def _fleet(boxes: int, running: Stack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
@@ -186,6 +196,9 @@ def main(
     only_neighbour: Annotated[
         bool, typer.Option("--only-neighbour", help="Watch a tenant beside one at its limit, nothing else")
     ] = False,
+    only_exports: Annotated[
+        bool, typer.Option("--only-exports", help="Export a million samples, and nothing else")
+    ] = False,
     only_series: Annotated[
         bool, typer.Option("--only-series", help="Read series of ten million samples, and nothing else")
     ] = False,
@@ -201,6 +214,8 @@ def main(
         alone = _deliveries
     elif only_neighbour:
         alone = _neighbour
+    elif only_exports:
+        alone = _exports
     elif only_series:
         alone = _series
     if alone is not None:

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, deliveries, http_door, neighbour, recovery, series
+from bench import backtests, deliveries, exports, http_door, neighbour, recovery, series
 from bench.backtests import Tried
 from bench.delay import Delays
 from bench.deliveries import Beside, Sent
+from bench.exports import Exports
 from bench.fleet import Arrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
 from bench.neighbour import Case, Found
 from bench.recovery import Recovery
 from bench.report import paragraph, table
-from bench.results import Drain
+from bench.results import Drain, percentile
 from bench.suite import Size
 
 
@@ -146,6 +147,33 @@ def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> st
     return "\n".join(parts)
 
 
+EXPORTS: Final = "Readings as a file"
+"""The heading of the exports' section."""
+
+
+def exports_section(found: Exports, measured: str | None = None) -> str:
+    """What exports cost.
+
+    Args:
+        found: what was found.
+        measured: when and on what, where it was measured by itself.
+    """
+    text = f"""
+        `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
+        each, with a key that is limited to their site; the slices and the rests in between are those of the
+        default. *API before* is the memory of the API process before an export
+        ({found.fresh / 2**20:.0f} MiB before its very first), and *API grew* the most that it had more
+        meanwhile; the child is the process that writes Parquet. CPU is in µs a sample. Somebody
+        else reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms on: while nothing is exported that takes
+        {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
+        The clients use the same cores.
+    """
+    parts = [f"## {EXPORTS}\n", paragraph(text), table(exports.HEAD, [each.row() for each in found.made])]
+    if measured is not None:
+        parts.append(paragraph(f"Measured by itself on {measured}."))
+    return "\n".join(parts)
+
+
 NEIGHBOUR: Final = "A tenant beside one at its limit"
 """The heading of the neighbours' section."""
 
@@ -253,14 +281,15 @@ SERIES: Final = "Series over ten million samples"
 def series_section(found: series.Found, measured: str | None = None) -> str:
     """How long reads take, over all and over a tenth."""
     whole, tenth = found.filled["whole"], found.filled["tenth"]
+    calls = len(found.reads[0].took["whole"])
     text = f"""
-        {whole.samples:,} samples of {series.READINGS} readings each ({whole.samples * series.READINGS:,} readings)
-        of {series.BOXES:,} boxes of a site that sent each minute, and of {series.YEARS["whole"]} boxes that sent for
-        a year every four minutes; beside that a tenth ({tenth.samples:,} samples). Each call {len(next(iter(
-        found.reads)).took["whole"])} times by one client, over HTTP on the same machine, one after the other.
-        A sixth of the boxes have a sample that their row of latest values does not know yet. The API's process
-        had {found.memory / 2**20:.0f} MiB at most. The roll-ups of all samples were made in {whole.rolled_s:.0f} s
-        ({whole.samples / whole.rolled_s:,.0f} samples/s), those of a tenth in {tenth.rolled_s:.0f} s.
+        {whole.samples:,} samples of {series.READINGS} readings each: of {series.BOXES:,} boxes of a site that
+        sent each minute, and of {series.YEARS["whole"]} boxes that sent for a year every four minutes; beside
+        them a tenth ({tenth.samples:,} samples). Each call {calls} times by one client, over HTTP on the same
+        machine, one after the other. A sixth of the boxes have a sample that their row of latest values does
+        not know yet. The API's process had {found.memory / 2**20:.0f} MiB at most. Roll-ups of all samples were
+        made in {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f} samples/s), of a tenth in
+        {tenth.rolled_s:.0f} s.
     """
     head = f"## {SERIES}\n\n" + ("" if measured is None else f"Measured {measured}.\n\n")
     return head + paragraph(text) + "\n" + table(series.HEAD, [read.row() for read in found.reads])

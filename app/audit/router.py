@@ -13,13 +13,13 @@ from fastapi.responses import StreamingResponse
 from app.audit import repository
 from app.audit.chain import Head
 from app.audit.export import MEDIA_TYPE, last_line, line_of
-from app.audit.export_turns import ExportTurns
 from app.audit.record import Seen, record_access
 from app.audit.repository import Filter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
 from app.core.auth import Principal, requires
 from app.core.database import Database
 from app.core.errors import InvalidError, NotFoundError
+from app.core.export_turns import ExportTurns
 from app.core.fields import Identifier, InstantParameter, Name
 from app.core.pagination import Page
 from app.core.problems import documented

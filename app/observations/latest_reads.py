@@ -87,12 +87,26 @@ async def _brought_forward(
 ) -> list[dict[str, Any]]:
     """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
     latest = {key: _decode(text) for key, _, text, _ in rows}
-    await session.execute(_PLANNED)
-    for keys, newest, bound in portions({key: newest for key, _, _, newest in rows}):
-        found = await session.execute(_NEWER, {"keys": keys, "newest": newest, "bound": bound})
-        for key, time_us, *values in found:
-            take(latest[key], time_us, values)
+    for key, time_us, *values in await newer_samples(session, {key: newest for key, _, _, newest in rows}):
+        take(latest[key], time_us, values)
     return [shown(identifier, latest[key]) for key, identifier, _, _ in rows]
+
+
+async def newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
+    """Samples that the pipeline has stored since the rows of `box_states` were written.
+
+    Args:
+        session: reads them.
+        newest: by box, how far its row goes (µs since the epoch).
+
+    Returns:
+        (box, µs since the epoch, a value or None for each of COLUMNS) of each.
+    """
+    found: list[Any] = []
+    await session.execute(_PLANNED)
+    for keys, times, bound in portions(newest):
+        found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
+    return found
 
 
 def take(latest: Latest, time_us: int, values: Sequence[float | None]) -> None:

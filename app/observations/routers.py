@@ -10,11 +10,13 @@ from app.observations import (
     series_router,
     totals_router,
 )
+from app.observations.exports import router as exports_router
 
 routers: Final = (
     latest_router.router,
     readings_router.router,
     series_router.router,
+    exports_router.router,
     events_router.router,
     quarantine_router.router,
     totals_router.router,

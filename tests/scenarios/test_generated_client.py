@@ -18,7 +18,10 @@ from tests.scenarios.processes import role, serving, until
 
 # As docs/api.md says: what the generator does not know of itself is sent as it is.
 SENT_AS_IT_IS = dict.fromkeys(
-    ["text/csv", "application/cbor", "application/senml+json", "application/x-ndjson"],
+    [
+        *("text/csv", "application/cbor", "application/senml+json", "application/x-ndjson"),
+        *("application/geo+json", "application/vnd.apache.parquet"),
+    ],
     "application/octet-stream",
 )
 PACKAGE = "vigie_client"

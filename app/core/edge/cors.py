@@ -23,6 +23,8 @@ _TAKEN: Final = (
     "X-Request-Id",
 )
 _SHOWN: Final = (
+    "Content-Disposition",
+    "Content-Location",
     "Deprecation",
     "ETag",
     "Idempotency-Replayed",

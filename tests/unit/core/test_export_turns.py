@@ -3,14 +3,14 @@ from uuid import uuid4
 
 import pytest
 
-from app.audit import export_turns
-from app.audit.export_turns import ExportTurns
+from app.core import export_turns
 from app.core.errors import TooManyRequestsError
+from app.core.export_turns import ExportTurns
 
 
 def test_an_organisation_has_one_export() -> None:
     turns, organisation = ExportTurns(), uuid4()
-    with turns.place(organisation), turns.place(uuid4()):
+    with turns.place(organisation), turns.place(uuid4()), turns.place(organisation, "readings"):
         with pytest.raises(TooManyRequestsError) as refused, turns.place(organisation):
             pass
         assert refused.value.code == "too_many_exports"

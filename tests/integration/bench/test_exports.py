@@ -1,0 +1,25 @@
+"""The benchmark of exports, on a few thousand samples instead of a million."""
+
+import pytest
+
+from bench import exports
+from bench.exports import FORMATS, measure
+from bench.sections import EXPORTS, exports_section
+from bench.stack import stack
+
+
+async def test_all_samples_leave_as_each_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "_QUIET_S", 0.2)
+    async with stack() as running:
+        found = await measure(running, samples=20_000)
+    assert [each.format for each in found.made] == list(FORMATS)
+    assert found.quiet_ms
+    for each in found.made:
+        assert each.size > 20_000
+        assert each.seconds > each.first_s > 0
+        assert each.peak >= each.before > 0
+        assert (each.child > 0) == (each.format == "parquet")
+        assert each.others_ms
+    section = exports_section(found, "a day: a machine")
+    assert section.startswith(f"## {EXPORTS}\n")
+    assert all(f"| {format_} |" in section for format_ in FORMATS)
