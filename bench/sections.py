@@ -287,8 +287,8 @@ def series_section(found: series.Found, measured: str | None = None) -> str:
         sent each minute, and of {series.YEARS["whole"]} boxes that sent for a year every four minutes; beside
         them a tenth ({tenth.samples:,} samples). Each call {calls} times by one client, over HTTP on the same
         machine, one after the other. A sixth of the boxes have a sample that their row of latest values does
-        not know yet. The API's process had {found.memory / 2**20:.0f} MiB at most. Roll-ups of all samples were
-        made in {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f} samples/s), of a tenth in
+        not know yet. The API's process had {found.memory / 2**20:.0f} MiB at most. Roll-ups of all samples
+        were made in {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f} samples/s), of a tenth in
         {tenth.rolled_s:.0f} s.
     """
     head = f"## {SERIES}\n\n" + ("" if measured is None else f"Measured {measured}.\n\n")

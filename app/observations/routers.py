@@ -11,6 +11,7 @@ from app.observations import (
     totals_router,
 )
 from app.observations.exports import router as exports_router
+from app.observations.rollups import router as rollups_router
 
 routers: Final = (
     latest_router.router,
@@ -20,4 +21,5 @@ routers: Final = (
     events_router.router,
     quarantine_router.router,
     totals_router.router,
+    rollups_router.router,
 )

@@ -56,7 +56,7 @@ UPDATE rollup_states SET
     backfill_from = CASE WHEN $2 < backfill_until THEN backfill_from END,
     backfill_next = CASE WHEN $2 < backfill_until THEN $2 END,
     backfill_until = CASE WHEN $2 < backfill_until THEN backfill_until END
-WHERE box_key = $1
+WHERE box_key = $1 AND backfill_next = $3
 """
 
 type Summarise = Callable[[asyncpg.Connection, Spans], Awaitable[None]]
@@ -89,7 +89,8 @@ async def go_on(connection: asyncpg.Connection, until: float, summarise: Summari
         end = min(row["first"] + timedelta(hours=hours), row["last"])
         async with connection.transaction():
             await summarise(connection, _hours_of(row["box_key"], row["first"], end))
-            await connection.execute(_ADVANCE, row["box_key"], end)
+            # Somebody may have asked for more of it meanwhile: then it begins where they say.
+            await connection.execute(_ADVANCE, row["box_key"], end, row["first"])
         if end == row["last"]:
             _log.info("rollup_backfilled", box_key=row["box_key"])
     return True

@@ -31,7 +31,7 @@ PEOPLE_ONLY: Final = frozenset(
 )
 """Routes for people who signed in: no key opens them."""
 
-PLATFORM_ONLY: Final = frozenset({"list_ingest_totals"})
+PLATFORM_ONLY: Final = frozenset({"list_ingest_totals", "get_roll_ups", "create_roll_up_backfill"})
 """Routes for the platform's administrators alone."""
 
 _BODIES: Final[Mapping[str, Any]] = {

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,3 +134,48 @@ async def test_shuffled_late_and_repeated_delivery_gives_the_same(
             await maintainer.turn()
     await maintainer.finish()
     await check(connection, series)
+
+
+async def test_the_past_is_summarised_anew_where_an_operator_asks(
+    tenant: Tenant,
+    api: httpx.AsyncClient,
+    site_id: str,
+    connection: asyncpg.Connection,
+    maintainer: Maintainer,
+) -> None:
+    """The migration notes in the same way what a release without roll-ups has stored."""
+    await register(tenant.client, site_id, ["street", "quiet"])
+    samples = noise(later=LATER)[:3000]
+    door = Door(connection)
+    for message in batches({"street": samples}, 1000):
+        await door.take(message)
+    await maintainer.turn()
+    await connection.execute("TRUNCATE rollup_marks, rollup_day_marks, hourly, daily")
+    assert (await tenant.client.get("/v1/roll-ups")).status_code == 403
+    assert (await tenant.client.post("/v1/roll-ups/backfill", json={})).status_code == 403
+    answer = await api.post("/v1/roll-ups/backfill", json={"box": "street"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["backfill"] == {"boxes": 1, "hours": 50, "done": 0}
+    bucket = {
+        "metric": "laeq",
+        "bucket": "1d",
+        "from": samples[0]["time"],
+        "to": samples[-1]["time"],
+        "aggregates": "count",
+    }
+    before = (await tenant.client.get("/v1/boxes/street/readings", params=bucket)).json()["points"]
+    assert sum(point["count"] for point in before) == 2999
+    await maintainer.finish()
+    assert (await api.get("/v1/roll-ups")).json() == {
+        "marked_hours": 0,
+        "oldest_marked_hour": None,
+        "marked_days": 0,
+        "backfill": {"boxes": 0, "hours": 0, "done": 0},
+    }
+    assert (await tenant.client.get("/v1/boxes/street/readings", params=bucket)).json()["points"] == before
+    frame = table({"street": samples})
+    equal(await stored(connection, HOURS), summaries(frame, "h", "UTC"))
+    equal(await stored(connection, DAYS), summaries(frame, "D", "Europe/Paris"))
+    answer = await api.post("/v1/roll-ups/backfill", json={"from": "2025-03-30T00:00:00Z"})
+    assert answer.json()["backfill"]["hours"] == 26
+    assert (await api.post("/v1/roll-ups/backfill", json={"box": "nobody"})).status_code == 404
