@@ -3,9 +3,11 @@
 from typing import Final
 
 from app.observations import events_router, quarantine_router, readings_router, totals_router
+from app.observations.quality import router as corrections_router
 
 routers: Final = (
     readings_router.router,
+    corrections_router.router,
     events_router.router,
     quarantine_router.router,
     totals_router.router,
