@@ -35,6 +35,14 @@ class Latest(BaseModel):
 class Reading(BaseModel):
     """One value of one metric; what follows `value` is there where it was asked for."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"time": "2026-11-24T10:00:00Z", "value": 31.2, "flags": ["spike"], "corrected": 24.184}
+            ]
+        }
+    )
+
     time: datetime
     value: float = Field(description="As it was measured")
     flags: list[Flag] | None = Field(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidError
-from app.core.instants import EARLIEST_US, LATEST_US, to_datetime
+from app.core.instants import EARLIEST_US, LATEST_US, US_PER_S, to_datetime
 from app.observations.quality.flags import Judge, Samples
 from app.observations.rollups.columns import Floats
 from app.sites.catalogue import INDEX, Metric
@@ -77,23 +77,29 @@ async def pieces(session: AsyncSession, span: Span, judge: Judge) -> AsyncIterat
     at = max(span.first_us - before_us, EARLIEST_US)
     end = min(span.last_us + after_us, LATEST_US)
     done, looked = span.first_us, 0
+    # All of a query's stretch is sorted, whatever is taken of it: it has about as much as a piece takes.
+    width_us = PIECE * judge.interval_s * US_PER_S
     carried = _Columns.of(b"", span)
     while done < span.last_us:
-        read = await _read(session, span, at, end, needs_all=judge.needs_all)
-        looked += len(read.rows)
+        read = await _read(session, span, at, min(at + width_us, end), needs_all=judge.needs_all)
+        count = len(read.rows)
+        looked += count
         if looked > span.most:
             raise too_large(looked, span.most)
         carried = carried.and_then(read)
-        whole = len(read.rows) < PIECE
-        times = carried.times
-        until = span.last_us if whole else min(span.last_us, int(times[-1]) - after_us)
+        if count == PIECE:
+            following = int(read.times[-1]) + 1
+            width_us = following - at
+        else:
+            following = min(at + width_us, end)
+            width_us *= 2
+        at = following
+        until = span.last_us if at == end else min(span.last_us, at - after_us)
         if until > done:
-            first, last = np.searchsorted(times, [done, until]).tolist()
+            first, last = np.searchsorted(carried.times, [done, until]).tolist()
             yield carried.piece(slice(first, last))
             carried = carried.since(until - before_us)
             done = until
-        if not whole:
-            at = int(times[-1]) + 1
 
 
 def too_large(looked: float, most: int) -> InvalidError:

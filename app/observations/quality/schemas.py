@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.etags import Resource
-from app.core.fields import Body, Description, Instant, absent
+from app.core.fields import Body, Description, Instant
 from app.core.problems import CodedValueError
 from app.observations.quality.correcting import OPTICAL
 from app.observations.quality.models import Correction
@@ -107,11 +107,26 @@ class CorrectionChange(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"valid_until": "2030-03-01T00:00:00Z"}]})
 
     valid_until: Instant | None = Field(None, description=_UNTIL)
-    note: Description | None = absent()
+    note: Description | None = Field(None, description="For people: where it is from")
 
 
 class CorrectionUsed(BaseModel):
     """A correction that an answer's values were made with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+                    "kind": "linear",
+                    "gain": 0.82,
+                    "offset": -1.4,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                    "valid_until": None,
+                }
+            ]
+        }
+    )
 
     id: UUID
     kind: CorrectionKind
@@ -124,6 +139,27 @@ class CorrectionUsed(BaseModel):
 
 class CorrectionOut(Resource):
     """How a box's values of a metric are corrected for a time. What was measured stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+                    "box": "box-0001",
+                    "metric": "pm2_5",
+                    "kind": "linear",
+                    "gain": 0.82,
+                    "offset": -1.4,
+                    "kappa": None,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                    "valid_until": None,
+                    "note": "Beside the station of rue Pargaminières, February 2026",
+                    "created_at": "2026-03-02T09:00:00Z",
+                    "updated_at": "2026-03-02T09:00:00Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     box: str = Field(examples=["box-0001"])
