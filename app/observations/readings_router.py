@@ -157,7 +157,7 @@ async def _raw(
 ) -> Response:
     # A time is there once: what follows a cursor is what is later, by at least a microsecond.
     first = span[0] if start is None else max(span[0], start)
-    rows = await reads.readings(session, box.key, metric, first=first, last=span[1], limit=limit)
+    rows = await reads.readings(session, box, metric, first=first, last=span[1], limit=limit)
     page, following = cut(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
     points: Sequence[Mapping[str, Any]]
     about: Mapping[str, Any] = {}

@@ -89,8 +89,10 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
         "benzene": _cell(50.0, "EN 14662-3: certification range", 5.0, hours=6),
         # The hottest air measured had 56.7 °C: a warmer box stands in the sun.
         "temperature": Limits(-40.0, 60.0, "Bosch BME280: from -40 °C; no air is warmer", 2.0, 6 * _HOUR),
-        # Fog keeps it at the end of its range (99.9 of a DHT22). A broken sensor says 0, and no air does.
-        "humidity": Limits(1.0, 100.0, "no open air is drier", 10.0, 6 * _HOUR, frozenset({99.9, 100.0})),
+        # Fog keeps it at the end of its range (99.9 of a DHT22).
+        "humidity": Limits(
+            1.0, 100.0, "a sensor that says 0 is broken or away", 10.0, 6 * _HOUR, frozenset({99.9, 100.0})
+        ),
         # Some boxes send whole hectopascals.
         "pressure": Limits(
             500.0, 1_085.0, "from the highest town to the highest pressure measured", 1.5, 12 * _HOUR
