@@ -56,11 +56,8 @@ class Asked:
 
     def series(self, box: Measured, start: datetime | None = None) -> Series:
         """The same of one box, from a later start on where one is given (InvalidError `range_too_large`)."""
-        first = self.first if start is None else max(start, self.first)
-        series = Series(
-            box.key, self.metric, self.bucket, box.timezone, first, self.last, quantiles_of(self.names)
-        )
-        samples = (self.last - first).total_seconds() / box.interval_s
+        series = self.sampled(box, start)
+        samples = (self.last - series.first).total_seconds() / box.interval_s
         if series.rolled_up is None and samples > MAX_SAMPLES:
             most = timedelta(seconds=MAX_SAMPLES * box.interval_s)
             raise InvalidError(
@@ -70,6 +67,13 @@ class Asked:
                 extra={"suggested_bucket": "1h", "maximum_samples": MAX_SAMPLES},
             )
         return series
+
+    def sampled(self, box: Measured, start: datetime | None = None) -> Series:
+        """The same, whose bounds its reader sees to: all of it is read from samples."""
+        first = self.first if start is None else max(start, self.first)
+        return Series(
+            box.key, self.metric, self.bucket, box.timezone, first, self.last, quantiles_of(self.names)
+        )
 
     def write(self, box: Measured, found: Columns, limit: int, start: datetime | None = None) -> Page:
         """A page of it, from `start` on."""

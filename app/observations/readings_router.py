@@ -1,7 +1,8 @@
 """REST for what was measured: latest values and series, raw or in buckets of time."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -13,12 +14,24 @@ from app.core.problems import documented
 from app.core.web import Reads, json_answer
 from app.observations import reads
 from app.observations.asked import Asked
-from app.observations.asked_parameters import AggregatesParameter, FillParameter, refuse_unbucketed
+from app.observations.asked_parameters import (
+    AggregatesParameter,
+    BucketParameter,
+    FillParameter,
+    refuse_unbucketed,
+)
+from app.observations.quality.asked import (
+    CorrectedParameter,
+    ExcludeParameter,
+    FlagsParameter,
+    Treatment,
+)
+from app.observations.quality.reads import annotated, summarised
 from app.observations.reads import Measured
 from app.observations.rollups.reads import summaries
-from app.observations.schemas import BucketedReadings, Reading, Readings
+from app.observations.schemas import BucketedReadings, Readings
 from app.observations.series import Bucket, check_range, metric_named
-from app.sites.catalogue import BY_NAME
+from app.sites.catalogue import BY_NAME, Metric
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
@@ -54,50 +67,79 @@ async def get_box_readings(
         InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
     ] = None,
     to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
-    bucket: Annotated[
-        str | None,
-        Query(
-            max_length=16,
-            description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values",
-            examples=["15m"],
-            json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
-        ),
-    ] = None,
+    bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
     fill: FillParameter = "none",
+    flags: FlagsParameter = False,
+    exclude: ExcludeParameter = None,
+    corrected: CorrectedParameter = False,
     limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
     cursor: Cursor = None,
-) -> Readings | Response:
+) -> Response:
     """Values of one metric, ascending in time.
 
     With `bucket`, mean, lowest and highest value, count and coverage of each bucket, or what `aggregates`
     names. Decibels are averaged by energy. Buckets of days and weeks keep to the midnights of the site's time
     zone, all others to UTC's. A range may give 10,000 buckets at most. Hours and days are summarised
     beforehand: buckets of these are quick over years, and as exact as all others at any moment.
+
+    What was measured is never changed. `flags` says what is odd about it, `exclude` leaves that out of
+    buckets, `corrected` applies the box's corrections: made of samples, of 5,000,000 at most.
     """
     entry = metric_named(metric)
     span = check_range(from_, to, datetime.now(UTC))
+    treatment = Treatment.of(flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None)
     if bucket is None:
         refuse_unbucketed(aggregates, fill)
-        first, last = span
-    else:
-        asked = Asked.of(entry, Bucket.parse(bucket), span, aggregates, fill)
+        measured = await reads.get_measured(session, box, principal.visible())
+        start = None if cursor is None else reads.cursor_time(_RAW, cursor)
+        return await _raw(session, measured, entry, span, treatment, start=start, limit=limit)
+    asked = Asked.of(entry, Bucket.parse(bucket), span, aggregates, fill)
     measured = await reads.get_measured(session, box, principal.visible())
-    if bucket is not None:
-        start = None if cursor is None else reads.cursor_time(_BUCKETS, cursor)
-        return await _bucketed(session, measured, asked, start=start, limit=limit)
+    start = None if cursor is None else reads.cursor_time(_BUCKETS, cursor)
+    return await _bucketed(session, measured, asked, treatment, start=start, limit=limit)
+
+
+async def _raw(
+    session: Reads,
+    box: Measured,
+    metric: Metric,
+    span: tuple[datetime, datetime],
+    treatment: Treatment,
+    *,
+    start: datetime | None,
+    limit: int,
+) -> Response:
     # A time is there once: what follows a cursor is what is later, by at least a microsecond.
-    start = first if cursor is None else max(first, reads.cursor_time(_RAW, cursor))
-    rows = await reads.readings(session, measured.key, entry, first=start, last=last, limit=limit)
+    first = span[0] if start is None else max(span[0], start)
+    rows = await reads.readings(session, box, metric, first=first, last=span[1], limit=limit)
     page, following = cut(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
-    points = [Reading(time=time, value=value) for time, value in page]
-    return Readings(box=measured.id, metric=entry.name, unit=entry.unit, points=points, next=following)
+    points: Sequence[Mapping[str, Any]]
+    about: Mapping[str, Any] = {}
+    if treatment:
+        treated = await annotated(session, box, metric, [(time, value) for time, value in page], treatment)
+        points, about = treated.points, treated.about
+    else:
+        points = [{"time": time, "value": value} for time, value in page]
+    named = {"box": box.id, "metric": metric.name, "unit": metric.unit}
+    return json_answer({**named, **about, "points": points, "next": following})
 
 
 async def _bucketed(
-    session: Reads, box: Measured, asked: Asked, *, start: datetime | None, limit: int
+    session: Reads,
+    box: Measured,
+    asked: Asked,
+    treatment: Treatment,
+    *,
+    start: datetime | None,
+    limit: int,
 ) -> Response:
-    found = await summaries(session, asked.series(box, start))
+    about: Mapping[str, Any] = {}
+    if treatment:
+        treated = await summarised(session, asked.sampled(box, start), box.interval_s, treatment)
+        found, about = treated.columns, treated.about
+    else:
+        found = await summaries(session, asked.series(box, start))
     page = asked.write(box, found, limit, start)
     following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
     return json_answer(
@@ -107,6 +149,7 @@ async def _bucketed(
             "unit": asked.metric.unit,
             "bucket": asked.bucket.text,
             "timezone": box.timezone if asked.bucket.local else "UTC",
+            **about,
             "points": page.points,
             "next": following,
         }

@@ -5,7 +5,7 @@ Columns are named by the catalogue alone, never by what a client sent. Nothing i
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import eq, ge, lt
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidError
-from app.core.instants import to_datetime
+from app.core.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.core.pagination import decode_cursor
 from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, identifier
@@ -24,6 +24,10 @@ from app.sites.catalogue import Metric
 from app.sites.models import Box, Site
 
 EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
+# Samples are of these times alone.
+_EARLIEST: Final = to_datetime(EARLIEST_US)
+_LATEST: Final = to_datetime(LATEST_US)
+_WIDER: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +71,35 @@ def _within(key: int, column: Column[Any], first: datetime, last: datetime) -> l
 
 
 async def readings(
+    session: AsyncSession, box: Measured, metric: Metric, *, first: datetime, last: datetime, limit: int
+) -> Sequence[Row[datetime, float]]:
+    """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
+
+    All of a stretch is sorted, whatever is taken of it: through the view its index tells no order. So the
+    first one is about as long as a page takes, and others follow where that has less.
+    """
+    rows: list[Row[datetime, float]] = []
+    first, last = max(first, _EARLIEST), min(last, _LATEST)
+    width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
+    while first < last:
+        end = last if last - first <= width else first + width
+        rows += await _stretch(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
+        if len(rows) > limit:
+            break
+        first = end
+        width *= _WIDER
+    return rows
+
+
+async def _stretch(
     session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
-    """(time, value) from `first` on, before `last`, ascending, one more than `limit`."""
     column = TENANT_SAMPLES.c[metric.name]
     statement = (
         select(TENANT_SAMPLES.c.time, _shortest(column, metric))
         .where(*_within(key, column, first, last))
         .order_by(TENANT_SAMPLES.c.time)
-        .limit(limit + 1)
+        .limit(limit)
     )
     return (await session.execute(statement)).all()
 

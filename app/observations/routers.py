@@ -11,6 +11,7 @@ from app.observations import (
     totals_router,
 )
 from app.observations.exports import router as exports_router
+from app.observations.quality import router as corrections_router
 from app.observations.rollups import router as rollups_router
 
 routers: Final = (
@@ -18,6 +19,7 @@ routers: Final = (
     readings_router.router,
     series_router.router,
     exports_router.router,
+    corrections_router.router,
     events_router.router,
     quarantine_router.router,
     totals_router.router,

@@ -1,10 +1,13 @@
 """The shapes of readings and events on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.observations.quality.flags import Flag
+from app.observations.quality.schemas import CorrectionUsed
 
 
 class Latest(BaseModel):
@@ -30,10 +33,27 @@ class Latest(BaseModel):
 
 
 class Reading(BaseModel):
-    """One value of one metric."""
+    """One value of one metric; what follows `value` is there where it was asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"time": "2026-11-24T10:00:00Z", "value": 31.2, "flags": ["spike"], "corrected": 24.184}
+            ]
+        }
+    )
 
     time: datetime
-    value: float
+    value: float = Field(description="As it was measured")
+    flags: list[Flag] | None = Field(
+        None, description="What is odd about it; empty: nothing", examples=[["spike"]]
+    )
+    corrected: float | None = Field(
+        None, description="What the box's corrections make of it; the value itself where none was in force"
+    )
+    uncorrected: Literal["no_humidity"] | None = Field(
+        None, description="Why `corrected` is null: no humidity of the box is known within 10 minutes"
+    )
 
 
 class BucketedReading(BaseModel):
@@ -59,7 +79,19 @@ class BucketedReading(BaseModel):
     l90: float | None = Field(None, description="Sound level exceeded by nine tenths of the values (dB)")
 
 
-class Readings(BaseModel):
+class _Treated(BaseModel):
+    """What an answer says of what was done to its values, where something was asked."""
+
+    flags_version: int | None = Field(
+        None, description="Of the rules that flags go by: counted up when they change", examples=[1]
+    )
+    corrected: Literal[True] | None = Field(None, description="Corrections were asked for")
+    corrections: list[CorrectionUsed] | None = Field(
+        None, description="Those that were in force for one of its values at least"
+    )
+
+
+class Readings(_Treated):
     """A page of a series, ascending in time."""
 
     box: str
@@ -69,7 +101,7 @@ class Readings(BaseModel):
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
-class BucketedReadings(BaseModel):
+class BucketedReadings(_Treated):
     """A page of a series in buckets, ascending in time. Buckets without a value are left out."""
 
     box: str
@@ -77,6 +109,9 @@ class BucketedReadings(BaseModel):
     unit: str
     bucket: str = Field(examples=["15m"])
     timezone: str = Field(description="Whose midnights the buckets keep to", examples=["UTC"])
+    exclude: list[Flag] | None = Field(
+        None, description="Samples with one of these flags are left out", examples=[["spike", "flat_line"]]
+    )
     points: list[BucketedReading]
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 

@@ -151,9 +151,7 @@ class Pages:
         head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
         if self._asked is None:
             first = self._span[0] if start is None else max(start, self._span[0])
-            rows = await readings(
-                self._session, box.key, metric, first=first, last=self._span[1], limit=limit
-            )
+            rows = await readings(self._session, box, metric, first=first, last=self._span[1], limit=limit)
             times = rfc3339_us([from_datetime(time) for time, _ in rows[:limit]])
             points = [
                 {"time": time, "value": value} for time, (_, value) in zip(times, rows[:limit], strict=True)

@@ -68,6 +68,7 @@ _LISTS = {
     "/v1/quarantine?": "quarantine",
     "/v1/sites/{site}/latest?": "site_latest",
     "/v1/boxes/{box}/events?": "events",
+    "/v1/boxes/{box}/corrections?": "corrections",
     "/v1/boxes/{box}/readings?metric=pm1&": "readings",
     "/v1/boxes/{box}/readings?metric=pm1&bucket=1h&": "buckets",
 }

@@ -28,6 +28,7 @@ from app.core.settings import Settings
 from app.embedded import mosquitto_config
 from app.ingest.adapters.sensor_community import METRICS
 from app.main import create_app
+from app.observations.quality.limits import LIMITS
 from app.people.roles import SCOPES_OF
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
@@ -196,6 +197,33 @@ def presets_table() -> str:
     return rows("preset", "title", "en français", "what it says", "source", body=body)
 
 
+def quality_table() -> str:
+    """What flags go by, metric by metric; a dash where a flag is not looked for."""
+
+    def span(seconds: int | None) -> str:
+        if not seconds:
+            return "-"
+        return f"{seconds // 3600} h" if seconds % 3600 == 0 else f"{seconds // 60} min"
+
+    body = []
+    for metric in CATALOGUE:
+        limits = LIMITS[metric.name]
+        low = "" if limits.low is None else f"from {limits.low:,g}"
+        high = "" if limits.high is None else f"to {limits.high:,g}"
+        rests = ", ".join(f"{rest:g}" for rest in sorted(limits.rests))
+        body.append(
+            (
+                f"`{metric.name}` ({metric.unit})",
+                f"{low} {high}".strip() or "-",
+                limits.why or "-",
+                "-" if limits.spike_floor is None else f"{limits.spike_floor:g}",
+                span(limits.flat_s) + (f", not at {rests}" if rests else ""),
+                span(limits.warm_up_s),
+            )
+        )
+    return rows("metric", "range", "why", "floor of spikes", "flat line", "warm-up", body=body)
+
+
 def routes_table() -> str:
     paths = create_app(defaults()).openapi()["paths"]
     body = [
@@ -295,6 +323,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
     "presets": presets_table,
+    "quality-limits": quality_table,
     "routes": routes_table,
     "scopes": scopes_list,
     "roles": roles_table,

@@ -21,6 +21,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "broker_accounts",
                 "claim_attempts",
                 "claims",
+                "corrections",
                 "deliveries",
                 "delivery_attempts",
                 "delivery_groups",

@@ -44,6 +44,12 @@ _BODIES: Final[Mapping[str, Any]] = {
     },
     "create_boxes": {"boxes": [{"id": "stolen-0001", "site_id": "@site_id"}]},
     "create_api_key": {"name": "theirs", "scopes": ["sites:read"], "organisation_id": "@organisation_id"},
+    "create_correction": {
+        "metric": "pm10",
+        "kind": "linear",
+        "offset": 1,
+        "valid_from": "2026-03-01T00:00:00Z",
+    },
     "create_inhibition": {
         "name": "theirs",
         "source": {"rule_ids": ["@rule_id"]},

@@ -276,6 +276,7 @@ async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(world: World,
     at_sites = (
         *("sites", "boxes", "rules", "alerts", "claims", "provisioning_keys", "backtests", "quarantine"),
         *("box_states", "box_configs", "rule_versions", "alert_timeline", "tenant_samples"),
+        "corrections",
     )
     async with as_role(database_url, "vigie_api", reach=world.client.id, sites=world.ids["site_id"]) as api:
         for name in at_sites:

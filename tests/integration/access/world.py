@@ -101,11 +101,22 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
     provisioning = await make(
         client, "/v1/provisioning-keys", site_id=site["id"], name=f"{MARK} key", id_prefix=MARK
     )
+    correction = await make(
+        client,
+        f"/v1/boxes/{box}/corrections",
+        metric="pm2_5",
+        kind="linear",
+        gain=0.9,
+        valid_from=day["from"],
+        valid_until=day["to"],
+        note=f"{MARK} station",
+    )
     alerts = (await client.get("/v1/alerts?limit=1")).json()["data"]
     quarantine = (await client.get("/v1/quarantine?limit=1")).json()["data"]
     return {
         "site_id": site["id"],
         "box": box,
+        "correction_id": correction["id"],
         "rule_id": rule["id"],
         "version": "1",
         "silence_id": silence["id"],

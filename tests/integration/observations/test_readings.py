@@ -131,6 +131,24 @@ async def test_pages_hold_every_point_once(tenant: Tenant, box: str) -> None:
             assert [point["value"] for point in seen] == [float(number) for number in range(25)]
 
 
+async def test_pages_go_on_past_long_gaps(tenant: Tenant, box: str) -> None:
+    days = (0, 0.001, 1, 40, 40.5, 800)
+    await send(tenant, box, *((START - timedelta(days=day), {"pm2_5": day}) for day in reversed(days)))
+    for limit in (1, 2, 5, 6, 7):
+        seen: list[Any] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = await series(
+                tenant, box, metric="pm2_5", limit=limit, from_="0001-01-01T00:00:00Z", **cursor
+            )
+            assert len(page["points"]) <= limit
+            seen += page["points"]
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+        assert [point["value"] for point in seen] == [800.0, 40.5, 40.0, 1.0, 0.001, 0.0]
+
+
 async def test_the_last_day_is_the_default(tenant: Tenant, box: str) -> None:
     now = datetime.now(UTC)
     await send(

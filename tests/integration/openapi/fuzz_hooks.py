@@ -85,6 +85,9 @@ BEYOND_SCHEMAS_OF: Final = {
     ),
     # `timezone` is that of a `schedule`.
     ("POST /v1/silences", "invalid_value"),
+    # Each kind has numbers of its own.
+    ("POST /v1/boxes/{box}/corrections", "invalid_value"),
+    ("POST /v1/boxes/{box}/corrections", "missing_field"),
 }
 # `If-Match` names what the client has seen: a tag that is made up is none.
 STALE: Final = "precondition_failed"
