@@ -89,6 +89,15 @@ def test_humidity_comes_before_the_linear_one_in_whatever_order_they_are_given()
     assert found == [pytest.approx(21.0), 57.0, 57.0]
 
 
+def test_of_two_as_near_the_earlier_one_counts() -> None:
+    known, values = np.array([5, 15, 40], np.int64), np.array([1.0, 2.0, 3.0])
+    times = np.array([0, 10, 11, 15, 27, 28], np.int64)
+    assert nearest(times, known, values, 12).tolist() == [1, 1, 2, 2, 2, 3]
+    assert nearest(np.array([28], np.int64), known, values, 11).tolist() == pytest.approx(
+        [math.nan], nan_ok=True
+    )
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=8),

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -22,6 +23,7 @@ MINUTE = 60 * S
 HOUR = 60 * MINUTE
 PM = BY_NAME["pm2_5"]
 SPIKE: tuple[Flag, ...] = ("spike",)
+WARM_UP: tuple[Flag, ...] = ("warm_up",)
 LATE: tuple[Flag, ...] = ("late",)
 
 
@@ -147,16 +149,18 @@ def test_flags_do_not_depend_on_what_is_read_beyond_their_reach(
     for flags in (FLAGS, *((flag,) for flag in FLAGS)):
         judge = Judge.of(PM, interval_s, flags)
         expected = judge.flags(whole)
-        first = data.draw(st.sampled_from(whole.times.tolist()))
-        last = first + data.draw(st.sampled_from([1, 30 * MINUTE, 5 * HOUR]))
-        read = (whole.times >= first - judge.before_us) & (whole.times < last + judge.after_us)
-        if not judge.needs_all:
-            read &= ~np.isnan(whole.values)
-        part = Samples(*(getattr(whole, name)[read] for name in ("times", "values", "late")))
-        own = (part.times >= first) & (part.times < last)
-        for flag, found in judge.flags(part).items():
-            same = expected[flag][np.searchsorted(whole.times, part.times[own])]
-            assert found[own].tolist() == same.tolist(), flag
+        # Where something begins there is most to be mistaken about.
+        begun = [time for time, before in pairwise(whole.times[::-1].tolist()) if time - before > MINUTE]
+        for first in [data.draw(st.sampled_from(whole.times.tolist())), *begun]:
+            last = first + data.draw(st.sampled_from([1, 30 * MINUTE, 5 * HOUR]))
+            read = (whole.times >= first - judge.before_us) & (whole.times < last + judge.after_us)
+            if not judge.needs_all:
+                read &= ~np.isnan(whole.values)
+            part = Samples(*(getattr(whole, name)[read] for name in ("times", "values", "late")))
+            own = (part.times >= first) & (part.times < last)
+            for flag, found in judge.flags(part).items():
+                same = expected[flag][np.searchsorted(whole.times, part.times[own])]
+                assert found[own].tolist() == same.tolist(), flag
 
 
 def test_spikes_of_a_city_are_those_that_pandas_finds() -> None:
@@ -194,8 +198,12 @@ STEADY = [10.0, 10.2, 9.9, 10.1, 10.0]
     [
         ([*STEADY, 60.0, *STEADY], [5]),
         ([*STEADY, 60.0, 61.0, *STEADY], [5, 6]),
+        # Four among eleven; seven would have taken them for what is usual.
+        ([*STEADY, 60.0, 61.0, 62.0, 60.0, *STEADY], [5, 6, 7, 8]),
         # Within the floor of 10 µg/m³, however still it is around.
         ([*STEADY, 19.9, *STEADY], []),
+        ([*[10.0] * 5, 20.0, *[10.0] * 5], []),
+        ([*[10.0] * 5, 20.5, *[10.0] * 5], [5]),
         # A step, up or down, is none.
         ([*STEADY, *(60.0 + value for value in STEADY)], []),
         ([*(60.0 + value for value in STEADY), *STEADY], []),
@@ -323,6 +331,8 @@ def test_late_is_what_was_stored_of_a_value() -> None:
 def test_what_is_not_asked_for_needs_no_context() -> None:
     assert Judge.of(PM, 60, ("late", "out_of_range")).before_us == 0
     assert Judge.of(PM, 60, ()).after_us == 0
+    # Two minutes, and a gap before them.
+    assert Judge.of(PM, 60, WARM_UP).before_us == 12 * MINUTE
     # As far as a flat line, and the value before it.
     assert Judge.of(PM, 60, FLAGS).before_us == 5 * HOUR
     assert Judge.of(BY_NAME["battery"], 60, FLAGS).after_us == HOUR
