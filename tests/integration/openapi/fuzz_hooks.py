@@ -31,6 +31,7 @@ BEYOND_SCHEMAS: Final = {
     "end_required": "a silence has an end or a schedule",
     "expired": "a time to come",
     "rule_or_rule_id": "one of two fields, not both",
+    "boxes_missing": "at least one of two parameters",
     "levels_not_ascending": "each level is graver than the one before it",
     "condition_or_levels": "the same",
     "at_least_or_share": "the same",
