@@ -26,8 +26,8 @@ from app.sites.retention import DAY_US, Ages, Retention
 
 _VERSION: Final = "SELECT version, marks_epoch FROM registry"
 _SITES: Final = (
-    "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, timezone, "
-    "attributes::text AS attributes FROM sites WHERE revision > $1"
+    "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, "
+    "timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
 )
 _BOXES: Final = (
     "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "

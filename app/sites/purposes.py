@@ -63,7 +63,9 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
 )
 """Every purpose, in the order in which they are shown."""
 
-BY_NAME: Final[Mapping[str, Purpose]] = MappingProxyType({purpose.name: purpose for purpose in PURPOSES})
+BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
+    {purpose.name: purpose for purpose in PURPOSES}
+)
 """The purposes by name, read-only."""
 
 OF_METRICS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)

@@ -179,8 +179,8 @@ $$
 """
 # Looked at twice: once beside everybody else, once with the chunk locked, when nobody can write to it. The
 # keys are looked for in the chunk, one step in its index for each, up to the first that has to stay: whoever
-# sees too few boxes here drops nothing. One chunk a call, so that its lock ends with the caller's transaction.
-# What it holds is counted by the planner's estimate.
+# sees too few boxes here drops nothing. One chunk a call: its lock ends with the caller's transaction. What
+# it holds is counted by the planner's estimate.
 _DROP: Final = """
 CREATE FUNCTION retention_drop()
 RETURNS TABLE (first timestamptz, last timestamptz, estimate bigint) LANGUAGE plpgsql SECURITY DEFINER

@@ -74,9 +74,9 @@ class Counted:
     )
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Counted":
+    def of(cls, row: Mapping[Any, Any]) -> "Counted":
         """What `counts` gave."""
-        found = {
+        found: dict[str, Extent] = {
             purpose.name: Extent(row[f"values_{place}"], row[f"first_{place}"], row[f"last_{place}"])
             for place, purpose in enumerate(OF_METRICS)
         }

@@ -53,7 +53,7 @@ class RetentionSet(Body):
     )
     summaries_days: _Days | None = Field(
         None,
-        description="How long summaries of hours and days are kept; null: for ever. Never shorter than samples",
+        description="How long summaries of hours and days are kept; null: for ever. No shorter than samples",
     )
     removes: bool = Field(
         False, description="Whether what is older is removed. False: it is refused when it comes, and stays"
@@ -61,7 +61,12 @@ class RetentionSet(Body):
 
     def settings(self) -> Retention:
         """The same as the rest of the program has it."""
-        return Retention(self.default_days, dict(self.purposes), self.summaries_days, self.removes)
+        return Retention(
+            self.default_days,
+            {str(name): days for name, days in self.purposes.items()},
+            self.summaries_days,
+            self.removes,
+        )
 
 
 class PurposeRetention(BaseModel):
@@ -113,7 +118,7 @@ class RetentionOut(Resource):
         removed = {name: getattr(progress, name) for name in RemovedOut.model_fields}
         return cls(
             default_days=settings.default_days,
-            purposes=dict(settings.purposes),  # type: ignore[arg-type] # (names that were checked)
+            purposes={name: settings.purposes[name] for name in BY_NAME if name in settings.purposes},
             summaries_days=settings.summaries_days,
             removes=settings.removes,
             effective=_effective(settings),

@@ -35,5 +35,5 @@ async def look_again(connection: RawConnection, hours: Spans) -> None:
 async def advance(
     connection: RawConnection, key: int, names: Sequence[str], until: Sequence[datetime]
 ) -> None:
-    """Note that nothing of these purposes is left of a box before these times, in the caller's transaction."""
+    """Note that a box has nothing of these purposes before these times, in the caller's transaction."""
     await connection.execute(_ADVANCE, key, names, until)

@@ -173,10 +173,10 @@ async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.R
     key: int = box["key"]
     nexts: Sequence[datetime] = box["nexts"]
     due = [(first, last) for first, last in zip(nexts, site.limits.of_samples, strict=False) if last > first]
-    if due and not await _clean_samples(
-        connection, site, box, min(first for first, _ in due), max(last for _, last in due), until
-    ):
-        return False
+    if due:
+        whole = min(first for first, _ in due), max(last for _, last in due)
+        if not await _clean_samples(connection, site, box, whole, until):
+            return False
     while await _remove_events(connection, site, key):
         if time.monotonic() >= until:
             return False
@@ -194,10 +194,10 @@ async def _clean_samples(
     connection: asyncpg.Connection,
     site: _Site,
     box: asyncpg.Record,
-    first: datetime,
-    last: datetime,
+    whole: tuple[datetime, datetime],
     until: float,
 ) -> bool:
+    first, last = whole
     days = min(max(_STEP_SAMPLES * box["interval_s"] // _DAY_S, 1), _STEP_DAYS)
     while True:
         stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, site.timezone, days)
@@ -219,8 +219,8 @@ async def _clean_days(
     """
     limits = site.limits
     async with connection.transaction(isolation="repeatable_read"):
-        row = await connection.fetchrow(_COUNT, key, first, last, limits.of_samples)
-        found = Counted.of(row)
+        (row,) = await connection.fetch(_COUNT, key, first, last, limits.of_samples)
+        found = Counted.of(dict(row))
         if found.samples:
             await connection.execute(_DELETE, key, first, last, limits.of_samples)
         if found.samples < found.rows:
