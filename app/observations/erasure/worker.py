@@ -134,7 +134,7 @@ class _Work:
                     gone = await remove(self._connection, key, self._when, _SLICE)
                     await self._note({table: len(gone)}, lines(table, box, gone))
                 full = len(gone) == _SLICE
-                if self._is_over():
+                if full and self._is_over():
                     return False
         async with self._connection.transaction():
             removed = await remove_rest(self._connection, key, box, self._organisation, self._when)

@@ -101,6 +101,9 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
     provisioning = await make(
         client, "/v1/provisioning-keys", site_id=site["id"], name=f"{MARK} key", id_prefix=MARK
     )
+    # Of a time in which nothing was measured: the rest of the world stays as it is.
+    long_ago = {"from": "2001-01-01T00:00:00Z", "until": "2001-01-02T00:00:00Z"}
+    erasure = await make(client, f"/v1/sites/{site['id']}/erasures", reason=f"{MARK} file", **long_ago)
     alerts = (await client.get("/v1/alerts?limit=1")).json()["data"]
     quarantine = (await client.get("/v1/quarantine?limit=1")).json()["data"]
     return {
@@ -118,6 +121,7 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         "provisioning_key": provisioning["id"],
         "alert_id": alerts[0]["id"],
         "entry_id": quarantine[0]["id"],
+        "erasure_id": erasure["id"],
     }
 
 

@@ -1,14 +1,12 @@
-"""What tests of retention and erasure share: a connection of the consumer's, and the maintain role's work."""
+"""What tests of retention share: a street whose boxes have measured for weeks."""
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from app.core.database import Database
-from tests.integration.observations.retention.archive import Archive, opened
-from tests.integration.observations.rollups.street import Door
 from tests.conftest import Tenant
+from tests.integration.observations.retention.archive import Archive, opened
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ async def test_the_preview_says_what_then_goes_and_no_half_day_does(archive: Arc
     assert midnight(9) <= noisy[0] < midnight(9) + EVERY
     dusty = await archive.times("pm2_5 IS NOT NULL")
     assert midnight(30) <= dusty[0] < midnight(30) + EVERY
-    assert await archive.times("num_nonnulls(pm2_5, laeq) = 0") == []
+    assert await archive.times("num_nonnulls(pm2_5, laeq, odour) = 0") == []
     # Once more there is nothing to do, and it says so.
     shown = (await archive.tenant.client.get(f"/v1/sites/{archive.site}/retention")).json()["removal"]
     assert (shown["boxes"], shown["boxes_done"]) == (2, 2)
@@ -146,7 +146,9 @@ async def test_a_chunk_that_somebody_writes_to_is_left_for_later(archive: Archiv
         dropped.append(row["first"])
     assert all(first > NOW - timedelta(days=29) for first in dropped)
     await writing.commit()
-    assert await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')") == before - len(dropped)
+    assert await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')") == before - len(
+        dropped
+    )
     assert await archive.count("samples", "time < $1", NOW - timedelta(days=29)) > 0
 
 
