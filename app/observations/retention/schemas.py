@@ -178,7 +178,7 @@ class RetentionPreview(BaseModel):
     events: int = Field(description="Events")
     hourly: int = Field(description="Rows of summaries of hours: of a box, a metric and a day (UTC)")
     daily: int = Field(description="Summaries of days")
-    purposes: list[PurposePreview]
+    purposes: list[PurposePreview] = Field(description="The same by purpose")
 
     @classmethod
     def of(cls, found: Preview) -> "RetentionPreview":
