@@ -158,29 +158,33 @@ BEGIN
     RETURN cleared;
 END $$
 """
-# Of which boxes all samples before an instant may go: their site removes, keeps nothing for longer (its
-# default counts, whatever purposes say), has ended the day, and no roll-up waits for any of them.
-_BEYOND: Final = """
-CREATE FUNCTION retention_beyond(before timestamptz) RETURNS SETOF integer LANGUAGE sql STABLE AS $$
-    SELECT b.key FROM sites s
+# Before which instant all samples of each box may go: its site removes, keeps nothing for longer (its default
+# counts, whatever purposes say), has ended the day, and no roll-up waits for any of them.
+_UNTIL: Final = """
+CREATE FUNCTION retention_until() RETURNS TABLE (key integer, until timestamptz) LANGUAGE sql STABLE AS $$
+    SELECT b.key, CASE
+        WHEN s.retention_removes AND s.retention_days IS NOT NULL AND days.ever IS NOT TRUE
+            AND b.deleted_at IS NULL AND r.box_key IS NOT NULL
+        THEN least(
+            date_trunc('day', (now() - make_interval(hours => 24 * days.most)) AT TIME ZONE s.timezone)
+                AT TIME ZONE s.timezone,
+            r.backfill_next,
+            (SELECT min(m.hour) FROM rollup_marks m WHERE m.box_key = b.key),
+            (SELECT min(m.day) FROM rollup_day_marks m WHERE m.box_key = b.key))
+        ELSE '-infinity' END
+    FROM sites s
     CROSS JOIN LATERAL (
         SELECT greatest(s.retention_days, max(e.value::integer)) AS most, bool_or(e.value IS NULL) AS ever
         FROM jsonb_each_text(s.retention_purposes) e
     ) days
-    JOIN boxes b ON b.site_id = s.id AND b.deleted_at IS NULL
-    JOIN rollup_states r ON r.box_key = b.key AND r.timezone = s.timezone
-    WHERE s.retention_removes AND s.retention_days IS NOT NULL AND days.ever IS NOT TRUE
-        AND date_trunc('day', (now() - make_interval(hours => 24 * days.most)) AT TIME ZONE s.timezone)
-            AT TIME ZONE s.timezone >= before
-        AND (r.backfill_next IS NULL OR r.backfill_next >= before)
-        AND NOT EXISTS (SELECT FROM rollup_marks m WHERE m.box_key = b.key AND m.hour < before)
-        AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < before)
+    JOIN boxes b ON b.site_id = s.id
+    LEFT JOIN rollup_states r ON r.box_key = b.key AND r.timezone = s.timezone
 $$
 """
-# Looked at twice: once beside everybody else, once with the chunk locked, when nobody can write to it. The
-# keys are looked for in the chunk, one step in its index for each, up to the first that has to stay: whoever
-# sees too few boxes here drops nothing. One chunk a call: its lock ends with the caller's transaction. What
-# it holds is counted by the planner's estimate.
+# First boxes whose samples stay are looked for in the chunk, beside everybody else. Where there is none it is
+# locked, so that nobody can write to it, and all its keys are looked at, a step in its index for each: whoever
+# sees too few boxes here drops nothing. One chunk a call: its lock ends with the transaction. What it holds is
+# counted by the planner's estimate.
 _DROP: Final = """
 CREATE FUNCTION retention_drop()
 RETURNS TABLE (first timestamptz, last timestamptz, estimate bigint) LANGUAGE plpgsql SECURITY DEFINER
@@ -188,11 +192,17 @@ SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     reach text := coalesce(current_setting('vigie.reach', true), '');
     sites text := coalesce(current_setting('vigie.sites', true), '');
+    keys integer[];
+    untils timestamptz[];
     chunk record;
     stays boolean;
-    stay text := '
-        WITH RECURSIVE beyond AS MATERIALIZED (SELECT * FROM retention_beyond($1) AS b (key)),
-        found (key) AS (
+    kept text := '
+        SELECT EXISTS (SELECT FROM unnest($2, $3) AS b (key, until),
+            LATERAL (SELECT FROM %s c WHERE c.box_key = b.key LIMIT 1) c WHERE b.until < $1)';
+    held text := '
+        WITH RECURSIVE beyond AS MATERIALIZED (
+            SELECT b.key FROM unnest($2, $3) AS b (key, until) WHERE b.until >= $1
+        ), found (key) AS (
             SELECT min(box_key) FROM %1$s
             UNION ALL
             SELECT (SELECT min(c.box_key) FROM %1$s c WHERE c.box_key > f.key) FROM found f
@@ -201,6 +211,8 @@ DECLARE
         SELECT EXISTS (SELECT FROM found WHERE key IS NOT NULL AND key NOT IN (SELECT key FROM beyond))';
 BEGIN
     PERFORM set_config('vigie.reach', 'all', true), set_config('vigie.sites', '', true);
+    SELECT coalesce(array_agg(u.key), '{}'), coalesce(array_agg(u.until), '{}') INTO keys, untils
+    FROM retention_until() u;
     FOR chunk IN
         SELECT format('%I.%I', c.chunk_schema, c.chunk_name) AS name, c.range_start, c.range_end
         FROM timescaledb_information.chunks c
@@ -208,11 +220,11 @@ BEGIN
             AND c.range_end < now() - interval '1 day'
         ORDER BY c.range_start
     LOOP
-        EXECUTE format(stay, chunk.name) INTO stays USING chunk.range_end;
+        EXECUTE format(kept, chunk.name) INTO stays USING chunk.range_end, keys, untils;
         CONTINUE WHEN stays;
         BEGIN
             EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', chunk.name);
-            EXECUTE format(stay, chunk.name) INTO stays USING chunk.range_end;
+            EXECUTE format(held, chunk.name) INTO stays USING chunk.range_end, keys, untils;
             IF stays THEN
                 RAISE lock_not_available; -- lets go of it
             END IF;
@@ -231,7 +243,7 @@ END $$
 """
 _FUNCTIONS: Final = {
     "retention_clear(integer, timestamptz, timestamptz, text[])": _CLEAR,
-    "retention_beyond(timestamptz)": _BEYOND,
+    "retention_until()": _UNTIL,
     "retention_drop()": _DROP,
 }
 _FOR_MAINTAIN: Final = (

@@ -27,6 +27,8 @@ _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.
 _TURN_S: Final = 1.0
 _BOXES: Final = 100
+# All old chunks are looked at for it; which of them may go changes once a day.
+_CHUNKS_EVERY_S: Final = 600.0
 # About so many samples go in one transaction; a day at least.
 _STEP_SAMPLES: Final = 20_000
 _STEP_DAYS: Final = 366
@@ -104,6 +106,7 @@ class RetentionWorker:
 
     def __init__(self) -> None:
         self._place = 0
+        self._looked_at = -_CHUNKS_EVERY_S
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
@@ -114,7 +117,8 @@ class RetentionWorker:
             return False
         now = datetime.now(UTC)
         sites = [_site(row, now) for row in rows]
-        await self._drop_chunks(connection, until)
+        if time.monotonic() - self._looked_at >= _CHUNKS_EVERY_S:
+            await self._drop_chunks(connection, until)
         more = False
         # Sites take turns at being the first.
         for turned in range(len(sites)):
@@ -136,6 +140,7 @@ class RetentionWorker:
         while time.monotonic() < until:
             row = await connection.fetchrow("SELECT * FROM retention_drop()")
             if row is None:
+                self._looked_at = time.monotonic()
                 return
             RETENTION_REMOVED.labels("chunks").inc()
             _log.info(
