@@ -182,9 +182,9 @@ CREATE FUNCTION retention_until() RETURNS TABLE (key integer, until timestamptz)
 $$
 """
 # First boxes whose samples stay are looked for in the chunk, beside everybody else. Where there is none it is
-# locked, so that nobody can write to it, and all its keys are looked at, a step in its index for each: whoever
-# sees too few boxes here drops nothing. One chunk a call: its lock ends with the transaction. What it holds is
-# counted by the planner's estimate.
+# locked, so that nobody can write to it, and all its keys are looked at, a step in its index for each: who
+# sees too few boxes here drops nothing. One chunk a call: its lock ends with the transaction. What it holds
+# is counted by the planner's estimate.
 _DROP: Final = """
 CREATE FUNCTION retention_drop()
 RETURNS TABLE (first timestamptz, last timestamptz, estimate bigint) LANGUAGE plpgsql SECURITY DEFINER

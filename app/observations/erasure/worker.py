@@ -18,6 +18,7 @@ from app.core.instants import from_datetime
 from app.core.observability import ERASED, ERASURES_WAITING, get_logger
 from app.observations.erasure.digest import extend
 from app.observations.erasure.removal import Range, remove_events, remove_rest, remove_samples
+from app.observations.retention.latest import have_states_dropped
 
 _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.
@@ -62,7 +63,6 @@ WITH found AS (
 )
 SELECT coalesce(sum(values), 0)::bigint FROM found
 """
-_STAMP: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
 _DONE: Final = """
 UPDATE erasures SET boxes_done = (
     SELECT count(*) FROM erasure_boxes b WHERE b.erasure_id = $1 AND b.state = 'done'
@@ -148,7 +148,7 @@ class _Work:
         async with self._connection.transaction():
             await close_gate_now_and_then(self._connection)
             values = await self._connection.fetchval(_SETTLE, keys, first, last)
-            await self._connection.execute(_STAMP, keys)
+            await have_states_dropped(self._connection, keys)
             await self._note({"box_states": values})
             await self._connection.execute(_MARK, self._id, keys, "done")
             await self._connection.execute(_DONE, self._id)

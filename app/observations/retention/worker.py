@@ -18,6 +18,7 @@ import asyncpg
 from app.core.observability import RETENTION_REMOVED, RETENTION_WAITING, get_logger
 from app.observations.retention import counting
 from app.observations.retention.counting import Counted
+from app.observations.retention.latest import forget_latest
 from app.observations.retention.limits import NEVER, SPANS, Limits
 from app.observations.retention.states import advance
 from app.sites.purposes import OF_METRICS
@@ -156,6 +157,8 @@ class RetentionWorker:
         boxes = await connection.fetch(
             _READY, site.id, list(SPANS), limits.listed, NEVER, site.timezone, limits.newest, _BOXES
         )
+        # Before they are noted as cleaned: what fails now is done again.
+        await forget_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
             finished = await _clean_box(connection, site, box, until)

@@ -11,7 +11,6 @@ import pytest
 from app.audit.chain import Verifier
 from app.audit.verify import snapshot, verify
 from app.core.settings import Settings
-from app.ingest.intake import sort_messages
 from app.observations.erasure import service
 from app.observations.erasure import worker as worker_module
 from tests.conftest import Tenant
@@ -137,19 +136,7 @@ async def test_what_was_erased_is_not_taken_again(archive: Archive) -> None:
     inside, outside = FIRST + timedelta(hours=1), LAST
     receipt = await archive.send(BOX, (inside, {"pm2_5": 31.0}), (outside, {"pm2_5": 31.0}))
     assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["erased_range"])
-    event = {
-        "time": inside.isoformat(),
-        "type": "gunshot",
-        "candidates": [{"class": "gunshot", "confidence": 1}],
-    }
-    intake = sort_messages(
-        [f"vigie/v1/{BOX}/event"],
-        [json.dumps(event).encode()],
-        retained=(),
-        now_us=round(NOW.timestamp() * 1e6),
-        max_future_us=0,
-    )
-    taken = await archive.door.pipeline.commit(archive.door.connection, intake, now=datetime.now(UTC))
+    taken = await archive.send_event(BOX, inside)
     assert [turned.rejection.code for turned in taken.turned] == ["erased_range"]
     # Nor is it kept among what was refused.
     assert await archive.count("quarantine", "code = 'erased_range'") == 2

@@ -1,5 +1,6 @@
 """A street in Paris with two boxes, one of which has measured for weeks, and all who work on it."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import asyncpg
 
 from app.core.database import Database
 from app.core.ids import new_id
+from app.ingest.intake import sort_messages
 from app.observations.erasure.worker import ErasureWorker
 from app.observations.retention.worker import RetentionWorker
 from tests.conftest import Tenant
@@ -48,6 +50,19 @@ class Archive:
     async def send(self, box: str, *samples: tuple[datetime, dict[str, float]]) -> Any:  # noqa: ANN401 (a receipt)
         told = [{"time": time.isoformat(), "values": values} for time, values in samples]
         return await self.door.take((box, told))
+
+    async def send_event(self, box: str, time: datetime) -> Any:  # noqa: ANN401 (a receipt)
+        candidates = [{"class": "gunshot", "confidence": 1}]
+        event = {"time": time.isoformat(), "type": "gunshot", "candidates": candidates}
+        now = datetime.now(UTC)
+        intake = sort_messages(
+            [f"vigie/v1/{box}/event"],
+            [json.dumps(event).encode()],
+            retained=(),
+            now_us=round(now.timestamp() * 1_000_000),
+            max_future_us=0,
+        )
+        return await self.door.pipeline.commit(self.door.connection, intake, now=now)
 
     async def recognise(self, box: str, *times: datetime) -> None:
         """Put events there, as if the box had recognised them then."""

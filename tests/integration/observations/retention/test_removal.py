@@ -162,6 +162,29 @@ async def test_the_door_refuses_by_the_longest_of_a_samples_purposes(archive: Ar
         (old - timedelta(days=12), {"pm2_5": 1.0}),
     )
     assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["time_too_old"] * 2)
+    late, timely = NOW - timedelta(days=4), NOW - timedelta(days=2)
+    turned = [await archive.send_event(BOX, time) for time in (late, timely)]
+    assert [[each.rejection.code for each in found.turned] for found in turned] == [["time_too_old"], []]
+    # Without days of their own they are taken whatever their age, as samples of a site without any are.
+    await archive.set(default_days=3)
+    assert (await archive.send_event(BOX, late)).turned == []
+
+
+async def test_latest_values_that_are_too_old_go_from_the_consumers_memory_too(archive: Archive) -> None:
+    old = NOW - timedelta(days=20)
+    await archive.send(BOX, (old, {"laeq": 77.0, "pm2_5": 5.0}), (old + EVERY, {"pm2_5": 6.0}))
+    await archive.roll_up()
+    await archive.door.pipeline.write_back(archive.door.connection)
+    await archive.set(purposes={"noise": 3}, removes=True)
+    await archive.clean()
+    latest = f"/v1/boxes/{BOX}/latest"
+    told = (await archive.tenant.client.get(latest)).json()["values"]
+    assert told.keys() == {"pm2_5"}
+    # The consumer had them in memory, and writes what it knows.
+    await archive.send(BOX, (NOW, {"co2": 400.0}))
+    await archive.door.pipeline.write_back(archive.door.connection)
+    told = (await archive.tenant.client.get(latest)).json()["values"]
+    assert told.keys() == {"pm2_5", "co2"}
 
 
 async def test_counting_is_bounded_and_says_so(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
