@@ -2,9 +2,10 @@
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples,
-summarises hours and days, and removes what is no longer needed: the samples of deleted boxes, old deliveries
-and outbox entries, answers that are kept no longer, sign-ins and invitations that have ended, people who
-belong nowhere, heartbeats of processes that are gone. Secrets it seals under the newest key. The heads of
+summarises hours and days, removes what sites keep no longer and what is to be erased, and what is no longer
+needed: the samples of deleted boxes, old deliveries and outbox entries, answers that are kept no longer,
+sign-ins and invitations that have ended, people who belong nowhere, heartbeats of processes that are gone.
+Secrets it seals under the newest key. The heads of
 audit logs it writes to its own log, for whoever keeps that elsewhere.
 """
 
@@ -35,7 +36,9 @@ from app.core.observability import (
 from app.core.reseal import Resealer
 from app.core.role import Role
 from app.core.sealing import Sealer
+from app.observations.erasure.worker import ErasureWorker
 from app.observations.quarantine import purge_quarantine
+from app.observations.retention.worker import RetentionWorker
 from app.observations.rollups.worker import RollupWorker
 from app.people.retention import forget_people
 from app.rules.backtest_worker import BacktestWorker
@@ -214,6 +217,16 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
     async def show_rollups(_: Role, connection: asyncpg.Connection) -> None:
         await rollups.show(connection)
 
+    retention = RetentionWorker()
+
+    async def remove_old(_: Role, connection: asyncpg.Connection) -> bool:
+        return await retention.turn(connection)
+
+    erasures = ErasureWorker()
+
+    async def erase(_: Role, connection: asyncpg.Connection) -> bool:
+        return await erasures.turn(connection)
+
     witness = Witness()
 
     async def tell_heads(_: Role, connection: asyncpg.Connection) -> None:
@@ -229,6 +242,8 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("quotas", 5.0, _tell_quotas),
         _Job("rollups", 5.0, roll_up),
         _Job("rollup-figures", 15.0, show_rollups),
+        _Job("erasures", 2.0, erase),
+        _Job("retention", 60.0, remove_old),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),

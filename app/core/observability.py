@@ -150,6 +150,20 @@ ROLLUP_LAG = Gauge(
     "How long the oldest hour that is over has waited for its summary, 0 where none does",
     multiprocess_mode="mostrecent",
 )
+RETENTION_REMOVED = Counter(
+    "vigie_retention_removed_total",
+    "What was removed for its age: samples, values, events, hourly, daily (rows of roll-ups), chunks",
+    ["what"],
+)
+RETENTION_WAITING = Gauge(
+    "vigie_retention_waiting_boxes",
+    "Boxes that have something to be removed for its age",
+    multiprocess_mode="mostrecent",
+)
+ERASED = Counter("vigie_erased_total", "What was erased on request, by table", ["table"])
+ERASURES_WAITING = Gauge(
+    "vigie_erasures_waiting", "Erasures that are not finished", multiprocess_mode="mostrecent"
+)
 BROKER_WATCHED = Gauge(
     "vigie_broker_watched",
     "1 while somebody reads the broker's own figures ($SYS)",

@@ -63,6 +63,7 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "time_out_of_range": Reason(422, "A time is out of range"),
         "time_in_future": Reason(422, "A time is too far in the future"),
         "time_too_old": Reason(422, "A time is older than the site's retention"),
+        "erased_range": Reason(422, "What was measured then was erased, and is not taken again"),
         "invalid_duration": Reason(422, "A duration is not ISO 8601, or too long"),
         "empty_batch": Reason(422, "There are no samples in the message"),
         "empty_values": Reason(422, "There are no values in the sample"),

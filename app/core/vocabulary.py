@@ -51,6 +51,8 @@ SCHEMAS: Final = {
     "HealthState": "How an endpoint does, in a word.",
     "Kind": "What kind of endpoint it is.",
     "Severity": "How grave it is.",
+    "ErasureState": "How far an erasure is.",
+    "PurposeName": "What measurements are for.",
     "Quota": "What an organisation has so many of.",
     "State": "How far a delivery has come.",
 }

@@ -5,6 +5,7 @@ number that the row has counted is another, and the past is read again. It is ta
 works on it, and put back after the commit.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from app.rules.windows import History, Needs
@@ -51,6 +52,11 @@ class Pasts:
         self._size += len(history)
         while self._size > self._limit:
             self._pop(next(iter(self._pasts)))
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Keep nothing of these boxes: what they measured may have been erased."""
+        for key in keys:
+            self._pop(key)
 
     def _pop(self, key: int) -> _Past | None:
         past = self._pasts.pop(key, None)

@@ -360,6 +360,8 @@ class Pipeline:
                     self._ripe |= keys
                     if self._upset is not None:
                         self._upset |= changes.touched | changes.sites
+                if self._pasts is not None:
+                    self._pasts.forget(keys)
                 await states.drop(connection, keys)
             if changes.epoch != self._epoch:
                 forget(states)

@@ -10,7 +10,6 @@ A transaction works on one edition from its beginning to its end, whatever other
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -23,20 +22,24 @@ from app.ingest.rulebook import NO_RULES, Rulebook
 from app.rules.evaluator import SiteRules
 from app.rules.repository import ChangedRule, load_changed
 from app.rules.view import BoxFacts
+from app.sites.retention import DAY_US, Ages, Retention
 
 _VERSION: Final = "SELECT version, marks_epoch FROM registry"
 _SITES: Final = (
-    "SELECT id, retention_days, timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
+    "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, "
+    "timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
 )
 _BOXES: Final = (
     "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "
     "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us, "
-    "interval_s, kind, tags, attributes::text AS attributes "
+    "interval_s, kind, tags, attributes::text AS attributes, "
+    # A range of all that was has no beginning.
+    "CASE WHEN NOT isempty(erased) THEN ARRAY(SELECT ARRAY[coalesce((extract(epoch FROM lower(r)) * 1000000)"
+    "::bigint, 0), (extract(epoch FROM upper(r)) * 1000000)::bigint] FROM unnest(erased) AS r) END AS erased "
     "FROM boxes WHERE revision > $1 ORDER BY key"
 )
 _key_of = attrgetter("key")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_DAY_US = round(timedelta(days=1).total_seconds() * 1_000_000)
 
 
 @dataclass(slots=True, eq=False)
@@ -115,6 +118,7 @@ class Edition:
     Attributes:
         boxes: by id.
         shared: key → `shared_until_us` of those that were ever shared.
+        erased: key → the ranges (µs, the end excluded) of which nothing is taken, where there are some.
         by_site: site → keys of its boxes; a set is never changed.
         owners: the organisations that have boxes, or had some.
         readers: how many transactions work on it; it is not changed as long as one does.
@@ -123,13 +127,15 @@ class Edition:
     def __init__(self, rulebook: Rulebook | None = None) -> None:
         self.boxes: dict[str, BoxEntry] = {}
         self.shared: dict[int, int] = {}
+        self.erased: dict[int, Sequence[Sequence[int]]] = {}
         self.by_site: dict[UUID, frozenset[int]] = {}
         self.readers = 0
         self.owners: list[UUID] = []
         self._numbers: dict[UUID, int] = {}
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
-        self._retention_us: dict[UUID, int] = {}
+        self._ages: dict[UUID, Ages] = {}
+        self._event_us: dict[UUID, int] = {}
         self._sites: dict[UUID, _Site] = {}
         self._rulebook = Rulebook() if rulebook is None else rulebook
         self._rules_of = _RulesOfBoxes(self)
@@ -141,22 +147,31 @@ class Edition:
         # Nothing of these is ever taken away or changed: all editions have the same.
         made.owners, made._numbers = self.owners, self._numbers
         made._ids, made._site_of = dict(self._ids), dict(self._site_of)
-        made._retention_us, made._sites = dict(self._retention_us), dict(self._sites)
+        made.erased, made._sites = dict(self.erased), dict(self._sites)
+        made._ages, made._event_us = dict(self._ages), dict(self._event_us)
         return made
 
     @property
     def keeps_everything(self) -> bool:
-        """Whether no site has a retention: nothing is too old."""
-        return not self._retention_us
+        """Whether no site has a retention, and nothing was erased: no sample is refused for its time."""
+        return not self._ages and not self.erased
 
     @property
     def walks(self) -> bool:
         """Whether any rule has to see every sample."""
         return self._rulebook.walks
 
-    def retention_us(self, site_id: UUID) -> int | None:
-        """How old a sample may be (µs); None where nothing is too old."""
-        return self._retention_us.get(site_id)
+    def ages(self, site_id: UUID) -> Ages | None:
+        """How old samples may be; None where nothing is too old."""
+        return self._ages.get(site_id)
+
+    def event_us(self, site_id: UUID) -> int | None:
+        """How old an event may be (µs); None where none is too old."""
+        return self._event_us.get(site_id)
+
+    def is_erased(self, key: int, time_us: int) -> bool:
+        """Whether what a box measured then was erased."""
+        return any(first <= time_us < last for first, last in self.erased.get(key, ()))
 
     def box(self, key: int) -> BoxEntry | None:
         """The box of this key, if it is registered."""
@@ -205,11 +220,11 @@ class Edition:
     def _take_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take sites; returns those whose rules mean something else now."""
         altered = set()
-        for site_id, days, timezone, attributes in rows:
-            if days is None:
-                self._retention_us.pop(site_id, None)
-            else:
-                self._retention_us[site_id] = days * _DAY_US
+        for site_id, days, purposes, removes, timezone, attributes in rows:
+            retention = Retention.of_columns(days, purposes, None, removes=removes)
+            _set(self._ages, site_id, Ages.of(retention))
+            event_days = retention.event_days
+            _set(self._event_us, site_id, None if event_days is None else event_days * DAY_US)
             site = _Site(timezone, _decode(attributes))
             if self._sites.get(site_id) != site:
                 self._sites[site_id] = site
@@ -230,6 +245,7 @@ class Edition:
             if stood is not None:
                 gone.setdefault(stood, set()).add(key)
             self.shared.pop(key, None)
+            self.erased.pop(key, None)
             if row["deleted"]:
                 continue
             self._ids[key] = row["id"]
@@ -238,6 +254,8 @@ class Edition:
             self._site_of[key] = row["site_id"]
             if row["shared_until_us"]:
                 self.shared[key] = row["shared_until_us"]
+            if row["erased"]:
+                self.erased[key] = row["erased"]
         sites = gone.keys() | come.keys()
         for site_id in sites:
             left = self.by_site.get(site_id, frozenset()) - gone.get(site_id, set())
@@ -249,6 +267,13 @@ class Edition:
         if number == len(self.owners):
             self.owners.append(organisation_id)
         return number
+
+
+def _set[T](known: dict[UUID, T], site_id: UUID, value: T | None) -> None:
+    if value is None:
+        known.pop(site_id, None)
+    else:
+        known[site_id] = value
 
 
 def _entry(row: asyncpg.Record, owner: int) -> BoxEntry:

@@ -1,14 +1,20 @@
-"""The step `resolve` of the pipeline: whose samples, events and statuses are these?"""
+"""The step `resolve` of the pipeline: whose samples, events and statuses are these?
+
+Owns which of them are refused for their time: what is older than its site keeps it, and what was erased.
+"""
 
 from typing import Final, cast
 
 from app.core.reasons import Rejection
 from app.ingest.codec import Row
+from app.ingest.codec_messages import Event
 from app.ingest.registry import BoxEntry
 from app.ingest.work import Work
+from app.sites.retention import DAY_US
 from app.sites.status import StatusRow
 
 _UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
+_ERASED: Final = "What the box measured then was erased, and is not taken again. Forget it."
 
 
 def _resolve_samples(work: Work) -> None:
@@ -28,15 +34,38 @@ def _resolve_samples(work: Work) -> None:
         if box is None:
             work.refuse_sample(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, row[1]), row)
             continue
-        retention = registry.retention_us(box.site_id)
-        if retention is not None and row[0] < work.now_us - retention:
-            detail = f"The site keeps {retention // 86_400_000_000} days of samples; this one is older."
-            work.refuse_sample(origin, box_id, Rejection("time_too_old", detail, row[1]), row)
+        rejection = _untimely(work, box, row)
+        if rejection is not None:
+            work.refuse_sample(origin, box_id, rejection, row)
             continue
         rows.append(row)
         found.append(box)
         origins.append(origin)
     work.rows, work.sample_boxes, work.origins = rows, found, origins
+
+
+def _untimely(work: Work, box: BoxEntry, row: Row) -> Rejection | None:
+    """Why a sample is refused for its time, if it is."""
+    time_us, seq, values = row
+    if work.registry.is_erased(box.key, time_us):
+        return Rejection("erased_range", _ERASED, seq)
+    ages = work.registry.ages(box.site_id)
+    exceeded = None if ages is None else ages.exceeded(work.now_us - time_us, values)
+    if exceeded is None:
+        return None
+    detail = f"The site keeps {exceeded // DAY_US} days of what this sample has; it is older."
+    return Rejection("time_too_old", detail, seq)
+
+
+def _untimely_event(work: Work, box: BoxEntry, event: Event) -> Rejection | None:
+    """Why an event is refused for its time, if it is."""
+    if work.registry.is_erased(box.key, event.time_us):
+        return Rejection("erased_range", _ERASED, event.seq)
+    longest = work.registry.event_us(box.site_id)
+    if longest is None or event.time_us >= work.now_us - longest:
+        return None
+    detail = f"The site keeps {longest // DAY_US} days of events; this one is older."
+    return Rejection("time_too_old", detail, event.seq)
 
 
 async def resolve(work: Work) -> None:
@@ -48,6 +77,8 @@ async def resolve(work: Work) -> None:
         box = find(box_id)
         if box is None:
             work.refuse(origin, box_id, Rejection("unknown_box", _UNKNOWN_BOX, event.seq))
+        elif (rejection := _untimely_event(work, box, event)) is not None:
+            work.refuse(origin, box_id, rejection)
         else:
             work.events.append((box, event, origin))
     for box_id, status, origin in intake.statuses:

@@ -139,13 +139,15 @@ class Work:
 
     def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
         """Refuse something that was readable."""
-        self.turned.append(Turned(origin, box, rejection, self.intake.messages[origin].payload))
+        # What was erased is not to be found among what was refused.
+        kept = b"" if rejection.code == "erased_range" else self.intake.messages[origin].payload
+        self.turned.append(Turned(origin, box, rejection, kept))
 
     def refuse_sample(self, origin: int, box: str, rejection: Rejection, row: Row) -> None:
         """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each."""
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
-        if origin in self._batches:
+        if origin in self._batches and rejection.code != "erased_range":
             self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, TSTZMULTIRANGE
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
@@ -146,6 +146,7 @@ class FormerBox(Base):
     box: Mapped[str] = mapped_column(Text, primary_key=True)
     organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
     until: Mapped[datetime] = mapped_column(_Instant)
+    erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
 
 
 class IngestTotal(Base):

@@ -10,8 +10,10 @@ from app.observations import (
     series_router,
     totals_router,
 )
+from app.observations.erasure import router as erasure_router
 from app.observations.exports import router as exports_router
 from app.observations.quality import router as corrections_router
+from app.observations.retention import router as retention_router
 from app.observations.rollups import router as rollups_router
 
 routers: Final = (
@@ -24,4 +26,6 @@ routers: Final = (
     quarantine_router.router,
     totals_router.router,
     rollups_router.router,
+    retention_router.router,
+    erasure_router.router,
 )

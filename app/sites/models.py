@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSTZMULTIRANGE
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
@@ -39,7 +39,8 @@ class Organisation(Base):
 class Site(Base):
     """A street, an office, … where boxes stand. Its time zone says what a day is.
 
-    `attributes` are numbers and texts by name; rules take numbers for thresholds.
+    `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
+    measured is `app.sites.retention`'s: `retention_purposes` has days or None by purpose.
     """
 
     __tablename__ = "sites"
@@ -52,6 +53,9 @@ class Site(Base):
     longitude: Mapped[float]
     latitude: Mapped[float]
     retention_days: Mapped[int | None]
+    retention_purposes: Mapped[dict[str, int | None]] = mapped_column(JSONB, server_default="{}")
+    retention_removes: Mapped[bool] = mapped_column(server_default="false")
+    summaries_days: Mapped[int | None]
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
@@ -65,6 +69,7 @@ class Box(Base):
     again at once. One whose credentials are revoked (`revoked_at`) is kept without a password.
     Its kind, tags and attributes are the client's own; rules go by them where they say so.
     One that sends by HTTP is shared between processes until `shared_until`: see app.observations.states.
+    Nothing measured within `erased` is taken any more.
     """
 
     __tablename__ = "boxes"
@@ -93,6 +98,8 @@ class Box(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
     shared_until: Mapped[datetime | None] = mapped_column(_Instant)
+    # For the pipeline, which reads it in SQL.
+    erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
 
 
 class BoxConfig(Base):

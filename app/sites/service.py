@@ -15,7 +15,7 @@ from uuid import UUID
 
 from app.core.auth import ALL, Principal
 from app.core.database import WriteSession
-from app.core.errors import ConflictError, ForbiddenError, NotFoundError
+from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.core.etags import unchecked
 from app.core.gate import close_gate
 from app.core.passwords import mosquitto_hash
@@ -26,6 +26,7 @@ from app.core.settings import Settings
 from app.sites import box_repository, configs, quotas, repository
 from app.sites.box_schemas import BoxChange, BoxCreate
 from app.sites.models import Box, Organisation
+from app.sites.retention import Retention
 
 # The accounts that are not boxes': the access rules of the broker name them. And the consumer's client id,
 # where it was not changed: a listener that makes client ids of user names would hand such a box its session.
@@ -77,6 +78,16 @@ async def check_key_sites(
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
+
+
+def check_summaries(retention: Retention) -> None:
+    """Refuse settings by which summaries would go before what they sum up (InvalidError)."""
+    purpose = retention.short_of_samples()
+    if purpose is not None:
+        raise InvalidError(
+            f"Summaries would go before samples of `{purpose}`: keep them for as long at least, or for ever.",
+            code="summaries_before_samples",
+        )
 
 
 def new_password() -> str:

@@ -19,6 +19,7 @@ from app.sites import repository, service
 from app.sites.dependencies import DefaultQuotas, NameFilter, OrganisationFilter, SitesReader, SitesWriter
 from app.sites.models import Site
 from app.sites.quotas import check_room
+from app.sites.retention import Retention
 from app.sites.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
@@ -105,6 +106,8 @@ async def update_site(
     for name, value in changes.items():
         setattr(row, name, value)
         row.updated_at = datetime.now(UTC)
+    if "retention_days" in changes:
+        service.check_summaries(Retention(row.retention_days, row.retention_purposes, row.summaries_days))
     await session.flush()
     return SiteOut.of(row)
 

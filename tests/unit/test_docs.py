@@ -33,6 +33,7 @@ from app.people.roles import SCOPES_OF
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
+from app.sites.purposes import PURPOSES
 from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
@@ -173,6 +174,19 @@ def catalogue_table() -> str:
         for metric in CATALOGUE
     ]
     return rows("metric", "unit", "bounds", "what", "en français", body=body)
+
+
+def purposes_table() -> str:
+    body = [
+        (
+            f"`{purpose.name}`",
+            purpose.title,
+            purpose.title_fr,
+            ", ".join(f"`{name}`" for name in purpose.metrics) or "events, whatever their type",
+        )
+        for purpose in PURPOSES
+    ]
+    return rows("purpose", "what", "en français", "what it has", body=body)
 
 
 def cited(citation: Citation | None) -> str:
@@ -322,6 +336,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "attempt-reasons": attempts_table,
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
+    "purposes": purposes_table,
     "presets": presets_table,
     "quality-limits": quality_table,
     "routes": routes_table,

@@ -13,6 +13,7 @@ import asyncpg
 
 from app.core.observability import get_logger
 from app.observations.rollups.refresh import HOUR, Spans
+from app.sites.purposes import PURPOSE_OF
 
 _log = get_logger(__name__)
 # A week of a box that samples once a second is half a million samples: less is taken of such a one.
@@ -40,10 +41,16 @@ UPDATE rollup_states s SET backfill_from = e.first, backfill_next = e.first, bac
 FROM extent e WHERE s.box_key = e.box_key
 """
 # Days of which all samples are there: they are made anew, and would stand beside those of the former zone.
+# Those stay whose metric's values were removed for their age, whatever else was measured then.
 _FORGET_DAYS: Final = """
 DELETE FROM daily d USING rollup_states s, unnest($1::int[], $2::text[]) AS k (box_key, timezone)
 WHERE s.box_key = k.box_key AND d.box_key = k.box_key
     AND (d.day AT TIME ZONE k.timezone + interval '1 day') AT TIME ZONE k.timezone > s.backfill_from
+    AND NOT EXISTS (
+        SELECT FROM retention_states r
+        JOIN unnest($3::text[], $4::text[]) AS p (metric, purpose) ON p.purpose = r.purpose
+        WHERE r.box_key = d.box_key AND p.metric = d.metric AND d.day < r.removed_until
+    )
 """
 _FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1::int[])"
 _NEXT: Final = """
@@ -69,7 +76,9 @@ async def follow_zones(connection: asyncpg.Connection) -> None:
         formers = {row["box_key"]: row["former"] for row in rows if row["former"] is not None}
         if changed := list(formers):
             await connection.execute(_ANEW, changed)
-            await connection.execute(_FORGET_DAYS, changed, list(formers.values()))
+            await connection.execute(
+                _FORGET_DAYS, changed, list(formers.values()), list(PURPOSE_OF), list(PURPOSE_OF.values())
+            )
             await connection.execute(_FORGET_DAY_MARKS, changed)
             _log.info("rollup_days_anew", boxes=len(changed))
 

@@ -142,14 +142,15 @@ async def summaries(session: AsyncSession, asked: Series) -> Columns:
 def _whole(asked: Series, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     """The whole hours or local days within the range; None where there is none."""
     if asked.bucket.local:
-        first, last = _midnight(asked.first, zone, up=True), _midnight(asked.last, zone, up=False)
+        first, last = midnight(asked.first, zone, up=True), midnight(asked.last, zone, up=False)
     else:
         first = to_datetime(-(-from_datetime(asked.first) // HOUR_US) * HOUR_US)
         last = to_datetime(from_datetime(asked.last) // HOUR_US * HOUR_US)
     return (first, last) if first < last else None
 
 
-def _midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
+def midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
+    """The local midnight at or before an instant, with `up` the one at or after it; in UTC."""
     date = moment.astimezone(zone).date()
     begun = datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
     if begun == moment or not up:
@@ -173,8 +174,8 @@ async def _doubtful(
     for begin, end in sorted((row.first, row.last) for row in rows if row.first is not None):
         if asked.bucket.local:
             # All of a day is, where an hour of it is.
-            begin = from_datetime(_midnight(to_datetime(begin), zone, up=False))  # noqa: PLW2901
-            end = from_datetime(_midnight(to_datetime(end), zone, up=True))  # noqa: PLW2901
+            begin = from_datetime(midnight(to_datetime(begin), zone, up=False))  # noqa: PLW2901
+            end = from_datetime(midnight(to_datetime(end), zone, up=True))  # noqa: PLW2901
         begin, end = max(begin, begin_us), min(end, end_us)  # noqa: PLW2901
         if begin >= end:
             continue

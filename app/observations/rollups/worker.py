@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 
 from app.core.observability import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
+from app.observations.retention.states import look_again
 from app.observations.rollups import backfill
 from app.observations.rollups.marks import Epochs
 from app.observations.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
@@ -114,6 +115,7 @@ class RollupWorker:
 
     async def _summarise(self, connection: asyncpg.Connection, hours: Spans) -> None:
         await refresh_hours(connection, hours)
+        await look_again(connection, hours)
         await connection.execute(_MARK_DAYS, hours.keys, hours.firsts, hours.lasts)
         ROLLUPS.labels("hour").inc(len(hours))
 

@@ -56,10 +56,14 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "alembic_version": "SELECT",
         "audit_heads": "SELECT",
         "audit_log": "SELECT",
+        "erasure_boxes": "SELECT, INSERT",
+        "erasures": "SELECT, INSERT",
         "ingest_totals": "SELECT",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "removals": "SELECT",
+        "retention_states": "SELECT",
         "rollup_day_marks": "SELECT",
         "rollup_marks": "SELECT",
         "tenant_daily": "SELECT",
@@ -75,7 +79,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, "
             "state, state_at, firmware, battery, rssi, revision, created_at, updated_at, deleted_at, "
-            "shared_until, revoked_at, kind, tags, attributes), UPDATE (state, state_at, firmware, "
+            "shared_until, revoked_at, kind, tags, attributes, erased), UPDATE (state, state_at, firmware, "
             "battery, rssi, shared_until)"
         ),
         "events": "SELECT, INSERT",
@@ -141,9 +145,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "samples_done, boxes_total, boxes_done, result, error), DELETE"
         ),
         "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
+        "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, interval_s, password_hash, deleted_at, kind, "
-            "tags, attributes), DELETE"
+            "tags, attributes, erased), UPDATE (erased), DELETE"
         ),
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",
@@ -155,7 +160,9 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "delivery_replays": "SELECT (id, state, finished_at), DELETE",
         "endpoint_states": "SELECT (endpoint_id, open_until, slow_step)",
-        "events": "SELECT (box_key, time, type, candidates, late)",
+        "erasure_boxes": "SELECT, UPDATE (state)",
+        "erasures": ("SELECT, UPDATE (worked_at, finished_at, boxes_done, progress, chain, removed, digest)"),
+        "events": "SELECT (box_key, time, type, candidates, late), DELETE",
         "group_events": "SELECT (group_id, alert_id, created_at, held), UPDATE (held), DELETE",
         "heartbeats": _ALL,
         "hourly": _ALL,
@@ -173,9 +180,11 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "INSERT (id, organisation_id, site_id, type, payload, created_at), DELETE"
         ),
         "password_resets": "SELECT (id, expires_at, used_at), DELETE",
-        "quarantine": "SELECT (id, received_at), UPDATE (attempted_at), DELETE",
+        "quarantine": "SELECT (id, received_at, organisation_id, box), UPDATE (attempted_at), DELETE",
         "quota_notices": "SELECT, INSERT, DELETE",
-        "registry": "SELECT (marks_epoch), UPDATE (marks_epoch)",
+        "registry": "SELECT (version, marks_epoch), UPDATE (version, marks_epoch)",
+        "removals": "SELECT, INSERT, UPDATE",
+        "retention_states": _ALL,
         "rollup_day_marks": "SELECT, INSERT, DELETE",
         "rollup_marks": "SELECT, UPDATE, DELETE",
         "rollup_states": _ALL,
@@ -185,7 +194,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
             "window_start, window_end), UPDATE (window_start, window_end)"
         ),
-        "sites": "SELECT (id, organisation_id, timezone, attributes)",
+        "sites": (
+            "SELECT (id, organisation_id, timezone, retention_days, attributes, retention_purposes, "
+            "retention_removes, summaries_days)"
+        ),
         "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
         "users": "SELECT (id, created_at), DELETE",
         "webhook_endpoints": (
@@ -203,7 +215,10 @@ SEQUENCES: Final = {
 }
 """Numbers that are given by sequences."""
 
-FUNCTIONS: Final = {"vigie_api": ["audit_record", "vigie_quota_room"]}
+FUNCTIONS: Final = {
+    "vigie_api": ["audit_record", "vigie_quota_room"],
+    "vigie_maintain": ["retention_clear", "retention_drop"],
+}
 """What runs with its owner's rights, or is not for everybody."""
 
 MEMBERS: Final = {"vigie_api": ["vigie_ingest"]}

@@ -111,6 +111,9 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         valid_until=day["to"],
         note=f"{MARK} station",
     )
+    # Of a time in which nothing was measured: the rest of the world stays as it is.
+    long_ago = {"from": "2001-01-01T00:00:00Z", "until": "2001-01-02T00:00:00Z"}
+    erasure = await make(client, f"/v1/sites/{site['id']}/erasures", reason=f"{MARK} file", **long_ago)
     alerts = (await client.get("/v1/alerts?limit=1")).json()["data"]
     quarantine = (await client.get("/v1/quarantine?limit=1")).json()["data"]
     return {
@@ -129,6 +132,7 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         "provisioning_key": provisioning["id"],
         "alert_id": alerts[0]["id"],
         "entry_id": quarantine[0]["id"],
+        "erasure_id": erasure["id"],
     }
 
 

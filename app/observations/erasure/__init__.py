@@ -1,0 +1,1 @@
+"""Erasure on request: what boxes measured in a range of time is removed, and its removal proven."""

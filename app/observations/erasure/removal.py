@@ -1,0 +1,149 @@
+"""What an erasure removes of one box, in the caller's transaction: the statements, and what they count.
+
+A summary that the range touches goes as a whole; hours and days that it only cuts are summarised anew, from
+the samples that are left. No mark is needed for that, but those of hours under way stay: the consumer counts
+on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.core.database import RawConnection
+from app.observations.retention.limits import NEVER
+from app.observations.rollups.reads import midnight
+from app.observations.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
+
+_MINUTE: Final = timedelta(minutes=1)
+_RANGE: Final = "box_key = $1 AND time >= $2 AND time < $3"
+_SAMPLES: Final = f"""
+DELETE FROM samples WHERE {_RANGE} AND time IN (
+    SELECT time FROM samples WHERE {_RANGE} ORDER BY time LIMIT $4
+) RETURNING time
+"""  # noqa: S608 (constants)
+_EVENTS: Final = f"""
+DELETE FROM events WHERE {_RANGE} AND (time, type) IN (
+    SELECT time, type FROM events WHERE {_RANGE} ORDER BY time, type LIMIT $4
+) RETURNING time, type
+"""  # noqa: S608 (constants)
+_MARKS: Final = (
+    "DELETE FROM rollup_marks WHERE box_key = $1 AND hour >= $2 AND hour + interval '1 hour' <= $3"
+)
+_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = $1 AND day >= $2 AND until <= $3"
+_WHOLE: Final = """
+WITH gone AS (
+    DELETE FROM hourly WHERE box_key = $1 AND day >= $2 AND day + interval '1 day' <= $3 RETURNING count
+)
+SELECT coalesce(sum(cardinality(array_remove(count, NULL))), 0)::bigint FROM gone
+"""
+# Of hours those go that the range touches; a row is a day of 24 places.
+_TOUCHED: Final = "h.day + (n - 1) * interval '1 hour' < $3 AND h.day + n * interval '1 hour' > $2"
+_FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
+_PLACES: Final = "FROM unnest(h.{}) WITH ORDINALITY AS u (v, n)"
+_LEFT: Final = ", ".join(
+    f"{name} = (SELECT array_agg(CASE WHEN {_TOUCHED} THEN NULL ELSE v END ORDER BY n) "
+    + _PLACES.format(name)
+    + ")"
+    for name in _FIELDS
+)
+_CUT_DAYS: Final = "h.box_key = $1 AND h.day < $3 AND h.day + interval '1 day' > $2"
+_COUNT_HOURS: Final = f"""
+SELECT count(*) FROM hourly h, unnest(h.count) WITH ORDINALITY AS u (v, n)
+WHERE {_CUT_DAYS} AND v IS NOT NULL AND {_TOUCHED}
+"""  # noqa: S608 (constants)
+_CLEAR_HOURS: Final = f"UPDATE hourly h SET {_LEFT} WHERE {_CUT_DAYS}"  # noqa: S608 (constants)
+_EMPTY: Final = f"DELETE FROM hourly h WHERE {_CUT_DAYS} AND array_remove(count, NULL) = '{{}}'"  # noqa: S608 (constants)
+_DAILY: Final = """
+DELETE FROM daily WHERE box_key = $1 AND day < $3
+    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2
+"""
+_QUARANTINE: Final = """
+DELETE FROM quarantine
+WHERE box = $1 AND organisation_id = $2 AND received_at >= $3 AND received_at < $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a box measured from `first` on, before `last`."""
+
+    first: datetime
+    last: datetime
+
+    @classmethod
+    def of(cls, begins_at: datetime | None, ends_at: datetime) -> "Range":
+        """The range of an erasure; without a beginning that of all that was."""
+        return cls(begins_at or NEVER, ends_at)
+
+
+async def remove_samples(
+    connection: RawConnection, key: int, when: Range, most: int
+) -> Sequence[tuple[datetime]]:
+    """Remove the earliest samples of the range; returns their times, in order."""
+    rows = await connection.fetch(_SAMPLES, key, when.first, when.last, most)
+    return sorted((row["time"],) for row in rows)
+
+
+async def remove_events(
+    connection: RawConnection, key: int, when: Range, most: int
+) -> Sequence[tuple[datetime, str]]:
+    """Remove the earliest events of the range; returns their times and types, in order."""
+    rows = await connection.fetch(_EVENTS, key, when.first, when.last, most)
+    return sorted((row["time"], row["type"]) for row in rows)
+
+
+async def remove_rest(
+    connection: RawConnection, key: int, box: str, organisation: object, when: Range
+) -> dict[str, int]:
+    """Remove what is left once samples and events are gone: summaries, marks, what was refused.
+
+    Returns:
+        How many, by table; of hours and days those of each metric.
+    """
+    bounds = key, when.first, when.last
+    zone = await connection.fetchval("SELECT timezone FROM rollup_states WHERE box_key = $1", key) or "UTC"
+    hours = await connection.fetchval(_WHOLE, *bounds) + await connection.fetchval(_COUNT_HOURS, *bounds)
+    await connection.execute(_CLEAR_HOURS, *bounds)
+    await connection.execute(_EMPTY, *bounds)
+    removed = {
+        "hourly": int(hours),
+        "daily": _number(await connection.execute(_DAILY, *bounds, zone)),
+        "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
+        + _number(await connection.execute(_DAY_MARKS, *bounds)),
+        "quarantine": _number(
+            await connection.execute(_QUARANTINE, box, organisation, when.first, when.last)
+        ),
+    }
+    now = datetime.now(UTC)
+    await refresh_hours(connection, _spans(key, cut_hours(when), now))
+    await refresh_days(connection, _spans(key, cut_days(when, ZoneInfo(zone)), now))
+    return removed
+
+
+def cut_hours(when: Range) -> list[tuple[datetime, datetime]]:
+    """The hours (UTC) that a range cuts in two: two at most."""
+    firsts = {
+        edge.replace(minute=0, second=0, microsecond=0)
+        for edge in (when.first.astimezone(UTC), when.last.astimezone(UTC))
+    } - {when.first, when.last}
+    return [(first, first + HOUR) for first in sorted(firsts)]
+
+
+def cut_days(when: Range, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """The days of a time zone that a range cuts in two: two at most."""
+    days = {
+        (midnight(edge, zone, up=False), midnight(edge, zone, up=True)) for edge in (when.first, when.last)
+    }
+    return sorted((first, last) for first, last in days if first != last)
+
+
+def _spans(key: int, spans: Sequence[tuple[datetime, datetime]], now: datetime) -> Spans:
+    """Those that are over: of the others the roll-ups know that they are to come."""
+    over = [(first, last) for first, last in spans if last < now - _MINUTE]
+    return Spans([key] * len(over), [first for first, _ in over], [last for _, last in over])
+
+
+def _number(tag: str) -> int:
+    return int(tag.rpartition(" ")[2])

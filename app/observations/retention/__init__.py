@@ -1,0 +1,1 @@
+"""Retention: what is older than its site keeps it is removed, purpose by purpose, a local day at a time."""

@@ -1,0 +1,70 @@
+"""Up to when what a site has measured is too old. Pure: `now` is an argument.
+
+Only whole days of the site's time zone go: a sample is removed when the local day in which it lies has ended
+more than so many days ago. So the summary of a day never sees a half of it, and what the door takes, which
+counts from the sample itself, is never removed at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.observations.rollups.reads import midnight
+from app.sites.purposes import OF_EVENTS, OF_METRICS
+from app.sites.retention import Retention
+
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The limit of what is kept for ever: nothing was measured before it."""
+SUMMARIES: Final = "summaries"
+"""How roll-ups are called where purposes are listed."""
+SPANS: Final = (*(purpose.name for purpose in OF_METRICS), OF_EVENTS.name, SUMMARIES)
+"""All that has a limit, in the order of `Limits.listed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What lies before is too old.
+
+    Attributes:
+        metrics: of samples, for each purpose that has metrics; a local midnight, or NEVER.
+        events: of events.
+        daily: of summaries of days: they begin at local midnights.
+        hourly: of rows of summaries of hours, each of which is a whole day of UTC.
+    """
+
+    metrics: Mapping[str, datetime]
+    events: datetime
+    daily: datetime
+    hourly: datetime
+
+    @classmethod
+    def of(cls, retention: Retention, timezone: str, now: datetime) -> "Limits":
+        """The limits at a moment, as if the site removed what is too old."""
+        zone = ZoneInfo(timezone)
+
+        def limit(days: int | None, of: ZoneInfo = zone) -> datetime:
+            return NEVER if days is None else midnight(now - timedelta(days=days), of, up=False)
+
+        return cls(
+            {purpose.name: limit(retention.days(purpose.name)) for purpose in OF_METRICS},
+            limit(retention.days(OF_EVENTS.name)),
+            limit(retention.summaries_days),
+            limit(retention.summaries_days, ZoneInfo("UTC")),
+        )
+
+    @property
+    def of_samples(self) -> list[datetime]:
+        """Those of samples, in the order of the purposes that have metrics."""
+        return list(self.metrics.values())
+
+    @property
+    def listed(self) -> list[datetime]:
+        """All of them, in the order of SPANS."""
+        return [*self.of_samples, self.events, self.daily]
+
+    @property
+    def newest(self) -> datetime:
+        """Before this samples may have values that are too old."""
+        return max(self.of_samples)

@@ -1,0 +1,80 @@
+"""What measurements are for, as data: groups of metrics under which a site says how long it keeps them.
+
+Owns the names of purposes in English and French, and which metrics belong to each: every metric of the
+catalogue to exactly one. Events that boxes recognise (shots, breaking glass) belong to one purpose, whatever
+their type. Must not import a database nor read a clock.
+
+A new metric of the catalogue gets its place here (a test asks for it). A purpose's `name` is stable: it is in
+settings, and in the database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from app.sites.catalogue import COLUMNS
+
+type PurposeName = Literal["air_quality", "noise", "indoor_comfort", "odour", "equipment", "acoustic_safety"]
+"""What a purpose is called in settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """One purpose.
+
+    Attributes:
+        name: The key in settings.
+        title: What people call it, in English.
+        title_fr: The same in French.
+        metrics: Metrics of the catalogue, in its order.
+        events: Whether the events that boxes recognise are for it.
+    """
+
+    name: PurposeName
+    title: str
+    title_fr: str
+    metrics: tuple[str, ...] = ()
+    events: bool = False
+
+
+def _of(*names: str) -> tuple[str, ...]:
+    """Metrics in the order of the catalogue."""
+    return tuple(sorted(names, key=COLUMNS.index))
+
+
+PURPOSES: Final[tuple[Purpose, ...]] = (
+    Purpose(
+        "air_quality",
+        "Air quality",
+        "Qualité de l'air",
+        _of("pm1", "pm2_5", "pm4", "pm10", "no", "no2", "o3", "so2", "co"),
+    ),
+    Purpose("noise", "Noise", "Bruit", _of("laeq", "lamax", "lcpeak", "la10", "la50", "la90")),
+    Purpose(
+        "indoor_comfort",
+        "Indoor comfort",
+        "Confort intérieur",
+        _of("co2", "tvoc", "hcho", "benzene", "temperature", "humidity", "pressure", "illuminance"),
+    ),
+    Purpose("odour", "Odours", "Odeurs", _of("odour", "h2s", "nh3")),
+    Purpose("equipment", "State of the equipment", "État du matériel", _of("battery", "rssi")),
+    Purpose("acoustic_safety", "Acoustic safety", "Sécurité acoustique", events=True),
+)
+"""Every purpose, in the order in which they are shown."""
+
+BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
+    {purpose.name: purpose for purpose in PURPOSES}
+)
+"""The purposes by name, read-only."""
+
+OF_METRICS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)
+"""Those that samples are for."""
+
+OF_EVENTS: Final[Purpose] = next(purpose for purpose in PURPOSES if purpose.events)
+"""The one that events are for."""
+
+PURPOSE_OF: Final[Mapping[str, PurposeName]] = MappingProxyType(
+    {metric: purpose.name for purpose in PURPOSES for metric in purpose.metrics}
+)
+"""The purpose of each metric, by name."""
