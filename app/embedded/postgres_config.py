@@ -60,7 +60,7 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         "max_locks_per_transaction": "256",
         "password_encryption": "'scram-sha-256'",
         # Each test has connections of its own, and each of those proves its password.
-        **({} if durable else {"scram_iterations": "1"}),
+        **({} if durable else {"scram_iterations": "1", "default_toast_compression": "'lz4'"}),
         "shared_preload_libraries": "'timescaledb'",
         "timescaledb.telemetry_level": "'off'",
         # The launcher of background workers can miss a wake-up, and CREATE DATABASE then waits for its next
