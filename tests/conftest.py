@@ -77,6 +77,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """The same when pytest looks for what was left behind: it does so five times."""
+    gc.collect()
+    gc.freeze()
+
+
 @dataclass(frozen=True)
 class Tenant:
     """A client with an organisation's key, and that organisation."""
@@ -109,7 +115,8 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 
 @asynccontextmanager
-async def _stocked(postgres: PrivatePostgres, name: str) -> AsyncIterator[Databases]:
+async def stocked(postgres: PrivatePostgres, name: str) -> AsyncIterator[Databases]:
+    """Copies of a database, made and cleaned beside the tests."""
     made = Databases(postgres, name)
     stocking = asyncio.create_task(made.stock())
     yield made
@@ -121,8 +128,8 @@ async def _stocked(postgres: PrivatePostgres, name: str) -> AsyncIterator[Databa
 async def databases(postgres: PrivatePostgres) -> AsyncIterator[Databases]:
     # A copy is copied, for while it is nobody may connect to it: tests do connect to the original.
     await postgres.create_database("pattern")
-    async with _stocked(postgres, "pattern") as stocked:
-        yield stocked
+    async with stocked(postgres, "pattern") as made:
+        yield made
 
 
 @dataclass(frozen=True)
@@ -151,21 +158,25 @@ async def settlement(postgres: PrivatePostgres, admin_key: str) -> AsyncIterator
         pass
     async with made_in("settled_with_site", "settled") as (app, _), client_of(app, tenant.key) as client:
         site_id = (await client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
-    async with _stocked(postgres, "settled") as plain, _stocked(postgres, "settled_with_site") as with_site:
+    async with stocked(postgres, "settled") as plain, stocked(postgres, "settled_with_site") as with_site:
         yield Settlement(tenant.id, tenant.key, site_id, plain, with_site)
 
 
 @pytest.fixture
-async def database_url(
-    request: pytest.FixtureRequest, databases: Databases, settlement: Settlement
-) -> AsyncIterator[str]:
+def stock(request: pytest.FixtureRequest, databases: Databases, settlement: Settlement) -> Databases:
+    """The databases that have what the test asks for."""
+    if "tenant" not in request.fixturenames:
+        return databases
+    return settlement.with_site if "site_id" in request.fixturenames else settlement.databases
+
+
+@pytest.fixture
+async def database_url(stock: Databases) -> AsyncIterator[str]:
     """The address of a migrated database; of tenants and sites it has those that are asked for."""
-    if "tenant" in request.fixturenames:
-        databases = settlement.with_site if "site_id" in request.fixturenames else settlement.databases
     async with asyncio.timeout(60):
-        url = await databases.take()
+        url = await stock.take()
     yield url
-    databases.give_back(url)
+    stock.give_back(url)
 
 
 @pytest.fixture(scope="session")
