@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 import structlog
@@ -52,6 +53,10 @@ def pytest_configure() -> None:
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     *others, _ = structlog.get_config()["processors"]
     structlog.configure(processors=[*others, plain])
+    # How long an example takes is the machine's matter.
+    patient = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    hypothesis.settings.register_profile("tests", hypothesis.settings(), **patient)  # on what CI asks for
+    hypothesis.settings.load_profile("tests")
     once.share()
     # It has no certificate, as each of its connections would have to find out.
     os.environ.setdefault("PGSSLMODE", "disable")

@@ -1,5 +1,7 @@
 """The benchmark of neighbours, on little time: each case is watched, and nobody else is refused."""
 
+import pytest
+
 from bench.neighbour import SEVERAL, Case, Watched, measure
 from bench.process import FailedError
 from bench.stack import Stack, stack
@@ -11,6 +13,7 @@ async def _measured(running: Stack, seconds: float = 1.0) -> dict[Case, Watched]
     return await measure(running, seconds=seconds, rounds=1, numbers=[SEVERAL], limits=few)
 
 
+@pytest.mark.timeout(400)
 async def test_each_case_is_watched_and_the_neighbour_comes_to_its_limit() -> None:
     async with stack() as running:
         try:
