@@ -6,6 +6,9 @@ SHELL := /bin/sh
 ARGS ?=
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
+# Python keeps what it has compiled, whatever the caller's environment says (empty is as not set): the stack is
+# seven processes with the same modules, and to compile them takes each of them as long as all the rest of its start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install install-tests run test faults fuzz check audit bench clean
 

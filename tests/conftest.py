@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 import structlog
@@ -28,13 +29,19 @@ from app.core.migrate import upgrade
 from app.core.sealing import generate_encryption_key
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.postgres import PrivatePostgres
+from app.embedded.postgres import DATABASE, PrivatePostgres
 from app.main import create_app
-from tests import nursery
+from tests import nursery, once
 from tests.databases import Databases
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  # each session makes folders of its own there
 _ROOM_BYTES = 6 * 2**30
+STREET = {
+    "name": "Rue d'Alsace-Lorraine",
+    "kind": "street",
+    "timezone": "Europe/Paris",
+    "location": {"type": "Point", "coordinates": [1.4453, 43.6045]},
+}
 ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}
 
 
@@ -46,6 +53,13 @@ def pytest_configure() -> None:
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     *others, _ = structlog.get_config()["processors"]
     structlog.configure(processors=[*others, plain])
+    # How long an example takes is the machine's matter.
+    patient = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    hypothesis.settings.register_profile("tests", hypothesis.settings(), **patient)  # on what CI asks for
+    hypothesis.settings.load_profile("tests")
+    once.share()
+    # It has no certificate, as each of its connections would have to find out.
+    os.environ.setdefault("PGSSLMODE", "disable")
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
         return
     if min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) >= _ROOM_BYTES:
@@ -64,6 +78,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the collector what is there for good: all modules and all tests, at each of its rounds."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """The same when pytest looks for what was left behind: it does so five times."""
     gc.collect()
     gc.freeze()
 
@@ -99,25 +119,72 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
         yield broker
 
 
-@pytest.fixture(scope="session")
-async def databases(postgres: PrivatePostgres) -> AsyncIterator[Databases]:
-    made = Databases(postgres)
+@asynccontextmanager
+async def stocked(postgres: PrivatePostgres, name: str) -> AsyncIterator[Databases]:
+    """Copies of a database, made and cleaned beside the tests."""
+    made = Databases(postgres, name)
     stocking = asyncio.create_task(made.stock())
     yield made
     stocking.cancel()
     await asyncio.wait({stocking})
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres: PrivatePostgres) -> AsyncIterator[Databases]:
+    # A copy is copied, for while it is nobody may connect to it: tests do connect to the original.
+    await postgres.create_database("pattern")
+    async with stocked(postgres, "pattern") as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What most tests begin with, and the databases that have it: without the site, and with it."""
+
+    tenant_id: str
+    key: str
+    site_id: str
+    databases: Databases
+    with_site: Databases
+
+
+@pytest.fixture(scope="session")
+async def settlement(postgres: PrivatePostgres, admin_key: str) -> AsyncIterator[Settlement]:
+    """Ask the API for it once, instead of for each test."""
+
+    @asynccontextmanager
+    async def made_in(name: str, template: str) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+        url = await postgres.create_database(name, template=template)
+        settings = Settings.model_validate({"database": {"url": url}, "bootstrap_admin_key": admin_key})
+        async with running(new_application(settings)) as app, client_of(app, admin_key) as admin:
+            yield app, admin
+
+    async with made_in("settled", DATABASE) as (app, admin), new_tenant(app, admin, "Tenant") as tenant:
+        pass
+    async with made_in("settled_with_site", "settled") as (app, _), client_of(app, tenant.key) as client:
+        site_id = (await client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
+    async with stocked(postgres, "settled") as plain, stocked(postgres, "settled_with_site") as with_site:
+        yield Settlement(tenant.id, tenant.key, site_id, plain, with_site)
+
+
 @pytest.fixture
-async def database_url(databases: Databases) -> AsyncIterator[str]:
-    """The address of a migrated database with nothing in it."""
+def stock(request: pytest.FixtureRequest, databases: Databases, settlement: Settlement) -> Databases:
+    """The databases that have what the test asks for."""
+    if "tenant" not in request.fixturenames:
+        return databases
+    return settlement.with_site if "site_id" in request.fixturenames else settlement.databases
+
+
+@pytest.fixture
+async def database_url(stock: Databases) -> AsyncIterator[str]:
+    """The address of a migrated database; of tenants and sites it has those that are asked for."""
     async with asyncio.timeout(60):
-        url = await databases.take()
+        url = await stock.take()
     yield url
-    databases.give_back(url)
+    stock.give_back(url)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def admin_key() -> str:
     return generate_key()
 
@@ -209,9 +276,9 @@ async def new_tenant(application: FastAPI, api: httpx.AsyncClient, name: str) ->
 
 
 @pytest.fixture
-async def tenant(application: FastAPI, api: httpx.AsyncClient) -> AsyncIterator[Tenant]:
-    async with new_tenant(application, api, "Tenant") as made:
-        yield made
+async def tenant(application: FastAPI, settlement: Settlement) -> AsyncIterator[Tenant]:
+    async with client_of(application, settlement.key) as client:
+        yield Tenant(client, settlement.tenant_id, settlement.key)
 
 
 @pytest.fixture
@@ -221,16 +288,9 @@ async def other_tenant(application: FastAPI, api: httpx.AsyncClient) -> AsyncIte
 
 
 @pytest.fixture
-async def site_id(tenant: Tenant) -> str:
+def site_id(tenant: Tenant, settlement: Settlement) -> str:  # noqa: ARG001 (whose it is)
     """A street of the tenant's, in Toulouse."""
-    body = {
-        "name": "Rue d'Alsace-Lorraine",
-        "kind": "street",
-        "timezone": "Europe/Paris",
-        "location": {"type": "Point", "coordinates": [1.4453, 43.6045]},
-    }
-    identifier: str = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
-    return identifier
+    return settlement.site_id
 
 
 @pytest.fixture

@@ -4,17 +4,22 @@ A copy of the migrated one costs six hundred files, which is more than most test
 that comes back is emptied, and given out again if it is then as a new one: nobody is connected to it, its
 schema, rights and first rows are the pattern's, and it has not grown. Any other stays where it is, and goes
 with the server.
+
+To look at all tables and at the whole catalogue takes as long as many a test. So that is done for what has
+changed since the last look by the server's own counts: of what is written to each table, and of the files
+that it is in. Where those counts have begun anew since, all is looked at.
 """
 
 import asyncio
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from app.embedded.postgres import PrivatePostgres
 
-PATTERN = "pattern"
 _GROWTH_BYTES = 8 * 2**20  # what is deleted stays as dead rows, over which the next queries go
 _PATIENCE_S = 1.0  # backends end a moment after their clients
 _FIRST_OWN_OID = 16384
@@ -24,11 +29,44 @@ _TABLES = """
     FROM pg_class c WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1
 """
 _SEQUENCES = """
-    SELECT schemaname, sequencename, start_value, last_value FROM pg_sequences WHERE schemaname = 'public'
+    SELECT c.oid::regclass::text, seqstart, pg_sequence_last_value(c.oid::regclass)
+    FROM pg_class c JOIN pg_sequence ON seqrelid = c.oid WHERE relnamespace = 'public'::regnamespace
 """
+_MOVED = """
+    SELECT seqrelid::regclass::text FROM pg_sequence
+    WHERE pg_sequence_last_value(seqrelid::regclass) IS NOT NULL
+"""
+# The views on these join what each new connection would have to read first.
 _OTHERS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    SELECT count(*) FROM pg_stat_get_activity(NULL)
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+        AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_CATALOGUES = (
+    *("pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_index", "pg_namespace"),
+    *("pg_policy", "pg_proc", "pg_rewrite", "pg_trigger", "pg_type"),
+)
+# How often rows were written, and the file: a TRUNCATE is a new one.
+_COUNTS = f"""
+    SELECT oid::regclass::text, concat_ws(' ', relfilenode, pg_stat_get_tuples_inserted(oid),
+        pg_stat_get_tuples_updated(oid), pg_stat_get_tuples_deleted(oid))
+    FROM pg_class WHERE relkind = 'r'
+        AND (relnamespace = 'public'::regnamespace OR oid = ANY ('{{{",".join(_CATALOGUES)}}}'::regclass[]))
+    UNION ALL SELECT '', concat_ws(' ', pg_postmaster_start_time(), pg_stat_get_db_stat_reset_time(oid),
+        pg_stat_get_bgwriter_stat_reset_time())
+    FROM pg_database WHERE datname = current_database()
+"""  # noqa: S608 (ours)
+# The rows of a hypertable are in others.
+_CHUNKED = """
+    SELECT DISTINCT h.table_name::text FROM _timescaledb_catalog.hypertable h
+    JOIN _timescaledb_catalog.chunk c ON c.hypertable_id = h.id WHERE h.schema_name = 'public'
+"""
+_OWN_SETTINGS = """
+    SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
+    WHERE datname = current_database()
+    UNION ALL
+    SELECT hashtextextended(concat_ws('|', datallowconn, datconnlimit, datacl::text), 0)
+    FROM pg_database WHERE datname = current_database()
 """
 
 
@@ -52,14 +90,6 @@ _SCHEMA = "\nUNION ALL ".join(
         _marks("pg_index", "indexrelid"),
         # Those of temporary tables stay when the tables go.
         _marks("pg_namespace", "oid", where="nspname !~ '^pg_'"),
-        """
-        SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
-        WHERE datname = current_database()
-        """,
-        """
-        SELECT hashtextextended(concat_ws('|', datallowconn, datconnlimit, datacl::text), 0)
-        FROM pg_database WHERE datname = current_database()
-        """,
     )
 )
 
@@ -72,44 +102,62 @@ class _Pattern:
     first_rows: dict[str, str]  # table → its rows as JSON, of those that are not empty
     sequences: dict[str, str]  # sequence → the call that sets it back
     schema: list[object]
+    settings: list[object]
     bytes: int
-    query: str  # the tables whose content is another
+    checks: dict[str, str]  # table → a query that gives its name where its content is another
 
     @classmethod
     async def of(cls, connection: asyncpg.Connection) -> "_Pattern":
         tables: dict[str, bool] = {name: hyper for name, hyper in await connection.fetch(_TABLES)}  # noqa: C416
-        first_rows, parts = {}, []
+        first_rows, checks = {}, {}
         for table in tables:
             rows = await connection.fetchval(f"SELECT json_agg(t)::text FROM {table} t")  # noqa: S608
             if rows is None:
-                parts.append(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})")  # noqa: S608
+                checks[table] = f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})"  # noqa: S608
                 continue
             first_rows[table] = rows
             mark = f"(SELECT sum(hashtextextended(t::text, 0)::numeric) FROM {table} t)"  # noqa: S608
             usual = await connection.fetchval(f"SELECT {mark}")
-            parts.append(f"SELECT '{table}' WHERE {mark} IS DISTINCT FROM {usual}")  # noqa: S608
+            checks[table] = f"SELECT '{table}' WHERE {mark} IS DISTINCT FROM {usual}"  # noqa: S608
         sequences = {}
-        for schema, name, start, last in await connection.fetch(_SEQUENCES):
+        for name, start, last in await connection.fetch(_SEQUENCES):
             value, called = (start, "false") if last is None else (last, "true")
-            sequences[name] = f"SELECT setval('{schema}.{name}', {value}, {called})"
+            sequences[name] = f"SELECT setval('{name}', {value}, {called})"
         return cls(
             hypertables=frozenset(table for table, hyper in tables.items() if hyper),
             first_rows=first_rows,
             sequences=sequences,
-            schema=[mark for (mark,) in await connection.fetch(_SCHEMA)],
+            schema=await _column(connection, _SCHEMA),
+            settings=await _column(connection, _OWN_SETTINGS),
             bytes=await connection.fetchval("SELECT pg_database_size(current_database())"),
-            query="\nUNION ALL ".join(parts),
+            checks=checks,
         )
+
+    async def differing(self, connection: asyncpg.Connection, tables: Iterable[str]) -> list[str]:
+        """Those of the tables whose content is not the pattern's."""
+        checks = [self.checks[table] for table in tables]
+        return await _column(connection, "\nUNION ALL ".join(checks)) if checks else []
+
+
+type _Counts = dict[str, str]
+"""What the server counted of each table (`_COUNTS`), under the empty name since when."""
 
 
 class Databases:
-    """Gives databases out, and takes them back. `stock` runs beside the tests."""
+    """Gives databases of one pattern out, and takes them back. `stock` runs beside the tests.
 
-    def __init__(self, server: PrivatePostgres) -> None:
+    Args:
+        server: Theirs.
+        name: The pattern's, a database by itself that nobody may be connected to.
+    """
+
+    def __init__(self, server: PrivatePostgres, name: str) -> None:
         self._server = server
+        self._name = name
         self._shelf: asyncio.Queue[str] = asyncio.Queue(maxsize=2)
         self._back: list[str] = []
         self._pattern: _Pattern | None = None
+        self._counts: dict[str, _Counts] = {}  # address → those of when it was clean the last time
 
     async def take(self) -> str:
         """The address of a database that is as a new one."""
@@ -121,8 +169,6 @@ class Databases:
 
     async def stock(self) -> None:
         """Fill the shelf while tests run, for ever."""
-        # A copy is copied, for while it is nobody may connect to it: tests do connect to the original.
-        await self._server.create_database(PATTERN)
         while True:
             try:
                 made = await self._next()
@@ -137,25 +183,33 @@ class Databases:
             url = self._back.pop()
             if await self.clean(url):
                 return url
-        return await self._server.create_database(f"test_{uuid.uuid4().hex[:12]}", template=PATTERN)
+        return await self._server.create_database(f"test_{uuid.uuid4().hex[:12]}", template=self._name)
 
     async def clean(self, url: str) -> bool:
         """Make a database as new; False where that cannot be."""
+        before = self._counts.pop(url, {})
         try:
             async with asyncio.timeout(10):
                 if self._pattern is None:
                     self._pattern = await self._look()
                 connection = await self._connect(url)
                 try:
-                    return await _is_alone(connection) and await _restore(connection, self._pattern)
+                    if not (
+                        await _is_alone(connection) and await _restore(connection, self._pattern, before)
+                    ):
+                        return False
+                    # What this connection itself has done is not counted before.
+                    await connection.execute("SELECT pg_stat_force_next_flush()")
+                    self._counts[url] = await _counted(connection)
                 finally:
                     await connection.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
+        return True
 
     async def _look(self) -> _Pattern:
         """Read the pattern from a copy: whoever is connected to it itself would be thrown out."""
-        url = await self._server.create_database("pattern_seen", template=PATTERN)
+        url = await self._server.create_database(f"{self._name}_seen", template=self._name)
         connection = await self._connect(url)
         try:
             return await _Pattern.of(connection)
@@ -170,6 +224,14 @@ class Databases:
         )
 
 
+async def _column(connection: asyncpg.Connection, query: str) -> list[Any]:
+    return [value for (value,) in await connection.fetch(query)]
+
+
+async def _counted(connection: asyncpg.Connection) -> _Counts:
+    return {name: count for name, count in await connection.fetch(_COUNTS)}  # noqa: C416
+
+
 async def _is_alone(connection: asyncpg.Connection) -> bool:
     try:
         async with asyncio.timeout(_PATIENCE_S):
@@ -180,9 +242,18 @@ async def _is_alone(connection: asyncpg.Connection) -> bool:
     return True
 
 
-async def _restore(connection: asyncpg.Connection, pattern: _Pattern) -> bool:
+async def _restore(connection: asyncpg.Connection, pattern: _Pattern, before: _Counts) -> bool:
+    """Remove what is not the pattern's; whether that is all.
+
+    A backend tells its counts before it ends: where nobody is connected, they are complete.
+    """
+    now = await _counted(connection)
+    known = before if before.get("") == now[""] else {}
+    written = [table for table in pattern.checks if known.get(table) != now.get(table)]
+    chunked = await _column(connection, _CHUNKED)
+    dirty = await pattern.differing(connection, {*written, *chunked})
     statements = []
-    for (table,) in await connection.fetch(pattern.query):
+    for table in dirty:
         # Of a hypertable, the chunks go too.
         statements.append(f"TRUNCATE {table}" if table in pattern.hypertables else f"DELETE FROM {table}")  # noqa: S608
         if rows := pattern.first_rows.get(table):
@@ -190,13 +261,17 @@ async def _restore(connection: asyncpg.Connection, pattern: _Pattern) -> bool:
             statements.append(
                 f"INSERT INTO {table} SELECT * FROM json_populate_recordset(null::{table}, '{text}')"  # noqa: S608
             )
-    for _, name, _, last in await connection.fetch(_SEQUENCES):
-        if last is not None:
-            statements.append(pattern.sequences[name])
+    # TimescaleDB has some of its own, which stay.
+    moved = await _column(connection, _MOVED)
+    statements += [back for name, back in pattern.sequences.items() if name in moved]
     if statements:
         await connection.execute(";\n".join(statements))
-    if await connection.fetch(pattern.query):
+    if await pattern.differing(connection, dirty):
         return False
-    schema = [mark for (mark,) in await connection.fetch(_SCHEMA)]
-    size = await connection.fetchval("SELECT pg_database_size(current_database())")
-    return schema == pattern.schema and size <= pattern.bytes + _GROWTH_BYTES
+    altered = any(known.get(name) != now[name] for name in _CATALOGUES)
+    if altered and await _column(connection, _SCHEMA) != pattern.schema:
+        return False
+    if await _column(connection, _OWN_SETTINGS) != pattern.settings:
+        return False
+    size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+    return size <= pattern.bytes + _GROWTH_BYTES

@@ -15,15 +15,24 @@ from app.sites.models import Organisation
 async def bootstrap(session: WriteSession, key: str | None, now: datetime) -> None:
     """Make the platform's organisation where there is none, and let `key` be its administrator's.
 
-    May run in several processes at once. A key that was set before and revoked stays revoked.
+    May run in several processes at once. A key that was set before and revoked stays revoked. Where all is
+    there, as at each start but the first, nothing is written.
     """
-    await session.execute(
-        insert(Organisation)
-        .values(id=new_id(), name="Platform", platform=True, kind="platform", created_at=now, updated_at=now)
-        .on_conflict_do_nothing()
-    )
-    platform_id = (await session.scalars(select(Organisation.id).where(Organisation.platform))).one()
-    if key is not None:
+    the_platforms = select(Organisation.id).where(Organisation.platform)
+    platform_id = await session.scalar(the_platforms)
+    if platform_id is None:
+        await session.execute(
+            insert(Organisation)
+            .values(
+                id=new_id(), name="Platform", platform=True, kind="platform", created_at=now, updated_at=now
+            )
+            .on_conflict_do_nothing()
+        )
+        platform_id = (await session.scalars(the_platforms)).one()
+    if (
+        key is not None
+        and await session.scalar(select(ApiKey.id).where(ApiKey.hash == hash_key(key))) is None
+    ):
         await session.execute(
             insert(ApiKey)
             .values(

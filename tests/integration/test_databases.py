@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from app.embedded.postgres import PrivatePostgres
 from tests.databases import Databases
 
 TEN_DAYS = """
@@ -39,6 +40,40 @@ async def test_rows_numbers_and_chunks_are_gone(databases: Databases, database_u
         assert await connection.fetchval("SELECT count(*) FROM samples") == 0
         assert await connection.fetchval("SELECT count(*) FROM heartbeats") == 0
         assert await connection.fetchval("SELECT nextval('boxes_key_seq')") == 1
+        assert await connection.fetchval("SELECT count(*) FROM metrics WHERE name = 'pm2_5'") == 1
+    finally:
+        await connection.close()
+
+
+async def test_rows_are_gone_also_when_the_server_has_counted_anew(
+    databases: Databases, database_url: str, postgres: PrivatePostgres
+) -> None:
+    heartbeat = "INSERT INTO heartbeats VALUES ('ingest', 'here', 'consuming', now())"
+    # In a new database no row was counted: an equal count must not pass for what was known before.
+    assert await left(databases, database_url)
+    connection = await asyncpg.connect(
+        f"{postgres.superuser_url.rpartition('/')[0]}/{database_url.rpartition('/')[2]}"
+    )
+    try:
+        await connection.execute(heartbeat)
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        await connection.execute("SELECT pg_stat_reset()")
+    finally:
+        await connection.close()
+    assert await left(databases, database_url)
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM heartbeats") == 0
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE metrics", "DELETE FROM metrics"])
+async def test_first_rows_come_back(databases: Databases, database_url: str, statement: str) -> None:
+    assert await left(databases, database_url)
+    assert await left(databases, database_url, statement)
+    connection = await asyncpg.connect(database_url)
+    try:
         assert await connection.fetchval("SELECT count(*) FROM metrics WHERE name = 'pm2_5'") == 1
     finally:
         await connection.close()

@@ -1,14 +1,26 @@
 """The benchmark of neighbours, on little time: each case is watched, and nobody else is refused."""
 
-from bench.neighbour import SEVERAL, Case, measure
-from bench.stack import stack
+import pytest
+
+from bench.neighbour import SEVERAL, Case, Watched, measure
+from bench.process import FailedError
+from bench.stack import Stack, stack
 
 
+async def _measured(running: Stack, seconds: float = 1.0) -> dict[Case, Watched]:
+    # Little to use up: a busy machine would take its time over thousands of requests.
+    few = {"VIGIE_API__RATE_BURST": "100", "VIGIE_API__ORGANISATION_RATE_BURST": "200"}
+    return await measure(running, seconds=seconds, rounds=1, numbers=[SEVERAL], limits=few)
+
+
+@pytest.mark.timeout(400)
 async def test_each_case_is_watched_and_the_neighbour_comes_to_its_limit() -> None:
     async with stack() as running:
-        # Little to use up: a busy machine would take its time over thousands of requests.
-        few = {"VIGIE_API__RATE_BURST": "100", "VIGIE_API__ORGANISATION_RATE_BURST": "200"}
-        found = await measure(running, seconds=1.0, rounds=1, numbers=[SEVERAL], limits=few)
+        try:
+            found = await _measured(running)
+        except FailedError:
+            # Where the machine is busy with other things, nobody may be answered within a second.
+            found = await _measured(running, 10.0)
     assert set(found) == {Case(SEVERAL, manner) for manner in ("quiet", "polite", "rude")}
     for case, watched in found.items():
         assert watched.took_ms

@@ -58,7 +58,7 @@ async def test_it_finds_its_things_again_and_creates_nothing_twice(
         async with demo(tmp_path) as first:
             assert await until(lambda: says("webhook verified", "stored, says vigie/v1/demo-street-1/ack"))
             status, took = await stop(first)
-        assert (status, took < 2.0) == (0, True), log.read_text()
+        assert (status, took < 6.0) == (0, True), log.read_text()
         state = DemoState.load(tmp_path / "demo.json")
         assert (tmp_path / "demo.json").stat().st_mode & 0o777 == 0o600
         assert len(state.boxes) == 29
@@ -69,7 +69,7 @@ async def test_it_finds_its_things_again_and_creates_nothing_twice(
         async with demo(tmp_path) as second:
             assert await until(lambda: says("synthetic boxes are live", "webhook verified"))
             status, took = await stop(second)
-        assert (status, took < 2.0) == (0, True), log.read_text()
+        assert (status, took < 6.0) == (0, True), log.read_text()
         assert "REFUSED" not in log.read_text()
         assert await things(target) == made
         # Its memory lost, it finds all but the key, which nobody can read again.

@@ -287,8 +287,8 @@ async def test_a_rate_is_kept_by_two_dispatchers_together(
             await emit(connection, *[event(organisation) for _ in range(25)])
             await receiver.wait(25)
             took = time.monotonic() - began
-    # One at once, and the others at ten a second; it polls every half minute, so it knew when.
-    assert 2.3 < took < 6
+    # One at once, and the others at ten a second. It polls every half minute: before that it knew when.
+    assert 2.3 < took < 20
     assert len(receiver.got) == 25
 
 

@@ -369,10 +369,14 @@ async def test_one_event_for_very_many_endpoints_is_written_in_slices(
     await enqueue(connection, [alert_event(wide, padding="x" * 500_000), alert_event(wide)])
     assert await fan_out(connection, settings.webhooks) == FannedOut(1, more=True)
     table = "deliveries" if grouping == "NULL" else "group_events"
+    # To read them all would be to unpack a gigabyte: of most, how they are packed and how they begin.
+    looks = "octet_length(body), pg_column_size(body), md5(substr(body, 1, 8192))"
     rows = await connection.fetch(
-        f"SELECT count(*) AS count, count(DISTINCT md5(body)) AS bodies FROM {table}"  # noqa: S608 (ours)
+        f"SELECT count(*) AS count, count(DISTINCT ({looks})) AS looks FROM {table}"  # noqa: S608 (ours)
     )
     assert [tuple(row) for row in rows] == [(2500, 1)]
+    some = f"SELECT count(DISTINCT body) FROM (SELECT body FROM {table} ORDER BY random() LIMIT 50) few"  # noqa: S608 (ours)
+    assert await connection.fetchval(some) == 1
     assert await fan_out(connection, settings.webhooks) == FannedOut(1)
 
 

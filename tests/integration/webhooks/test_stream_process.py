@@ -44,7 +44,8 @@ async def test_a_process_with_open_streams_stops_at_once(
         took = time.monotonic() - began
     log = api.log.read_text()
     assert status == 0, log
-    assert took < 3, took
+    # Before the end of the five seconds that a request may take to the end.
+    assert took < 4.5, took
     assert "unexpected_error" not in log
     assert "Traceback" not in log
 
