@@ -56,10 +56,15 @@ LATERAL (
 
 async def latest_of_box(session: AsyncSession, box: Box) -> dict[str, Any]:
     """The latest values of one box, as they are shown."""
-    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
-    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key == box.key)
-    found = await _brought_forward(session, (await session.execute(query)).all())
+    found = await latest_of_boxes(session, [box.key])
     return found[0] if found else shown(box.id, {})
+
+
+async def latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> list[dict[str, Any]]:
+    """The same of those of some boxes that have a state, in no order."""
+    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
+    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key.in_(keys))
+    return await _brought_forward(session, (await session.execute(query)).all())
 
 
 async def latest_of_site(
