@@ -1,5 +1,6 @@
 """REST for city computations: the methods, the figures of a site's boxes, and their history."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.city.comfort import Season
 from app.city.figures import FIGURES, Choices
+from app.city.history import history, length_of
 from app.city.odour import DETECTION
 from app.city.periods import Period
 from app.city.places import country_of, season_of
@@ -27,8 +29,6 @@ from app.city.service import (
     check_effort,
     computed,
     figure_named,
-    history,
-    length_of,
     rows_now,
     worst_of,
 )
@@ -84,8 +84,9 @@ NoiseParameter = Annotated[
     Query(
         max_length=_MAX_NOISE,
         description="When a noise is heard, for `noise-emergence`: `<begin>/<end>`, several by "
-        "`noise=…&noise=…`; they do not overlap",
+        "`noise=…&noise=…`",
         examples=[["2026-11-24T10:00:00Z/2026-11-24T10:20:00Z"]],
+        json_schema_extra={"items": {"type": "string", "pattern": "^[^/]+/[^/]+$"}},
     ),
 ]
 
@@ -196,7 +197,7 @@ async def get_site_indices(
     site = await _site(session, site_id, principal)
     now = datetime.now(UTC)
     moment = now if at is None else min(at, now)
-    place = choice.of(site, moment, tuple(_noise(each) for each in noise))
+    place = choice.of(site, moment, _noises(noise))
     stations = await stations_of(session, site.id, box, principal.visible())
     rows = rows_now(place, stations, method, from_datetime(moment), period)
     check_effort(rows)
@@ -270,6 +271,17 @@ async def _site(session: AsyncSession, site_id: str, principal: Principal) -> Si
     if site is None:
         raise NotFoundError("site", site_id)
     return site
+
+
+def _noises(texts: Iterable[str]) -> tuple[Period, ...]:
+    """When noises are heard, ascending; those that overlap are one."""
+    found: list[Period] = []
+    for period in sorted(_noise(text) for text in texts):
+        if found and period.start_us <= found[-1].end_us:
+            found[-1] = Period(found[-1].start_us, max(found[-1].end_us, period.end_us))
+        else:
+            found.append(period)
+    return tuple(found)
 
 
 def _noise(text: str) -> Period:

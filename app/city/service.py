@@ -1,4 +1,4 @@
-"""Figures of a site's boxes: those of now, and the history of one.
+"""Figures of a site's boxes: which there are of now, and how they are computed.
 
 Owns which figures a box has, which periods they are of, and how much is read for them. Nothing is stored:
 they are computed of what is there when they are asked for.
@@ -8,14 +8,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.city.emergence import DAY_BEGIN, DAY_END
-from app.city.figures import FIGURES, LENGTHS, Choices, Figure, Material, Source, gravity
+from app.city.figures import FIGURES, Choices, Figure, Material, Source, gravity
 from app.city.periods import Period, instant, local_date
 from app.city.places import belongs, season_of
 from app.city.reads import (
@@ -28,17 +28,13 @@ from app.city.reads import (
     too_many_samples,
 )
 from app.city.results import Result
-from app.city.spans import SHORTEST_US, PeriodLength, Slot, last_over, slots
+from app.city.spans import PeriodLength, Slot, last_over
 from app.core.errors import InvalidError
-from app.core.instants import from_datetime
-from app.core.pagination import decode_cursor, encode_cursor
 from app.core.reasons import shown
 from app.sites.models import Site
 
-MAX_ROWS: Final = 10_000
-"""So many periods, each of each box, a history may have."""
-_HISTORY: Final = "indices"
-_BUDGETS: Final[dict[Source, int]] = {"hours": MAX_HOURS, "samples": MAX_SAMPLES}
+BUDGETS: Final[dict[Source, int]] = {"hours": MAX_HOURS, "samples": MAX_SAMPLES}
+"""How many values are looked at in one call, by their sort."""
 
 
 class Row(NamedTuple):
@@ -110,23 +106,6 @@ def figure_named(name: str) -> Figure:
     return figure
 
 
-def length_of(figure: Figure, asked: PeriodLength | None) -> PeriodLength:
-    """Of which periods a figure is (InvalidError `invalid_period`, `method_without_periods`)."""
-    name = figure.method.name
-    if not figure.lengths:
-        raise InvalidError(
-            f"{name} has no periods: ask for it at GET /v1/sites/{{site_id}}/indices, with `noise`.",
-            code="method_without_periods",
-        )
-    if asked is not None and asked not in figure.lengths:
-        raise InvalidError(
-            f"{name} is of a period of: {', '.join(figure.lengths)}.",
-            code="invalid_period",
-            extra={"periods": list(figure.lengths)},
-        )
-    return asked or figure.lengths[0]
-
-
 def rows_now(
     place: Place, stations: Sequence[Station], named: Sequence[str], at_us: int, asked: PeriodLength | None
 ) -> list[Row]:
@@ -146,13 +125,13 @@ def rows_now(
             kinds = (station.kind, place.site.kind)
             if not figures and not belongs(figure, kinds, place.choices.country):
                 continue
-            metrics = _metrics(station, figure, unasked=not figures)
+            metrics = metrics_of(station, figure, unasked=not figures)
             for slot in _slots_now(place, figure, at_us, asked) if metrics else ():
                 found += [Row(station, figure, metric, slot) for metric in metrics]
     return found
 
 
-def _metrics(station: Station, figure: Figure, *, unasked: bool) -> Sequence[str | None]:
+def metrics_of(station: Station, figure: Figure, *, unasked: bool) -> Sequence[str | None]:
     """For which metrics a box has a figure: None stands for one of all that the method reads."""
     measured = [metric for metric in figure.method.metrics if metric in station.metrics]
     if unasked and not measured:
@@ -190,7 +169,7 @@ def _noisy_parts(place: Place) -> list[Slot]:
 
 def check_effort(rows: Iterable[Row]) -> None:
     """Refuse what would read too much (InvalidError `range_too_large`)."""
-    totals = dict.fromkeys(_BUDGETS, 0)
+    totals = dict.fromkeys(BUDGETS, 0)
     for row in rows:
         source, count = row.effort
         totals[source] += count
@@ -244,71 +223,3 @@ def worst_of(found: Iterable[Found]) -> list[Found]:
         if of not in worst or gravity(each.result) > gravity(worst[of].result):
             worst[of] = each
     return list(worst.values())
-
-
-class History(NamedTuple):
-    """A page of a history.
-
-    Attributes:
-        rows: what is to be computed.
-        following: the next page's cursor; None on the last one.
-    """
-
-    rows: list[Row]
-    following: str | None
-
-
-def history(
-    place: Place,
-    stations: Sequence[Station],
-    figure: Figure,
-    *,
-    length: PeriodLength,
-    span: tuple[datetime, datetime],
-    now: datetime,
-    limit: int,
-    cursor: str | None,
-) -> History:
-    """A page of what is to be computed of a method, period by period, box by box.
-
-    A page ends early where much would have to be read for it.
-
-    Raises:
-        InvalidError: `range_too_large`, `invalid_cursor`.
-    """
-    first, last = from_datetime(span[0]), min(from_datetime(span[1]), from_datetime(now))
-    metrics = {station.id: _metrics(station, figure, unasked=False) for station in stations}
-    each = sum(len(of) for of in metrics.values())
-    _check_rows((last - first) / SHORTEST_US[length], each, length, figure)
-    after = None if cursor is None else tuple(decode_cursor(_HISTORY, cursor, int, str, str))
-    left = dict(_BUDGETS)
-    page: list[Row] = []
-    for slot in slots(length, Period(first, last), place.zone, figure.begin(place.choices)):
-        if slot.period.end_us > from_datetime(now):
-            break
-        for station in stations:
-            for metric in sorted(metrics[station.id], key=lambda name: name or ""):
-                row = Row(station, figure, metric, slot)
-                if after is not None and row.key <= after:
-                    continue
-                source, count = row.effort
-                left[source] -= count
-                if len(page) == limit or (page and left[source] < 0):
-                    check_effort(page)
-                    return History(page, encode_cursor(_HISTORY, *page[-1].key))
-                page.append(row)
-    check_effort(page)
-    return History(page, None)
-
-
-def _check_rows(periods: float, each: int, length: PeriodLength, figure: Figure) -> None:
-    if max(1.0, periods) * each <= MAX_ROWS:
-        return
-    longer = [name for name in figure.lengths if LENGTHS.index(name) > LENGTHS.index(length)]
-    hint = f" a longer `period` ({', '.join(longer)})," if longer else ""
-    raise InvalidError(
-        f"These would be more than {MAX_ROWS:,} results. Ask for{hint} a shorter range, or fewer boxes with "
-        "`box`.",
-        code="range_too_large",
-        extra={"maximum_results": MAX_ROWS},
-    )

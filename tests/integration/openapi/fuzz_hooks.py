@@ -46,6 +46,9 @@ BEYOND_SCHEMAS: Final = {
     "condition_too_deep": "the same, of one within another",
     "invalid_hours": "a day stands in a list once",
     "range_too_large": "`from` not too long before `to`",
+    "invalid_noise": "the begin before the end",
+    "noise_missing": "`noise` where a `method` needs it",
+    "invalid_period": "a `period` that the `method` can be of",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.
