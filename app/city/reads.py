@@ -20,7 +20,7 @@ from app.city.series import Floats, Hourly, Levels, Samples, Times
 from app.core.errors import InvalidError, NotFoundError
 from app.core.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
 from app.core.reach import Reach
-from app.observations.latest_reads import latest_of_boxes
+from app.observations.latest_reads import metrics_of_boxes
 from app.observations.reads import readings
 from app.observations.rollups.columns import shortened
 from app.observations.rollups.reads import Series, summaries
@@ -78,8 +78,7 @@ async def stations_of(
             code="too_many_boxes",
             extra={"maximum_boxes": MAX_BOXES},
         )
-    latest = await latest_of_boxes(session, [row.key for row in rows]) if rows else []
-    measured = {each["box"]: frozenset(each["values"]) for each in latest}
+    measured = await metrics_of_boxes(session, [row.key for row in rows]) if rows else {}
     return [Station(*row, measured.get(row.id, frozenset())) for row in rows]
 
 
