@@ -16,6 +16,7 @@ from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
 from app.audit.refusals import RefusalsMiddleware
 from app.audit.router import router as audit
+from app.city.router import router as indices
 from app.core import header_docs, problems
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
@@ -71,6 +72,10 @@ _TAGS = [
     {"name": "Metrics", "description": "What can be measured: units and bounds"},
     {"name": "Telemetry", "description": "Ingest by HTTP, for boxes and gateways"},
     {"name": "Readings", "description": "What was measured: latest values, series, events"},
+    {
+        "name": "Indices",
+        "description": "Indices of air, noise, rooms and odours, computed of what was measured",
+    },
     {"name": "Rules", "description": "Thresholds that make alerts"},
     {"name": "Alerts", "description": "What fires now, what fired before"},
     {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
@@ -182,7 +187,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(RefusalsMiddleware),
         ],
     )
-    ingest = (telemetry, *observations, replays)
+    ingest = (telemetry, *observations, indices, replays)
     routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, audit, service)
     for router in routers:
         app.include_router(router)

@@ -50,6 +50,9 @@ def running_means(found: Floats) -> Floats:
 
 def _highest_run(hourly: Hourly, day: Period) -> Mean:
     hours = day.hours()
+    if not hours:
+        # A date that the clocks of a place left out: Samoa had no 30 December 2011.
+        return Mean(None, 0.0, "no_data")
     found = hourly.on(range(hours[0] - (RUN_HOURS - 1) * HOUR_US, hours[-1] + HOUR_US, HOUR_US))
     runs = running_means(found)
     valid = runs[np.isfinite(runs)]

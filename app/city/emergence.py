@@ -13,7 +13,7 @@ import numpy as np
 from app.city.making import made
 from app.city.noise import UNIT, energy_mean
 from app.city.periods import Period, instant, local_date
-from app.city.results import Citation, Component, Method, Reason, Result, Text
+from app.city.results import Citation, Component, Method, NoValueReason, Result, Text
 from app.city.series import Floats, Levels, lacking, percent
 
 DAY_LIMIT: Final = 5.0
@@ -121,7 +121,7 @@ def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zon
     )
 
 
-def _mixed(period: Period, zone: ZoneInfo, *, night: bool) -> Reason | None:
+def _mixed(period: Period, zone: ZoneInfo, *, night: bool) -> NoValueReason | None:
     """`period_mixed` where a period is not all of it in one day or one night."""
     day = local_date(period.start_us, zone)
     turns = [instant(day, DAY_BEGIN, zone), instant(day, DAY_END, zone)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.city.making import made
 from app.city.periods import DAY_US, Period
-from app.city.results import Band, Citation, Component, Method, Reason, Result, Text
+from app.city.results import Band, Citation, Component, Method, NoValueReason, Result, Text
 from app.city.scales import Scale
 from app.city.series import Floats, Hourly, Mean, mean_of, percent
 
@@ -225,7 +225,7 @@ def _of_week(method: Method, scale: Scale, hourly: Hourly | None, period: Period
     )
 
 
-def _unfit(period: Period) -> Reason | None:
+def _unfit(period: Period) -> NoValueReason | None:
     length = period.end_us - period.start_us
     if length < WEEK_SHORTEST:
         return "period_too_short"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from app.city.periods import Period
-from app.city.results import Band, Component, Method, Reason, Result, Text
+from app.city.results import Band, Component, Method, NoValueReason, Result, Text
 from app.city.scales import above
 
 
@@ -18,7 +18,7 @@ def made(
     has_ratio: bool = True,
     band: Band | None = None,
     components: tuple[Component, ...] = (),
-    reason: Reason | None = None,
+    reason: NoValueReason | None = None,
     notes: tuple[Text, ...] = (),
 ) -> Result:
     """A result of a method.
@@ -59,7 +59,7 @@ def _best(parts: tuple[Component, ...]) -> float:
     return max((part.coverage for part in parts), default=0.0)
 
 
-def common_reason(components: Iterable[Component]) -> Reason:
+def common_reason(components: Iterable[Component]) -> NoValueReason:
     """Why no component has a value: of several reasons the one that says most of what is there."""
     found = {part.reason for part in components}
     for reason in ("coverage_too_low", "no_data"):

@@ -12,7 +12,7 @@ import numpy as np
 from app.city.daily import daily_means
 from app.city.making import made
 from app.city.periods import dates, days_of
-from app.city.results import Band, Citation, Component, Method, Reason, Result, Text
+from app.city.results import Band, Citation, Component, Method, NoValueReason, Result, Text
 from app.city.series import Floats, Hourly, Mask, lacking, percent
 
 COVERAGE: Final = 75.0
@@ -85,7 +85,7 @@ def mite_risk(
     both = [(warm.value, damp.value) for warm, damp in means]
     known = [(warm, damp) for warm, damp in both if warm is not None and damp is not None]
     covered = percent(len(known), len(days))
-    reason: Reason | None = lacking(len(humidity.within(period).times), covered, COVERAGE)
+    reason: NoValueReason | None = lacking(len(humidity.within(period).times), covered, COVERAGE)
     if len(days) < MITES_FEWEST_DAYS:
         reason = "period_too_short"
     if reason is not None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-type Status = Literal["verified", "unverified"]
-type Span = Literal["hour", "day", "week", "weeks", "year", "any"]
-type Reason = Literal[
+type CitationStatus = Literal["verified", "unverified"]
+type MethodPeriod = Literal["hour", "day", "week", "weeks", "year", "any"]
+type NoValueReason = Literal[
     "no_data", "metric_missing", "coverage_too_low", "period_too_short", "period_too_long", "period_mixed"
 ]
 
@@ -26,7 +26,7 @@ class Text(NamedTuple):
     fr: str
 
 
-REASONS: Final[Mapping[Reason, Text]] = MappingProxyType(
+REASONS: Final[Mapping[NoValueReason, Text]] = MappingProxyType(
     {
         "no_data": Text("Nothing was measured in the period", "Rien n'a été mesuré dans la période"),
         "metric_missing": Text("The metric is not measured here", "La grandeur n'est pas mesurée ici"),
@@ -79,7 +79,7 @@ class Citation:
 
     document: str
     url: str | None
-    status: Status
+    status: CitationStatus
     basis: str
 
     @property
@@ -108,7 +108,7 @@ class Method:
     version: int
     title: Text
     citation: Citation
-    period: Span
+    period: MethodPeriod
     metrics: tuple[str, ...]
     unit: str
     coverage: str
@@ -135,7 +135,7 @@ class Component:
     coverage: float
     band: Band | None = None
     level: int | None = None
-    reason: Reason | None = None
+    reason: NoValueReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,5 +173,5 @@ class Result:
     ratio: float | None = None
     exceeded: bool | None = None
     components: tuple[Component, ...] = ()
-    reason: Reason | None = None
+    reason: NoValueReason | None = None
     notes: tuple[Text, ...] = field(default=())

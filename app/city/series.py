@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.city.periods import HOUR_US, Period
-from app.city.results import Reason
+from app.city.results import NoValueReason
 from app.core.instants import US_PER_S
 
 HOUR_COVERAGE: Final = 75.0
@@ -91,7 +91,7 @@ class Mean(NamedTuple):
 
     value: float | None
     coverage: float
-    reason: Reason | None
+    reason: NoValueReason | None
 
 
 def percent(part: float, whole: float) -> float:
@@ -119,7 +119,7 @@ def mean_of(hourly: Hourly | None, period: Period, least: float, *, highest: boo
     return Mean(float(found.max() if highest else found.mean()), covered, None)
 
 
-def lacking(count: int, covered: float, least: float) -> Reason | None:
+def lacking(count: int, covered: float, least: float) -> NoValueReason | None:
     """Why there is no value: nothing at all, or too little."""
     if count == 0:
         return "no_data"

@@ -29,6 +29,16 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
 """Path parameters by name; one that ends in `_id` and is not among them is the id (a UUID) of its noun."""
 
 SCHEMAS: Final = {
+    "CitationStatus": "Whether a method's numbers were read in its source, or some could not be confirmed",
+    "MethodPeriod": "What a method's value is of by its source; `any`: the caller says",
+    "MouldMaterial": "How sensitive a material is to mould",
+    "NoValueReason": "Why there is no value",
+    "NoiseCountry": "Whose parts of the day noise goes by; `EU`: those of the directive",
+    "OdourArea": "How an area is used, for its odour hours",
+    "PeriodLength": "What a value is of; `weeks` are four, days are those of the site",
+    "PlaceSetting": "For which places a method is meant",
+    "RoomUse": "What a room is used for",
+    "Season": "Whether people are clothed for winter (`heating`) or summer (`cooling`)",
     "AlertState": "Whether an alert is on or over.",
     "ClaimState": "How far a claim has come.",
     "Fill": "What stands in a bucket without a value.",

@@ -39,6 +39,10 @@ _PLANNED: Final = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('timescaledb.enable_chunk_append', 'off', true)"
 )
+_PLANNED_AS_BEFORE: Final = text(
+    "SELECT set_config('plan_cache_mode', 'auto', true), "
+    "set_config('timescaledb.enable_chunk_append', 'on', true)"
+)
 # A row of box_states is behind by fewer samples than that (app.observations.states).
 _MOST: Final = 512
 _NEWER: Final = text(f"""
@@ -56,10 +60,22 @@ LATERAL (
 
 async def latest_of_box(session: AsyncSession, box: Box) -> dict[str, Any]:
     """The latest values of one box, as they are shown."""
-    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
-    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key == box.key)
-    found = await _brought_forward(session, (await session.execute(query)).all())
+    found = await _latest_of_boxes(session, [box.key])
     return found[0] if found else shown(box.id, {})
+
+
+async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
+    """What some boxes ever measured, by their ids, for whoever goes on to read that."""
+    found = await _latest_of_boxes(session, keys)
+    await session.execute(_PLANNED_AS_BEFORE)
+    return {each["box"]: frozenset(each["values"]) for each in found}
+
+
+async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> list[dict[str, Any]]:
+    """The same of those of some boxes that have a state, in no order."""
+    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
+    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key.in_(keys))
+    return await _brought_forward(session, (await session.execute(query)).all())
 
 
 async def latest_of_site(

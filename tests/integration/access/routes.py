@@ -19,7 +19,7 @@ OTHER_KEYS: Final = frozenset({"provision_box"})
 """Routes with a key of another kind, which tests of their own cover."""
 
 ANY_KEY: Final = frozenset(
-    {"list_metrics", "list_rule_presets", "get_rule_preset", "list_event_types", "get_me"}
+    {"list_metrics", "list_indices", "list_rule_presets", "get_rule_preset", "list_event_types", "get_me"}
 )
 """Routes that a key without any scope may call: they show what Vigie is, nothing of anybody."""
 
@@ -92,6 +92,8 @@ PRESET: Final = "who-pm2-5-24h"
 _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
     "list_readings": "?metric=pm2_5&box=@box",
+    "list_site_index_history": "?method=eaqi&box=@box",
+    "get_site_indices": "?method=eaqi&at=2026-01-02T00:00:00Z&box=@box",
     "get_readings_comparison": "?metric=pm2_5&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&box=@box",
     "create_backtest": "?wait=0",
     "stream_events": "?organisation=@organisation_id",

@@ -47,6 +47,11 @@ BEYOND_SCHEMAS: Final = {
     "condition_too_deep": "the same, of one within another",
     "invalid_hours": "a day stands in a list once",
     "range_too_large": "`from` not too long before `to`",
+    "boxes_missing": "one of `box` and `site`",
+    "bucket_missing": "`bucket` beside `aggregates` and `fill`",
+    "invalid_noise": "the begin before the end",
+    "noise_missing": "`noise` where a `method` needs it",
+    "invalid_period": "a `period` that the `method` can be of",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.

@@ -6,6 +6,8 @@ from functools import partial
 
 from app.city import comfort, emergence, mould, noise, odour, who
 from app.city.air_indices import ATMO_SCALES, EAQI_SCALES
+from app.city.figures import FIGURES
+from app.city.places import KINDS
 from app.city.registry import METHODS
 from app.city.results import REASONS
 from app.city.scales import Scale
@@ -33,6 +35,23 @@ def methods() -> str:
         )
     header = ("method, version", "title", "of", "metrics", "unit", "coverage", "source")
     return rows(*header, "where the numbers were read", body=body)
+
+
+def kinds() -> str:
+    body = [(name, ", ".join(f"`{kind}`" for kind in sorted(of))) for name, of in KINDS.items()]
+    return rows("place", "kinds", body=body)
+
+
+def periods() -> str:
+    body = [
+        (
+            f"`{name}`",
+            figure.where if figure.unasked else "",
+            ", ".join(f"`{length}`" for length in figure.lengths) or "told by `noise`",
+        )
+        for name, figure in FIGURES.items()
+    ]
+    return rows("method", "unasked where", "periods", body=body)
 
 
 def reasons() -> str:
@@ -118,6 +137,8 @@ def needs() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "city-methods": methods,
     "city-reasons": reasons,
+    "city-kinds": kinds,
+    "city-periods": periods,
     "eaqi-bounds": partial(bounds, EAQI_SCALES),
     "atmo-bounds": partial(bounds, ATMO_SCALES),
     "who-guidelines": guidelines,

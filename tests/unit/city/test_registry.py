@@ -63,4 +63,4 @@ def test_what_is_not_verified_says_so_wherever_it_is_cited() -> None:
 
 
 def test_every_reason_has_its_words() -> None:
-    assert set(REASONS) == set(results.Reason.__value__.__args__)
+    assert set(REASONS) == set(results.NoValueReason.__value__.__args__)

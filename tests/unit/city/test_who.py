@@ -9,7 +9,7 @@ import pytest
 from app.city.daily import running_means
 from app.city.periods import HOUR_US, day_of, days_of, year_of
 from app.city.who import FEW_SEASONS, who_24h, who_days_over, who_o3_8h, who_o3_peak_season, who_year
-from tests.unit.city.build import constant, hourly, step_of
+from tests.unit.city.build import constant, hourly, step_of, us
 
 PARIS = ZoneInfo("Europe/Paris")
 DAY = date(2025, 6, 1)
@@ -160,3 +160,11 @@ def test_a_month_of_the_season_needs_three_quarters_of_its_days() -> None:
     assert (nothing.reason, nothing.coverage) == ("metric_missing", 0.0)
     assert (nothing.start_us, nothing.end_us) == days_of(date(2024, 8, 1), date(2025, 12, 31), PARIS)
     assert who_o3_peak_season(constant(*year_of(2020, PARIS), 70.0), 2025, PARIS).reason == "no_data"
+
+
+def test_a_date_that_the_clocks_left_out_is_a_day_without_data() -> None:
+    samoa = ZoneInfo("Pacific/Apia")
+    year = constant(us("2010-12-31T00:00"), us("2012-01-01T12:00"), 150.0)
+    result = who_days_over("o3", year, 2011, samoa)
+    # 365 dates, of which one was never there.
+    assert result.value == 364
