@@ -181,7 +181,7 @@ async def _samples(
     for period in periods:
         first, last = to_datetime(period.start_us), to_datetime(period.end_us)
         room = MAX_SAMPLES - len(times)
-        rows = await readings(session, station.key, BY_NAME[metric], first=first, last=last, limit=room)
+        rows = await readings(session, station, BY_NAME[metric], first=first, last=last, limit=room)
         if len(rows) > room:
             raise too_many_samples(len(times) + len(rows))
         times += [from_datetime(time) for time, _ in rows]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import eq, ge, lt
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, select
@@ -70,8 +70,17 @@ def _within(key: int, column: Column[Any], first: datetime, last: datetime) -> l
     ]
 
 
+class Sampling(Protocol):
+    """Whatever samples: a box, by its key, and how often it does (s)."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def interval_s(self) -> int: ...
+
+
 async def readings(
-    session: AsyncSession, box: Measured, metric: Metric, *, first: datetime, last: datetime, limit: int
+    session: AsyncSession, box: Sampling, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
     """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
 

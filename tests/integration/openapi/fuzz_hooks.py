@@ -47,7 +47,6 @@ BEYOND_SCHEMAS: Final = {
     "condition_too_deep": "the same, of one within another",
     "invalid_hours": "a day stands in a list once",
     "range_too_large": "`from` not too long before `to`",
-    "boxes_missing": "one of `box` and `site`",
     "bucket_missing": "`bucket` beside `aggregates` and `fill`",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
