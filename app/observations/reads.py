@@ -74,9 +74,14 @@ class Sampling(Protocol):
     """Whatever samples: a box, by its key, and how often it does (s)."""
 
     @property
-    def key(self) -> int: ...
+    def key(self) -> int:
+        """What samples refer to."""
+        ...
+
     @property
-    def interval_s(self) -> int: ...
+    def interval_s(self) -> int:
+        """How often it samples (s)."""
+        ...
 
 
 async def readings(
