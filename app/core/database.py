@@ -157,6 +157,8 @@ class Database:
             settings.sqlalchemy_url,
             pool_size=settings.pool_size,
             max_overflow=0,
+            # The connection that was used last has its statements planned, and its pages at hand.
+            pool_use_lifo=True,
             pool_timeout=10,
             pool_pre_ping=True,
             # Errors are logged, and the values of a statement can be secrets and hashes.
