@@ -15,6 +15,7 @@ class Proxy:
         self.port = 0
         self._target = target
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._swallowing: set[asyncio.StreamWriter] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -27,6 +28,7 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self._closed = True
         self.cut()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
@@ -45,6 +47,10 @@ class Proxy:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()
+            return
+        if self._closed:
+            writer.transport.abort()
+            up_writer.transport.abort()
             return
         self._writers |= {writer, up_writer}
         self._pumps |= {
@@ -84,8 +90,10 @@ class ScriptedBroker:
     async def serve(self) -> AsyncIterator["ScriptedBroker"]:
         """Listen on a free port."""
         tasks: set[asyncio.Task[None]] = set()
+        writers: set[asyncio.StreamWriter] = set()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.add(writer)
             tasks.add(asyncio.create_task(self._talk(reader, writer)))
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -97,6 +105,9 @@ class ScriptedBroker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # A task that was cancelled before it began has closed nothing.
+            for writer in writers:
+                writer.transport.abort()
 
     def publish(self, topic: bytes, payload: bytes, packet_id: int) -> bytes:
         """A PUBLISH of QoS 1; the topic may be anything."""
