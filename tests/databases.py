@@ -22,6 +22,7 @@ from app.embedded.postgres import PrivatePostgres
 
 _GROWTH_BYTES = 8 * 2**20  # what is deleted stays as dead rows, over which the next queries go
 _PATIENCE_S = 1.0  # backends end a moment after their clients
+_LONGEST_S = 20.0
 _FIRST_OWN_OID = 16384
 _TABLES = """
     SELECT c.oid::regclass::text,
@@ -171,7 +172,9 @@ class Databases:
         """Fill the shelf while tests run, for ever."""
         while True:
             try:
-                made = await self._next()
+                # Whatever it waits for then: the next try begins anew.
+                async with asyncio.timeout(_LONGEST_S):
+                    made = await self._next()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 # Some tests stop the server. What cannot be made in the end, a fixture waits for in vain.
                 await asyncio.sleep(0.2)
@@ -202,7 +205,8 @@ class Databases:
                     await connection.execute("SELECT pg_stat_force_next_flush()")
                     self._counts[url] = await _counted(connection)
                 finally:
-                    await connection.close()
+                    # Nobody bounds this where the time above is up: the server may have no answer.
+                    await connection.close(timeout=_PATIENCE_S)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         return True
