@@ -56,7 +56,7 @@ from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
 from app.observations.quarantine import Refused, quarantine
-from app.observations.rollups.marks import forget
+from app.observations.rollups.marks import heed
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
 from app.sites.configs import store_reported
@@ -179,7 +179,6 @@ class Pipeline:
         # whenever they are due. None: all.
         self._ripe: set[int] = set()
         self._upset: set[UUID] | None = None
-        self._epoch = -1
         self._guess: tuple[int, ...] = ()
         self._pasts = None if sole else Pasts()
 
@@ -363,9 +362,7 @@ class Pipeline:
                 if self._pasts is not None:
                     self._pasts.forget(keys)
                 await states.drop(connection, keys)
-            if changes.epoch != self._epoch:
-                forget(states)
-                self._epoch = changes.epoch
+            heed(states, changes.epoch)
         except BaseException:
             _release(edition)
             raise

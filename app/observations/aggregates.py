@@ -180,14 +180,7 @@ def widths(times: Ints, bucket: Bucket, zone: ZoneInfo) -> NDArray[np.float64]:
 
 
 def rfc3339(times: Ints) -> list[str]:
-    """Whole seconds since the epoch (µs) as RFC 3339 in UTC."""
-    texts: list[str] = np.datetime_as_string(times.astype("datetime64[us]"), "s", "UTC").tolist()
-    return texts
-
-
-def rfc3339_us(times_us: Sequence[int]) -> list[str]:
     """Instants (µs since the epoch) as RFC 3339 in UTC; six decimals of a second where any needs them."""
-    times = np.array(times_us, np.int64)
     unit: Literal["s", "us"] = "us" if (times % US_PER_S).any() else "s"
     texts: list[str] = np.datetime_as_string(times.astype("datetime64[us]"), unit, "UTC").tolist()
     return texts

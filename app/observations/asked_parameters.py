@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from app.core.errors import InvalidError
+from app.core.fields import InstantParameter
 from app.observations.aggregates import AGGREGATES, Fill
 
 AggregatesParameter = Annotated[
@@ -28,6 +29,10 @@ BucketParameter = Annotated[
         json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
     ),
 ]
+FromParameter = Annotated[
+    InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+]
+ToParameter = Annotated[InstantParameter | None, Query(description="Excluded; now by default")]
 FillParameter = Annotated[
     Fill,
     Query(

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import Principal, requires
-from app.core.fields import InstantParameter
 from app.core.instants import from_datetime
 from app.core.pagination import Cursor, cut, encode_cursor
 from app.core.problems import documented
@@ -18,6 +17,8 @@ from app.observations.asked_parameters import (
     AggregatesParameter,
     BucketParameter,
     FillParameter,
+    FromParameter,
+    ToParameter,
     refuse_unbucketed,
 )
 from app.observations.quality.asked import (
@@ -63,10 +64,8 @@ async def get_box_readings(
             json_schema_extra={"enum": sorted(BY_NAME)},
         ),
     ],
-    from_: Annotated[
-        InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
-    ] = None,
-    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    from_: FromParameter = None,
+    to: ToParameter = None,
     bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
     fill: FillParameter = "none",

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.core.auth import Principal, requires
-from app.core.fields import InstantParameter
 from app.core.pagination import Cursor
 from app.core.problems import documented
 from app.core.web import Reads, json_answer
@@ -16,6 +15,8 @@ from app.observations.asked_parameters import (
     AggregatesParameter,
     BucketParameter,
     FillParameter,
+    FromParameter,
+    ToParameter,
     refuse_unbucketed,
 )
 from app.observations.comparison import earlier, entry
@@ -48,10 +49,6 @@ MetricsParameter = Annotated[
         json_schema_extra={"items": {"type": "string", "enum": sorted(BY_NAME)}},
     ),
 ]
-FromParameter = Annotated[
-    InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
-]
-ToParameter = Annotated[InstantParameter | None, Query(description="Excluded; now by default")]
 
 
 @router.get(

@@ -17,7 +17,7 @@ from app.core.ids import parse_id
 from app.core.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
 from app.core.pagination import decode_cursor, encode_cursor
 from app.core.reach import Reach
-from app.observations.aggregates import rfc3339_us
+from app.observations.aggregates import rfc3339
 from app.observations.asked import Asked
 from app.observations.reads import Measured, readings
 from app.observations.rollups import columns
@@ -152,7 +152,7 @@ class Pages:
         if self._asked is None:
             first = self._span[0] if start is None else max(start, self._span[0])
             rows = await readings(self._session, box, metric, first=first, last=self._span[1], limit=limit)
-            times = rfc3339_us([from_datetime(time) for time, _ in rows[:limit]])
+            times = rfc3339(np.array([from_datetime(time) for time, _ in rows[:limit]], np.int64))
             points = [
                 {"time": time, "value": value} for time, (_, value) in zip(times, rows[:limit], strict=True)
             ]

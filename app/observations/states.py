@@ -99,6 +99,7 @@ class BoxStates:
         rules: rule id → state, where a rule is not at rest.
         due: when the box has to be looked at though nothing comes (µs since the epoch), else NOT_DUE.
         marked: the hour (since the epoch) that was marked last for its roll-up, else UNMARKED.
+        marks_epoch: of which epoch of marks that is (`app.observations.rollups.marks`).
         extras: whatever else is kept of the box as long as it is in memory; made and known by the caller.
         totals: box key → how many samples its row has counted, of the boxes whose rows were locked.
     """
@@ -119,6 +120,7 @@ class BoxStates:
         self.kinds = np.full(_ROOM, NO_KIND, np.int64)
         self.due = np.full(_ROOM, NOT_DUE, np.int64)
         self.marked = np.full(_ROOM, UNMARKED, np.int64)
+        self.marks_epoch = -1
         self.extras: dict[int, Any] = {}
         self.totals: dict[int, int] = {}
         self._row_due = np.full(_ROOM, NOT_DUE, np.int64)

@@ -113,6 +113,8 @@ class Epochs:
         return {row[0] for row in await connection.fetch(_UNDER_WAY)}
 
 
-def forget(states: BoxStates) -> None:
-    """Keep nothing in mind any more: the epoch has moved."""
-    states.marked[:] = UNMARKED
+def heed(states: BoxStates, epoch: int) -> None:
+    """Keep nothing in mind of another epoch than this one."""
+    if states.marks_epoch != epoch:
+        states.marked[:] = UNMARKED
+        states.marks_epoch = epoch
