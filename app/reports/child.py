@@ -25,6 +25,7 @@ _REFUSED: Final = (
     "ftplib.",
     "ctypes.dlopen",
 )
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
 class ForbiddenError(Exception):
@@ -44,8 +45,8 @@ def confine(memory: int = MEMORY_BYTES, processor_s: int = PROCESSOR_S) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def refuse(event: str, _: tuple[Any, ...]) -> None:
-        if event.startswith(_REFUSED):
+    def refuse(event: str, details: tuple[Any, ...]) -> None:
+        if event.startswith(_REFUSED) or (event == "open" and details[2] & _WRITING):
             raise ForbiddenError(event)
 
     sys.addaudithook(refuse)

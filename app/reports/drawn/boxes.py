@@ -3,6 +3,7 @@
 Owns how many boxes have a table of their own: of a few each, of more one row each in a table of all.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from app.reports.drawn.blocks import Cell, Section, Table
@@ -111,7 +112,8 @@ def _of_all(report: Computed, formats: Formats) -> Table:
     ]
     head.append(Cell(formats.said(WORDS["measured_share"]), number=True))
     rows = []
-    for box in sorted(report.boxes, key=lambda box: _order(report, box, there)):
+    ratios = _ratios(report)
+    for box in sorted(report.boxes, key=lambda box: _order(box, ratios, there)):
         cells = [_of_metric(box, metric, formats, highest[metric]) for metric in there]
         shares = [each.coverage for each in box.now.values()]
         share = formats.percent(sum(shares) / len(shares)) if shares else formats.percent(0.0)
@@ -128,18 +130,19 @@ def _of_metric(box: BoxFigures, metric: str, formats: Formats, highest: float) -
         low=formats.value(found.low, unit), high=formats.value(found.high, unit)
     )
     star = " *" if found.mean == highest else ""
-    return Cell(formats.value(found.mean, unit) + star, small=ends, number=True, strong=bool(star))
+    return Cell(formats.value(found.mean, unit) + star, small=f"({ends})", number=True, strong=bool(star))
 
 
-def _order(report: Computed, box: BoxFigures, there: list[str]) -> tuple[float, ...]:
+def _ratios(report: Computed) -> dict[int, float]:
+    """How far above, or below, a guideline of the WHO each box came at most."""
+    found: dict[int, float] = {}
+    for values in guidelines(report).values():
+        for value in values:
+            found[value.box.place] = max(value.result.ratio or 0.0, found.get(value.box.place, 0.0))
+    return found
+
+
+def _order(box: BoxFigures, ratios: Mapping[int, float], there: Sequence[str]) -> tuple[float, ...]:
     """The worst first: by how far above a guideline it came, then by its means, in the order of columns."""
-    ratios = [
-        value.result.ratio or 0.0
-        for values in guidelines(report).values()
-        for value in values
-        if value.box is box
-    ]
-    return (
-        -max(ratios, default=0.0),
-        *(-box.now[metric].mean if metric in box.now else 0.0 for metric in there),
-    )
+    means = (-box.now[metric].mean if metric in box.now else 0.0 for metric in there)
+    return (not box.now, -ratios.get(box.place, 0.0), *means)

@@ -240,7 +240,7 @@ def _said(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -
         high_box=high_box,
     )
     limits = [
-        f"{each.label}{formats.said(WORDS['colon'])}{formats.measured(each.value, asked.unit)}"
+        f"{each.label}{formats.said(WORDS['colon'])}{formats.limit(each.value, asked.unit)}"
         for each in asked.limits
     ]
     return " ".join([words, *(f"{limit}." for limit in limits)])

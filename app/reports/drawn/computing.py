@@ -230,6 +230,14 @@ def _worst_hours(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot
     return [Slot.of_hour(start_us, report.zone) for start_us in sorted(found)]
 
 
+def by_box(values: Iterable[Value]) -> dict[int, list[Value]]:
+    """Values by their boxes' numbers."""
+    found: dict[int, list[Value]] = {}
+    for value in values:
+        found.setdefault(value.box.place, []).append(value)
+    return found
+
+
 def worst(values: Iterable[Value]) -> Value | None:
     """The worst of what has a value: the first one of several."""
     there = [value for value in values if value.result.value is not None]

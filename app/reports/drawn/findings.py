@@ -123,7 +123,7 @@ def _who(report: Computed, formats: Formats) -> str:
                 metric=formats.symbol(metric),
                 value=shown(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
-                limit=formats.measured(value.result.limit, value.result.unit),
+                limit=formats.limit(value.result.limit, value.result.unit),
                 box=value.box.label,
                 days=formats.counted(days, WORDS["day_one"], WORDS["day_many"]),
             )

@@ -79,8 +79,15 @@ class Formats:
 
     def measured(self, value: float | None, unit: str) -> str:
         """A value with its unit."""
-        shown = self.unit(unit)
-        return self.value(value, unit) + (f"{NBSP}{shown}" if shown and value is not None else "")
+        text, shown = self.value(value, unit), self.unit(unit)
+        return f"{text}{NBSP}{shown}" if shown and text != NONE else text
+
+    def limit(self, value: float | None, unit: str) -> str:
+        """A level that a text has set, as it has it: a limit of 15 is not one of 15.0."""
+        if value is None:
+            return NONE
+        text = str(format_decimal(value, format="#,##0.##", locale=_LOCALES[self.language]))
+        return text + (f"{NBSP}{self.unit(unit)}" if self.unit(unit) else "")
 
     @staticmethod
     def unit(unit: str) -> str:

@@ -77,7 +77,7 @@ def _limit(value: Value, formats: Formats) -> Cell:
     if result.ratio is not None:
         said += f" ({formats.times(result.ratio)})"
     strong = bool(result.exceeded) != (result.method in GOOD_ABOVE)
-    return Cell(formats.measured(result.limit, result.unit), small=said, strong=strong)
+    return Cell(formats.limit(result.limit, result.unit), small=said, strong=strong)
 
 
 def _days_over(values: list[Value], report: Computed, formats: Formats) -> str:

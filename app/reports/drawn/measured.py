@@ -16,7 +16,7 @@ from app.observations.rollups.columns import Columns
 from app.observations.series import Bucket
 from app.reports.drawn.blocks import Cell, Section, Table
 from app.reports.drawn.charts import Asked, Chart, Limit, Series, chart, guideline
-from app.reports.drawn.computing import BoxFigures, Computed, Value, within, worst
+from app.reports.drawn.computing import BoxFigures, Computed, Value, by_box, within, worst
 from app.reports.drawn.formats import Formats
 from app.reports.drawn.told import part_of
 from app.reports.drawn.words import WORDS
@@ -58,8 +58,8 @@ def _of_metric(report: Computed, metric: str, formats: Formats, boxes: Sequence[
     if metric == "o3" and not report.is_day:
         # The guideline is of eight hours: beside it stands what it is about.
         key = "daily_o3"
-        found = report.values.get(("who-o3-8h", None), [])
-        series_of = lambda box: _of_values(report, [value for value in found if value.box is box])  # noqa: E731
+        found = by_box(report.values.get(("who-o3-8h", None), []))
+        series_of = lambda box: _of_values(report, found.get(box.place, []))  # noqa: E731
     named = [(box.label, series_of(box)) for box in boxes]
     unit = BY_NAME[metric].unit
     return chart(
@@ -148,10 +148,10 @@ def _noise_of_day(report: Computed, formats: Formats, parts: Sequence[Part]) -> 
 
 
 def _noise_of_month(report: Computed, formats: Formats) -> list[Chart | None]:
-    found = report.values.get(("lden-day", None), [])
+    found = by_box(report.values.get(("lden-day", None), []))
     made: list[Chart | None] = []
     for key, words in (("lden", WORDS["daily_lden"]), ("lnight", WORDS["daily_lnight"])):
-        named = [(box.label, _levels_by_day(report, found, box, key)) for box in report.boxes]
+        named = [(box.label, _levels_by_day(report, found.get(box.place, []), key)) for box in report.boxes]
         made.append(
             chart(Asked(key, formats.said(words), "dB", named, report.slot, DAY_US, zero=False), formats)
         )
@@ -162,22 +162,20 @@ def _noise_of_month(report: Computed, formats: Formats) -> list[Chart | None]:
     return [chart(Asked("laeq", title, "dB", named, report.slot, DAY_US, zero=False, size=_WIDE), formats)]
 
 
-def _levels_by_day(report: Computed, found: Sequence[Value], box: BoxFigures, key: str) -> Series:
+def _levels_by_day(report: Computed, found: Sequence[Value], key: str) -> Series:
     starts = {day.first: day.period.start_us for day in report.days}
     levels: dict[int, float] = {}
     for value in found:
         level = value.result.value if key == "lden" else part_of(value, key)
-        if value.box is box and level is not None and value.result.value is not None:
+        if level is not None and value.result.value is not None:
             levels[starts[value.slot.first] + DAY_US // 2] = level
     return levels
 
 
 def _levels(report: Computed, formats: Formats) -> Table | None:
     """Lden and its parts, of each box's loudest day."""
-    by_box: dict[int, list[Value]] = {}
-    for value in report.values.get(("lden-day", None), []):
-        by_box.setdefault(value.box.place, []).append(value)
-    loudest = [found for found in map(worst, by_box.values()) if found is not None]
+    of = by_box(report.values.get(("lden-day", None), []))
+    loudest = [found for found in map(worst, of.values()) if found is not None]
     if not loudest:
         return None
     loudest.sort(key=lambda value: -(value.result.value or 0.0))

@@ -31,7 +31,6 @@ WORDS: Final[Mapping[str, Text]] = {
     "made": Text("Made", "Établi"),
     "made_at": Text("{day}, {clock}", "{day}, {clock}"),
     "boxes": Text("Boxes", "Capteurs"),
-    "page": Text("Page", "Page"),
     "of": Text("of", "sur"),
     "colon": Text(": ", " : "),
     "comma": Text(", ", ", "),
@@ -42,10 +41,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "alert_many": Text("{} alerts", "{} alertes"),
     "day_one": Text("{} day", "{} jour"),
     "day_many": Text("{} days", "{} jours"),
-    "hour_one": Text("{} hour", "{} heure"),
-    "hour_many": Text("{} hours", "{} heures"),
     # Tiles.
-    "tile_index": Text("Worst air index", "Pire indice de l'air"),
     "tile_co2": Text("Highest CO₂, mean of an hour", "CO₂ le plus élevé, moyenne horaire"),
     "tile_who": Text("WHO guidelines exceeded", "Lignes directrices OMS dépassées"),
     "tile_noise_day": Text("Loudest Lden", "Lden le plus fort"),
@@ -79,10 +75,6 @@ WORDS: Final[Mapping[str, Text]] = {
     "short_index": Text(
         "{title}: at worst “{band}”, at {box} ({when}).",
         "{title} : au pire « {band} », à {box} ({when}).",
-    ),
-    "short_index_days": Text(
-        "It was so on {days} of {total}.",
-        "Il en a été ainsi pendant {days} sur {total}.",
     ),
     "short_who_none": Text(
         "No guideline of the WHO for a day was exceeded, of those for {metrics}.",
@@ -178,14 +170,6 @@ WORDS: Final[Mapping[str, Text]] = {
         "Left out: figures of odours, for which there would have been too many samples to look at.",
         "Omis : les grandeurs d'odeur, pour lesquelles il aurait fallu lire trop d'échantillons.",
     ),
-    "distribution": Text(
-        "Days by class, at the worst box of each day",
-        "Jours par classe, au pire capteur de chaque jour",
-    ),
-    "distribution_hours": Text(
-        "Hours by class, at the worst box of each hour",
-        "Heures par classe, au pire capteur de chaque heure",
-    ),
     "count": Text("Count", "Nombre"),
     # Charts.
     "air": Text("Air", "Air"),
@@ -274,7 +258,6 @@ WORDS: Final[Mapping[str, Text]] = {
         "élevée d'une colonne.",
     ),
     "box": Text("Box", "Capteur"),
-    "box_table": Text("{box}", "{box}"),
     "mean": Text("Mean", "Moyenne"),
     "minimum": Text("Lowest", "Minimum"),
     "maximum": Text("Highest", "Maximum"),

@@ -98,7 +98,6 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
         "Un de ses nombres n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
     ),
     "no_methods": Text("No method was used.", "Aucune méthode n'a été employée."),
-    "not_measured": Text("Not measured", "Non mesuré"),
 }
 """Part of `WORDS`."""
 

@@ -50,6 +50,7 @@ BEYOND_SCHEMAS: Final = {
     "bucket_missing": "`bucket` beside `aggregates` and `fill`",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
+    "period_not_over": "a day or a month that is over at the site",
     "invalid_period": "a `period` that the `method` can be of",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
