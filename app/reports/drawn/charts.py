@@ -28,6 +28,7 @@ _MEDIAN: Final = "#334155"
 _BAND: Final = "#94a3b8"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 8.0, 12.0, 18.0
 _GAP: Final = 1.6
+_LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,9 @@ def chart(asked: Asked, formats: Formats) -> Chart | None:
     values = [value for _, series in given for value in series.values()]
     low = 0.0 if asked.zero else min(values)
     high = max([*values, *(limit.value for limit in asked.limits)])
+    # What hardly moves must not look as if it did.
+    spare = max(0.0, _LEAST_SPANS.get(asked.unit, 0.0) - (high - low)) / 2
+    low, high = (low, high) if asked.zero else (low - spare, high + spare)
     bottom, top, step = rounded(low, high if high > low else low + 1)
     width, height = asked.size
     start, end = asked.slot.period

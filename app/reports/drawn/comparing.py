@@ -42,7 +42,9 @@ def compared(report: Computed) -> list[Compared]:
         ]
         if pairs:
             now, before = (_mean(metric, [pair[side] for pair in pairs]) for side in (0, 1))
-            shares = BY_NAME[metric].kind == "gauge" and BY_NAME[metric].minimum >= 0 and before > 0
+            # A level is a logarithm, a temperature has no natural nought, a share is a percentage already.
+            natural = BY_NAME[metric].kind == "gauge" and BY_NAME[metric].minimum >= 0
+            shares = natural and BY_NAME[metric].unit != "%RH" and before > 0
             percent = 100.0 * (now - before) / before if shares else None
             found.append(Compared(metric, len(pairs), now, before, percent))
     return found

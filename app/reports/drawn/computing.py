@@ -28,6 +28,8 @@ from app.sites.catalogue import BY_NAME
 
 ENOUGH: Final = 75.0
 """Of a mean that is compared so much of its period has to be measured, percent."""
+LEFT_OUT: Final = frozenset({"light"})
+"""Figures that are meant of hours of use, which nobody has told: a mean with nights in it says nothing."""
 _HOUR_S: Final = 3_600.0
 
 
@@ -122,6 +124,8 @@ def computed(material: Material) -> Computed:
     report = Computed(material, zone, slot, earlier, choices, boxes)
     for box, of in zip(boxes, material.boxes, strict=True):
         for name, metric in of.figures:
+            if name in LEFT_OUT:
+                continue
             _add(report, box, FIGURES[name], metric)
         for result in of.sampled:
             figure = FIGURES[result.method]

@@ -168,11 +168,12 @@ def _alerts(report: Computed, formats: Formats) -> str:
     total, critical = sum(alerts.by_severity.values()), alerts.by_severity.get("critical", 0)
     if not total:
         return formats.said(WORDS["short_alerts_none"])
+    grave = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     longest = alerts.longest[0]
     ended = longest.ended_us or report.material.made_us
     return formats.said(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
         alerts=formats.counted(total, WORDS["alert_one"], WORDS["alert_many"]),
-        critical=formats.said(WORDS["short_critical"]).format(count=critical) if critical else "",
+        critical=formats.said(WORDS["short_critical"]).format(critical=grave) if critical else "",
         longest=formats.duration((ended - longest.started_us) / 1e6),
     )
 

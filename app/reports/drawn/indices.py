@@ -82,7 +82,7 @@ def _limit(value: Value, formats: Formats) -> Cell:
 
 def _days_over(values: list[Value], report: Computed, formats: Formats) -> str:
     """Of guidelines day by day: on how many days some box exceeded, of those with a value."""
-    if report.is_day or values[0].slot.period == report.slot.period or values[0].result.limit is None:
+    if report.is_day or values[0].slot.first != values[0].slot.last or values[0].result.limit is None:
         return ""
     there = {value.slot.first for value in values if value.result.value is not None}
     over = {value.slot.first for value in values if value.result.exceeded}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from app.city.figures import FIGURES
 from app.city.indoor import CO2_SCALE
 from app.city.noise import PARTS, Part
 from app.city.periods import DAY_US, HOUR_US, instant
@@ -16,7 +17,7 @@ from app.observations.rollups.columns import Columns
 from app.observations.series import Bucket
 from app.reports.drawn.blocks import Cell, Section, Table
 from app.reports.drawn.charts import Asked, Chart, Limit, Series, chart, guideline
-from app.reports.drawn.computing import BoxFigures, Computed, Value, by_box, within, worst
+from app.reports.drawn.computing import BoxFigures, Computed, Value, by_box, value_of, within, worst
 from app.reports.drawn.formats import Formats
 from app.reports.drawn.told import part_of
 from app.reports.drawn.words import WORDS
@@ -60,6 +61,10 @@ def _of_metric(report: Computed, metric: str, formats: Formats, boxes: Sequence[
         key = "daily_o3"
         found = by_box(report.values.get(("who-o3-8h", None), []))
         series_of = lambda box: _of_values(report, found.get(box.place, []))  # noqa: E731
+    if metric == "co2" and not report.is_day:
+        # So are those of rooms: their mean of a day is of the night too.
+        key = "daily_co2"
+        series_of = lambda box: _of_values(report, _co2(report, box))  # noqa: E731
     named = [(box.label, series_of(box)) for box in boxes]
     unit = BY_NAME[metric].unit
     return chart(
@@ -115,6 +120,11 @@ def _of_values(report: Computed, values: Sequence[Value]) -> Series:
     }
 
 
+def _co2(report: Computed, box: BoxFigures) -> list[Value]:
+    """How far carbon dioxide rose on each day."""
+    return [value_of(report, box, FIGURES["indoor-co2"], None, day) for day in report.days]
+
+
 def noise(report: Computed, formats: Formats) -> Section:
     """Sound levels by hour with the parts of the day, or Lden and the night level by day."""
     section = Section("noise", formats.said(WORDS["noise"]))
@@ -124,7 +134,7 @@ def noise(report: Computed, formats: Formats) -> Section:
     table = _levels(report, formats)
     if table is not None:
         section.tables.append(table)
-    if section.charts:
+    if section.charts and (report.is_day or table is not None):
         section.paragraphs.append(_parts_said(parts, formats))
     return section
 

@@ -175,6 +175,6 @@ def _alerts(report: Computed, formats: Formats) -> list[Tile]:
     label = formats.said(WORDS["tile_alerts"])
     if found is None:
         return [Tile(label, formats.value(None, "1"), formats.said(WORDS["not_shown"]))]
-    critical = formats.number(found.by_severity.get("critical", 0))
-    more = formats.said(WORDS["critical_among"]).format(count=critical)
+    critical = found.by_severity.get("critical", 0)
+    more = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     return [Tile(label, formats.number(sum(found.by_severity.values())), more)]

@@ -50,7 +50,8 @@ WORDS: Final[Mapping[str, Text]] = {
     "tile_alerts": Text("Alerts", "Alertes"),
     "tile_coverage": Text("Measured", "Mesuré"),
     "of_pollutants": Text("of {count} pollutants measured", "sur {count} polluants mesurés"),
-    "critical_among": Text("{count} of them critical", "dont {count} critiques"),
+    "critical_one": Text("{} of them critical", "dont {} critique"),
+    "critical_many": Text("{} of them critical", "dont {} critiques"),
     "of_the_period": Text("of what was due", "de ce qui était attendu"),
     "not_shown": Text("not shown", "non montrées"),
     # In short.
@@ -114,7 +115,7 @@ WORDS: Final[Mapping[str, Text]] = {
         "{alerts} began{critical}; it lasted {longest}.",
         "{alerts} a commencé{critical} ; elle a duré {longest}.",
     ),
-    "short_critical": Text(", {count} critical", ", dont {count} critiques"),
+    "short_critical": Text(", {critical}", ", {critical}"),
     "short_compared": Text("Against {before}: {parts}.", "Par rapport {before} : {parts}."),
     "against_day": Text("the day before", "à la veille"),
     "against_month": Text("the month before", "au mois précédent"),
@@ -180,6 +181,9 @@ WORDS: Final[Mapping[str, Text]] = {
     "daily_o3": Text(
         "{metric}, highest mean of 8 hours of each day",
         "{metric}, moyenne maximale sur 8 heures de chaque jour",
+    ),
+    "daily_co2": Text(
+        "{metric}, highest mean of an hour of each day", "{metric}, moyenne horaire maximale de chaque jour"
     ),
     "limit_24h": Text("WHO, 24 h", "OMS, 24 h"),
     "limit_8h": Text("WHO, 8 h", "OMS, 8 h"),

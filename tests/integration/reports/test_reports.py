@@ -52,8 +52,8 @@ async def report(
     client: httpx.AsyncClient,
     site: str,
     length: str = "day",
-    /,
     preferring: tuple[str, str] = ("*/*", "*"),
+    /,
     **params: str,
 ) -> httpx.Response:
     headers = dict(zip(("accept", "accept-language"), preferring, strict=True))
@@ -62,7 +62,7 @@ async def report(
     return answer
 
 
-async def page(client: httpx.AsyncClient, site: str, length: str = "day", **params: str) -> Element:
+async def page(client: httpx.AsyncClient, site: str, length: str = "day", /, **params: str) -> Element:
     return parsed((await report(client, site, length, **params)).text)
 
 
@@ -240,10 +240,10 @@ async def test_form_and_language_are_negotiated(tenant: Tenant, street: str) -> 
     name = 'inline; filename="vigie-rue-d-alsace-lorraine-2026-03-29-en.html"'
     assert plain_.headers["content-disposition"] == name
     french = ("text/html;q=0.5, application/pdf", "de, fr-CA;q=0.8, en;q=0.5")
-    answer = await report(tenant.client, street, preferring=french, **asked)
+    answer = await report(tenant.client, street, "day", french, **asked)
     assert (answer.headers["content-type"], answer.headers["content-language"]) == ("application/pdf", "fr")
     # What is said in the query holds.
-    answer = await report(tenant.client, street, preferring=french, format="html", language="en", **asked)
+    answer = await report(tenant.client, street, "day", french, format="html", language="en", **asked)
     assert answer.headers["content-language"] == "en"
     assert parsed(answer.text).get("lang") == "en"
     assert list(tables(sections(parsed(answer.text))["boxes"])) == ["quiet"]

@@ -58,7 +58,7 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
     findings = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
     assert 3 <= len(findings) <= 6
     assert findings[0] == "2 boxes measured 100% of what was due."
-    assert "9 alerts began, 1 critical" in text(root)
+    assert "9 alerts began, 1 of them critical; the longest lasted 4 h." in text(root)
     assert "of half within 5 min 40 s, of the last one after 1 h 2 min" in text(root)
     # What the strip shows: of a day the hours, of a month the days.
     assert text(root).count("French air quality index") > 1
