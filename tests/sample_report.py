@@ -1,4 +1,4 @@
-"""`python -m tests.sample_report` (`make sample-reports`): makes the sample reports of the documentation anew.
+"""`python -m tests.sample_report` (`make sample-reports`): makes the sample reports of the documents anew.
 
 A private PostgreSQL and the API itself; two sites of the demo city with a sample each five minutes, of two
 months, without the episodes that the demo stages every few minutes; a few rules. The pictures are the PDFs'
