@@ -19,7 +19,7 @@ from app.city.results import Text
 from app.core.instants import to_datetime
 from app.reports.material import ReportLanguage
 from app.sites.catalogue import BY_NAME
-from app.webhooks.mail.wording import clean
+from app.webhooks.mail.wording import clean, duration, texts_of
 
 NBSP: Final = "\xa0"
 THIN: Final = "\u202f"
@@ -45,7 +45,6 @@ _SYMBOLS: Final[Mapping[str, str]] = {
     "laeq": "LAeq",
 }
 _HIGH: Final = {"%RH": "%"}
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +152,7 @@ class Formats:
 
     def duration(self, seconds: float) -> str:
         """A span of time by its two largest units."""
-        whole = max(0, round(seconds))
-        days, rest = divmod(whole, _DAY_S)
-        hours, rest = divmod(rest, _HOUR_S)
-        minutes, left = divmod(rest, _MINUTE_S)
-        parts = [(days, "d" if self.language == "en" else "j"), (hours, "h"), (minutes, "min"), (left, "s")]
-        first = next((place for place, part in enumerate(parts) if part[0]), len(parts) - 1)
-        told = [part for part in parts[first : first + 2] if part[0]] or parts[-1:]
-        return " ".join(f"{count}{NBSP}{unit}" for count, unit in told)
+        return duration(seconds, texts_of(self.language))
 
     def counted(self, count: int, one: Text, several: Text) -> str:
         """A count with its noun: nought is plural in English and singular in French."""

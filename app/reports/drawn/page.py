@@ -57,6 +57,8 @@ def page_of(material: Material) -> Page:
         .get_template("report.html")
         .render(
             language=material.language,
+            # What cannot be folded out is not laid out.
+            paper=material.form == "pdf",
             title=title,
             kind=kind,
             site=site,
