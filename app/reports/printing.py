@@ -16,7 +16,7 @@ from app.core.edge.turns import Turns
 from app.core.errors import TooManyRequestsError, UnavailableError
 from app.core.observability import get_logger
 
-WITHIN_S: Final = 40.0
+WITHIN_S: Final = 50.0
 """A report that is not made by then is given up."""
 
 _CHILD: Final = "app.reports.child"
