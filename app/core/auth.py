@@ -262,15 +262,9 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     # The checksum spares the database a query for every invented key.
     if not is_bootstrap and not well_formed(key):
         raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
-    with reaching_everything():
-        async with database.read() as session:
-            found = (
-                await session.execute(
-                    select(
-                        ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id)
-                    ).where(ApiKey.hash == hash_key(key))
-                )
-            ).one_or_none()
+    wanted = select(ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id))
+    async with database.look_up() as session:
+        found = (await session.execute(wanted.where(ApiKey.hash == hash_key(key)))).one_or_none()
     if found is None or found[0].revoked_at is not None:
         raise UnauthorisedError("The API key is unknown or was revoked.")
     record, clients, integrator_id = found
