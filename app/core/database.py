@@ -11,15 +11,16 @@ from typing import Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import Connection, MetaData, event, text
+from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
+from sqlalchemy.orm import DeclarativeBase
 
 from app.core.idle_connections import watch_idle
-from app.core.reach import EVERYTHING, NOTHING, Caller, current_caller
+from app.core.reach import EVERYTHING, NOTHING, Caller
 from app.core.settings import DatabaseSettings
+from app.core.transactions import TellingConnection
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -118,22 +119,6 @@ def ending_plainly() -> Iterator[None]:
         _LAST_STEP.reset(token)
 
 
-class _ReadTransactions(Session):
-    """The synchronous side of a ReadSession."""
-
-
-class _WriteTransactions(Session):
-    """The synchronous side of a WriteSession."""
-
-
-# One statement for all: each is a round trip.
-_BEGIN = "SELECT " + ", ".join(
-    f"set_config('{name}', :{name.replace('.', '_')}, true)" for name in Caller(NOTHING).settings()
-)
-_BEGIN_READING = text(_BEGIN + ", set_config('transaction_read_only', 'on', true)")
-_BEGIN_WRITING = text(_BEGIN)
-
-
 class Database:
     """One process's connections. Open with `async with`, or call `close` when done.
 
@@ -161,14 +146,10 @@ class Database:
         told = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
         self._lookups = self._engine(LOOKUP_CONNECTIONS, told, isolation_level="AUTOCOMMIT")
         self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
-        self._read = async_sessionmaker(
-            self.engine, class_=ReadSession, sync_session_class=_ReadTransactions, expire_on_commit=False
-        )
-        self._write = async_sessionmaker(
-            self.engine, class_=WriteSession, sync_session_class=_WriteTransactions, expire_on_commit=False
-        )
-        self._read.configure(info={"tenants": tenants})
-        self._write.configure(info={"tenants": tenants})
+        # `BEGIN READ ONLY`, of connections of the same pool.
+        reading = self.engine.execution_options(postgresql_readonly=True)
+        self._read = async_sessionmaker(reading, class_=ReadSession, expire_on_commit=False)
+        self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
 
     def _engine(self, size: int, told: dict[str, str], **options: str) -> AsyncEngine:
         engine = create_async_engine(
@@ -184,6 +165,7 @@ class Database:
                 "timeout": 10,
                 "command_timeout": self.settings.command_timeout_s,
                 "server_settings": told,
+                "connection_class": TellingConnection if self._tenants else asyncpg.Connection,
             },
             **options,
         )
@@ -268,21 +250,3 @@ class Database:
         """Close every pooled connection."""
         await self.engine.dispose()
         await self._lookups.dispose()
-
-
-@event.listens_for(_ReadTransactions, "after_begin")
-def _begin_reading(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    if session.info["tenants"]:
-        connection.execute(_BEGIN_READING, _told())
-    else:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
-
-
-@event.listens_for(_WriteTransactions, "after_begin")
-def _begin_writing(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    if session.info["tenants"]:
-        connection.execute(_BEGIN_WRITING, _told())
-
-
-def _told() -> dict[str, str]:
-    return {name.replace(".", "_"): value for name, value in current_caller().settings().items()}

@@ -1,7 +1,7 @@
 """Connections of a pool that were lost while nobody used them.
 
 A ping before each use costs three round trips. Here the connection itself tells: the event loop has seen the
-end of one whose server went away. Only one that was idle for long is asked, in case that nobody said good-bye.
+end of one whose server went away. Only one that was idle for long is asked, in case nobody said good-bye.
 """
 
 import time
