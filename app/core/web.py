@@ -23,7 +23,7 @@ def in_the_loop[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
     return made
 
 
-def json_answer(content: Mapping[str, Any]) -> Response:
+def json_answer(content: Mapping[str, Any] | msgspec.Raw) -> Response:
     """An answer as JSON, without a model for each of its points: ten thousand of these take long."""
     return Response(_encode(content), media_type="application/json")
 
