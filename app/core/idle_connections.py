@@ -7,6 +7,7 @@ end of one whose server went away. Only one that was idle for long is asked, in 
 import time
 from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -15,6 +16,11 @@ ASKED_AFTER_S: Final = 30.0
 """An idle connection is asked after so long (s)."""
 
 _SINCE: Final = "vigie.idle_since"
+
+
+def knows_its_end(connection: asyncpg.Connection) -> bool:
+    """Whether the end of a connection was seen: the server said good-bye, or its machine did for it."""
+    return connection.is_closed()
 
 
 def watch_idle(engine: Engine) -> None:
@@ -30,7 +36,7 @@ def watch_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _taken_up(connection: Any, entry: ConnectionPoolEntry, _: Any) -> None:  # noqa: ANN401 (DBAPI)
-        if connection.driver_connection.is_closed():
+        if knows_its_end(connection.driver_connection):
             raise DisconnectionError
         since = entry.info.pop(_SINCE, None)
         if since is None or time.monotonic() - since < ASKED_AFTER_S:
