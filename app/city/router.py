@@ -118,7 +118,7 @@ class Said:
         return Place(site, choices, season_said=self.season is not None)
 
 
-def _said(
+async def _said(
     *,
     country: Annotated[
         NoiseCountry | None,

@@ -21,7 +21,7 @@ from app.core.sorting import Orders, Pagination, identifier
 from app.observations.models import TENANT_SAMPLES, Event
 from app.sites import box_repository
 from app.sites.catalogue import Metric
-from app.sites.models import Box, Site
+from app.sites.models import Box
 
 EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
 # Samples are of these times alone.
@@ -42,9 +42,7 @@ class Measured:
 
 async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -> Measured:
     """A box with its site's time zone (NotFoundError)."""
-    box = await box_repository.get_box(session, identifier, visible)
-    timezone = (await session.scalars(select(Site.timezone).where(Site.id == box.site_id))).one()
-    return Measured(box.key, box.id, box.interval_s, timezone)
+    return Measured(*await box_repository.get_measuring(session, identifier, visible))
 
 
 def cursor_time(kind: str, cursor: str) -> datetime:
