@@ -5,7 +5,7 @@ Owns the arithmetic of putting summaries together, and where a bucket begins. No
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,8 @@ type Floats = NDArray[np.float64]
 # As TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
 _ORIGIN_US: Final = from_datetime(_ORIGIN)
-_DAY: Final = timedelta(days=1)
+# Days since the origin.
+_LAST_DAY: Final = (date.max - _ORIGIN.date()).days
 _DAY_S: Final = 86_400
 # What a float of four bytes is sure to keep, and one more.
 _DIGITS: Final = 7
@@ -166,7 +167,7 @@ def grid(first: datetime, last: datetime, bucket: Bucket, zone: ZoneInfo) -> Int
     days = bucket.seconds // _DAY_S
     number = (to_datetime(start).astimezone(zone).date() - _ORIGIN.date()).days
     found = []
-    while (midnight := _midnight(number, zone)) < last:
+    while number <= _LAST_DAY and (midnight := _midnight(number, zone)) < last:
         found.append(from_datetime(midnight))
         number += days
     return np.array(found, np.int64)
