@@ -44,9 +44,19 @@ class Aside:
         self._until = {key: until for key, until in self._until.items() if until > now}
         return list(self._until)
 
-    def put(self, key: int) -> None:
-        """Leave a box aside for an hour."""
-        self._until[key] = self._clock() + _ASIDE_S
+    @contextmanager
+    def failing(self, key: int | None) -> Iterator[None]:
+        """Leave a box aside for an hour if the block fails, and is as likely to when it is tried again.
+
+        Args:
+            key: the box that the block is about; None: it is about several.
+        """
+        try:
+            yield
+        except (TimeoutError, asyncpg.PostgresError) as error:
+            if key is not None and (isinstance(error, TimeoutError) or not is_transient(error)):
+                self._until[key] = self._clock() + _ASIDE_S
+            raise
 
 
 class Portion:
@@ -64,16 +74,12 @@ class Portion:
 
     @contextmanager
     def slice(self, keys: Sequence[int], aside: Aside) -> Iterator[None]:
-        """Work on so many, whose boxes these are; an error goes on to whoever asked.
-
-        What fails alone is left aside, unless it is likely to succeed when it is tried again.
-        """
+        """Work on so many, whose boxes these are; an error goes on to whoever asked."""
         began = self._clock()
         try:
-            yield
-        except (TimeoutError, asyncpg.PostgresError) as error:
-            if len(keys) == 1 and (isinstance(error, TimeoutError) or not is_transient(error)):
-                aside.put(keys[0])
+            with aside.failing(keys[0] if len(keys) == 1 else None):
+                yield
+        except (TimeoutError, asyncpg.PostgresError):
             self.size = 1
             raise
         took = self._clock() - began
