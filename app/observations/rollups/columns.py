@@ -6,6 +6,7 @@ Owns the arithmetic of putting summaries together, and where a bucket begins. No
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -151,6 +152,19 @@ def begin(times: Ints, bucket: Bucket, zone: ZoneInfo) -> Ints:
             known[number] = from_datetime(_midnight(number * days, zone))
         found[place] = known[number]
     return found
+
+
+def local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """The days of a time zone that have an instant from `first` on, before `last`: when they begin and end.
+
+    A midnight that comes twice, as clocks go back, is the first of the two; PostgreSQL says the second.
+    """
+    numbers = [
+        (moment.astimezone(zone).date() - _ORIGIN.date()).days
+        for moment in (first, last - timedelta(microseconds=1))
+    ]
+    midnights = [_midnight(number, zone) for number in range(numbers[0], numbers[1] + 2)]
+    return list(pairwise(midnights))
 
 
 def _midnight(days: int, zone: ZoneInfo) -> datetime:

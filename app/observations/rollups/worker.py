@@ -8,12 +8,14 @@ it is, and which boxes are left aside, is `portions`' matter.
 import time
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from app.core.observability import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
 from app.observations.retention.states import look_again
 from app.observations.rollups import backfill
+from app.observations.rollups.columns import local_days
 from app.observations.rollups.marks import Epochs
 from app.observations.rollups.portions import Aside, Portion, within_s
 from app.observations.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
@@ -43,17 +45,10 @@ WITH taken AS (
 )
 DELETE FROM rollup_marks m USING taken t WHERE m.box_key = t.box_key AND m.hour = t.hour
 """
-# The days of each box's site in which the hours lie: one, or two where an hour ends one and begins another.
+_ZONES: Final = "SELECT box_key, timezone FROM rollup_states WHERE box_key = ANY ($1::int[])"
 _MARK_DAYS: Final = """
 INSERT INTO rollup_day_marks (box_key, day, until)
-SELECT DISTINCT s.box_key, d.day AT TIME ZONE s.timezone, (d.day + interval '1 day') AT TIME ZONE s.timezone
-FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) AS k (box_key, first, last)
-JOIN rollup_states s ON s.box_key = k.box_key,
-LATERAL generate_series(
-    date_trunc('day', k.first AT TIME ZONE s.timezone),
-    date_trunc('day', (k.last - interval '1 microsecond') AT TIME ZONE s.timezone), interval '1 day'
-) AS d (day)
-ON CONFLICT (box_key, day) DO NOTHING
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) ON CONFLICT (box_key, day) DO NOTHING
 """
 _DAYS: Final = f"""
 SELECT box_key, day, until FROM rollup_day_marks WHERE until < {_OVER} AND box_key <> ALL ($1::int[])
@@ -126,7 +121,7 @@ class RollupWorker:
     async def _summarise(self, connection: asyncpg.Connection, hours: Spans) -> None:
         await refresh_hours(connection, hours, within_s(len(hours)))
         await look_again(connection, hours)
-        await connection.execute(_MARK_DAYS, hours.keys, hours.firsts, hours.lasts)
+        await _mark_days(connection, hours)
         ROLLUPS.labels("hour").inc(len(hours))
 
     async def _days(self, connection: asyncpg.Connection, until: float) -> bool:
@@ -143,3 +138,16 @@ class RollupWorker:
                     await connection.execute(_TAKE_DAYS, keys, days)
             ROLLUPS.labels("day").inc(len(rows))
         return True
+
+
+async def _mark_days(connection: asyncpg.Connection, hours: Spans) -> None:
+    """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
+    zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
+    days = {
+        (key, *day)
+        for key, first, last in zip(hours.keys, hours.firsts, hours.lasts, strict=True)
+        if key in zones
+        for day in local_days(first, last, ZoneInfo(zones[key]))
+    }
+    if days:
+        await connection.execute(_MARK_DAYS, *map(list, zip(*sorted(days), strict=True)))
