@@ -216,8 +216,10 @@ async def _from_samples(
         return columns.nothing(asked.quantiles)
     of = list(zip(*rows, strict=True))
     quantiles = np.array(of[5], np.float64) if asked.quantiles else None
+    times = np.array(of[0], np.int64)
     return Columns(
-        np.array(of[0], np.int64),
+        # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
+        columns.begin(times, asked.bucket, ZoneInfo(asked.timezone)) if asked.bucket.local else times,
         np.array(of[1], np.int64),
         np.array(of[2], np.float64),
         np.array(of[3], np.float64),
