@@ -157,9 +157,11 @@ def _summary(name: str, labels: Mapping[str, str], data: _Data, *, resolved: boo
         why = data.get("resolution")
         return f"{name} on {where} is over" + (f" ({why})" if why else "")
     what = f"{name} ({labels['severity']}) on {where}"
-    if data.get("value") is None or "metric" not in labels:
+    index = (data.get("cause") or {}).get("index") or {}
+    measured = index.get("title") or labels.get("metric")
+    if data.get("value") is None or measured is None:
         return what
-    return f"{what}: {labels['metric']} at {_text(data['value'])}"
+    return f"{what}: {measured} at {_text(data['value'])}"
 
 
 def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
