@@ -28,7 +28,7 @@ FROM rules
 WHERE revision > $1
 ORDER BY id
 """
-_ASKS_INDEX = literal_column("'$.levels[*].condition.**.index'::jsonpath")
+_ASKS_INDEX = cast("$.levels[*].condition.**.index", JSONPATH)
 _LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
 
 

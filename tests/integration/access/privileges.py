@@ -205,8 +205,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "window_start, window_end), UPDATE (window_start, window_end)"
         ),
         "sites": (
-            "SELECT (id, organisation_id, timezone, latitude, retention_days, attributes, retention_purposes, "
-            "retention_removes, summaries_days)"
+            "SELECT (id, organisation_id, timezone, latitude, retention_days, attributes, "
+            "retention_purposes, retention_removes, summaries_days)"
         ),
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",

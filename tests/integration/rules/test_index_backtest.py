@@ -12,7 +12,7 @@ from tests.integration.rules.indexing import EAQI, add_box, add_rule, alerts, ju
 
 SOON = 2.1 / 60
 HOURS = 40
-RANGE = {"from": "2026-03-02T03:30:00Z", "to": "2026-03-03T15:10:00Z"}
+RANGE: dict[str, Any] = {"from": "2026-03-02T03:30:00Z", "to": "2026-03-03T15:10:00Z"}
 RULES: dict[str, dict[str, Any]] = {
     "plain": {"severity": "warning", "condition": EAQI},
     "patient": {"severity": "info", "condition": EAQI | {"for": "PT1H", "keep_firing_for": "PT2H"}},
@@ -92,7 +92,7 @@ async def test_beside_a_rule_on_samples(tenant: Tenant, site_id: str, database: 
         other = await ask(
             tenant, rule=body | {"condition": EAQI | {"threshold": 6}}, site_id=site_id, **RANGE
         )
-        later = {"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z"}
+        later: dict[str, Any] = {"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z"}
         nothing = await ask(tenant, rule=body, site_id=site_id, **later)
     (alert,) = answer["result"]["alerts"]
     assert (alert["started_at"], alert["resolved_at"]) == ("2026-03-02T05:00:00Z", "2026-03-02T06:00:00Z")
