@@ -6,6 +6,7 @@ and states together: whoever dies in between has done nothing, and two do nothin
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from app.webhooks.outbox import wake
 _log = get_logger(__name__)
 _FAILED_US: Final = 300 * US_PER_S
 _TOGETHER: Final = 25
+# So long a turn goes on with what it has read of rules and boxes, though they are others by now.
+_STALE_S: Final = 10.0
 _STOP_S: Final = 5.0
 
 
@@ -100,7 +103,7 @@ class IndexWorker:
         Returns:
             How many events were put into the outbox.
         """
-        if await registry_version(connection) != self._version:
+        if await self._moved(connection):
             await self._reload(connection)
         if not self._concerns and not self._states:
             return 0
@@ -108,8 +111,12 @@ class IndexWorker:
         try:
             told = await self._end_gone(connection, clock_us)
             due = [key for key in self._concerns if self._due.get(key, 0) <= clock_us]
+            began = time.monotonic()
             for keys in batched(due, _TOGETHER):
                 told += await self._go(database, connection, keys, clock_us)
+                if time.monotonic() - began > _STALE_S and await self._moved(connection):
+                    # What is left is due still, by what rules and boxes are now.
+                    break
         except _MovedError:
             # What is left is due still.
             self._version = -1
@@ -189,10 +196,13 @@ class IndexWorker:
             await begin_states(connection, new)
             self._states |= await lock_states(connection, new)
 
+    async def _moved(self, connection: asyncpg.Connection) -> bool:
+        return await registry_version(connection) != self._version
+
     async def _enter(self, connection: asyncpg.Connection) -> None:
         """Pass the gate: until the transaction ends nobody changes what we rely on (_MovedError: it was)."""
         await pass_gate(connection)
-        if await registry_version(connection) != self._version:
+        if await self._moved(connection):
             raise _MovedError
 
     async def _judge(
@@ -202,7 +212,9 @@ class IndexWorker:
         transitions: list[Transition] = []
         states: dict[Key, State] = {}
         async with connection.transaction():
-            await self._enter(connection)
+            # A rule that asks something else by now, or is not for a box, has no state: whatever else has
+            # changed meanwhile counts from the next period on. So whoever registers boxes holds up nobody.
+            await pass_gate(connection)
             found = await lock_states(connection, [each.concern.key for each in looks])
             for each in looks:
                 if found.get(each.concern.key) != each.state:

@@ -29,8 +29,10 @@ GRACE_US: Final = 60 * _MINUTE_US
 """How long a box is waited for that has sent nothing newer."""
 HORIZON_US: Final = 31 * 24 * 60 * _MINUTE_US
 """What was over longer ago is not judged any more, but for the newest period."""
+OPEN_US: Final = 7 * 24 * 60 * _MINUTE_US
+"""How long a period of which nothing is known is left open, for a box that delivers what it had kept."""
 MOST: Final = 200
-"""So many periods of a rule are judged in one transaction."""
+"""So many periods of a rule are judged in one transaction: more than are left open."""
 # Periods end on quarters of an hour: time zones differ by those.
 _QUARTER_US: Final = 15 * _MINUTE_US
 _AGAIN_US: Final = _MINUTE_US
@@ -85,7 +87,8 @@ def look(concern: Concern, state: State, newest: Mapping[int, int], clock_us: in
         ):
             due_us, until_us = min(end_us + GRACE_US, clock_us + _AGAIN_US), end_us - 1
             break
-        moments.append(Moment(end_us, settled=min(heard, default=0) >= end_us))
+        settled = min(heard, default=0) >= end_us or end_us <= clock_us - OPEN_US
+        moments.append(Moment(end_us, settled))
     if moments and not moments[-1].settled:
         due_us = min(due_us, clock_us + _LATER_US)
     leaves = _leaves_hours(concern, state, until_us)

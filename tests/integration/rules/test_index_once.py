@@ -112,6 +112,24 @@ async def test_what_a_box_had_kept_is_judged_in_its_time(
     assert await spans(tenant, rule) == [(box, 3, 5)]
 
 
+async def test_what_is_kept_longer_than_a_week_is_not_judged(
+    tenant: Tenant, site_id: str, database: Database
+) -> None:
+    box, week = await add_box(tenant, site_id, "corner"), 7 * 24
+    await send(tenant, box, [1])
+    rule = await add_rule(tenant, site_id)
+    async with judging(database) as judge:
+        await judge.look(1 + SOON)
+        for hour in range(24, week + 24, 12):
+            await judge.look(hour)
+        await send(tenant, box, [5, 5], 1)
+        await judge.look(week + 13)
+        assert await alerts(tenant, rule) == []
+        await send(tenant, box, [5, 5], week + 14)
+        await judge.look(week + 16.5)
+    assert await spans(tenant, rule) == [(box, week + 15, None)]
+
+
 async def test_what_changes_a_period_that_was_judged_changes_nothing(
     tenant: Tenant, site_id: str, database: Database
 ) -> None:
