@@ -210,8 +210,8 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, indices: IndexWorker, rese
     async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
 
-    async def judge_indices(role: Role, _: asyncpg.Connection) -> None:
-        indices.tick(role.database)
+    async def judge_indices(role: Role, connection: asyncpg.Connection) -> None:
+        await indices.tick(role.database, connection)
 
     rollups = RollupWorker()
 

@@ -63,10 +63,23 @@ class IndexWorker:
         self._due: dict[Key, int] = {}
         self._seen: dict[Key, tuple[object, ...]] = {}
 
-    def tick(self, database: Database) -> None:
-        """See whether periods are over. Does not wait for the end of it."""
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work(database))
+    async def tick(self, database: Database, connection: asyncpg.Connection) -> None:
+        """See whether periods are over, and begin with them. Does not wait for the end of it.
+
+        Args:
+            database: opens the connection on which they are judged.
+            connection: for what is done here and now.
+        """
+        if self._working is not None and not self._working.done():
+            return
+        if not await self._moved(connection):
+            clock_us = from_datetime(await connection.fetchval("SELECT now()"))
+            if not self._due_by(clock_us):
+                return
+        self._working = asyncio.create_task(self._work(database))
+
+    def _due_by(self, clock_us: int) -> list[Key]:
+        return [key for key in self._concerns if self._due.get(key, 0) <= clock_us]
 
     async def stop(self) -> None:
         """End soon; what was not committed is done by the next one."""
@@ -110,9 +123,8 @@ class IndexWorker:
         clock_us = from_datetime(await connection.fetchval("SELECT now()")) if now_us is None else now_us
         try:
             told = await self._end_gone(connection, clock_us)
-            due = [key for key in self._concerns if self._due.get(key, 0) <= clock_us]
             began = time.monotonic()
-            for keys in batched(due, _TOGETHER):
+            for keys in batched(self._due_by(clock_us), _TOGETHER):
                 told += await self._go(database, connection, keys, clock_us)
                 if time.monotonic() - began > _STALE_S and await self._moved(connection):
                     # What is left is due still, by what rules and boxes are now.

@@ -22,6 +22,10 @@ INDEX_NAMES: Final = sorted(name for name, figure in FIGURES.items() if figure.l
 """The methods that rules can ask for: all that are of a period."""
 
 
+BAND_NAMES: Final = sorted({band.key for bands in BANDS.values() for band in bands})
+BandName = Annotated[str, Field(json_schema_extra={"enum": BAND_NAMES})]
+
+
 def _method(name: str) -> str:
     if name not in INDEX_NAMES:
         raise CodedValueError(
@@ -128,10 +132,13 @@ class IndexBandNode(_IndexNode):
     """A city's index of each period that is over, by its class."""
 
     band: Annotated[
-        str, Field(description="The `key` of a class: of this one or a worse one", examples=["poor"])
+        BandName,
+        Field(
+            description="A class of the index, by its `key`: of this one or a worse one", examples=["poor"]
+        ),
     ]
     clear_band: Annotated[
-        str | None,
+        BandName | None,
         Field(
             description="A firing rule resolves with the first period of this class or a better one. Left "
             "out: the one that is better than `band`",

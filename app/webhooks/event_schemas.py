@@ -36,8 +36,8 @@ class BandCause(BaseModel):
 class IndexPeriod(BaseModel):
     """What an index is of: to its end, which is excluded."""
 
-    start: datetime
-    end: datetime
+    start: datetime = Field(description="Included")
+    end: datetime = Field(description="Excluded")
 
 
 class IndexCause(BaseModel):
@@ -48,7 +48,7 @@ class IndexCause(BaseModel):
     title: str = Field(description="What it is called")
     title_fr: str = Field(description="The same in French")
     metric: str | None = Field(description="Of methods that have a value for each metric")
-    period: IndexPeriod | None
+    period: IndexPeriod | None = Field(description="What it is of")
     unit: str = Field(description="Of the value and of what it is compared with", examples=["µg/m³"])
     coverage: float | None = Field(description="How much of the period was measured, in percent")
     band: BandCause | None = Field(description="The value's class, where the method has some")

@@ -1,6 +1,7 @@
 """Rules on indices: each period is judged once, whoever dies, whatever comes late, and whatever changes."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,8 @@ from app.core.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import (
     EAQI,
+    HOUR,
+    START,
     add_box,
     add_rule,
     alerts,
@@ -218,3 +221,33 @@ async def test_a_threshold_is_an_attribute_of_the_box(
     async with judging(database) as judge:
         await judge.look(1 + SOON)
     assert await spans(tenant, rule) == [("strict", 1, None)]
+
+
+async def test_the_role_looks_when_something_is_due_and_not_else(
+    tenant: Tenant, site_id: str, database: Database
+) -> None:
+    async with judging(database) as judge:
+        worker = judge.worker
+
+        async def tick() -> bool:
+            """Whether anything was looked at."""
+            before = worker._working
+            await worker.tick(judge.database, judge.connection)
+            if worker._working is before:
+                return False
+            assert worker._working is not None
+            await asyncio.wait_for(asyncio.shield(worker._working), 20)
+            return True
+
+        assert await tick()
+        assert not await tick()
+        rule = await add_rule(tenant, site_id)
+        box = await add_box(tenant, site_id, "corner")
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        first = (hour - START) / HOUR - 2
+        await send(tenant, box, [5, 5], first)
+        assert await tick()
+        assert not await tick()
+        await worker.stop()
+    # The hour that is over: of a box that has sent nothing since it is waited for, at most.
+    assert {span[1] for span in await spans(tenant, rule)} <= {first + 1, first + 2}
