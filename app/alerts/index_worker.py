@@ -100,6 +100,9 @@ class IndexWorker:
         except TRANSIENT as error:
             self._version = -1
             _log.warning("indices_interrupted", error=repr(error))
+        except Exception:  # noqa: BLE001 (whatever it is, the role goes on)
+            self._version = -1
+            _log.exception("indices_failed")
         finally:
             connection.terminate()
 
