@@ -7,6 +7,7 @@ late is in what is computed now; live it was seen where it came before its perio
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import batched
 from typing import Any, Final
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ INDEX_WORK_LIMIT: Final = 50_000_000
 
 # So much of a range is computed at a time.
 _PART_US: Final = 31 * 86_400 * US_PER_S
+_TOGETHER: Final = 10
 _EVERYTHING: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 
 type Step = Callable[[int, int], Awaitable[None]]
@@ -113,10 +115,11 @@ class IndexTrial:
         """What came out of each box, and of how many of its periods it is known."""
         wanted = slots_for(concern.rule.asks, moments, concern.place)
         found: dict[int, Came] = {}
-        for key in concern.boxes:
+        for keys in batched(concern.boxes, _TOGETHER):
             async with turn(), database.read() as session:
                 await session.execute(_EVERYTHING)
-                found[key] = await results_of(session, concern.place, self._stations[key], wanted)
+                asked = [(self._stations[key], wanted) for key in keys]
+                found |= await results_of(session, concern.place, asked)
             await step(0, 0)
         ends = frozenset(moments)
         known = {

@@ -14,7 +14,7 @@ from app.city.spans import Slot
 from app.core.database import Database
 from app.core.ids import new_id
 from app.core.instants import US_PER_S
-from app.rules.index_asks import IndexAsk
+from app.rules.index_asks import IndexAsk, Locality
 from app.rules.index_leaves import IndexView
 from app.rules.index_plan import Concern
 from app.rules.index_results import Came, results_of, stations_for
@@ -130,10 +130,11 @@ async def compute(database: Database, looks: Sequence[Look]) -> dict[int, Came]:
     """Compute the indices that are looked at, of each box once."""
     wanted: dict[int, dict[IndexAsk, dict[int, Slot]]] = {}
     boxes = {facts.key: facts for each in looks for facts in each.concern.boxes.values()}
-    places = {box: each.concern.place for each in looks for box in each.concern.boxes}
+    sites: dict[Locality, set[int]] = {}
     for each in looks:
         ends = [moment.end_us for moment in each.moments]
         for ask, slots in slots_for(each.concern.rule.asks, ends, each.concern.place).items():
+            sites.setdefault(each.concern.place, set()).update(each.concern.boxes)
             for box in each.concern.boxes:
                 of_box = wanted.setdefault(box, {}).setdefault(ask, {})
                 of_box |= {slot.period.end_us: slot for slot in slots}
@@ -143,9 +144,12 @@ async def compute(database: Database, looks: Sequence[Look]) -> dict[int, Came]:
     async with database.read() as session:
         await session.execute(_EVERYTHING)
         stations = await stations_for(session, [boxes[key] for key in wanted])
-        for box, asks in wanted.items():
-            asked = {ask: list(slots.values()) for ask, slots in asks.items()}
-            found[box] = await results_of(session, places[box], stations[box], asked)
+        for place, keys in sites.items():
+            asked = [
+                (stations[key], {ask: list(slots.values()) for ask, slots in wanted[key].items()})
+                for key in sorted(keys)
+            ]
+            found |= await results_of(session, place, asked)
     return found
 
 

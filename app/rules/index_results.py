@@ -4,12 +4,14 @@ Owns how much of it is computed at a time. Everything is read as it is at that m
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import batched, zip_longest
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.city.reads import MAX_SAMPLES, Station
+from app.city.reads import Station
 from app.city.results import Result
 from app.city.service import Place, Row, computed
 from app.city.spans import Slot
@@ -20,14 +22,15 @@ from app.rules.index_asks import CHOICES, IndexAsk, Locality
 from app.rules.view import BoxFacts
 from app.sites.models import Site
 
-# Values that one statement or two bring into memory.
-_AT_ONCE: Final = {"hours": 100_000, "samples": MAX_SAMPLES}
+# So much is computed at a time: results with all their parts are large.
+_ROWS: Final = 10_000
 
 _log = get_logger(__name__)
 
 type Wanted = Mapping[IndexAsk, Sequence[Slot]]
 type Came = dict[tuple[IndexAsk, int], Result | None]
 """By what was asked, and the end of the period (µs). None: it would read too much, and is not known."""
+type _Task = tuple[Station, IndexAsk, Slot]
 
 
 async def stations_for(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dict[int, Station]:
@@ -43,59 +46,47 @@ async def stations_for(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dict
 
 def effort_of(station: Station, wanted: Wanted) -> int:
     """How many values are read for what is wanted of a box."""
-    return sum(_row(station, ask, slot).effort[1] for ask, slots in wanted.items() for slot in slots)
+    return sum(_row((station, ask, slot)).effort[1] for ask, slots in wanted.items() for slot in slots)
 
 
-async def results_of(session: AsyncSession, place: Locality, station: Station, wanted: Wanted) -> Came:
-    """Compute what is wanted of a box."""
-    found: Came = {}
-    alike: dict[tuple[object, ...], list[IndexAsk]] = defaultdict(list)
-    for ask in wanted:
-        alike[tuple(getattr(ask, name) for name in CHOICES)].append(ask)
-    for asks in alike.values():
-        pairs = [(ask, slot) for ask in asks for slot in wanted[ask]]
-        # In the order of time: then what is read at a time lies close together.
-        pairs.sort(key=lambda pair: pair[1].period.end_us)
-        for part in _parts(station, pairs):
-            found |= await _computed(session, place, station, part)
+async def results_of(
+    session: AsyncSession, place: Locality, wanted: Sequence[tuple[Station, Wanted]]
+) -> dict[int, Came]:
+    """Compute what is wanted of some boxes of a site, by their keys."""
+    found: dict[int, Came] = {station.key: {} for station, _ in wanted}
+    alike: dict[tuple[object, ...], list[_Task]] = defaultdict(list)
+    for station, asked in wanted:
+        for ask, slots in asked.items():
+            chosen = tuple(getattr(ask, name) for name in CHOICES)
+            alike[chosen] += [(station, ask, slot) for slot in slots]
+    for tasks in alike.values():
+        for part in batched(tasks, _ROWS):
+            await _compute(session, place, part, found)
     return found
 
 
-type _Pairs = list[tuple[IndexAsk, Slot]]
-
-
-def _parts(station: Station, pairs: _Pairs) -> Iterator[_Pairs]:
-    part: _Pairs = []
-    left = dict(_AT_ONCE)
-    for ask, slot in pairs:
-        source, count = _row(station, ask, slot).effort
-        left[source] -= count
-        if part and left[source] < 0:
-            yield part
-            part, left = [], dict(_AT_ONCE)
-            left[source] -= count
-        part.append((ask, slot))
-    if part:
-        yield part
-
-
-async def _computed(session: AsyncSession, place: Locality, station: Station, pairs: _Pairs) -> Came:
-    ask, slot = pairs[0]
+async def _compute(
+    session: AsyncSession, place: Locality, tasks: Sequence[_Task], found: dict[int, Came]
+) -> None:
+    """Compute what is asked with the same choices; of each alone where it would be too much."""
+    _, ask, slot = tasks[0]
     site = Site(timezone=place.timezone, latitude=place.latitude)
     where = Place(site, ask.choices(slot, place), season_said=ask.season is not None)
     try:
-        rows = [_row(station, ask, slot) for ask, slot in pairs]
-        found = await computed(session, where, rows)
+        results = [each.result for each in await computed(session, where, list(map(_row, tasks)))]
     except InvalidError as error:
-        if len(pairs) > 1:
-            came: Came = {}
-            for pair in pairs:
-                came |= await _computed(session, place, station, [pair])
-            return came
-        _log.warning("index_not_computed", box=station.id, method=ask.method, error=error.detail)
-        return {(ask, slot.period.end_us): None}
-    return {(ask, slot.period.end_us): each.result for (ask, slot), each in zip(pairs, found, strict=True)}
+        if len(tasks) > 1:
+            for task in tasks:
+                await _compute(session, place, [task], found)
+            return
+        _log.warning("index_not_computed", box=tasks[0][0].id, method=ask.method, error=error.detail)
+        results = []
+    for (station, asked, period), result in zip_longest(tasks, results):
+        # A rule looks at the whole alone.
+        slim = None if result is None else replace(result, components=(), notes=())
+        found[station.key][asked, period.period.end_us] = slim
 
 
-def _row(station: Station, ask: IndexAsk, slot: Slot) -> Row:
+def _row(task: _Task) -> Row:
+    station, ask, slot = task
     return Row(station, ask.figure, ask.metric, slot)

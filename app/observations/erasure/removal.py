@@ -55,9 +55,10 @@ WHERE {_CUT_DAYS} AND v IS NOT NULL AND {_TOUCHED}
 """  # noqa: S608 (constants)
 _CLEAR_HOURS: Final = f"UPDATE hourly h SET {_LEFT} WHERE {_CUT_DAYS}"  # noqa: S608 (constants)
 _EMPTY: Final = f"DELETE FROM hourly h WHERE {_CUT_DAYS} AND array_remove(count, NULL) = '{{}}'"  # noqa: S608 (constants)
+# From the day on in which the range begins; and those of a former time zone that it touches.
 _DAILY: Final = """
-DELETE FROM daily WHERE box_key = $1 AND day < $3
-    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2
+DELETE FROM daily WHERE box_key = $1 AND day < $3 AND (day >= $5 OR (day AT TIME ZONE $4)::time <> '00:00'
+    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2)
 """
 _QUARANTINE: Final = """
 DELETE FROM quarantine
@@ -109,7 +110,9 @@ async def remove_rest(
     await connection.execute(_EMPTY, *bounds)
     removed = {
         "hourly": int(hours),
-        "daily": _number(await connection.execute(_DAILY, *bounds, zone)),
+        "daily": _number(
+            await connection.execute(_DAILY, *bounds, zone, midnight(when.first, ZoneInfo(zone), up=False))
+        ),
         "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
         + _number(await connection.execute(_DAY_MARKS, *bounds)),
         "quarantine": _number(
