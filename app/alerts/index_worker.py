@@ -42,7 +42,7 @@ from app.webhooks.outbox import wake
 
 _log = get_logger(__name__)
 _FAILED_US: Final = 300 * US_PER_S
-_TOGETHER: Final = 25
+_TOGETHER: Final = 100
 # So long a turn goes on with what it has read of rules and boxes, though they are others by now.
 _STALE_S: Final = 10.0
 _STOP_S: Final = 5.0

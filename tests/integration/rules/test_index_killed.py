@@ -9,14 +9,14 @@ from tests.conftest import Tenant
 from tests.integration.rules.indexing import HOUR, LEVELS, add_rule, alerts
 from tests.scenarios.processes import RoleProcess, until
 
-BOXES = 50
+BOXES = 30
 _MINE = "SELECT payload->>'box' FROM outbox WHERE type = 'alert.firing'"
 
 
 async def test_each_alert_once_whenever_it_is_killed(
     tenant: Tenant, site_id: str, database: Database, tmp_path: Path
 ) -> None:
-    boxes = [f"box-{number:02}" for number in range(BOXES)]
+    boxes = [f"box-{number:03}" for number in range(BOXES)]
     bodies = [{"id": box, "site_id": site_id, "interval_s": 600} for box in boxes]
     (await tenant.client.post("/v1/boxes/bulk", json={"boxes": bodies})).raise_for_status()
     # The hour that is over, and the one under way: so nobody is waited for.
@@ -32,13 +32,16 @@ async def test_each_alert_once_whenever_it_is_killed(
     rule = await add_rule(tenant, site_id)
     connection = await database.connect()
 
+    async def begun() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM index_states"))
+
     async def fired(least: int) -> bool:
         return len(await connection.fetch(_MINE)) >= least
 
-    # It judges some boxes together: the next lot is under way as it dies.
+    # It has begun, and computes, or judges, as it dies.
     process = RoleProcess("maintain", tmp_path / "maintain.log")
     await process.start()
-    await until(lambda: fired(1))
+    await until(begun)
     await process.kill()
     process = RoleProcess("maintain", tmp_path / "maintain.log")
     await process.start()
@@ -47,6 +50,6 @@ async def test_each_alert_once_whenever_it_is_killed(
     told = Counter(box for (box,) in await connection.fetch(_MINE))
     await connection.close()
     assert told == Counter(boxes)
-    found = await alerts(tenant, rule, limit=100)
+    found = await alerts(tenant, rule, limit=200)
     assert sorted(alert["box"] for alert in found) == boxes
     assert {alert["state"] for alert in found} == {"firing"}
