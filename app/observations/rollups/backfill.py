@@ -7,6 +7,7 @@ box whose site has another zone now has its days made anew.
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -54,10 +55,12 @@ _FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1
 # From the next sample on: of a box that measured in 2000 and in 2026 most hours in between have none.
 _NEXT: Final = """
 WITH next AS MATERIALIZED (
-    SELECT box_key, backfill_next AS asked, backfill_until AS last FROM rollup_states
-    WHERE backfill_next IS NOT NULL AND box_key <> ALL ($1::int[]) ORDER BY box_key LIMIT 1
+    SELECT s.box_key, s.backfill_next AS asked, s.backfill_until AS last, b.organisation_id
+    FROM rollup_states s JOIN boxes b ON b.key = s.box_key
+    WHERE s.backfill_next IS NOT NULL AND s.box_key <> ALL ($1::int[])
+    ORDER BY coalesce(b.organisation_id <= $2::uuid, false), b.organisation_id, s.box_key LIMIT 1
 )
-SELECT n.box_key, n.asked, n.last, coalesce((
+SELECT n.organisation_id, n.box_key, n.asked, n.last, coalesce((
     SELECT date_trunc('hour', s.time, 'UTC') FROM samples s
     WHERE s.box_key = n.box_key AND s.time >= n.asked AND s.time < n.last ORDER BY s.time LIMIT 1
 ), n.last) AS first
@@ -100,6 +103,8 @@ class Backfill:
         self._aside = aside
         self._clock = clock
         self._hours_at_once = Portion(_HOURS_MOST, clock)
+        # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
+        self._served: UUID | None = None
 
     async def go_on(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
         """Summarise until a time of the clock; returns whether there was any to do.
@@ -108,10 +113,10 @@ class Backfill:
         """
         worked = False
         while self._clock() < until:
-            row = await connection.fetchrow(_NEXT, self._aside.keys)
+            row = await connection.fetchrow(_NEXT, self._aside.keys, self._served)
             if row is None:
                 return worked
-            worked = True
+            worked, self._served = True, row["organisation_id"]
             key, first, last = row["box_key"], row["first"], row["last"]
             end = min(first + timedelta(hours=self._hours_at_once.size), last)
             hours = _hours_of(key, first, end)

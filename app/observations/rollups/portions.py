@@ -17,7 +17,8 @@ from app.core.database import is_transient
 _GOAL_S: Final = 0.5
 _FIRST: Final = 25
 _GROWTH: Final = 2
-_ASIDE_S: Final = 3_600.0
+# The second time twice as long, and so on.
+_ASIDE_S, _ASIDE_LONGEST_S = 3_600.0, 86_400.0
 _TOGETHER_S: Final = 5.0
 
 
@@ -35,18 +36,18 @@ class Aside:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until: dict[int, float] = {}
+        # Until when, and for how long.
+        self._aside: dict[int, tuple[float, float]] = {}
 
     @property
     def keys(self) -> list[int]:
         """Those that are aside now."""
         now = self._clock()
-        self._until = {key: until for key, until in self._until.items() if until > now}
-        return list(self._until)
+        return [key for key, (until, _) in self._aside.items() if until > now]
 
     @contextmanager
     def failing(self, key: int | None) -> Iterator[None]:
-        """Leave a box aside for an hour if the block fails, and is as likely to when it is tried again.
+        """Leave a box aside, at first for an hour, if the block fails, and would when it is tried again.
 
         Args:
             key: the box that the block is about; None: it is about several.
@@ -55,7 +56,9 @@ class Aside:
             yield
         except (TimeoutError, asyncpg.PostgresError) as error:
             if key is not None and (isinstance(error, TimeoutError) or not is_transient(error)):
-                self._until[key] = self._clock() + _ASIDE_S
+                _, before_s = self._aside.get(key, (0.0, 0.0))
+                for_s = min(max(_ASIDE_S, 2 * before_s), _ASIDE_LONGEST_S)
+                self._aside[key] = self._clock() + for_s, for_s
             raise
 
 

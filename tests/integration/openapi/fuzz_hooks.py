@@ -48,6 +48,12 @@ BEYOND_SCHEMAS: Final = {
     "invalid_hours": "a day stands in a list once",
     "range_too_large": "`from` not too long before `to`",
     "bucket_missing": "`bucket` beside `aggregates` and `fill`",
+    "bucket_given": "no `bucket` beside `flags`",
+    "range_required": "`from`, `to` and `metric` beside `after` and `part`",
+    "after_not_taken": "no `after` for Parquet",
+    "too_many_series": "boxes times metrics",
+    "until_in_future": "a time that has passed",
+    "summaries_before_samples": "no number of days less than the others",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
     "invalid_period": "a `period` that the `method` can be of",
@@ -79,6 +85,8 @@ BEYOND_SCHEMAS: Final = {
     "invalid_gzip": "a body that Content-Encoding calls gzip",
     "invalid_webhook_secret": "base64 of 24 to 64 bytes",
     "invalid_email_address": "what mail servers deliver to",
+    # Each parameter has a length, and all together have one.
+    "uri_too_long": "the length of an address",
     # What may not be called.
     "webhook_url_not_allowed": "addresses inside the installation",
 }

@@ -67,8 +67,9 @@ async def keys(
         keys["torn"],
         FIRST,
     )
-    # The consumer does not know: what it adds is not summarised, and is seen through the marks all the same.
-    await connection.execute("UPDATE samples SET pm2_5 = pm2_5 + 1 WHERE box_key = $1", keys["torn"])
+    # Where roll-ups are not to be looked at they say something else.
+    doubtful = [keys["torn"], keys["never"]]
+    await connection.execute("UPDATE samples SET pm2_5 = pm2_5 + 1 WHERE box_key = ANY ($1)", doubtful)
     return keys
 
 

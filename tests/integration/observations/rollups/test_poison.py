@@ -9,7 +9,7 @@ import pytest
 
 from app.observations.rollups import backfill, portions
 from app.observations.rollups.refresh import Spans
-from tests.conftest import Tenant
+from tests.conftest import STREET, Tenant
 from tests.integration.observations.rollups.street import Door, Maintainer, register
 
 HOUR = datetime(2026, 3, 28, 12, tzinfo=UTC)
@@ -93,9 +93,13 @@ def test_portions_are_as_large_as_they_are_quick_and_aside_is_not_for_ever() -> 
     assert aside.keys == []
     with pytest.raises(TimeoutError), portion.slice([2], aside):
         raise TimeoutError
-    assert aside.keys == [2]
-    now += 3_601
-    assert aside.keys == []
+    for hours in (1, 2, 4, 8, 16, 24, 24):
+        now += hours * 3_600 - 1
+        assert aside.keys == [2]
+        now += 1
+        assert aside.keys == []
+        with pytest.raises(TimeoutError), portion.slice([2], aside):
+            raise TimeoutError
 
 
 @pytest.mark.usefixtures("boxes")
@@ -107,13 +111,42 @@ async def test_the_past_of_a_box_is_gone_through_where_it_has_samples(
         await door.take(("a", [{"time": measured, "values": {"pm2_5": 1.0}}]))
     await maintainer.finish()
     (await tenant.client.patch(f"/v1/sites/{site_id}", json={"timezone": "Asia/Tokyo"})).raise_for_status()
+    # Not one for each week of 26 years.
+    assert [len(slice_) for slice_ in await slices(maintainer)] == [25, 1]
+
+
+async def slices(maintainer: Maintainer) -> list[Spans]:
+    """All that is summarised of the past, in order."""
     await backfill.follow_zones(maintainer.connection)
-    slices: list[int] = []
+    found: list[Spans] = []
 
     async def summarise(_: asyncpg.Connection, hours: Spans) -> None:
-        slices.append(len(hours))
+        found.append(hours)
 
     aside = portions.Aside(time.monotonic)
     await backfill.Backfill(aside, time.monotonic).go_on(maintainer.connection, math.inf, summarise)
-    # Not one for each week of 26 years.
-    assert slices == [25, 1]
+    return found
+
+
+async def test_organisations_take_turns_at_their_past(
+    tenant: Tenant, other_tenant: Tenant, connection: asyncpg.Connection, maintainer: Maintainer
+) -> None:
+    door = Door(connection)
+    owners = {"a": tenant, "b": tenant, "z": other_tenant}
+    sites = {}
+    for of in (tenant, other_tenant):
+        made = (await of.client.post("/v1/sites", json=STREET)).raise_for_status().json()
+        sites[of.id] = made["id"]
+        await register(of.client, made["id"], [box for box, owner in owners.items() if owner is of])
+    for box in owners:
+        times = [f"2025-0{month}-01T12:00:00Z" for month in (1, 3, 5)]
+        await door.take((box, [{"time": moment, "values": {"pm2_5": 1.0}} for moment in times]))
+    await maintainer.finish()
+    for of in (tenant, other_tenant):
+        zone = {"timezone": "Asia/Tokyo"}
+        (await of.client.patch(f"/v1/sites/{sites[of.id]}", json=zone)).raise_for_status()
+    rows = await connection.fetch("SELECT key, id FROM boxes")
+    names = {row["key"]: row["id"] for row in rows}
+    order = "".join(names[hours.keys[0]] for hours in await slices(maintainer))
+    assert order.replace("b", "a") in {"azazazaaa", "zazazaaaa"}
+    assert order.replace("z", "") == "aaabbb"
