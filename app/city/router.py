@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.city.choices import MouldMaterial, NoiseCountry, OdourArea, RoomUse
 from app.city.comfort import Season
 from app.city.figures import FIGURES, Choices
 from app.city.history import history, length_of
@@ -50,10 +51,6 @@ from app.sites.repository import find_site
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
-type NoiseCountry = Literal["EU", "FR", "DE"]
-type RoomUse = Literal["writing", "cad", "drawing", "meeting", "reception", "filing", "archive", "corridor"]
-type MouldMaterial = Literal["very_sensitive", "sensitive", "medium_resistant", "resistant"]
-type OdourArea = Literal["residential", "commercial", "village"]
 
 _METHODS: Final = Page[MethodOut](data=[MethodOut.of(figure) for figure in FIGURES.values()], next=None)
 _NAMES: Final = sorted(FIGURES)

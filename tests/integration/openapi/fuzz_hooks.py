@@ -58,6 +58,10 @@ BEYOND_SCHEMAS: Final = {
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
     "invalid_period": "a `period` that the `method` can be of",
+    "choice_not_of_index": "what the `index` heeds",
+    "metric_not_of_index": "a `metric` of which the `index` has a value",
+    "unknown_band": "a class of the `index`, but its best one",
+    "mixed_condition": "a rule on indices, or on samples",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.
