@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from app import __version__
+from app.acoustics.catalogue_router import router as acoustic_sources
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
 from app.audit.refusals import RefusalsMiddleware
@@ -72,6 +73,10 @@ _TAGS = [
     {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
     {"name": "Enrolment", "description": "Boxes registered without an API key: claims, provisioning"},
     {"name": "Metrics", "description": "What can be measured: units and bounds"},
+    {
+        "name": "Acoustic sources",
+        "description": "Firearms, and what sounds like them: what boxes say that they heard",
+    },
     {"name": "Telemetry", "description": "Ingest by HTTP, for boxes and gateways"},
     {"name": "Readings", "description": "What was measured: latest values, series, events"},
     {
@@ -192,7 +197,19 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     ingest = (telemetry, *observations, indices, reports, replays)
-    routers = (*sites, *people, *ingest, *rules, *alerts, *webhooks, event_types, stream, audit, service)
+    routers = (
+        *sites,
+        acoustic_sources,
+        *people,
+        *ingest,
+        *rules,
+        *alerts,
+        *webhooks,
+        event_types,
+        stream,
+        audit,
+        service,
+    )
     for router in routers:
         app.include_router(router)
     describe_events(app.webhooks)

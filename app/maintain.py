@@ -1,12 +1,12 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
-broker's accounts in step with the database, watches what the broker drops, tries rules on stored samples,
-summarises hours and days, removes what sites keep no longer and what is to be erased, and what is no longer
-needed: the samples of deleted boxes, old deliveries and outbox entries, answers that are kept no longer,
-sign-ins and invitations that have ended, people who belong nowhere, heartbeats of processes that are gone.
-Secrets it seals under the newest key. The heads of
-audit logs it writes to its own log, for whoever keeps that elsewhere.
+broker's accounts in step with the database, watches what the broker drops, judges rules on indices when
+periods are over, tries rules on stored samples, summarises hours and days, removes what sites keep no longer
+and what is to be erased, and what is no longer needed: the samples of deleted boxes, old deliveries and
+outbox entries, answers that are kept no longer, sign-ins and invitations that have ended, people who belong
+nowhere, heartbeats of processes that are gone. Secrets it seals under the newest key. The heads of audit
+logs it writes to its own log, for whoever keeps that elsewhere.
 """
 
 import time
@@ -17,6 +17,7 @@ from typing import Final
 
 import asyncpg
 
+from app.alerts.index_worker import IndexWorker
 from app.alerts.sweep import Sweeper
 from app.audit.witness import Witness
 from app.core import idempotency_keys
@@ -196,7 +197,7 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
-def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> list[_Job]:
+def _jobs(warden: _Warden, backtests: BacktestWorker, indices: IndexWorker, resealer: Resealer) -> list[_Job]:
     sweeper = Sweeper()
 
     async def seal_anew(_: Role, connection: asyncpg.Connection) -> None:
@@ -208,6 +209,9 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
 
     async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
+
+    async def judge_indices(role: Role, connection: asyncpg.Connection) -> None:
+        await indices.tick(role.database, connection)
 
     rollups = RollupWorker()
 
@@ -239,6 +243,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
         _Job("backtests", 1.0, try_rules),
+        _Job("indices", 5.0, judge_indices),
         _Job("quotas", 5.0, _tell_quotas),
         _Job("rollups", 5.0, roll_up),
         _Job("rollup-figures", 15.0, show_rollups),
@@ -256,8 +261,8 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, resealer: Resealer) -> lis
 
 async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> None:
     connection = await role.database.connect()
-    backtests = BacktestWorker()
-    jobs = _jobs(warden, backtests, resealer)
+    backtests, indices = BacktestWorker(), IndexWorker()
+    jobs = _jobs(warden, backtests, indices, resealer)
     held = False
     try:
         while not role.stop.is_set():
@@ -271,6 +276,7 @@ async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> Non
                 await warden.watch.stop()
             await role.pause(_TICK_S)
     finally:
+        await indices.stop()
         await backtests.stop()
         connection.terminate()
 

@@ -242,6 +242,7 @@ class Life:
             "window": None if cause.window_us is None else iso_duration(cause.window_us),
             "event": found,
             "boxes": [self._boxes[key] for key in cause.boxes if key in self._boxes],
+            "index": cause.figure,
         }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     any_,
+    delete,
     func,
     literal,
     literal_column,
@@ -35,7 +36,7 @@ from app.core.errors import NotFoundError
 from app.core.reach import NOTHING, Reach
 from app.core.sorting import Orders, Pagination, identifier, instant, number
 from app.observations.models import BoxState, SiteState
-from app.rules.models import Rule
+from app.rules.models import IndexState, Rule
 from app.rules.severity import SEVERITIES, rank
 from app.sites.models import Box
 
@@ -264,6 +265,15 @@ async def resolve(
     rows = await session.execute(select(Rule.id, Rule.name).where(Rule.id.in_(wanted)))
     names = {identifier: name for identifier, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
     return [(alert, names[alert.rule_id]) for alert in sorted(alerts, key=lambda alert: alert.id)]
+
+
+async def forget_index_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> None:
+    """Have a rule on indices, or all of a box, begin anew; the gate is closed."""
+    concerned = (
+        true() if rule_id is None else IndexState.rule_id == rule_id,
+        true() if box_key is None else IndexState.box_key == box_key,
+    )
+    await session.execute(delete(IndexState).where(*concerned).execution_options(synchronize_session=False))
 
 
 async def forget_states(session: WriteSession, locked: LockedStates, rule_id: UUID | None) -> None:

@@ -43,7 +43,7 @@ Opened = Annotated[Database, Depends(get_database)]
 Said = Annotated[Remark | None, Body(examples=[{"comment": REMARK}])]
 
 
-def _filter(
+async def _filter(
     *,
     principal: Reader,
     organisation: OrganisationFilter = None,

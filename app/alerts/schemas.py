@@ -45,16 +45,24 @@ class AlertOut(Resource):
     state: AlertState
     value: float | None = Field(
         description="What fired it, or the level that fires now: of the sample, of a function over a window, "
-        "or an event's confidence"
+        "of an index, or an event's confidence"
     )
     threshold: float | None
     clear: float | None
     function: str | None = Field(description="Such as `mean`; null for a sample's own value")
     cause: dict[str, Any] | None = Field(
         description="The part of the condition that decided: its `path` in the rule, `function`, `window`, "
-        "the `event`, and the `boxes` that raise it where the rule is on the site as a whole",
+        "the `event`, the `boxes` that raise it where the rule is on the site as a whole, and the `index` "
+        "with its `method`, `version`, `period`, `unit`, `coverage` and class",
         examples=[
-            {"path": "levels/0/condition", "function": None, "window": None, "event": None, "boxes": []}
+            {
+                "path": "levels/0/condition",
+                "function": None,
+                "window": None,
+                "event": None,
+                "boxes": [],
+                "index": None,
+            }
         ],
     )
     resolved_value: float | None = Field(description="Of the sample that resolved it; null where none did")

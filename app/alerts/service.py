@@ -233,6 +233,7 @@ async def close_alerts(
     locked = await repository.lock_states(session, rule_id, box_key)
     closed = await repository.resolve(session, rule_id, box_key, reason=reason, now=now)
     await repository.forget_states(session, locked, rule_id)
+    await repository.forget_index_states(session, rule_id, box_key)
     await write_in(session, [_ended(alert, reason) for alert, _ in closed], now)
     # An end is told exactly when the beginning was.
     told = [(alert, name) for alert, name in closed if alert.notified]

@@ -47,7 +47,7 @@ def _check_order(first: InstantParameter | None, last: InstantParameter | None) 
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-def _named(
+async def _named(
     principal: Reader,
     organisation: Annotated[
         Identifier | None, Query(description="Whose log, of those that you reach; yours by default")

@@ -182,7 +182,7 @@ def humidex(temperature: Hourly | None, humidity: Hourly | None, period: Period)
     warm, damp = temperature.on(hours), humidity.on(hours)
     there = np.isfinite(warm) & (damp > 0)
     covered = percent(int(there.sum()), len(hours))
-    reason = lacking(len(temperature.within(period).times), covered, COVERAGE)
+    reason = lacking(temperature.begun(period), covered, COVERAGE)
     if reason is not None:
         return made(HUMIDEX, period, None, covered, reason=reason)
     pairs = zip(warm[there].tolist(), damp[there].tolist(), strict=True)

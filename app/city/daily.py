@@ -57,5 +57,5 @@ def _highest_run(hourly: Hourly, day: Period) -> Mean:
     runs = running_means(found)
     valid = runs[np.isfinite(runs)]
     covered = percent(len(valid), len(runs))
-    reason = lacking(len(hourly.within(day).times), covered, DAY_COVERAGE)
+    reason = lacking(hourly.begun(day), covered, DAY_COVERAGE)
     return Mean(float(valid.max()) if reason is None else None, covered, reason)

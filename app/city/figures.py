@@ -13,22 +13,33 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.city.air_indices import atmo, eaqi
-from app.city.comfort import CATEGORIES, Season, humidex, light, thermal_comfort
+from app.city.air_indices import ATMO_SCALES, EAQI_SCALES, atmo, eaqi
+from app.city.comfort import (
+    CATEGORIES,
+    HUMIDEX_SCALE,
+    LIGHT_BANDS,
+    Season,
+    humidex,
+    light,
+    thermal_comfort,
+)
 from app.city.emergence import noise_emergence
 from app.city.indoor import (
+    BENZENE_SCALE,
+    CO2_SCALE,
+    FORMALDEHYDE_WEEK_SCALE,
     indoor_benzene,
     indoor_co2,
     indoor_formaldehyde_hour,
     indoor_formaldehyde_week,
 )
 from app.city.mites import MITE_BANDS, mite_risk
-from app.city.mould import mould_index
+from app.city.mould import MOULD_SCALE, mould_index
 from app.city.noise import DEFAULT_COUNTRY, PARTS, lden_day, lden_year, leq
 from app.city.odour import DETECTION, Rules, odour_hours, odour_summary
 from app.city.periods import Period
 from app.city.registry import METHODS
-from app.city.results import Method, Result
+from app.city.results import Band, Method, Result
 from app.city.series import Hourly, Levels, Samples
 from app.city.spans import PeriodLength, Slot
 from app.city.who import who_24h, who_days_over, who_o3_8h, who_o3_peak_season, who_year
@@ -292,6 +303,22 @@ _FIGURES: Final = (
 
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType({each.method.name: each for each in _FIGURES})
 """Every method of the register."""
+
+BANDS: Final[Mapping[str, tuple[Band, ...]]] = MappingProxyType(
+    {
+        "eaqi": EAQI_SCALES["pm2_5"].bands,
+        "atmo": ATMO_SCALES["pm2_5"].bands,
+        "indoor-co2": CO2_SCALE.bands,
+        "indoor-formaldehyde-week": FORMALDEHYDE_WEEK_SCALE.bands,
+        "indoor-benzene": BENZENE_SCALE.bands,
+        "mite-risk": MITE_BANDS,
+        "mould-index": MOULD_SCALE.bands,
+        "thermal-comfort": CATEGORIES,
+        "humidex": HUMIDEX_SCALE.bands,
+        "light": LIGHT_BANDS[::-1],
+    }
+)
+"""The classes of each method that has some, the best one first."""
 
 _ORDER: Final = {band.key: place for bands in (MITE_BANDS, CATEGORIES) for place, band in enumerate(bands)}
 

@@ -85,7 +85,7 @@ def mite_risk(
     both = [(warm.value, damp.value) for warm, damp in means]
     known = [(warm, damp) for warm, damp in both if warm is not None and damp is not None]
     covered = percent(len(known), len(days))
-    reason: NoValueReason | None = lacking(len(humidity.within(period).times), covered, COVERAGE)
+    reason: NoValueReason | None = lacking(humidity.begun(period), covered, COVERAGE)
     if len(days) < MITES_FEWEST_DAYS:
         reason = "period_too_short"
     if reason is not None:

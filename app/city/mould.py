@@ -142,7 +142,7 @@ def mould_index(
     warm, damp = temperature.on(hours), humidity.on(hours)
     there = np.isfinite(warm) & np.isfinite(damp)
     covered = percent(int(there.sum()), len(hours))
-    reason = lacking(len(humidity.within(period).times), covered, COVERAGE)
+    reason = lacking(humidity.begun(period), covered, COVERAGE)
     if reason is not None:
         return made(MOULD, period, None, covered, reason=reason)
     of = SENSITIVITIES[material]

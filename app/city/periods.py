@@ -5,6 +5,7 @@ Pure: no clock. Instants are µs since the epoch.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,8 @@ class Period(NamedTuple):
         return range(first, self.end_us, HOUR_US)
 
 
+# Of a site's boxes the same days are asked about, hundreds of times.
+@lru_cache(8192)
 def instant(day: date, at: time, zone: ZoneInfo) -> int:
     """Where a local time lies: of two the first; of none, as far after the jump as it would have been."""
     return from_datetime(datetime.combine(day, at, tzinfo=zone).astimezone(UTC))

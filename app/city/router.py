@@ -1,14 +1,17 @@
 """REST for city computations: the methods, the figures of a site's boxes, and their history."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.city.choices import MouldMaterial, NoiseCountry, OdourArea, RoomUse
 from app.city.comfort import Season
 from app.city.figures import FIGURES, Choices
 from app.city.history import history, length_of
@@ -48,10 +51,6 @@ from app.sites.repository import find_site
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])
 Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
-type NoiseCountry = Literal["EU", "FR", "DE"]
-type RoomUse = Literal["writing", "cad", "drawing", "meeting", "reception", "filing", "archive", "corridor"]
-type MouldMaterial = Literal["very_sensitive", "sensitive", "medium_resistant", "resistant"]
-type OdourArea = Literal["residential", "commercial", "village"]
 
 _METHODS: Final = Page[MethodOut](data=[MethodOut.of(figure) for figure in FIGURES.values()], next=None)
 _NAMES: Final = sorted(FIGURES)
@@ -118,7 +117,7 @@ class Said:
         return Place(site, choices, season_said=self.season is not None)
 
 
-def _said(
+async def _said(
     *,
     country: Annotated[
         NoiseCountry | None,
@@ -162,6 +161,7 @@ async def list_indices() -> Page[MethodOut]:
     "/sites/{site_id}/indices",
     operation_id="get_site_indices",
     summary="Indices of a site",
+    response_model=IndicesOut,
     responses=documented(401, 403, 404, 422),
 )
 async def get_site_indices(
@@ -187,7 +187,7 @@ async def get_site_indices(
         Query(description="Of the last periods that were over then; now by default, and at most"),
     ] = None,
     noise: NoiseParameter = [],  # noqa: B006 (FastAPI copies it)
-) -> IndicesOut:
+) -> Response:
     """What each box comes to in the last period that is over (hour, local day, weeks), and the worst of it.
 
     Computed anew of what is stored. Without `method`: the methods that fit the kind of the place, of metrics
@@ -202,13 +202,15 @@ async def get_site_indices(
     rows = rows_now(place, stations, method, from_datetime(moment), period)
     check_effort(rows)
     found = await computed(session, place, rows)
-    return IndicesOut(
-        site_id=str(site.id),
-        at=moment,
-        timezone=site.timezone,
-        country=place.choices.country,
-        worst=[worst_shown(each) for each in worst_of(found)],
-        data=[index_of(each) for each in found],
+    return await _written(
+        lambda: IndicesOut(
+            site_id=str(site.id),
+            at=moment,
+            timezone=site.timezone,
+            country=place.choices.country,
+            worst=[worst_shown(each) for each in worst_of(found)],
+            data=[index_of(each) for each in found],
+        )
     )
 
 
@@ -216,6 +218,7 @@ async def get_site_indices(
     "/sites/{site_id}/indices/history",
     operation_id="list_site_index_history",
     summary="History of an index",
+    response_model=IndexHistoryOut,
     responses=documented(401, 403, 404, 422),
 )
 async def list_site_index_history(
@@ -241,7 +244,7 @@ async def list_site_index_history(
     to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> IndexHistoryOut:
+) -> Response:
     """One method's value of each period that begins in a range and is over: by time, then by box.
 
     A page has fewer values than `limit` where much has to be read for them. Weeks begin on Mondays.
@@ -256,14 +259,22 @@ async def list_site_index_history(
     stations = await stations_of(session, site.id, box, principal.visible())
     page = history(place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor)
     found = await computed(session, place, page.rows)
-    return IndexHistoryOut(
-        site_id=str(site.id),
-        timezone=site.timezone,
-        country=place.choices.country,
-        method=MethodOut.of(figure),
-        data=[value_of(each) for each in found],
-        next=page.following,
+    return await _written(
+        lambda: IndexHistoryOut(
+            site_id=str(site.id),
+            timezone=site.timezone,
+            country=place.choices.country,
+            method=MethodOut.of(figure),
+            data=[value_of(each) for each in found],
+            next=page.following,
+        )
     )
+
+
+async def _written(make: Callable[[], BaseModel]) -> Response:
+    """Make an answer and write it, beside other requests: there are thousands of values in it."""
+    text = await asyncio.to_thread(lambda: make().model_dump_json())
+    return Response(text, media_type="application/json")
 
 
 async def _site(session: AsyncSession, site_id: str, principal: Principal) -> Site:

@@ -69,14 +69,19 @@ class Hourly:
             return None
         return float(self.values[index]), float(self.coverage[index])
 
+    def begun(self, period: Period) -> int:
+        """How many hours begin in a period, valid or not."""
+        low, high = self.times.searchsorted((period.start_us, period.end_us))
+        return max(0, int(high - low))
+
     def on(self, hours: range) -> Floats:
         """The valid means of the hours that are asked for, NaN where there is none, shape (len(hours),)."""
         grid = np.full(len(hours), np.nan)
-        if not len(hours):
-            return grid
-        part = self.within(Period(hours[0], hours[-1] + HOUR_US))
-        valid = part.valid
-        grid[(part.times[valid] - hours[0]) // HOUR_US] = part.values[valid]
+        if hours:
+            low, high = self.times.searchsorted((hours[0], hours[-1] + HOUR_US))
+            values = self.values[low:high]
+            valid = np.isfinite(values) & (self.coverage[low:high] >= HOUR_COVERAGE)
+            grid[(self.times[low:high][valid] - hours[0]) // HOUR_US] = values[valid]
         return grid
 
 
@@ -110,10 +115,11 @@ def mean_of(hourly: Hourly | None, period: Period, least: float, *, highest: boo
     """
     if hourly is None:
         return Mean(None, 0.0, "metric_missing")
-    found = hourly.on(period.hours())
+    hours = period.hours()
+    found = hourly.on(hours)
     found = found[np.isfinite(found)]
-    covered = percent(len(found), len(period.hours()))
-    reason = lacking(len(hourly.within(period).times), covered, least)
+    covered = percent(len(found), len(hours))
+    reason = lacking(hourly.begun(period), covered, least)
     if reason is not None:
         return Mean(None, covered, reason)
     return Mean(float(found.max() if highest else found.mean()), covered, None)

@@ -6,7 +6,7 @@ they are computed of what is there when they are asked for.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.city.emergence import DAY_BEGIN, DAY_END
-from app.city.figures import FIGURES, Choices, Figure, Material, Source, gravity
+from app.city.figures import FIGURES, Choices, Figure, Source, gravity
+from app.city.materials import Materials, Wanted, materials
 from app.city.periods import Period, instant, local_date
 from app.city.places import belongs, season_of
 from app.city.reads import (
@@ -24,7 +25,6 @@ from app.city.reads import (
     Needs,
     Station,
     effort,
-    material_of,
     too_many_samples,
 )
 from app.city.results import Result
@@ -185,27 +185,32 @@ def check_effort(rows: Iterable[Row]) -> None:
 
 
 async def computed(session: AsyncSession, place: Place, rows: Sequence[Row]) -> list[Found]:
-    """Compute rows, in their order: each box's metrics are read once."""
+    """Compute rows, in their order: each box's metrics are read once, those of many boxes together."""
     of: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         of[row.station.key].append(row)
-    found: dict[tuple[object, ...], Result] = {}
+    wanted = []
     for each in of.values():
         needs = Needs()
         for row in each:
             needs.add(row.figure, row.metrics, row.slot.period)
-        material = await material_of(session, each[0].station, place.site.timezone, needs)
+        wanted.append(Wanted(each[0].station, needs))
+    found: dict[tuple[object, ...], Result] = {}
+    async for some in materials(session, wanted):
         # A year of a model that goes hour by hour takes a while: other requests go on meanwhile.
-        found |= await asyncio.to_thread(_results, place, each, material)
+        found |= await asyncio.to_thread(_results, place, of, some)
     return [Found(row, found[_identity(row)]) for row in rows]
 
 
-def _results(place: Place, rows: Iterable[Row], material: Material) -> dict[tuple[object, ...], Result]:
+def _results(
+    place: Place, rows: Mapping[int, Sequence[Row]], some: Materials
+) -> dict[tuple[object, ...], Result]:
     return {
         _identity(row): row.figure.compute(
             material, row.metric or row.figure.method.metrics[0], row.slot, place.choices_for(row.slot)
         )
-        for row in rows
+        for key, material in some.items()
+        for row in rows[key]
     }
 
 

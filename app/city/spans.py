@@ -1,4 +1,4 @@
-"""Which periods a figure is of: the last one that is over, and all that begin in a stretch of time. Pure.
+"""Which periods a figure is of: the last one that is over, and all within a stretch of time. Pure.
 
 Owns how hours, days, weeks, months and years are counted off. Days begin at a time of the clocks of the place
 (noise: with the first part of the day). Weeks begin on Mondays, four weeks on every fourth one, counted as
@@ -102,3 +102,24 @@ def _last(length: PeriodLength, first: date) -> date:
     if length in DAYS:
         return first + timedelta(days=DAYS[length] - 1)
     return last_of_month(first.year, first.month) if length == "month" else date(first.year, 12, 31)
+
+
+def ends(
+    length: PeriodLength, after_us: int, until_us: int, zone: ZoneInfo, begin: time = time()
+) -> Iterator[Slot]:
+    """All periods that end after an instant, and at or before another one, ascending.
+
+    One or four weeks end with each day, as those of `last_over` do.
+    """
+    if length == "hour":
+        first = after_us // HOUR_US * HOUR_US
+        for start_us in range(first, until_us - HOUR_US + 1, HOUR_US):
+            yield Slot.of_hour(start_us, zone)
+        return
+    day = local_date(after_us, zone) - timedelta(days=1)
+    while (end_us := instant(day, begin, zone)) <= until_us:
+        if end_us > after_us:
+            slot = last_over(length, end_us, zone, begin)
+            if slot.period.end_us == end_us:
+                yield slot
+        day += timedelta(days=1)

@@ -141,7 +141,7 @@ def who_o3_peak_season(hourly: Hourly | None, year: int, zone: ZoneInfo) -> Resu
     good = [season for season in seasons if all(month.coverage >= DAY_COVERAGE for month in season)]
     if not good:
         best = max(min(month.coverage for month in season) for season in seasons)
-        reason = lacking(len(hourly.within(whole).times), best, DAY_COVERAGE)
+        reason = lacking(hourly.begun(whole), best, DAY_COVERAGE)
         return made(WHO_O3_PEAK, whole, None, best, limit=GUIDELINE_O3_PEAK, reason=reason)
     worst = max(good, key=_season_mean)
     return made(
@@ -172,7 +172,7 @@ def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo)
     covered = percent(len(found), len(days))
     rank = math.ceil(len(found) * PERCENTILE / 100)
     allowed = float(len(found) - rank)
-    reason = lacking(len(hourly.within(period).times), covered, DAY_COVERAGE)
+    reason = lacking(hourly.begun(period), covered, DAY_COVERAGE)
     if reason is not None:
         return made(WHO_DAYS, period, None, covered, limit=allowed, reason=reason)
     over = sum(above(value, guideline) for value in found)

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -22,6 +22,7 @@ from sqlalchemy import (
     SQLColumnExpression,
     Text,
     Uuid,
+    bindparam,
     column,
     func,
     select,
@@ -217,6 +218,12 @@ def integrator_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[U
     )
 
 
+# Made once: making it takes longer than asking it, and each request asks it.
+_WITH_HASH: Final = select(
+    ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id)
+).where(ApiKey.hash == bindparam("hash"))
+
+
 def reach_in(
     organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
 ) -> Reach:
@@ -262,15 +269,8 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     # The checksum spares the database a query for every invented key.
     if not is_bootstrap and not well_formed(key):
         raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
-    with reaching_everything():
-        async with database.read() as session:
-            found = (
-                await session.execute(
-                    select(
-                        ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id)
-                    ).where(ApiKey.hash == hash_key(key))
-                )
-            ).one_or_none()
+    async with database.look_up() as session:
+        found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
     if found is None or found[0].revoked_at is not None:
         raise UnauthorisedError("The API key is unknown or was revoked.")
     record, clients, integrator_id = found

@@ -7,17 +7,20 @@ type checker sees it, and PostgreSQL holds it (`READ ONLY` transactions).
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from typing import Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import Connection, MetaData, event, text
+from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
 
-from app.core.reach import EVERYTHING, NOTHING, Caller, current_caller
+from app.core.idle_connections import watch_idle
+from app.core.reach import EVERYTHING, NOTHING, Caller
 from app.core.settings import DatabaseSettings
+from app.core.transactions import TellingConnection
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,6 +33,8 @@ NAMING = {
 type RawConnection = asyncpg.Connection | PoolConnectionProxy
 """A connection of its own, or one borrowed from a pool."""
 
+LOOKUP_CONNECTIONS: Final = 2
+"""Connections that a process may hold besides, for lookups of one statement."""
 
 TRANSIENT = (
     OSError,
@@ -114,22 +119,6 @@ def ending_plainly() -> Iterator[None]:
         _LAST_STEP.reset(token)
 
 
-class _ReadTransactions(Session):
-    """The synchronous side of a ReadSession."""
-
-
-class _WriteTransactions(Session):
-    """The synchronous side of a WriteSession."""
-
-
-# One statement for all: each is a round trip.
-_BEGIN = "SELECT " + ", ".join(
-    f"set_config('{name}', :{name.replace('.', '_')}, true)" for name in Caller(NOTHING).settings()
-)
-_BEGIN_READING = text(_BEGIN + ", set_config('transaction_read_only', 'on', true)")
-_BEGIN_WRITING = text(_BEGIN)
-
-
 class Database:
     """One process's connections. Open with `async with`, or call `close` when done.
 
@@ -153,30 +142,44 @@ class Database:
         self._application = application
         self._role = role
         self._tenants = tenants
-        self.engine = create_async_engine(
-            settings.sqlalchemy_url,
-            pool_size=settings.pool_size,
+        self.engine = self._engine(settings.pool_size, self._server_settings())
+        told = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
+        self._lookups = self._engine(LOOKUP_CONNECTIONS, told, isolation_level="AUTOCOMMIT")
+        self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
+        # `BEGIN READ ONLY`, of connections of the same pool.
+        reading = self.engine.execution_options(postgresql_readonly=True)
+        self._read = async_sessionmaker(reading, class_=ReadSession, expire_on_commit=False)
+        self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
+
+    def _engine(self, size: int, told: dict[str, str], **options: str) -> AsyncEngine:
+        engine = create_async_engine(
+            self.settings.sqlalchemy_url,
+            pool_size=size,
             max_overflow=0,
             # The connection that was used last has its statements planned, and its pages at hand.
             pool_use_lifo=True,
             pool_timeout=10,
-            pool_pre_ping=True,
             # Errors are logged, and the values of a statement can be secrets and hashes.
             hide_parameters=True,
             connect_args={
                 "timeout": 10,
-                "command_timeout": settings.command_timeout_s,
-                "server_settings": self._server_settings(),
+                "command_timeout": self.settings.command_timeout_s,
+                "server_settings": told,
+                "connection_class": TellingConnection if self._tenants else asyncpg.Connection,
             },
+            **options,
         )
-        self._read = async_sessionmaker(
-            self.engine, class_=ReadSession, sync_session_class=_ReadTransactions, expire_on_commit=False
-        )
-        self._write = async_sessionmaker(
-            self.engine, class_=WriteSession, sync_session_class=_WriteTransactions, expire_on_commit=False
-        )
-        self._read.configure(info={"tenants": tenants})
-        self._write.configure(info={"tenants": tenants})
+        watch_idle(engine.sync_engine)
+        return engine
+
+    @asynccontextmanager
+    async def look_up(self) -> AsyncIterator[ReadSession]:
+        """A session in which each query is a transaction of its own, and the program's: it sees everything.
+
+        For what is asked before it is known who the caller is. A query is one round trip, not four.
+        """
+        async with self._look_up() as session:
+            yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
@@ -246,21 +249,4 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection."""
         await self.engine.dispose()
-
-
-@event.listens_for(_ReadTransactions, "after_begin")
-def _begin_reading(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    if session.info["tenants"]:
-        connection.execute(_BEGIN_READING, _told())
-    else:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
-
-
-@event.listens_for(_WriteTransactions, "after_begin")
-def _begin_writing(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    if session.info["tenants"]:
-        connection.execute(_BEGIN_WRITING, _told())
-
-
-def _told() -> dict[str, str]:
-    return {name.replace(".", "_"): value for name, value in current_caller().settings().items()}
+        await self._lookups.dispose()

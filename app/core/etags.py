@@ -151,7 +151,7 @@ class Precondition:
         return check
 
 
-def _precondition(
+async def _precondition(
     if_match: Annotated[
         str | None,
         Header(alias=IF_MATCH, description="ETags: carried out only if the resource still has one of them"),

@@ -61,6 +61,7 @@ QUOTA_REFUSED = Counter(
 ALERT_TRANSITIONS = Counter(
     "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
 )
+INDEX_PERIODS = Counter("vigie_index_periods_total", "Periods of indices that rules were judged by")
 ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_mode="mostrecent")
 ALERTS_MUTED = Gauge(
     "vigie_alerts_muted",

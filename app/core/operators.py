@@ -37,7 +37,7 @@ def asks_as_operator(request: Request) -> bool:
     return is_operator(head.bearer, host, request.app.state.settings.api)
 
 
-def operators_only(request: Request) -> None:
+async def operators_only(request: Request) -> None:
     """FastAPI dependency: 401 or 403 for everybody else."""
     if asks_as_operator(request):
         return

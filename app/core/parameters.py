@@ -19,7 +19,7 @@ def _known(route: APIRoute) -> frozenset[str]:
     return frozenset(names)
 
 
-def known_parameters_only(request: Request) -> None:
+async def known_parameters_only(request: Request) -> None:
     """FastAPI dependency of every route.
 
     Raises:

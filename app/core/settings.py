@@ -31,7 +31,9 @@ class DatabaseSettings(BaseModel):
     """PostgreSQL 17 with TimescaleDB."""
 
     url: str = Field("postgresql://vigie@127.0.0.1:5432/vigie", description="Where the database is")
-    pool_size: int = Field(10, ge=1, description="Connections that one process may hold for REST")
+    pool_size: int = Field(
+        10, ge=1, description="Connections that a process may hold for REST; two more find who is calling"
+    )
     command_timeout_s: Seconds = Field(30.0, description="A statement running longer is ended (seconds)")
     lock_timeout_s: Seconds = Field(5.0, description="How long a migration waits for a lock (seconds)")
 

@@ -11,11 +11,11 @@ much comes in meanwhile; a cursor is of one order.
     Asked = Annotated[Pagination, Depends(SITES.asked)]
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -203,6 +203,22 @@ class Orders:
     def cut[R](self, rows: Sequence[R], asked: Pagination) -> tuple[Sequence[R], str | None]:
         """Of what the statement of `page` gave the page's rows, and the next cursor if there is more."""
         return cut(rows, asked.limit, partial(self._cursor, asked))
+
+    def sift[R](self, rows: Iterable[R], asked: Pagination) -> tuple[Sequence[R], str | None]:
+        """Of rows that are in memory the page's, and the next cursor: what `page` and `cut` are to a table.
+
+        What a cursor holds of a row is compared, in Python's order; each key has to have some of every row.
+
+        Raises:
+            InvalidError: `invalid_cursor`: it is not one of this list, in this order.
+        """
+        keys = self._keys(asked)
+        placed = [(tuple(key.write(row) for key in keys), row) for row in rows]
+        if asked.cursor is not None:
+            last = tuple(self._values(asked, keys))
+            placed = [each for each in placed if (each[0] < last if asked.descending else each[0] > last)]
+        placed.sort(key=itemgetter(0), reverse=asked.descending)
+        return self.cut([row for _, row in placed], asked)
 
     def _keys(self, asked: Pagination) -> tuple[Key, ...]:
         return self.keys[asked.sort.removeprefix(_DOWN)] + self.own

@@ -23,12 +23,19 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
         "examples": ["who-2021-pm2_5-24h"],
     },
     "replay": {"description": "The replay's id", **_ID},
+    "source_id": {
+        "description": "The source's id (`GET /v1/acoustic-sources`)",
+        "examples": ["glock-17"],
+    },
     "version": {"description": "The rule's version, counted from 1"},
     "webhook": {"description": "The webhook's id", **_ID},
 }
 """Path parameters by name; one that ends in `_id` and is not among them is the id (a UUID) of its noun."""
 
 SCHEMAS: Final = {
+    "FireMode": "How it is fired; `single`: worked by hand each time, or a revolver",
+    "ProjectileSpeed": "As it leaves the muzzle, with common loads; `either`: the load decides",
+    "SourceKind": "Whether it is a firearm, or only sounds like one",
     "CitationStatus": "Whether a method's numbers were read in its source, or some could not be confirmed",
     "MethodPeriod": "What a method's value is of by its source; `any`: the caller says",
     "MouldMaterial": "How sensitive a material is to mould",

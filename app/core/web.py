@@ -1,6 +1,7 @@
 """What every router uses: sessions as FastAPI dependencies, and quick answers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from inspect import signature
 from typing import Annotated, Any
 
 import msgspec
@@ -11,12 +12,25 @@ from app.core.database import Database, ReadSession, WriteSession
 _encode = msgspec.json.Encoder().encode
 
 
-def json_answer(content: Mapping[str, Any]) -> Response:
+def in_the_loop[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+    """A class as a FastAPI dependency that is made in the loop, of its constructor's parameters."""
+
+    async def made(**given: Any) -> T:  # noqa: ANN401 (whatever the constructor takes)
+        return make(**given)
+
+    # What FastAPI goes by.
+    made.__signature__ = signature(make)  # type: ignore[attr-defined]
+    return made
+
+
+def json_answer(content: Mapping[str, Any] | msgspec.Raw) -> Response:
     """An answer as JSON, without a model for each of its points: ten thousand of these take long."""
     return Response(_encode(content), media_type="application/json")
 
 
-def get_database(request: Request) -> Database:
+# Dependencies are asynchronous, though nothing is waited for: FastAPI runs all others in threads, which costs
+# more than they do.
+async def get_database(request: Request) -> Database:
     """The process's database, opened by the application's lifespan."""
     database: Database = request.app.state.database
     return database

@@ -18,15 +18,20 @@ _WHAT: Final = "database roles"
 
 def database() -> Iterator[Finding]:
     """Whether this login may work under the processes' roles; nothing where no database is named."""
+    if (settings := named()) is not None:
+        yield from examine(settings)
+
+
+def named() -> "DatabaseSettings | None":
+    """The database that the settings name; None where they do not, or where they are not valid."""
     # Here: what they are made with may be what is missing.
     from app.core.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
 
     try:
         settings = read_settings().database
     except InvalidSettingsError:
-        return  # told with the settings
-    if "url" in settings.model_fields_set:
-        yield from examine(settings)
+        return None  # told with the settings
+    return settings if "url" in settings.model_fields_set else None
 
 
 def examine(settings: "DatabaseSettings") -> Iterator[Finding]:

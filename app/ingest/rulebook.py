@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.core.observability import get_logger
+from app.rules.changes import indices_of
 from app.rules.evaluator import CompiledRule, SiteRules, compile_rule, compile_site
 from app.rules.repository import ChangedRule
 from app.rules.view import BoxFacts
@@ -53,7 +54,8 @@ class Rulebook:
             site_id = self._site_of.pop(row["id"], None)
             rules = of(row["site_id"] if site_id is None else site_id)
             rules.pop(row["id"], None)
-            if row["enabled"] and not row["deleted"]:
+            # Samples do not concern rules on indices: they are judged when periods are over.
+            if row["enabled"] and not row["deleted"] and not indices_of(row["definition"]):
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
         walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}

@@ -38,11 +38,24 @@ QUANTILE_OF: Final[Mapping[str, str]] = {
     "l90": "p10",
 }
 AGGREGATES: Final = (*PLAIN, *QUANTILE_OF)
-_LEVELS: Final = frozenset({"l10", "l50", "l90"})
+LEVELS: Final = frozenset({"l10", "l50", "l90"})
+"""Aggregates that sound levels alone have."""
 
 
 def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
     """Read a list such as `avg,p95` (InvalidError `invalid_aggregate`)."""
+    names = aggregates_named(text)
+    for name in names:
+        if name in LEVELS and metric.kind != "level":
+            raise InvalidError(
+                f"{name} is for sound levels; {metric.name} has {QUANTILE_OF[name]}.",
+                code="invalid_aggregate",
+            )
+    return names
+
+
+def aggregates_named(text: str | None) -> tuple[str, ...]:
+    """The same of any metric (InvalidError `invalid_aggregate`)."""
     if text is None:
         return PLAIN
     names = tuple(dict.fromkeys(text.split(",")))
@@ -50,11 +63,6 @@ def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
         if name not in AGGREGATES:
             raise InvalidError(
                 f"The aggregate {shown(name)} is not one of {', '.join(AGGREGATES)}.",
-                code="invalid_aggregate",
-            )
-        if name in _LEVELS and metric.kind != "level":
-            raise InvalidError(
-                f"{name} is for sound levels; {metric.name} has {QUANTILE_OF[name]}.",
                 code="invalid_aggregate",
             )
     return names
@@ -108,7 +116,7 @@ def written(
         found = filled(found, grid(*whole, bucket, zone), fill)
     following = int(found.times[limit]) if len(found) > limit else None
     found = found.only(slice(limit))
-    columns = _shown(found, metric, bucket, zone, interval_s)
+    columns = aggregated(found, metric, bucket, zone, interval_s)
     point = _point(tuple(names))
     return Page(list(map(point, rfc3339(found.times), *(columns[name] for name in names))), following)
 
@@ -145,9 +153,9 @@ def filled(found: Columns, times: Ints, fill: Fill) -> Columns:
     )
 
 
-def _shown(
+def aggregated(
     found: Columns, metric: Metric, bucket: Bucket, zone: ZoneInfo, interval_s: int
-) -> dict[str, Sequence[Any]]:
+) -> dict[str, list[Any]]:
     """Each aggregate as a list, null where there is none."""
     means = shortened(metric, found.means, found.lows, found.counts)
     quantiles = {

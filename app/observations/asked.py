@@ -70,9 +70,14 @@ class Asked:
 
     def sampled(self, box: Measured, start: datetime | None = None) -> Series:
         """The same, whose bounds its reader sees to: all of it is read from samples."""
-        first = self.first if start is None else max(start, self.first)
         return Series(
-            box.key, self.metric, self.bucket, box.timezone, first, self.last, quantiles_of(self.names)
+            box.key,
+            self.metric,
+            self.bucket,
+            box.timezone,
+            self._from(start),
+            self.last,
+            quantiles_of(self.names),
         )
 
     def write(self, box: Measured, found: Columns, limit: int, start: datetime | None = None) -> Page:
@@ -85,6 +90,10 @@ class Asked:
             interval_s=box.interval_s,
             names=self.names,
             limit=limit,
-            whole=(self.first if start is None else max(start, self.first), self.last),
+            whole=(self._from(start), self.last),
             fill=self.fill,
         )
+
+    def _from(self, start: datetime | None) -> datetime:
+        """Where a page begins: a cursor may be of another range than the one that is asked for with it."""
+        return self.first if start is None else min(max(start, self.first), self.last)

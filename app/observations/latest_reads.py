@@ -4,9 +4,9 @@ Owns the query for what is newer than the rows of `box_states`: a look into the 
 of a thousand boxes that is most of the time, so it is asked for nothing but rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -22,7 +22,7 @@ from app.observations.latest import portions
 from app.observations.models import BoxState
 from app.observations.precision import as_stored
 from app.observations.states import NEVER
-from app.sites.catalogue import COLUMNS, INDEX
+from app.sites.catalogue import CATALOGUE, COLUMNS, INDEX
 from app.sites.models import Box, Site
 
 SITE_LATEST: Final = "site_latest"
@@ -33,6 +33,9 @@ type Latest = dict[str, tuple[float, int]]
 """Metric → (value, µs since the epoch) of the newest sample that has it."""
 
 _decode = msgspec.json.Decoder(Latest.__value__).decode
+_encode = msgspec.json.Encoder().encode
+# So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
+_KEPT: Final = 8192
 # Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
 # to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
 _PLANNED: Final = text(
@@ -45,9 +48,12 @@ _PLANNED_AS_BEFORE: Final = text(
 )
 # A row of box_states is behind by fewer samples than that (app.observations.states).
 _MOST: Final = 512
+# Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
+_VALUES: Final = ", ".join(
+    f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
+)
 _NEWER: Final = text(f"""
-SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us,
-    {", ".join(f's."{name}"' for name in COLUMNS)}
+SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us, {_VALUES}
 FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
 LATERAL (
     SELECT * FROM tenant_samples s
@@ -58,21 +64,55 @@ LATERAL (
 """)  # noqa: S608 (catalogue names and a constant)
 
 
-async def latest_of_box(session: AsyncSession, box: Box) -> dict[str, Any]:
+class Found(NamedTuple):
+    """The latest values of a box.
+
+    Attributes:
+        box: its id.
+        row: as its row of `box_states` has them, as JSON.
+        latest: these, brought forward; None where nothing is newer.
+    """
+
+    box: str
+    row: str
+    latest: Latest | None
+
+    def values(self) -> Latest:
+        """Metric → (value, µs) of the newest sample that has it."""
+        return _decode(self.row) if self.latest is None else self.latest
+
+    def written(self) -> msgspec.Raw:
+        """As it is shown, as JSON."""
+        rest = _rest_of_row(self.row) if self.latest is None else _rest(self.latest)
+        return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
+
+
+# What is shown follows from the row alone. Between two looks of somebody who watches a site most rows stay.
+@lru_cache(_KEPT)
+def _rest_of_row(row: str) -> bytes:
+    return _rest(_decode(row))
+
+
+def _rest(latest: Latest) -> bytes:
+    """What comes after a box's id: the object without its brace."""
+    return _encode(_shown(latest))[1:]
+
+
+async def latest_of_box(session: AsyncSession, box: Box) -> msgspec.Raw:
     """The latest values of one box, as they are shown."""
     found = await _latest_of_boxes(session, [box.key])
-    return found[0] if found else shown(box.id, {})
+    return next(found, Found(box.id, "{}", None)).written()
 
 
 async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
     """What some boxes ever measured, by their ids, for whoever goes on to read that."""
-    found = await _latest_of_boxes(session, keys)
+    found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
     await session.execute(_PLANNED_AS_BEFORE)
-    return {each["box"]: frozenset(each["values"]) for each in found}
+    return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
-async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> list[dict[str, Any]]:
-    """The same of those of some boxes that have a state, in no order."""
+async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[Found]:
+    """Those of some boxes that have a state, in no order."""
     query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
     query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key.in_(keys))
     return await _brought_forward(session, (await session.execute(query)).all())
@@ -80,8 +120,8 @@ async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> list[d
 
 async def latest_of_site(
     session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
-) -> list[dict[str, Any]]:
-    """The same for the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
+) -> list[Found]:
+    """Those of the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
     site = select(Site.id).where(Site.id == site_id)
     site = site.where(*visible.within(Site.organisation_id, Site.id))
     if await session.scalar(site) is None:
@@ -95,17 +135,24 @@ async def latest_of_site(
         (last,) = decode_cursor(SITE_LATEST, cursor, check_box_id)
         query = query.where(Box.id > last)
     rows = await session.execute(query.order_by(Box.id).limit(limit + 1))
-    return await _brought_forward(session, rows.all())
+    return list(await _brought_forward(session, rows.all()))
 
 
-async def _brought_forward(
-    session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
-) -> list[dict[str, Any]]:
+async def _brought_forward(session: AsyncSession, rows: Sequence[Row[int, str, str, int]]) -> Iterator[Found]:
     """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
-    latest = {key: _decode(text) for key, _, text, _ in rows}
-    for key, time_us, *values in await newer_samples(session, {key: newest for key, _, _, newest in rows}):
-        take(latest[key], time_us, values)
-    return [shown(identifier, latest[key]) for key, identifier, _, _ in rows]
+    newer: dict[int, list[Any]] = {}
+    for sample in await newer_samples(session, {key: newest for key, _, _, newest in rows}):
+        newer.setdefault(sample[0], []).append(sample)
+    return (Found(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
+
+
+def _with(row: str, samples: Sequence[Any]) -> Latest | None:
+    if not samples:
+        return None
+    latest: Latest = _decode(row)
+    for _, time_us, *values in samples:
+        take(latest, time_us, values)
+    return latest
 
 
 async def newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
@@ -138,7 +185,7 @@ def _text(time_us: int) -> str:
     return format_us(time_us)
 
 
-def shown(box: str, latest: Mapping[str, tuple[float, int]]) -> dict[str, Any]:
+def _shown(latest: Latest) -> dict[str, Any]:
     """Latest values as they are shown.
 
     A metric that a newer version knew is not: it has neither unit nor bounds here.
@@ -148,7 +195,6 @@ def shown(box: str, latest: Mapping[str, tuple[float, int]]) -> dict[str, Any]:
     times_us = {time_us for _, time_us in latest.values()}
     text = _text(max(times_us)) if times_us else None
     return {
-        "box": box,
         "time": text,
         "values": {
             # Of most values, which have few decimals, the first is sure, and quicker to tell.

@@ -43,5 +43,5 @@ async def list_site_latest(
     """The same for each box of a site, in the order of their ids."""
     identifier = parse_id(site_id, "site")
     rows = await latest_reads.latest_of_site(session, identifier, principal.visible(), cursor, limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(latest_reads.SITE_LATEST, row["box"]))
-    return json_answer({"data": page, "next": following})
+    page, following = cut(rows, limit, lambda row: encode_cursor(latest_reads.SITE_LATEST, row.box))
+    return json_answer({"data": [row.written() for row in page], "next": following})

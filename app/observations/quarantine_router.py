@@ -33,7 +33,7 @@ _PLAIN: Final = (
 )
 
 
-def _filter(
+async def _filter(
     principal: Reader,
     *,
     box: Annotated[Name | None, Query(description="Only of what claimed to be this box")] = None,

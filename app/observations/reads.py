@@ -13,7 +13,6 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Double, Row, Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import InvalidError
 from app.core.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.core.pagination import decode_cursor
 from app.core.reach import Reach
@@ -21,7 +20,7 @@ from app.core.sorting import Orders, Pagination, identifier
 from app.observations.models import TENANT_SAMPLES, Event
 from app.sites import box_repository
 from app.sites.catalogue import Metric
-from app.sites.models import Box, Site
+from app.sites.models import Box
 
 EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
 # Samples are of these times alone.
@@ -42,18 +41,21 @@ class Measured:
 
 async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -> Measured:
     """A box with its site's time zone (NotFoundError)."""
-    box = await box_repository.get_box(session, identifier, visible)
-    timezone = (await session.scalars(select(Site.timezone).where(Site.id == box.site_id))).one()
-    return Measured(box.key, box.id, box.interval_s, timezone)
+    return Measured(*await box_repository.get_measuring(session, identifier, visible))
 
 
 def cursor_time(kind: str, cursor: str) -> datetime:
     """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
-    (micros,) = decode_cursor(kind, cursor, int)
-    try:
-        return to_datetime(micros)
-    except OverflowError:
-        raise InvalidError("The cursor is not one that this series gave.", code="invalid_cursor") from None
+    found: datetime
+    (found,) = decode_cursor(kind, cursor, measurable)
+    return found
+
+
+def measurable(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
+    """An instant (µs since the epoch) of which there may be samples, or just behind (ValueError)."""
+    if type(micros) is not int or not EARLIEST_US <= micros <= LATEST_US:
+        raise ValueError(micros)
+    return to_datetime(micros)
 
 
 def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:

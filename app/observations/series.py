@@ -106,8 +106,11 @@ class Bucket:
         )
 
     def end_of(self, start: datetime, zone: ZoneInfo) -> datetime:
-        """When the bucket that begins at `start` ends, in UTC."""
-        if not self.local:
-            return start + self.width
-        # The same hour of a later date, whatever the clocks did in between.
-        return (start.astimezone(zone) + self.width).astimezone(UTC)
+        """When the bucket that begins at `start` ends, in UTC; the last one with the end of the year 9999."""
+        try:
+            if not self.local:
+                return start + self.width
+            # The same hour of a later date, whatever the clocks did in between.
+            return (start.astimezone(zone) + self.width).astimezone(UTC)
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC)

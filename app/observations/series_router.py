@@ -76,7 +76,8 @@ async def list_readings(
     """The series of each box and metric, one after the other: boxes by their ids, metrics as they are named.
 
     What each point is, is told at `GET /v1/boxes/{box}/readings`. A page may end within a series, which the
-    next page goes on with. A series without a value has no points. At most 200 series.
+    next page goes on with, and ends early where much has to be read. A series without a value has no points.
+    At most 200 series.
     """
     metrics = [metric_named(name) for name in dict.fromkeys(metric)]
     span = check_range(from_, to, datetime.now(UTC))

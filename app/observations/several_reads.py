@@ -1,8 +1,9 @@
 """Reads series of several boxes and metrics, page by page.
 
-Owns which boxes are meant, and where a page ends: within a series, if need be.
+Owns which boxes are meant, and where a page ends: within a series, if need be, or when it has taken long.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,7 +20,7 @@ from app.core.pagination import decode_cursor, encode_cursor
 from app.core.reach import Reach
 from app.observations.aggregates import rfc3339
 from app.observations.asked import Asked
-from app.observations.reads import Measured, readings
+from app.observations.reads import Measured, measurable, readings
 from app.observations.rollups import columns
 from app.observations.rollups.columns import Columns
 from app.observations.rollups.reads import Series, summaries
@@ -36,6 +37,8 @@ _SEVERAL: Final = "several"
 _HOURS: Final = Bucket.parse("1h")
 _DAYS: Final = Bucket.parse("1d")
 _LONG: Final = timedelta(days=400)
+# Of each series as many samples may be looked at as of one alone: what takes longer comes on the next page.
+_PAGE_S: Final = 10.0
 
 
 async def measured_of(
@@ -118,10 +121,11 @@ class Pages:
         place, start = self._place(cursor)
         found: list[dict[str, Any]] = []
         left = limit
+        until = time.monotonic() + _PAGE_S
         following = None
         for number in range(place, len(self._series)):
             box, metric = self._series[number]
-            if not left:
+            if not left or (found and time.monotonic() >= until):
                 following = encode_cursor(_SEVERAL, box.id, metric.name, None)
                 break
             series, later = await self._some(box, metric, start, left)
@@ -137,7 +141,7 @@ class Pages:
         if cursor is None:
             return 0, None
         box, metric, time_us = decode_cursor(
-            _SEVERAL, cursor, check_box_id, str, lambda part: None if part is None else to_datetime(int(part))
+            _SEVERAL, cursor, check_box_id, str, lambda part: None if part is None else measurable(part)
         )
         for number, (each, of) in enumerate(self._series):
             # A box that is gone by now is passed over.

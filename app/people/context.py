@@ -56,7 +56,7 @@ class People:
         return f"{self.base_url}{WELCOME}#{token}"
 
 
-def _people(request: Request) -> People:
+async def _people(request: Request) -> People:
     people: People = request.app.state.people
     return people
 

@@ -35,7 +35,7 @@ class OidcOffError(VigieError):
         super().__init__("There is no OpenID Connect provider here (`VIGIE_OIDC__ISSUER`).")
 
 
-def _provider(people: Desk) -> Provider:
+async def _provider(people: Desk) -> Provider:
     if people.oidc is None:
         raise OidcOffError
     return people.oidc

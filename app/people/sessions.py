@@ -18,7 +18,7 @@ from app.core.errors import UnauthorisedError
 from app.core.ids import new_id
 from app.core.keys import SESSION_PREFIX, generate_key, hash_key, well_formed
 from app.core.people_settings import SessionSettings
-from app.core.reach import EVERYTHING, Caller, actor, reaching_everything, working_for
+from app.core.reach import EVERYTHING, Caller, actor, working_for
 from app.people.models import Membership, User, UserSession
 from app.people.roles import SCOPES_OF
 from app.sites.models import Organisation
@@ -122,9 +122,8 @@ class Sessions:
             .where(UserSession.token_hash == hash_key(token), UserSession.revoked_at.is_(None))
             .where(User.disabled_at.is_(None))
         )
-        with reaching_everything():
-            async with self._database.read() as session:
-                found = (await session.execute(wanted)).one_or_none()
+        async with self._database.look_up() as session:
+            found = (await session.execute(wanted)).one_or_none()
         if found is None:
             raise UnauthorisedError("The token is unknown, or was ended: sign in again.")
         held, user, membership, organisation, clients, integrator_id = found

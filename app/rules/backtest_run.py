@@ -17,11 +17,15 @@ from uuid import UUID
 
 import asyncpg
 
+from app.core.database import Database
 from app.core.instants import from_datetime
 from app.rules.backtest_alerts import Collector, compare
 from app.rules.backtest_samples import Place, Reader, Run, count_samples, read_place
+from app.rules.changes import indices_of
 from app.rules.compile import CompiledRule, compile_rule
 from app.rules.conditions import SilenceLeaf
+from app.rules.index_asks import Locality
+from app.rules.index_backtest import INDEX_WORK_LIMIT, IndexTrial
 from app.rules.replay import Replay
 from app.rules.view import BoxFacts
 
@@ -130,16 +134,8 @@ class _Contender:
         key = tuple(sorted(attributes.items()))
         found = self._compiled.get(key)
         if found is None:
-            rule, asked = self._rule, self._asked
             found = self._compiled[key] = compile_rule(
-                UUID(int=0) if rule["id"] is None else UUID(rule["id"]),
-                rule["version"] or 1,
-                asked.organisation_id,
-                asked.site_id,
-                rule["name"],
-                rule["definition"],
-                timezone=self._place.timezone,
-                attributes=attributes,
+                **_row(self._asked, self._rule), timezone=self._place.timezone, attributes=attributes
             )
         return found
 
@@ -178,11 +174,14 @@ class _Contender:
         self.found.settle(until_us)
 
 
-async def run(connection: asyncpg.Connection, asked: Asked, report: Report, turn: Turn) -> dict[str, Any]:
+async def run(
+    connection: asyncpg.Connection, database: Database, asked: Asked, report: Report, turn: Turn
+) -> dict[str, Any]:
     """Try a rule, and the one that it is compared with.
 
     Args:
         connection: for this alone, outside of a transaction.
+        database: for sessions that read, of rules on indices.
         asked: what to do.
         report: is told how far it is.
         turn: makes what is held while a page is judged: who shares it takes turns, a page each.
@@ -200,23 +199,54 @@ async def run(connection: asyncpg.Connection, asked: Asked, report: Report, turn
         raise GoneError(asked.site_id)
     # What has not happened yet is no silence.
     last = min(asked.last, await connection.fetchval("SELECT now()"))
-    rules = [_Contender(asked, rule, place) for rule in (asked.rule, asked.against) if rule is not None]
-    keys = frozenset().union(*(rule.keys for rule in rules))
+    rules = [_contender(asked, rule, place) for rule in (asked.rule, asked.against) if rule is not None]
+    sampled = [rule for rule in rules if isinstance(rule, _Contender)]
+    indexed = [rule for rule in rules if isinstance(rule, IndexTrial)]
+    keys = frozenset().union(*(rule.keys for rule in sampled))
     boxes = [facts for facts in place.boxes if facts.key in keys]
-    reads = any(rule.columns for rule in rules)
-    progress = Progress(samples_total=None if reads else 0, boxes_total=len(boxes))
+    reads = any(rule.columns for rule in sampled)
+    progress = Progress(
+        samples_total=None if reads or indexed else 0,
+        boxes_total=len(boxes) + sum(len(rule.keys) for rule in indexed),
+    )
     if reads:
-        limit = WORK_LIMIT // sum(rule.parts for rule in rules)
+        limit = WORK_LIMIT // sum(rule.parts for rule in sampled)
         await _count(connection, boxes, (asked.first, last), limit, progress, report)
-    together = any(rule.merged for rule in rules)
     began = time.monotonic()
-    trial = _Trial(connection, rules, turn)
-    # Of a range that is still to come there is nothing to try.
-    groups = [boxes] if together else [[facts] for facts in boxes]
-    for group in groups if boxes and asked.first < last else ():
-        await trial.go(group, asked.first, last, progress, report)
+    if asked.first < last:
+        # Of a range that is still to come there is nothing to try.
+        if boxes:
+            together = any(rule.merged for rule in sampled)
+            trial = _Trial(connection, sampled, turn)
+            for group in [boxes] if together else [[facts] for facts in boxes]:
+                await trial.go(group, asked.first, last, progress, report)
+        await _try_indices(database, indexed, (asked.first, last), progress, report, turn)
     elapsed_s = time.monotonic() - began
     return await asyncio.to_thread(_result, rules, place, progress, from_datetime(last), elapsed_s)
+
+
+async def _try_indices(  # noqa: PLR0917 (all of them are what a back-test has at hand)
+    database: Database,
+    rules: Sequence[IndexTrial],
+    within: tuple[datetime, datetime],
+    progress: Progress,
+    report: Report,
+    turn: Turn,
+) -> None:
+    """Try rules on indices: what they look at is counted in periods."""
+    first_us, last_us = map(from_datetime, within)
+    counts = [await rule.begin(database, first_us, last_us) for rule in rules]
+    if (values := sum(value for value, _ in counts)) > INDEX_WORK_LIMIT:
+        raise TooMuchError(values)
+    progress.samples_total = (progress.samples_total or 0) + sum(periods for _, periods in counts)
+
+    async def step(periods: int, boxes: int) -> None:
+        progress.samples_done += periods
+        progress.boxes_done += boxes
+        await report(progress)
+
+    for rule in rules:
+        await rule.go(database, first_us, last_us, step, turn)
 
 
 async def _count(  # noqa: PLR0917 (all of them are what a back-test has at hand)
@@ -239,6 +269,25 @@ async def _count(  # noqa: PLR0917 (all of them are what a back-test has at hand
             await report(progress)
             first = until
     progress.samples_total = total
+
+
+def _contender(asked: Asked, rule: Mapping[str, Any], place: Place) -> "_Contender | IndexTrial":
+    if not indices_of(rule["definition"]):
+        return _Contender(asked, rule, place)
+    where = Locality(place.timezone, place.latitude)
+    return IndexTrial(_row(asked, rule), where, place.attributes, place.boxes)
+
+
+def _row(asked: Asked, rule: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule as `compile_rule` takes it."""
+    return {
+        "id": UUID(int=0) if rule["id"] is None else UUID(rule["id"]),
+        "version": rule["version"] or 1,
+        "organisation_id": asked.organisation_id,
+        "site_id": asked.site_id,
+        "name": rule["name"],
+        "definition": rule["definition"],
+    }
 
 
 class _Trial:
@@ -306,7 +355,11 @@ class _Trial:
 
 
 def _result(
-    rules: Sequence[_Contender], place: Place, progress: Progress, until_us: int, elapsed_s: float
+    rules: Sequence[_Contender | IndexTrial],
+    place: Place,
+    progress: Progress,
+    until_us: int,
+    elapsed_s: float,
 ) -> dict[str, Any]:
     names = {facts.key: facts.id for facts in place.boxes}
     candidate, *present = rules
@@ -330,7 +383,7 @@ def _result(
     return result
 
 
-def _shown(rule: _Contender, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
+def _shown(rule: _Contender | IndexTrial, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
     found = rule.found
     return {
         "summary": found.summary(),

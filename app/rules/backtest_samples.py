@@ -57,11 +57,13 @@ class Place:
         timezone: the site's.
         attributes: the site's own, for rules on it as a whole.
         boxes: their attributes have the site's under them.
+        latitude: of the site, in degrees.
     """
 
     timezone: str
     attributes: Mapping[str, Any]
     boxes: tuple[BoxFacts, ...]
+    latitude: float
 
 
 class Run(NamedTuple):
@@ -78,7 +80,7 @@ async def read_place(
 ) -> Place | None:
     """Read a site and its boxes, with the site's attributes under theirs; None where it is gone."""
     site = await connection.fetchrow(
-        "SELECT timezone, attributes::text AS attributes FROM sites WHERE id = $1", site_id
+        "SELECT timezone, latitude, attributes::text AS attributes FROM sites WHERE id = $1", site_id
     )
     if site is None:
         return None
@@ -95,7 +97,7 @@ async def read_place(
         )
         for row in rows
     )
-    return Place(site["timezone"], common, tuple(facts))
+    return Place(site["timezone"], common, tuple(facts), site["latitude"])
 
 
 async def count_samples(connection: asyncpg.Connection, box_key: int, first: datetime, last: datetime) -> int:

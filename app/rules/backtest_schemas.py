@@ -14,6 +14,7 @@ from app.rules.backtest_models import Backtest
 from app.rules.backtest_queue import KEPT_DAYS
 from app.rules.backtest_run import WORK_LIMIT
 from app.rules.examples import EXAMPLES
+from app.rules.index_backtest import INDEX_WORK_LIMIT
 from app.rules.schemas import Definition, DryRun, Text
 from app.rules.severity import Severity
 
@@ -24,6 +25,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 ERRORS: Final = {
     "site_gone": "The site was deleted.",
     "too_much_work": f"Its samples, times the parts of its conditions, are more than {WORK_LIMIT:,}. "
+    f"Or its indices look at more than {INDEX_WORK_LIMIT:,} values. "
     "Ask for a shorter range or fewer boxes, or for a rule with fewer parts.",
     "interrupted": "Whoever worked on it was interrupted, again and again. Ask for a smaller one.",
     "internal": "The log has the cause.",
@@ -102,7 +104,7 @@ class BacktestCreate(Body):
 class Progress(BaseModel):
     """How far a back-test is."""
 
-    samples: int = Field(description="Samples that were tried")
+    samples: int = Field(description="Samples that were tried; of rules on indices periods with a value")
     samples_total: int | None = Field(description="Of so many; null until they are counted")
     boxes: int = Field(description="Boxes that are done")
     boxes_total: int | None

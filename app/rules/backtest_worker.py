@@ -102,7 +102,7 @@ class BacktestWorker:
             _log.warning("backtest_interrupted", backtest=str(held.id), error=repr(error))
             return
         try:
-            await self._try(connection, held)
+            await self._try(database, connection, held)
         except _LostError:
             _log.info("backtest_given_up", backtest=str(held.id))
         except _StoppedError:
@@ -113,7 +113,7 @@ class BacktestWorker:
         finally:
             connection.terminate()
 
-    async def _try(self, connection: asyncpg.Connection, held: Claim) -> None:
+    async def _try(self, database: Database, connection: asyncpg.Connection, held: Claim) -> None:
         renewed_at = time.monotonic()
         last = Progress()
 
@@ -128,7 +128,7 @@ class BacktestWorker:
                     raise _LostError
 
         try:
-            result = await run(connection, held.asked, report, self._turn)
+            result = await run(connection, database, held.asked, report, self._turn)
         except (_LostError, _StoppedError):
             raise
         except UntriedError as error:

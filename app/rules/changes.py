@@ -8,7 +8,7 @@ from app.core.errors import InvalidError
 from app.core.fields import given
 from app.rules.compile import compile_rule
 from app.rules.condition_leaves import stored
-from app.rules.condition_trees import Path, named_boxes
+from app.rules.condition_trees import Path, index_parts, named_boxes
 from app.rules.schemas import RuleChange
 
 DEFINED: Final = ("scope", "active", "max_age", "escalations", "remind_every")
@@ -58,10 +58,18 @@ def _question(definition: Mapping[str, Any]) -> list[Any]:
 
 
 def effort_of(definition: Mapping[str, Any]) -> int:
-    """Count the parts of a definition that are looked at for each sample; 0 where a gate spares that."""
+    """Count the parts of a definition that are looked at for each sample; 0 where a gate spares that.
+
+    No part of a rule on indices is.
+    """
     nobody = UUID(int=0)
     rule = compile_rule(nobody, 1, nobody, nobody, "", definition)
-    return 0 if rule.column is not None else rule.parts
+    return 0 if rule.column is not None or rule.asks else rule.parts
+
+
+def indices_of(definition: Mapping[str, Any]) -> int:
+    """Count the parts of a definition that look at an index."""
+    return sum(index_parts(level[_CONDITION]) for level in definition["levels"])
 
 
 def boxes_named(definition: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

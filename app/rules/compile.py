@@ -13,6 +13,8 @@ from app.core.hours import Hours, make_hours
 from app.core.instants import US_PER_S, parse_iso_duration
 from app.rules.combinations import Across, All, AnyOf, Not, OfBox
 from app.rules.conditions import EventLeaf, Node, SilenceLeaf, ValueLeaf, WindowLeaf
+from app.rules.index_asks import IndexAsk, ask_of
+from app.rules.index_leaves import IndexLeaf, rank_of
 from app.rules.limits import Band, Limit, compare
 from app.rules.view import Attributes, BoxFacts, Scope, make_scope
 from app.rules.windows import FUNCTIONS, Needs, Span
@@ -76,6 +78,7 @@ class CompiledRule:
         timed: it may change though nothing comes.
         ripens: it may begin though nothing comes.
         needs: what it looks back at.
+        asks: the indices that it looks at; where there are some, nothing else is, and no sample concerns it.
         parts: how many parts its conditions have.
         look_back_us: how long before its first moment anything matters to it.
     """
@@ -103,6 +106,7 @@ class CompiledRule:
     timed: bool
     ripens: bool
     needs: Needs
+    asks: frozenset[IndexAsk]
     parts: int
     look_back_us: int
 
@@ -179,6 +183,7 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
         or any(isinstance(part, EventLeaf) for part in parts) & any(isinstance(part, Not) for part in parts),
         needs=merge_needs(part.needs() for part in parts),
+        asks=frozenset(part.ask for part in parts if isinstance(part, IndexLeaf)),
         parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
@@ -195,7 +200,7 @@ def _goes_by_one_column(definition: Mapping[str, Any]) -> bool:
         inner = part.get("all") or part.get("any") or ([part["not"]] if "not" in part else [])
         waiting += inner
         if not inner:
-            metrics.add(None if "event" in part else part.get("metric"))
+            metrics.add(None if "event" in part or "index" in part else part.get("metric"))
     return len(metrics) == 1 and None not in metrics
 
 
@@ -299,6 +304,8 @@ class _Reader:
         if "no_data" in stored:
             metric = stored.get("metric")
             return SilenceLeaf(path, None if metric is None else INDEX[metric], _us(stored["no_data"]))
+        if "index" in stored:
+            return self._index(stored, path)
         column = INDEX[stored["metric"]]
         limit = self._limit(stored)
         function = stored.get("function")
@@ -317,6 +324,16 @@ class _Reader:
             certain=(function in {"max", "spread", "count"} and upward)
             or (function == "min" and stored["operator"] in {"<", "<="}),
         )
+
+    def _index(self, stored: Mapping[str, Any], path: str) -> IndexLeaf:
+        ask, band = ask_of(stored), stored.get("band")
+        if band is None:
+            return IndexLeaf(path, ask, self._limit(stored))
+        clear = stored.get("clear_band")
+        limit = compare(
+            ">=", rank_of(ask.method, band), None if clear is None else rank_of(ask.method, clear)
+        )
+        return IndexLeaf(path, ask, limit, band)
 
     def _limit(self, stored: Mapping[str, Any]) -> Limit:
         operator = stored["operator"]

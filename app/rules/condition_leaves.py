@@ -11,6 +11,7 @@ from app.core.fields import Body, BoxId
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.rules.condition_fields import (
+    AttributeOperand,
     MetricName,
     Number,
     Operand,
@@ -49,7 +50,8 @@ def _sign(value: object) -> object:
     return value
 
 
-_Sign = BeforeValidator(_sign)
+Sign = BeforeValidator(_sign)
+"""Names all operators where there is no such one."""
 
 
 class Node(Body):
@@ -64,7 +66,7 @@ class Node(Body):
         return found
 
 
-class _Leaf(Node):
+class LeafNode(Node):
     """A node that asks something of one box."""
 
     box: Annotated[
@@ -99,7 +101,7 @@ class _Windowed(BaseModel):
     ] = None
 
 
-class _Compared(_Leaf):
+class _Compared(LeafNode):
     """A node with a metric."""
 
     metric: MetricName
@@ -138,7 +140,7 @@ class ThresholdNode(_Compared):
     """The newest value, compared with a number."""
 
     operator: Annotated[
-        Operator, _Sign, Field(description="A sample is *above* where `value operator threshold` holds")
+        Operator, Sign, Field(description="A sample is *above* where `value operator threshold` holds")
     ]
     threshold: Annotated[Operand, Field(description="In the metric's unit")]
     clear: Annotated[
@@ -151,30 +153,38 @@ class ThresholdNode(_Compared):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.clear is None:
-            # A null that was sent means the same as no `clear`.
-            self.clear = self.threshold
-        threshold, clear = known(self.threshold), known(self.clear)
-        if threshold is None or clear is None:
-            return self
-        upward = self.operator in UPWARD
-        if clear > threshold if upward else clear < threshold:
-            side = "below" if upward else "above"
-            raise refused(
-                ("clear",),
-                CodedValueError(
-                    "invalid_clear",
-                    f"With `{self.operator}`, `clear` is the threshold or {side} it: else it would resolve "
-                    "at once and fire again",
-                ),
-            )
+        self.clear = cleared(self.operator, self.threshold, self.clear)
         return self
+
+
+def cleared(
+    operator: Operator, threshold: float | AttributeOperand, clear: float | AttributeOperand | None
+) -> float | AttributeOperand:
+    """Give where a comparison clears: at its threshold where nothing is said (`invalid_clear`)."""
+    if clear is None:
+        # A null that was sent means the same as no `clear`.
+        return threshold
+    high, low = known(threshold), known(clear)
+    if high is None or low is None:
+        return clear
+    upward = operator in UPWARD
+    if low > high if upward else low < high:
+        side = "below" if upward else "above"
+        raise refused(
+            ("clear",),
+            CodedValueError(
+                "invalid_clear",
+                f"With `{operator}`, `clear` is the threshold or {side} it: else it would resolve "
+                "at once and fire again",
+            ),
+        )
+    return clear
 
 
 class RangeNode(_Compared):
     """The newest value, inside or outside of a range. The bounds belong to the inside."""
 
-    operator: Annotated[Side, _Sign]
+    operator: Annotated[Side, Sign]
     low: Annotated[Operand, Field(description="In the metric's unit")]
     high: Annotated[Operand, Field(description="In the metric's unit")]
     margin: Annotated[
@@ -211,7 +221,7 @@ class WindowedRangeNode(RangeNode, _Windowed):
     """What the values of a window come to, inside or outside of a range."""
 
 
-class SilenceNode(_Leaf):
+class SilenceNode(LeafNode):
     """Nothing came for some time. It begins with the box's first sample."""
 
     no_data: Annotated[Period, Field(description="For how long: PT1S to P31D", examples=["PT15M"])]
@@ -220,7 +230,7 @@ class SilenceNode(_Leaf):
     ] = None
 
 
-class EventNode(_Leaf):
+class EventNode(LeafNode):
     """The box recognised something by itself."""
 
     event: Annotated[

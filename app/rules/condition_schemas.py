@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.rules.condition_fields import Number, SomeBoxes, Wait, refused
+from app.rules.condition_indices import IndexBandNode, IndexNode
 from app.rules.condition_leaves import (
     COUNT_LIMIT,
     OPERATORS,
@@ -31,7 +32,7 @@ REPEAT_LIMIT: Final = 1_000
 
 _COMPARING: Final = ("operator", "threshold", "clear", "low", "high", "margin")
 _WINDOW: Final = ("function", "window", "percentile", "coverage")
-_MARKS: Final = ("all", "any", "not", "boxes", "no_data", "event")
+_MARKS: Final = ("all", "any", "not", "boxes", "no_data", "event", "index")
 _TIMING: Final = ("for", "repeat", "keep_firing_for")
 
 
@@ -129,6 +130,8 @@ NODES: Final[tuple[type[Node], ...]] = (
     WindowedRangeNode,
     SilenceNode,
     EventNode,
+    IndexNode,
+    IndexBandNode,
     AllNode,
     AnyNode,
     NotNode,
@@ -185,7 +188,7 @@ def _class_of(value: object) -> type[Node]:
     if not isinstance(value, dict):
         raise CodedValueError("wrong_type", f"{shown(value)}: an object is due")
     marks = [mark for mark in _MARKS if mark in value]
-    if any(key in value for key in _COMPARING):
+    if "index" not in value and any(key in value for key in _COMPARING):
         marks.append("operator")
     if len(marks) > 1:
         raise CodedValueError(
@@ -197,8 +200,11 @@ def _class_of(value: object) -> type[Node]:
     if not marks and not any(key in value for key in ("metric", *_WINDOW)):
         raise CodedValueError(
             "unknown_condition",
-            "None of its keys says what it is: metric with operator, no_data, event, all, any, not, boxes",
+            "None of its keys says what it is: metric with operator, no_data, event, index, all, any, not, "
+            "boxes",
         )
+    if mark == "index":
+        return IndexBandNode if "band" in value or "clear_band" in value else IndexNode
     return _BY_MARK[mark] if mark != "operator" else _comparison(value)
 
 

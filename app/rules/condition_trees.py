@@ -73,6 +73,11 @@ def on_site(condition: object) -> bool:
     )
 
 
+def index_parts(condition: object) -> int:
+    """Count the parts of a condition that look at a city's index."""
+    return sum(part.leaf and "index" in part.node for part in parts(condition))
+
+
 def named_boxes(condition: object) -> Iterator[tuple[Path, str]]:
     """Yield the ids of boxes that a valid condition names, with the path of each."""
     for part in parts(condition):

@@ -29,6 +29,7 @@ class Cause(NamedTuple):
         path: where it stands in the rule, such as `levels/0/condition/all/1`.
         event: the event's `type`, `time_us`, `confidence`, `class` and `model`.
         boxes: keys of the boxes that raise it, for a rule on the site as a whole.
+        figure: of an index its `method` with `version`, titles, `period`, `unit`, `coverage` and class.
     """
 
     metric: str | None
@@ -40,6 +41,7 @@ class Cause(NamedTuple):
     path: str
     event: dict[str, Any] | None
     boxes: tuple[int, ...]
+    figure: dict[str, Any] | None = None
 
 
 class Node(Protocol):
@@ -68,27 +70,31 @@ class Node(Protocol):
         """How far it alone looks back."""
 
 
-class _Leaf:
+class Leaf:
     """What parts without parts of their own have in common."""
 
     __slots__ = ()
 
     def parts(self) -> Iterator[Any]:
+        """Itself."""
         yield self
 
     def due(self, view: View, after_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
+        """Nothing changes it but what comes."""
         return None
 
     def until(self, view: View, at_us: int) -> int | None:
+        """Up to when it stays true: until it is due."""
         due = self.due(view, at_us)
         return None if due is None else due - 1
 
     def needs(self) -> Needs:
+        """It looks back at nothing."""
         return Needs()
 
 
 @dataclass(frozen=True, slots=True)
-class ValueLeaf(_Leaf):
+class ValueLeaf(Leaf):
     """The newest value of a metric, against a limit; not known once it is older than `max_age_us`."""
 
     path: str
@@ -125,7 +131,7 @@ class ValueLeaf(_Leaf):
 
 
 @dataclass(frozen=True, slots=True)
-class WindowLeaf(_Leaf):
+class WindowLeaf(Leaf):
     """What a metric comes to over a window, against a limit.
 
     Not known until the values span three quarters of the window, or as long as fewer than `coverage` percent
@@ -185,7 +191,7 @@ class WindowLeaf(_Leaf):
 
 
 @dataclass(frozen=True, slots=True)
-class SilenceLeaf(_Leaf):
+class SilenceLeaf(Leaf):
     """No sample of a box, or none with a metric, for a while. Not known of what was never heard."""
 
     path: str
@@ -216,7 +222,7 @@ class SilenceLeaf(_Leaf):
 
 
 @dataclass(frozen=True, slots=True)
-class EventLeaf(_Leaf):
+class EventLeaf(Leaf):
     """At least `count` events of a type within a window, each with a candidate that fits."""
 
     path: str

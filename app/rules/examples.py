@@ -130,6 +130,22 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         escalations=[{"after": "PT30M", "severity": "warning"}, {"after": "PT2H", "severity": "critical"}],
         remind_every="PT1H",
     ),
+    "index": _single(
+        "A city's index, by its class: judged when each hour is over",
+        "European air quality index: poor",
+        {"index": "eaqi", "band": "poor", "clear_band": "fair", "for": "PT1H"},
+    ),
+    "index_value": _single(
+        "A city's index of each day, by its value",
+        "Noise of a day above the limit",
+        {
+            "index": "lden-day",
+            "country": "FR",
+            "operator": ">",
+            "threshold": {"attribute": "lden_limit", "default": 68},
+        },
+        scope={"kinds": ["street"]},
+    ),
     "dry_run": _single(
         "A rule on trial: its alerts are told to nobody",
         "Odour near the plant",

@@ -54,3 +54,21 @@ class RuleVersion(Base):
     deleted: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(_Instant)
     created_by: Mapped[UUID | None]
+
+
+class IndexState(Base):
+    """How far a rule on indices has been judged on a box, or on its site as a whole.
+
+    Attributes:
+        box_key: the box; 0 where the rule is on its site as a whole.
+        judged_us: the end of the newest period that was judged: what comes out of earlier ones later on
+            changes nothing.
+        state: see `app.rules.machine`; None where it is at rest.
+    """
+
+    __tablename__ = "index_states"
+
+    rule_id: Mapped[UUID] = mapped_column(ForeignKey("rules.id", ondelete="CASCADE"), primary_key=True)
+    box_key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    judged_us: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))

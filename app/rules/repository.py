@@ -28,6 +28,7 @@ FROM rules
 WHERE revision > $1
 ORDER BY id
 """
+_ASKS_INDEX = cast("$.levels[*].condition.**.index", JSONPATH)
 _LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
 
 
@@ -174,6 +175,21 @@ async def effort_of(session: WriteSession, site_id: UUID, *, but: UUID | None = 
     if but is not None:
         query = query.where(Rule.id != but)
     return int(await session.scalar(query) or 0)
+
+
+async def definitions_on_indices(
+    session: WriteSession, site_id: UUID, *, but: UUID | None = None
+) -> Sequence[dict[str, Any]]:
+    """Read the definitions of a site's enabled rules on indices, without one of them."""
+    query = select(Rule.definition).where(
+        Rule.site_id == site_id,
+        Rule.enabled,
+        Rule.deleted_at.is_(None),
+        func.jsonb_path_exists(Rule.definition, _ASKS_INDEX),
+    )
+    if but is not None:
+        query = query.where(Rule.id != but)
+    return (await session.scalars(query)).all()
 
 
 async def site_owner(session: WriteSession, site_id: UUID, visible: Reach) -> UUID | None:

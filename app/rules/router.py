@@ -45,7 +45,7 @@ Reader = Annotated[Principal, Depends(requires("rules:read"))]
 Writer = Annotated[Principal, Depends(requires("rules:write"))]
 
 
-def _closer(request: Request) -> AlertCloser:
+async def _closer(request: Request) -> AlertCloser:
     closer: AlertCloser = request.app.state.close_alerts
     return closer
 

@@ -120,6 +120,25 @@ class _Conditions(Body):
         return self
 
     @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        leaves = [
+            ((*where, *part.path), "index" in part.node)
+            for where, condition in _each_condition(self)
+            for part in parts(condition)
+            if part.leaf
+        ]
+        if len({indexed for _, indexed in leaves}) > 1:
+            raise refused(
+                next(path for path, indexed in leaves if not indexed),
+                CodedValueError(
+                    "mixed_condition",
+                    "A rule looks at indices or at samples: the one are there when a period is over, the "
+                    "others as they come. Make two rules",
+                ),
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_site(self) -> Self:
         conditions = list(_each_condition(self))
         if not any(on_site(condition) for _, condition in conditions):

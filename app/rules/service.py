@@ -22,12 +22,14 @@ from app.core.gate import close_gate
 from app.core.ids import new_id
 from app.core.ports import AlertCloser
 from app.rules import repository, versions
-from app.rules.changes import DEFINED, begins_anew, boxes_named, changed, effort_of
+from app.rules.changes import DEFINED, begins_anew, boxes_named, changed, effort_of, indices_of
 from app.rules.models import Rule, RuleVersion
 from app.rules.schemas import RuleChange, RuleCreate
 from app.rules.severity import highest
 
 _COLUMNS = ("name", "description", "enabled", "dry_run")
+INDEX_LIMIT: Final = 100
+"""Parts of conditions that look at indices: each is computed for each box of its scope."""
 # Parts of conditions that have to look at each sample of a site: some 5 µs each.
 EFFORT_LIMIT: Final = 2_000
 
@@ -63,6 +65,7 @@ async def create(
     effort = effort_of(definition)
     if wanted.enabled:
         await _check_effort(session, wanted.site_id, effort)
+        await _check_indices(session, wanted.site_id, indices_of(definition))
     rule = Rule(
         id=new_id(),
         organisation_id=owner,
@@ -126,6 +129,9 @@ async def change(
     # Less than before is never refused.
     if new.get("enabled", rule.enabled) and (new.get("enabled") or effort > rule.effort):
         await _check_effort(session, rule.site_id, effort, but=rule.id)
+    indices = indices_of(definition)
+    if new.get("enabled", rule.enabled) and (new.get("enabled") or indices > indices_of(old)):
+        await _check_indices(session, rule.site_id, indices, but=rule.id)
     for name, value in new.items():
         setattr(rule, name, value)
     rule.version += 1
@@ -222,6 +228,20 @@ async def _check_effort(
             f"This rule has {effort} conditions that look at every sample, and the site's other rules have "
             f"{others}: together at most {EFFORT_LIMIT}. Take fewer, or disable rules. Rules that compare "
             "plain values of one metric, without active hours, do not count.",
+            code="too_many_conditions",
+        )
+
+
+async def _check_indices(
+    session: WriteSession, site_id: UUID, indices: int, *, but: UUID | None = None
+) -> None:
+    if not indices:
+        return
+    others = sum(map(indices_of, await repository.definitions_on_indices(session, site_id, but=but)))
+    if others + indices > INDEX_LIMIT:
+        raise InvalidError(
+            f"This rule has {indices} conditions that look at indices, and the site's other rules have "
+            f"{others}: together at most {INDEX_LIMIT}. Take fewer, or disable rules.",
             code="too_many_conditions",
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.rules.compile import CompiledRule
-from app.rules.conditions import Cause
+from app.rules.conditions import Cause, View
 from app.rules.machine import (
     State,
     Transition,
@@ -268,25 +268,36 @@ class Walk:
         *,
         counts: bool,
     ) -> tuple[list[Any] | None, list[Transition]]:
-        """The state after a moment, the same object where nothing changed, and what is told of it."""
-        key = _key_of(track)
-        found: list[Transition] = []
-        if rule.hours is not None:
-            if held is not None:
-                held, told = end_hours(rule, held, at_us, key)
-                found += [] if told is None else [told]
-            if not rule.hours.active(at_us):
-                return held, found
-        view = track.view
-        verdicts = [level.node.judge(view, at_us) for level in rule.levels]
-        if held is None and not any(raises for raises, _ in verdicts):
-            return None, found
+        return step(rule, track.view, held, at_us, self._new_alert_id, _key_of(track), counts=counts)
 
-        def cause(level: int) -> Cause:
-            return rule.levels[level].node.cause(view, at_us)
 
-        after, told = advance(rule, held, at_us, verdicts, cause, self._new_alert_id, key, counts=counts)
-        return after, found + ([] if told is None else [told])
+def step(  # noqa: PLR0917 (called for every sample)
+    rule: CompiledRule,
+    view: View,
+    held: list[Any] | None,
+    at_us: int,
+    new_alert_id: Callable[[], UUID],
+    key: int | None,
+    *,
+    counts: bool = True,
+) -> tuple[list[Any] | None, list[Transition]]:
+    """The state of a rule after a moment, the same object where nothing changed, and what is told of it."""
+    found: list[Transition] = []
+    if rule.hours is not None:
+        if held is not None:
+            held, told = end_hours(rule, held, at_us, key)
+            found += [] if told is None else [told]
+        if not rule.hours.active(at_us):
+            return held, found
+    verdicts = [level.node.judge(view, at_us) for level in rule.levels]
+    if held is None and not any(raises for raises, _ in verdicts):
+        return None, found
+
+    def cause(level: int) -> Cause:
+        return rule.levels[level].node.cause(view, at_us)
+
+    after, told = advance(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
+    return after, found + ([] if told is None else [told])
 
 
 def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: int) -> bool:

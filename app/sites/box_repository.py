@@ -37,7 +37,7 @@ from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, instant, number
 from app.core.sorting import name as name_key
 from app.core.sorting import text as text_key
-from app.sites.models import Box
+from app.sites.models import Box, Site
 from app.sites.repository import named_like
 
 # Written by the room above. Of its columns only those that tell how a box lives are read here.
@@ -140,6 +140,16 @@ async def get_box(session: AsyncSession, identifier: str, visible: Reach, *, loc
     """One box (NotFoundError). With `lock` nobody else can change it until the transaction ends."""
     statement = _living(select(Box), visible).where(Box.id == box_path(identifier))
     found = await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
+    if found is None:
+        raise NotFoundError("box", identifier)
+    return found
+
+
+async def get_measuring(session: AsyncSession, identifier: str, visible: Reach) -> Row[int, str, int, str]:
+    """A box's key, id, interval (s) and its site's time zone (NotFoundError)."""
+    statement = select(Box.key, Box.id, Box.interval_s, Site.timezone).join(Site, Site.id == Box.site_id)
+    statement = _living(statement, visible).where(Box.id == box_path(identifier))
+    found = (await session.execute(statement)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
     return found

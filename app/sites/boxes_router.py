@@ -34,7 +34,7 @@ router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=Strict
 Connected = Annotated[Database, Depends(get_database)]
 
 
-def _silence(request: Request) -> Silence:
+async def _silence(request: Request) -> Silence:
     """When a box counts as silent, now."""
     return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
 
@@ -42,7 +42,7 @@ def _silence(request: Request) -> Silence:
 Silences = Annotated[Silence, Depends(_silence)]
 
 
-def _filter(
+async def _filter(
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
@@ -149,7 +149,7 @@ async def update_box(
         now=datetime.now(UTC),
         check=matching.on(BoxOut.steady),
     )
-    silence = _silence(request)
+    silence = await _silence(request)
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 

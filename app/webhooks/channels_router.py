@@ -49,7 +49,7 @@ _AGAIN: Final = "give the channel a new password"
 _ENDED: Final = "the account has ended"
 
 
-def _smtp(request: Request) -> SmtpSettings:
+async def _smtp(request: Request) -> SmtpSettings:
     settings: SmtpSettings = request.app.state.settings.smtp
     return settings
 

@@ -20,7 +20,7 @@ from app.core.problems import documented
 from app.core.reach import EVERYTHING, Reach
 from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
-from app.core.web import Reads
+from app.core.web import Reads, in_the_loop
 from app.webhooks import again, delivery_reads, service
 from app.webhooks.delivery_reads import DELIVERIES, Filters
 from app.webhooks.delivery_schemas import (
@@ -85,7 +85,7 @@ class _Asked:
         )
 
 
-_Wanted = Annotated[_Asked, Depends()]
+_Wanted = Annotated[_Asked, Depends(in_the_loop(_Asked))]
 _Page = Annotated[Pagination, Depends(DELIVERIES.asked)]
 
 

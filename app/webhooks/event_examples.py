@@ -47,7 +47,14 @@ _FIRING: Final[Example] = {
     "description": "Close the windows of the school.",
     "assignee": None,
     "sequence": 1,
-    "cause": {"path": "levels/0/condition", "function": None, "window": None, "event": None, "boxes": []},
+    "cause": {
+        "path": "levels/0/condition",
+        "function": None,
+        "window": None,
+        "event": None,
+        "boxes": [],
+        "index": None,
+    },
 }
 _CRITICAL: Final[Example] = {**_FIRING, "value": 61.7, "severity": "critical", "highest_severity": "critical"}
 _RESOLVED: Final[Example] = {

@@ -25,6 +25,36 @@ from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS
 type Severity = Literal["info", "warning", "critical"]
 
 
+class BandCause(BaseModel):
+    """A class of an index."""
+
+    key: str = Field(description="Its stable name", examples=["poor"])
+    label: str = Field(description="What it is called", examples=["Poor"])
+    label_fr: str = Field(description="The same in French", examples=["Mauvais"])
+
+
+class IndexPeriod(BaseModel):
+    """What an index is of: to its end, which is excluded."""
+
+    start: datetime = Field(description="Included")
+    end: datetime = Field(description="Excluded")
+
+
+class IndexCause(BaseModel):
+    """An index of a city that decided: the alert's `value` is its value."""
+
+    method: str = Field(description="One of `GET /v1/indices`", examples=["eaqi"])
+    version: int = Field(description="The method's", examples=[1])
+    title: str = Field(description="What it is called")
+    title_fr: str = Field(description="The same in French")
+    metric: str | None = Field(description="Of methods that have a value for each metric")
+    period: IndexPeriod | None = Field(description="What it is of")
+    unit: str = Field(description="Of the value and of what it is compared with", examples=["µg/m³"])
+    coverage: float | None = Field(description="How much of the period was measured, in percent")
+    band: BandCause | None = Field(description="The value's class, where the method has some")
+    limit_band: BandCause | None = Field(description="The class that it is compared with")
+
+
 class Cause(BaseModel):
     """The part of a rule's condition that decided."""
 
@@ -33,6 +63,7 @@ class Cause(BaseModel):
     window: str | None = Field(description="What the function looks at, ISO 8601")
     event: dict[str, Any] | None = Field(description="What a box recognised, where that decided")
     boxes: list[str] = Field(description="Those that raise it, where the rule is on the site as a whole")
+    index: IndexCause | None = Field(description="The index of a city, where that decided")
 
 
 class AlertData(BaseModel):

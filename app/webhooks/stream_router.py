@@ -59,7 +59,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 _log = get_logger(__name__)
 
 
-def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.stream_hub
     return hub
 

@@ -22,17 +22,17 @@ Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
 Holder = Annotated[Database, Depends(get_database)]
 
 
-def _settings(request: Request) -> WebhookSettings:
+async def _settings(request: Request) -> WebhookSettings:
     settings: WebhookSettings = request.app.state.settings.webhooks
     return settings
 
 
-def _public_url(request: Request) -> str:
+async def _public_url(request: Request) -> str:
     url: str = request.app.state.settings.api.public_url
     return url
 
 
-def _sealer(request: Request) -> Sealer:
+async def _sealer(request: Request) -> Sealer:
     sealer: Sealer = request.app.state.sealer
     return sealer
 

@@ -38,6 +38,7 @@ from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
 from tests.integration import bad_calls, bad_input
+from tests.unit.acoustics import tables as acoustic_tables
 from tests.unit.city import tables as city_tables
 from tests.unit.markdown import rows
 
@@ -350,6 +351,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bad-broker": bad_broker,
     "bad-keys": bad_keys,
     "bad-rest": bad_rest,
+    **acoustic_tables.BLOCKS,
     **city_tables.BLOCKS,
     "event-native": partial(event_in, "native"),
     "event-cloudevents": partial(event_in, "cloudevents"),

@@ -1,8 +1,8 @@
 """What an erasure removes of one box, in the caller's transaction: the statements, and what they count.
 
-A summary that the range touches goes as a whole; hours and days that it only cuts are summarised anew, from
-the samples that are left. No mark is needed for that, but those of hours under way stay: the consumer counts
-on them.
+A summary that the range touches goes as a whole. Hours and days that it only cuts are noted, and summarised
+anew by the roll-ups' own work: however many samples are left in them, they hold up no erasure, and until then
+readers look at them. Marks of hours under way stay: the consumer counts on them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from app.core.database import RawConnection
 from app.observations.retention.limits import NEVER
 from app.observations.rollups.reads import midnight
-from app.observations.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
+from app.observations.rollups.refresh import HOUR
 
 _MINUTE: Final = timedelta(minutes=1)
 _RANGE: Final = "box_key = $1 AND time >= $2 AND time < $3"
@@ -55,9 +55,19 @@ WHERE {_CUT_DAYS} AND v IS NOT NULL AND {_TOUCHED}
 """  # noqa: S608 (constants)
 _CLEAR_HOURS: Final = f"UPDATE hourly h SET {_LEFT} WHERE {_CUT_DAYS}"  # noqa: S608 (constants)
 _EMPTY: Final = f"DELETE FROM hourly h WHERE {_CUT_DAYS} AND array_remove(count, NULL) = '{{}}'"  # noqa: S608 (constants)
+# From the day on in which the range begins; and those of a former time zone that it touches.
 _DAILY: Final = """
-DELETE FROM daily WHERE box_key = $1 AND day < $3
-    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2
+DELETE FROM daily WHERE box_key = $1 AND day < $3 AND (day >= $5 OR (day AT TIME ZONE $4)::time <> '00:00'
+    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2)
+"""
+# The past of the box from one cut hour to the other: in between there is nothing any more.
+_HOURS_ANEW: Final = """
+UPDATE rollup_states SET backfill_from = least(backfill_from, $2), backfill_next = least(backfill_next, $2),
+    backfill_until = greatest(backfill_until, $3)
+WHERE box_key = $1
+"""
+_DAY_ANEW: Final = """
+INSERT INTO rollup_day_marks (box_key, day, until) VALUES ($1, $2, $3) ON CONFLICT (box_key, day) DO NOTHING
 """
 _QUARANTINE: Final = """
 DELETE FROM quarantine
@@ -109,16 +119,16 @@ async def remove_rest(
     await connection.execute(_EMPTY, *bounds)
     removed = {
         "hourly": int(hours),
-        "daily": _number(await connection.execute(_DAILY, *bounds, zone)),
+        "daily": _number(
+            await connection.execute(_DAILY, *bounds, zone, midnight(when.first, ZoneInfo(zone), up=False))
+        ),
         "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
         + _number(await connection.execute(_DAY_MARKS, *bounds)),
         "quarantine": _number(
             await connection.execute(_QUARANTINE, box, organisation, when.first, when.last)
         ),
     }
-    now = datetime.now(UTC)
-    await refresh_hours(connection, _spans(key, cut_hours(when), now))
-    await refresh_days(connection, _spans(key, cut_days(when, ZoneInfo(zone)), now))
+    await _have_made_anew(connection, key, when, ZoneInfo(zone))
     return removed
 
 
@@ -139,10 +149,15 @@ def cut_days(when: Range, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     return sorted((first, last) for first, last in days if first != last)
 
 
-def _spans(key: int, spans: Sequence[tuple[datetime, datetime]], now: datetime) -> Spans:
-    """Those that are over: of the others the roll-ups know that they are to come."""
-    over = [(first, last) for first, last in spans if last < now - _MINUTE]
-    return Spans([key] * len(over), [first for first, _ in over], [last for _, last in over])
+async def _have_made_anew(connection: RawConnection, key: int, when: Range, zone: ZoneInfo) -> None:
+    """Have hours and days summarised that are cut and over: others are to come, as the roll-ups know."""
+    before = datetime.now(UTC) - _MINUTE
+    hours = [(first, last) for first, last in cut_hours(when) if last < before]
+    if hours:
+        await connection.execute(_HOURS_ANEW, key, hours[0][0], hours[-1][1])
+    days = [(first, last) for first, last in cut_days(when, zone) if first > NEVER and last < before]
+    if days:
+        await connection.executemany(_DAY_ANEW, [(key, first, last) for first, last in days])
 
 
 def _number(tag: str) -> int:

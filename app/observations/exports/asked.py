@@ -16,8 +16,19 @@ from app.core.errors import InvalidError
 from app.core.fields import Identifier, InstantParameter
 from app.core.instants import format_us, from_datetime
 from app.core.reach import Reach
-from app.observations.exports.selection import Position, Selection, Span, behind, check_named, metrics_of
-from app.observations.exports.slices import Export
+from app.observations.asked_parameters import AggregatesParameter, BucketParameter, refuse_unbucketed
+from app.observations.exports.bucket_export import BucketExport
+from app.observations.exports.bucketing import Bucketing
+from app.observations.exports.selection import (
+    Position,
+    Selection,
+    Span,
+    behind,
+    check_named,
+    metrics_of,
+    shortest_interval,
+)
+from app.observations.exports.slices import Export, Exported
 from app.observations.exports.source import RawSamples
 from app.observations.series import check_range, metric_named
 from app.sites.catalogue import BY_NAME
@@ -38,6 +49,7 @@ class Asked:
         first: when the span begins.
         last: when it ends, excluded.
         whole: whether span and metrics were all said.
+        bucketing: into which buckets they are put; None: they are exported as they were measured.
     """
 
     sites: tuple[UUID, ...]
@@ -46,6 +58,7 @@ class Asked:
     first: datetime
     last: datetime
     whole: bool
+    bucketing: Bucketing | None = None
 
     def selection(self, visible: Reach) -> Selection:
         """The boxes, of those that the caller reaches."""
@@ -53,7 +66,7 @@ class Asked:
 
     async def export(
         self, session: AsyncSession, visible: Reach, start: Position | None, until: Position | None
-    ) -> Export:
+    ) -> Export | BucketExport:
         """What is exported.
 
         Args:
@@ -63,7 +76,7 @@ class Asked:
             until: the last row's place; None: all to the end.
 
         Raises:
-            InvalidError: `too_many_boxes`.
+            InvalidError: `too_many_boxes`, `invalid_aggregate`, `range_too_large`.
             NotFoundError: a box or a site is not there.
         """
         selection = self.selection(visible)
@@ -71,8 +84,12 @@ class Asked:
         metrics = self.metrics
         if metrics is None:
             metrics = tuple(await metrics_of(session, selection))
-        source = RawSamples.of(metrics, self.first, self.last)
-        return Export(selection, Span(self.first, self.last, start, until), source)
+        span = Span(self.first, self.last, start, until)
+        if self.bucketing is None:
+            return Export(selection, span, RawSamples.of(metrics, self.first, self.last))
+        columns = self.bucketing.columns(metrics)
+        self.bucketing.check_samples(await shortest_interval(session, selection))
+        return BucketExport(selection, span, metrics, self.bucketing, columns)
 
     def check_whole(self) -> None:
         """See that a later call can mean the same as an earlier one (InvalidError `range_required`)."""
@@ -83,17 +100,24 @@ class Asked:
                 code="range_required",
             )
 
-    def address(self, export: Export, **more: str) -> str:
+    def address(self, export: Exported, **more: str) -> str:
         """The path with all that was asked for, and what was not said as it was taken."""
         told = [
             *more.items(),
+            *self.said(),
             ("from", instant(self.first)),
             ("to", instant(self.last)),
             *(("site", str(site)) for site in self.sites),
             *(("box", box) for box in self.boxes),
-            *(("metric", column.name) for column in export.source.columns),
+            *(("metric", name) for name in export.metrics),
         ]
         return f"{PATH}?{urlencode(told, safe=':,')}"
+
+    def said(self) -> list[tuple[str, str]]:
+        """The parameters of buckets, where there are some."""
+        if self.bucketing is None:
+            return []
+        return [("bucket", self.bucketing.bucket.text), ("aggregates", ",".join(self.bucketing.names))]
 
 
 def instant(moment: datetime) -> str:
@@ -123,12 +147,16 @@ async def asked(
         InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
     ] = None,
     to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    bucket: BucketParameter = None,
+    aggregates: AggregatesParameter = None,
 ) -> Asked:
     """Read the parameters.
 
     Raises:
-        InvalidError: `unknown_metric` or `range_reversed`.
+        InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or one of buckets.
     """
+    if bucket is None:
+        refuse_unbucketed(aggregates, "none")
     named = None if metric is None else {metric_named(name).name for name in metric}
     first, last = check_range(from_, to, datetime.now(UTC))
     return Asked(
@@ -138,6 +166,7 @@ async def asked(
         first,
         last,
         None not in (named, from_, to),
+        None if bucket is None else Bucketing.of(bucket, aggregates, first, last),
     )
 
 

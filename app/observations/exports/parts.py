@@ -135,7 +135,7 @@ class Parts:
 
     async def _all(self, reading: Reading) -> AsyncIterator[Part]:
         walk = Walk(self._export.span, _PIECE)
-        while self._export.source.columns and (piece := walk.next()) is not None:
+        while self._export.columns and (piece := walk.next()) is not None:
             answer = await reading.read(self._counts(piece))
             ((looked, last, over, counts),) = answer.rows
             whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]

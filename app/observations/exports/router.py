@@ -25,10 +25,12 @@ from app.core.reach import Caller
 from app.core.web import Reads, get_database
 from app.observations.exports import parquet
 from app.observations.exports.asked import Asked, asked, beginning, instant
+from app.observations.exports.bucket_export import BucketExport
+from app.observations.exports.bucket_parts import BucketParts
 from app.observations.exports.parts import ROWS_MOST, Named, Parts
 from app.observations.exports.schemas import ExportPart
 from app.observations.exports.selection import Position, organisations_of
-from app.observations.exports.slices import Export, Reading
+from app.observations.exports.slices import Exported, Reading
 from app.observations.exports.text_formats import TEXT_FORMATS
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
@@ -49,8 +51,24 @@ _EXAMPLES: Final = {
     '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
     '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5":12.4,"laeq":58.3}}\n]}\n',
 }
+# The same with `bucket=1h&aggregates=avg,max`.
+_BUCKETS: Final = {
+    "csv": "box,site,time,pm2_5_avg,pm2_5_max\r\n"
+    "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,11.83518,19.4\r\n",
+    "ndjson": '{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d",'
+    '"time":"2026-11-24T10:00:00Z","values":{"pm2_5_avg":11.83518,"pm2_5_max":19.4}}\n',
+    "geojson": '{"type":"FeatureCollection","features":[\n{"type":"Feature","geometry":{"type":"Point",'
+    '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
+    '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5_avg":11.83518,"pm2_5_max":19.4}}\n]}\n',
+}
 _CONTENT: Final[dict[str, Any]] = {
-    TEXT_FORMATS[name].media_type.partition(";")[0]: {"schema": {"type": "string"}, "example": example}
+    TEXT_FORMATS[name].media_type.partition(";")[0]: {
+        "schema": {"type": "string"},
+        "examples": {
+            "samples": {"summary": "As they were measured", "value": example},
+            "buckets": {"summary": "bucket=1h&aggregates=avg,max", "value": _BUCKETS[name]},
+        },
+    }
     for name, example in _EXAMPLES.items()
 } | {parquet.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
@@ -137,10 +155,13 @@ async def export_readings(
         str | None, Query(max_length=CURSOR_LIMIT, description="Of `GET /v1/readings/export/parts`")
     ] = None,
 ) -> StreamingResponse:
-    """Raw samples of many boxes: a row for each, in the order of boxes' ids and times.
+    """Raw samples of many boxes, or buckets of them: a row for each, in the order of boxes' ids and times.
 
-    `box`, `site`, `time`, and a column for each metric; units are those of `GET /v1/metrics`. `site` and
-    `box` both narrow. A file that breaks off is gone on with by `after`, at the address in
+    `box`, `site`, `time`, and a column for each metric; units are those of `GET /v1/metrics`. With `bucket`
+    there is a row for each bucket that has a value, as `GET /v1/boxes/{box}/readings` gives it, and a column
+    for each metric and aggregate (`pm2_5_avg`).
+
+    `site` and `box` both narrow. A file that breaks off is gone on with by `after`, at the address in
     `Content-Location`; one that was cut short ends without the end of its body, never as if it were whole.
     Parquet, which cannot be gone on with, is had in parts. One at a time for an organisation: others are 429
     `too_many_exports`. Each is recorded in the audit log.
@@ -162,14 +183,15 @@ async def export_readings(
         encoder = await place.held.enter_async_context(place.encoders.one())
         media_type = parquet.MEDIA_TYPE
         slices = export.slices(reading, parquet.ParquetFormat())
-        chunks = parquet.chunks(slices, export.source.columns, encoder)
+        chunks = parquet.chunks(slices, export.columns, encoder)
     else:
         text = TEXT_FORMATS[format_]
         media_type = text.media_type
-        chunks = text.chunks(export.slices(reading, text), export.source.columns, resumed=after is not None)
+        chunks = text.chunks(export.slices(reading, text), export.columns, resumed=after is not None)
     # What fails at once is still told as any other error.
     head = await anext(chunks)
-    await _record(reading.database, export, {"format": format_, "after": after, "part": named.number or None})
+    details = {"format": format_, "after": after, "part": named.number or None, **dict(given.said())}
+    await _record(reading.database, export, details)
     headers = {
         "Content-Disposition": f'attachment; filename="{_name(given, named.number, format_)}"',
         "Content-Location": address,
@@ -184,7 +206,7 @@ async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
         yield chunk
 
 
-async def _record(database: Database, export: Export, details: dict[str, Any]) -> None:
+async def _record(database: Database, export: Exported, details: dict[str, Any]) -> None:
     """Record in the logs of those whose boxes they are that readings leave, before any does."""
     selection, span = export.selection, export.span
     told = {
@@ -203,7 +225,8 @@ def _name(given: Asked, number: int, format_: str) -> str:
     """What a browser calls the file."""
     span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (given.first, given.last))
     part = f"-part-{number:04}" if number else ""
-    return f"vigie-readings-{span}{part}.{format_}"
+    bucket = f"-{given.bucketing.bucket.text}" if given.bucketing else ""
+    return f"vigie-readings-{span}{bucket}{part}.{format_}"
 
 
 @router.get(
@@ -234,7 +257,11 @@ async def list_export_parts(
     export = await given.export(session, principal.visible(), begun.start, None)
     # What is read from here on has transactions of its own.
     await session.close()
-    parts = Parts(export, rows=rows_per_part, number=begun.number)
+    parts: Parts | BucketParts
+    if isinstance(export, BucketExport):
+        parts = BucketParts(export, rows=rows_per_part, number=begun.number)
+    else:
+        parts = Parts(export, rows=rows_per_part, number=begun.number)
     found, following = await parts.listed(reading, most=limit)
     return Page(
         data=[

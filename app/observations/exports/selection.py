@@ -187,6 +187,11 @@ async def organisations_of(session: AsyncSession, selection: Selection) -> Seque
     return (await session.scalars(query.order_by(Box.organisation_id))).all()
 
 
+async def shortest_interval(session: AsyncSession, selection: Selection) -> int:
+    """How often the box samples that does so most often (s); one second where there is none."""
+    return await session.scalar(select(func.min(Box.interval_s)).where(*selection.conditions())) or 1
+
+
 async def metrics_of(session: AsyncSession, selection: Selection) -> list[str]:
     """All metrics that the boxes ever sent, of those in the catalogue.
 

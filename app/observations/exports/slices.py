@@ -6,13 +6,14 @@ that a client that reads slowly holds no connection; no slice is larger for the 
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import CTE, ColumnElement, Row, ScalarSelect, Select, func, select, true
 
-from app.core.database import Database
+from app.core.database import Database, ReadSession
 from app.core.export_turns import ExportTurns
 from app.core.reach import Caller, working_for
 from app.observations.exports.selection import Selection, Span
@@ -74,20 +75,54 @@ class Reading:
     caller: Callable[[], Awaitable[Caller]]
     tree: UUID
 
-    async def read(self, statement: Select[*tuple[Any, ...]]) -> Answer:
-        """Ask the database, in a turn and a transaction of its own."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[ReadSession]:
+        """A turn and a transaction, for the length of a block."""
         caller = await self.caller()
         async with self.turns.piece(self.tree, rest=_REST):
             with working_for(caller):
                 async with self.database.read() as session:
-                    began = time.monotonic()
-                    rows = (await session.execute(statement)).all()
-                    return Answer(rows, time.monotonic() - began)
+                    yield session
+
+    async def read(self, statement: Select[*tuple[Any, ...]]) -> Answer:
+        """Ask the database, in a turn and a transaction of its own."""
+        async with self.turn() as session:
+            began = time.monotonic()
+            rows = (await session.execute(statement)).all()
+            return Answer(rows, time.monotonic() - began)
+
+
+class Exported(Protocol):
+    """What is exported, whatever the rows are: samples, or buckets."""
+
+    @property
+    def selection(self) -> Selection:
+        """The boxes."""
+        ...
+
+    @property
+    def span(self) -> Span:
+        """Of time, and of the order."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of which there are values."""
+        ...
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of values, in the file's order."""
+        ...
+
+    def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
+        """All rows in order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is exported, and of what.
+    """Samples that are exported, and of what.
 
     Attributes:
         selection: the boxes.
@@ -98,6 +133,16 @@ class Export:
     selection: Selection
     span: Span
     source: Source
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of values, in the file's order."""
+        return self.source.columns
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of which there are values."""
+        return tuple(column.name for column in self.source.columns)
 
     def found(self, piece: Piece, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
         """The parts of a query on a piece.
@@ -113,7 +158,7 @@ class Export:
         looked = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
         mine = self.source.rows(looked.c.key, looked.c.since, looked.c.before).limit(rows + 1).lateral("mine")
         where = (looked.c.id, looked.c.site_id, looked.c.longitude, looked.c.latitude)
-        values = [mine.c[column.name] for column in self.source.columns]
+        values = [mine.c[column.name] for column in self.columns]
         found = select(*where, mine.c.time, *values).join_from(looked, mine, true()).cte("found")
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
         totals = select(
@@ -137,14 +182,14 @@ class Export:
             select(func.count()).select_from(looked).scalar_subquery(),
             select(func.max(looked.c.id)).scalar_subquery(),
             over,
-            *packing.pack(page, self.source.columns),
+            *packing.pack(page, self.columns),
         ).select_from(page)
 
     async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
         """All rows in order. Between two slices nothing is held."""
         walk, rows = Walk(self.span, ROWS), ROWS
         # Boxes that never sent anything have no columns either.
-        while self.source.columns and (piece := walk.next()) is not None:
+        while self.columns and (piece := walk.next()) is not None:
             answer = await reading.read(self.statement(piece, packing, rows=rows))
             ((found, looked, last, over, *packed),) = answer.rows
             walk.seen(piece, Seen(found, looked, last, over, answer.seconds))

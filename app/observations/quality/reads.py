@@ -22,7 +22,7 @@ from app.observations.quality.correcting import WITHIN_US, Definition, correct, 
 from app.observations.quality.flags import FLAGS, VERSION, Flag, Judge, any_of
 from app.observations.quality.samples import Piece, Span, pieces, too_large
 from app.observations.reads import Measured
-from app.observations.rollups.columns import Columns, Floats, Ints, grid, shortened
+from app.observations.rollups.columns import Columns, Floats, Ints, grid, nothing, shortened
 from app.observations.rollups.reads import Series
 from app.observations.series import as_stored
 from app.sites.catalogue import Metric
@@ -148,6 +148,8 @@ def _kept(piece: Piece, judge: Judge, definitions: Sequence[Definition]) -> tupl
 
 
 def _columns(asked: Series, kept: Sequence[tuple[Ints, Floats]], *, corrected: bool) -> Columns:
+    if not kept:
+        return nothing(asked.quantiles)
     metric = asked.metric
     edges = grid(asked.first, asked.last, asked.bucket, ZoneInfo(asked.timezone))
     found = buckets.summarise(

@@ -21,6 +21,8 @@ from app.sites.catalogue import INDEX, Metric
 
 PIECE: Final = 200_000
 """So many samples are read at a time."""
+HELD: Final = 1_000_000
+"""So many are in memory at once: a piece, and what lies around it. A day of ten a second is fewer."""
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
 # PostgreSQL counts time from 2000.
@@ -87,6 +89,8 @@ async def pieces(session: AsyncSession, span: Span, judge: Judge) -> AsyncIterat
         if looked > span.most:
             raise too_large(looked, span.most)
         carried = carried.and_then(read)
+        if len(carried.rows) > HELD:
+            raise too_large(len(carried.rows), HELD)
         if count == PIECE:
             following = int(read.times[-1]) + 1
             width_us = following - at
@@ -106,7 +110,8 @@ def too_large(looked: float, most: int) -> InvalidError:
     """What whoever asks for too much is told."""
     return InvalidError(
         f"Flags and corrections are made of samples, of which at most {most:,} are looked at, with those "
-        f"around them; here there are about {looked:,.0f} or more. Ask for less at a time.",
+        f"around them; here there are about {looked:,.0f} or more. Ask for less at a time, and see that the "
+        "box's `interval_s` is how often it samples: it says how much around a sample is looked at.",
         code="range_too_large",
         extra={"maximum_samples": most},
     )

@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -21,6 +22,8 @@ from app.observations.retention.counting import Counted
 from app.observations.retention.latest import forget_latest
 from app.observations.retention.limits import NEVER, SPANS, Limits
 from app.observations.retention.states import advance
+from app.observations.rollups.portions import Aside
+from app.observations.rollups.reads import midnight
 from app.sites.purposes import OF_METRICS
 from app.sites.retention import Retention
 
@@ -32,9 +35,8 @@ _BOXES: Final = 100
 _CHUNKS_EVERY_S: Final = 600.0
 # About so many samples go in one transaction; a day at least.
 _STEP_SAMPLES: Final = 20_000
-_STEP_DAYS: Final = 366
+_STEP_LONGEST: Final = timedelta(days=366)
 _EVENTS: Final = 20_000
-_DAY_S: Final = 86_400
 
 _SITES: Final = """
 SELECT id, timezone, retention_days, retention_purposes::text AS purposes, summaries_days FROM sites
@@ -49,12 +51,12 @@ WHERE b.site_id = $1 AND b.deleted_at IS NULL AND EXISTS (
 )
 """
 _READY: Final = """
-SELECT b.key, b.interval_s, ARRAY(
+SELECT b.key, ARRAY(
     SELECT coalesce(s.next_from, $4) FROM unnest($2::text[]) WITH ORDINALITY AS p (name, place)
     LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name ORDER BY p.place
 ) AS nexts
 FROM boxes b JOIN rollup_states r ON r.box_key = b.key AND r.timezone = $5
-WHERE b.site_id = $1 AND b.deleted_at IS NULL
+WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
     AND EXISTS (
         SELECT FROM unnest($2::text[], $3::timestamptz[]) AS p (name, until)
         LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
@@ -65,10 +67,13 @@ WHERE b.site_id = $1 AND b.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < $6)
 ORDER BY b.key LIMIT $7
 """
-# The local day of the next sample, and so many more: where nothing is, nothing is looked for.
+# Where nothing is, nothing is looked for; and a box may send far more than its interval says.
 _STRETCH: Final = """
-SELECT date_trunc('day', f.time AT TIME ZONE $4) AT TIME ZONE $4 AS first,
-    (date_trunc('day', f.time AT TIME ZONE $4) + $5 * interval '1 day') AT TIME ZONE $4 AS last
+SELECT f.time AS first, (
+    SELECT time FROM samples
+    WHERE box_key = $1 AND time > f.time AND time < $3 AND time < f.time + $5::interval
+    ORDER BY time OFFSET $4 LIMIT 1
+) AS last
 FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f
 """
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
@@ -108,6 +113,7 @@ class RetentionWorker:
     def __init__(self) -> None:
         self._place = 0
         self._looked_at = -_CHUNKS_EVERY_S
+        self._aside = Aside(time.monotonic)
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
@@ -121,12 +127,13 @@ class RetentionWorker:
         if time.monotonic() - self._looked_at >= _CHUNKS_EVERY_S:
             await self._drop_chunks(connection, until)
         more = False
-        # Sites take turns at being the first.
+        # Sites take turns at being the first; one that fails is not the first once more.
+        begun = self._place
         for turned in range(len(sites)):
-            site = sites[(self._place + turned) % len(sites)]
+            site = sites[(begun + turned) % len(sites)]
+            self._place = (begun + turned + 1) % len(sites)
             more = await self._clean(connection, site, until) or more
             if time.monotonic() >= until:
-                self._place = (self._place + turned + 1) % len(sites)
                 more = more or turned + 1 < len(sites)
                 break
         else:
@@ -154,14 +161,14 @@ class RetentionWorker:
     async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
         """Clean boxes of a site; returns whether some are left that could be cleaned now."""
         limits = site.limits
-        boxes = await connection.fetch(
-            _READY, site.id, list(SPANS), limits.listed, NEVER, site.timezone, limits.newest, _BOXES
-        )
+        about = list(SPANS), limits.listed, NEVER, site.timezone, limits.newest, _BOXES, self._aside.keys
+        boxes = await connection.fetch(_READY, site.id, *about)
         # Before they are noted as cleaned: what fails now is done again.
         await forget_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
-            finished = await _clean_box(connection, site, box, until)
+            with self._aside.failing(box["key"]):
+                finished = await _clean_box(connection, site, box, until)
             if not finished:
                 break
         if removed := +site.removed:
@@ -206,12 +213,18 @@ async def _clean_samples(
     until: float,
 ) -> bool:
     first, last = whole
-    days = min(max(_STEP_SAMPLES * box["interval_s"] // _DAY_S, 1), _STEP_DAYS)
+    zone = ZoneInfo(site.timezone)
+    bounds = _STEP_SAMPLES, _STEP_LONGEST
     while True:
-        stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, site.timezone, days)
+        stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, *bounds)
         if stretch is None:
             return True
-        first, end = stretch["first"], min(stretch["last"], last)
+        first = midnight(stretch["first"], zone, up=False)
+        # The last whole day that ends before the sample that is too many, or the first day of all.
+        end = midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
+        if end <= first:
+            end = midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
+        end = min(end, last)
         await _clean_days(connection, site, box["key"], first, end)
         first = end
         if time.monotonic() >= until:

@@ -4,21 +4,20 @@ Owns `rollup_states`: in which time zone the days of a box are summarised, and h
 box whose site has another zone now has its days made anew.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
 from app.core.observability import get_logger
+from app.observations.rollups.portions import Aside, Portion
 from app.observations.rollups.refresh import HOUR, Spans
 from app.sites.purposes import PURPOSE_OF
 
 _log = get_logger(__name__)
-# A week of a box that samples once a second is half a million samples: less is taken of such a one.
-_STEP_HOURS: Final = 168
-_STEP_SAMPLES: Final = 20_000
+_HOURS_MOST: Final = 168
 
 _FOLLOW: Final = """
 INSERT INTO rollup_states AS r (box_key, timezone)
@@ -53,10 +52,19 @@ WHERE s.box_key = k.box_key AND d.box_key = k.box_key
     )
 """
 _FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1::int[])"
+# From the next sample on: of a box that measured in 2000 and in 2026 most hours in between have none.
 _NEXT: Final = """
-SELECT s.box_key, s.backfill_next AS first, s.backfill_until AS last, b.interval_s
-FROM rollup_states s JOIN boxes b ON b.key = s.box_key
-WHERE s.backfill_next IS NOT NULL ORDER BY s.box_key LIMIT 1
+WITH next AS MATERIALIZED (
+    SELECT s.box_key, s.backfill_next AS asked, s.backfill_until AS last, b.organisation_id
+    FROM rollup_states s JOIN boxes b ON b.key = s.box_key
+    WHERE s.backfill_next IS NOT NULL AND s.box_key <> ALL ($1::int[])
+    ORDER BY coalesce(b.organisation_id <= $2::uuid, false), b.organisation_id, s.box_key LIMIT 1
+)
+SELECT n.organisation_id, n.box_key, n.asked, n.last, coalesce((
+    SELECT date_trunc('hour', s.time, 'UTC') FROM samples s
+    WHERE s.box_key = n.box_key AND s.time >= n.asked AND s.time < n.last ORDER BY s.time LIMIT 1
+), n.last) AS first
+FROM next n
 """
 _ADVANCE: Final = """
 UPDATE rollup_states SET
@@ -83,26 +91,43 @@ async def follow_zones(connection: asyncpg.Connection) -> None:
             _log.info("rollup_days_anew", boxes=len(changed))
 
 
-async def go_on(connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
-    """Summarise what was there before, until a time of the monotonic clock; returns whether there was any.
+class Backfill:
+    """Summarises what was there before.
 
-    Their days are marked then: there is more to do.
+    Args:
+        aside: boxes that are left aside.
+        clock: seconds of a clock that never goes back.
     """
-    worked = False
-    while time.monotonic() < until:
-        row = await connection.fetchrow(_NEXT)
-        if row is None:
-            return worked
-        worked = True
-        hours = min(_STEP_HOURS, max(1, _STEP_SAMPLES * row["interval_s"] // 3600))
-        end = min(row["first"] + timedelta(hours=hours), row["last"])
-        async with connection.transaction():
-            await summarise(connection, _hours_of(row["box_key"], row["first"], end))
-            # Somebody may have asked for more of it meanwhile: then it begins where they say.
-            await connection.execute(_ADVANCE, row["box_key"], end, row["first"])
-        if end == row["last"]:
-            _log.info("rollup_backfilled", box_key=row["box_key"])
-    return True
+
+    def __init__(self, aside: Aside, clock: Callable[[], float]) -> None:
+        self._aside = aside
+        self._clock = clock
+        self._hours_at_once = Portion(_HOURS_MOST, clock)
+        # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
+        self._served: UUID | None = None
+
+    async def go_on(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
+        """Summarise until a time of the clock; returns whether there was any to do.
+
+        Their days are marked then: there is more to do.
+        """
+        worked = False
+        while self._clock() < until:
+            row = await connection.fetchrow(_NEXT, self._aside.keys, self._served)
+            if row is None:
+                return worked
+            worked, self._served = True, row["organisation_id"]
+            key, first, last = row["box_key"], row["first"], row["last"]
+            end = min(first + timedelta(hours=self._hours_at_once.size), last)
+            hours = _hours_of(key, first, end)
+            with self._hours_at_once.slice(hours.keys, self._aside):
+                async with connection.transaction():
+                    await summarise(connection, hours)
+                    # Somebody may have asked for more of it meanwhile: then it begins where they say.
+                    await connection.execute(_ADVANCE, key, end, row["asked"])
+            if end == last:
+                _log.info("rollup_backfilled", box_key=key)
+        return True
 
 
 def _hours_of(key: int, first: datetime, last: datetime) -> Spans:

@@ -5,7 +5,8 @@ Owns the arithmetic of putting summaries together, and where a bucket begins. No
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -22,7 +23,8 @@ type Floats = NDArray[np.float64]
 # As TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
 _ORIGIN_US: Final = from_datetime(_ORIGIN)
-_DAY: Final = timedelta(days=1)
+# Days since the origin.
+_LAST_DAY: Final = (date.max - _ORIGIN.date()).days
 _DAY_S: Final = 86_400
 # What a float of four bytes is sure to keep, and one more.
 _DIGITS: Final = 7
@@ -152,6 +154,19 @@ def begin(times: Ints, bucket: Bucket, zone: ZoneInfo) -> Ints:
     return found
 
 
+def local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """The days of a time zone that have an instant from `first` on, before `last`: when they begin and end.
+
+    A midnight that comes twice, as clocks go back, is the first of the two; PostgreSQL says the second.
+    """
+    numbers = [
+        (moment.astimezone(zone).date() - _ORIGIN.date()).days
+        for moment in (first, last - timedelta(microseconds=1))
+    ]
+    midnights = [_midnight(number, zone) for number in range(numbers[0], numbers[1] + 2)]
+    return list(pairwise(midnights))
+
+
 def _midnight(days: int, zone: ZoneInfo) -> datetime:
     """The local midnight so many days after the origin's, in UTC."""
     date = _ORIGIN.date() + timedelta(days=days)
@@ -166,7 +181,7 @@ def grid(first: datetime, last: datetime, bucket: Bucket, zone: ZoneInfo) -> Int
     days = bucket.seconds // _DAY_S
     number = (to_datetime(start).astimezone(zone).date() - _ORIGIN.date()).days
     found = []
-    while (midnight := _midnight(number, zone)) < last:
+    while number <= _LAST_DAY and (midnight := _midnight(number, zone)) < last:
         found.append(from_datetime(midnight))
         number += days
     return np.array(found, np.int64)

@@ -4,7 +4,7 @@ Owns which of the two is asked. A summary of an hour or a day is right unless a 
 marked, what a range cuts in two, and what no roll-up knows is summarised from the samples, in the same words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -29,19 +29,20 @@ _FEW: Final = 4
 QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
 """What roll-ups have of quantiles."""
 
-_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
+MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
+"""SQL: an instant in µs since the epoch."""
 _DOUBTFUL: Final = text(f"""
 WITH bounds AS (
     SELECT CAST(:first AS timestamptz) AS first, CAST(:last AS timestamptz) AS last,
         CAST(:days AS boolean) AS days
 )
-SELECT {_MICROS.format("hour")} AS first, {_MICROS.format("hour + interval '1 hour'")} AS last, NULL AS zone
+SELECT {MICROS.format("hour")} AS first, {MICROS.format("hour + interval '1 hour'")} AS last, NULL AS zone
 FROM rollup_marks, bounds b WHERE box_key = :key AND hour > b.first - interval '1 hour' AND hour < b.last
 UNION ALL
-SELECT {_MICROS.format("day")}, {_MICROS.format("until")}, NULL
+SELECT {MICROS.format("day")}, {MICROS.format("until")}, NULL
 FROM rollup_day_marks, bounds b WHERE b.days AND box_key = :key AND day < b.last AND until > b.first
 UNION ALL
-SELECT {_MICROS.format("backfill_next")}, {_MICROS.format("backfill_until")}, timezone
+SELECT {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = :key
 """)  # noqa: S608 (constants)
 _FIELDS: Final = "count, mean, min, max"
@@ -50,27 +51,38 @@ _FIELDS: Final = "count, mean, min, max"
 def _stored(table: str, quantiles: Sequence[str]) -> str:
     fields = ", ".join([_FIELDS, *quantiles])
     return f"""
-        SELECT {_MICROS.format("day")} AS day, {fields} FROM tenant_{table}
+        SELECT {MICROS.format("day")} AS day, {fields} FROM tenant_{table}
         WHERE box_key = :key AND metric = :metric AND day >= :first AND day < :last ORDER BY day
     """  # noqa: S608 (constants)
+
+
+def mean_sql(metric: Metric) -> str:
+    """SQL: the mean of samples `s`, of levels that of the energy. The name is the catalogue's."""
+    value = f's."{metric.name}"::float8'
+    if metric.kind == "level":
+        return f"10 * log(avg(power(10, {value} / 10)))"
+    return f"avg({value})"
+
+
+def extreme_sql(function: str, metric: Metric) -> str:
+    """SQL: the lowest (`min`) or highest (`max`) value of samples `s`, as its shortest decimal."""
+    found = f'{function}(s."{metric.name}")'
+    return f"{found}::text::float8" if metric.storage == "real" else found
 
 
 def _of_samples(metric: Metric, bucket: Bucket, quantiles: Sequence[str]) -> str:
     """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
     column = f's."{metric.name}"'
     value = f"{column}::float8"
-    mean = f"avg({value})"
-    if metric.kind == "level":
-        mean = f"10 * log(avg(power(10, {value} / 10)))"
-    shown = "{0}({1})::text::float8" if metric.storage == "real" else "{0}({1})"
     wanted = ", ".join(str(QUANTILES[name]) for name in quantiles)
     more = (
         f", percentile_cont(ARRAY[{wanted}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q" if wanted else ""
     )
     zone = ", :zone" if bucket.local else ""
     return f"""
-        SELECT {_MICROS.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
-            {mean} AS mean, {shown.format("min", column)} AS min, {shown.format("max", column)} AS max{more}
+        SELECT {MICROS.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
+            {mean_sql(metric)} AS mean, {extreme_sql("min", metric)} AS min,
+            {extreme_sql("max", metric)} AS max{more}
         FROM unnest(CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[])) AS k (first, last),
         LATERAL (
             SELECT * FROM tenant_samples s WHERE s.box_key = :key AND s.time >= k.first AND s.time < k.last
@@ -168,15 +180,28 @@ async def _doubtful(
     zones = [row.zone for row in rows if row.zone is not None]
     if not zones or (asked.bucket.local and zones != [asked.timezone]):
         return None
-    zone = ZoneInfo(asked.timezone)
-    begin_us, end_us = from_datetime(first), from_datetime(last)
+    found = sorted((row.first, row.last) for row in rows if row.first is not None)
+    if asked.bucket.local:
+        zone = ZoneInfo(asked.timezone)
+        # All of a day is, where an hour of it is.
+        found = [
+            (
+                from_datetime(midnight(to_datetime(begin), zone, up=False)),
+                from_datetime(midnight(to_datetime(end), zone, up=True)),
+            )
+            for begin, end in found
+        ]
+    return merged(found, from_datetime(first), from_datetime(last))
+
+
+def merged(doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int) -> list[tuple[int, int]] | None:
+    """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
+
+    None: there are so many that nothing is gained any more by looking at roll-ups in between.
+    """
     found: list[tuple[int, int]] = []
-    for begin, end in sorted((row.first, row.last) for row in rows if row.first is not None):
-        if asked.bucket.local:
-            # All of a day is, where an hour of it is.
-            begin = from_datetime(midnight(to_datetime(begin), zone, up=False))  # noqa: PLW2901
-            end = from_datetime(midnight(to_datetime(end), zone, up=True))  # noqa: PLW2901
-        begin, end = max(begin, begin_us), min(end, end_us)  # noqa: PLW2901
+    for stretch in doubtful:
+        begin, end = max(stretch[0], begin_us), min(stretch[1], end_us)
         if begin >= end:
             continue
         if found and begin <= found[-1][1]:
@@ -216,8 +241,10 @@ async def _from_samples(
         return columns.nothing(asked.quantiles)
     of = list(zip(*rows, strict=True))
     quantiles = np.array(of[5], np.float64) if asked.quantiles else None
+    times = np.array(of[0], np.int64)
     return Columns(
-        np.array(of[0], np.int64),
+        # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
+        columns.begin(times, asked.bucket, ZoneInfo(asked.timezone)) if asked.bucket.local else times,
         np.array(of[1], np.int64),
         np.array(of[2], np.float64),
         np.array(of[3], np.float64),

@@ -65,6 +65,14 @@ _SUMMARISE: Final = f"""
 """  # noqa: S608 (catalogue names)
 _FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
 _QUANTILES: Final = ("p10", "p50", "p90", "p95")
+# Between nought and the smallest number of four bytes there are quantiles: PostgreSQL makes no zero of them.
+_SMALLEST: Final = 1.4e-45
+
+
+def _quantile(place: int) -> str:
+    return f"CASE WHEN abs(q[{place}]) < {_SMALLEST} THEN 0 ELSE q[{place}] END::real"
+
+
 _OVERLAY: Final = ", ".join(
     f"{name} = vigie_overlay(h.{name}, excluded.{name}, h.count, excluded.count)" for name in _FIELDS
 )
@@ -82,7 +90,7 @@ SELECT box_key, metric, day,
 FROM (
     SELECT box_key, metric, day, array_agg(hour) AS hours, array_agg(count) AS counts,
         array_agg(mean) AS means, array_agg(min) AS mins, array_agg(max) AS maxs,
-        {", ".join(f"array_agg(q[{place}]::real) AS {name}" for place, name in enumerate(_QUANTILES, 1))}
+        {", ".join(f"array_agg({_quantile(place)}) AS {name}" for place, name in enumerate(_QUANTILES, 1))}
     FROM fresh GROUP BY box_key, metric, day
 ) AS days
 ON CONFLICT (box_key, metric, day) DO UPDATE SET
@@ -90,7 +98,8 @@ ON CONFLICT (box_key, metric, day) DO UPDATE SET
 """  # noqa: S608 (catalogue names)
 _DAYS: Final = f"""
 INSERT INTO daily AS d (box_key, metric, day, {", ".join(_FIELDS)})
-SELECT box_key, metric, first, count, mean, min, max, q[1]::real, q[2]::real, q[3]::real, q[4]::real
+SELECT box_key, metric, first, count, mean, min, max,
+    {", ".join(_quantile(place) for place, _ in enumerate(_QUANTILES, 1))}
 FROM ({_SUMMARISE}) AS summarised
 ON CONFLICT (box_key, metric, day) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _FIELDS)}
@@ -112,18 +121,24 @@ class Spans:
         return len(self.keys)
 
 
-async def refresh_hours(connection: RawConnection, spans: Spans) -> None:
-    """Summarise hours anew; each span is one."""
-    await _run(connection, _HOURS, spans)
+async def refresh_hours(connection: RawConnection, spans: Spans, within_s: float | None = None) -> None:
+    """Summarise hours anew; each span is one (TimeoutError: it takes longer than that)."""
+    await _run(connection, _HOURS, spans, within_s)
 
 
-async def refresh_days(connection: RawConnection, spans: Spans) -> None:
-    """Summarise local days anew; each span is one, of 23 to 25 hours where clocks change."""
-    await _run(connection, _DAYS, spans)
+async def refresh_days(connection: RawConnection, spans: Spans, within_s: float | None = None) -> None:
+    """The same of local days, which have 23 to 25 hours where clocks change."""
+    await _run(connection, _DAYS, spans, within_s)
 
 
-async def _run(connection: RawConnection, statement: str, spans: Spans) -> None:
+async def _run(connection: RawConnection, statement: str, spans: Spans, within_s: float | None) -> None:
     if len(spans):
         await connection.execute(
-            statement, spans.keys, spans.firsts, spans.lasts, min(spans.firsts), max(spans.lasts)
+            statement,
+            spans.keys,
+            spans.firsts,
+            spans.lasts,
+            min(spans.firsts),
+            max(spans.lasts),
+            timeout=within_s,
         )

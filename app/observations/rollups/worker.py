@@ -1,25 +1,30 @@
 """Keeps the roll-ups: takes marks away by summarising what they mark, in slices, beside other maintenance.
 
 Owns the order of the work: hours that are over, then days that are over, then what was there before there
-were roll-ups. Each slice is a transaction in which summaries are written and marks are taken away.
+were roll-ups. Each slice is a transaction in which summaries are written and marks are taken away; how large
+it is, and which boxes are left aside, is `portions`' matter.
 """
 
 import time
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from app.core.observability import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
 from app.observations.retention.states import look_again
 from app.observations.rollups import backfill
+from app.observations.rollups.columns import local_days
 from app.observations.rollups.marks import Epochs
+from app.observations.rollups.portions import Aside, Portion, within_s
 from app.observations.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
 
 _log = get_logger(__name__)
 # An epoch ends this often at most: each time the consumer marks anew what it still writes to.
 _EVERY_S: Final = 60.0
-_SLICE: Final = 500
+_HOURS_MOST: Final = 500
+_DAYS_MOST: Final = 50
 # How long it works before other jobs of the process have their turn.
 _TURN_S: Final = 1.0
 
@@ -27,8 +32,8 @@ _TURN_S: Final = 1.0
 _OVER: Final = "now() - interval '61 minutes'"
 _WAITING: Final = f"SELECT EXISTS (SELECT FROM rollup_marks WHERE hour < {_OVER} AND epoch > $1)"  # noqa: S608 (a constant)
 _HOURS: Final = f"""
-SELECT box_key, hour FROM rollup_marks WHERE hour < {_OVER} AND epoch <= $1
-ORDER BY hour, box_key LIMIT {_SLICE}
+SELECT box_key, hour FROM rollup_marks WHERE hour < {_OVER} AND epoch <= $1 AND box_key <> ALL ($2::int[])
+ORDER BY hour, box_key LIMIT $3
 """  # noqa: S608 (a constant)
 # Locked in the order in which the consumer writes them. Who waits for one of these wrote it anew: it stays.
 _TAKE: Final = """
@@ -40,20 +45,14 @@ WITH taken AS (
 )
 DELETE FROM rollup_marks m USING taken t WHERE m.box_key = t.box_key AND m.hour = t.hour
 """
-# The days of each box's site in which the hours lie: one, or two where an hour ends one and begins another.
+_ZONES: Final = "SELECT box_key, timezone FROM rollup_states WHERE box_key = ANY ($1::int[])"
 _MARK_DAYS: Final = """
 INSERT INTO rollup_day_marks (box_key, day, until)
-SELECT DISTINCT s.box_key, d.day AT TIME ZONE s.timezone, (d.day + interval '1 day') AT TIME ZONE s.timezone
-FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) AS k (box_key, first, last)
-JOIN rollup_states s ON s.box_key = k.box_key,
-LATERAL generate_series(
-    date_trunc('day', k.first AT TIME ZONE s.timezone),
-    date_trunc('day', (k.last - interval '1 microsecond') AT TIME ZONE s.timezone), interval '1 day'
-) AS d (day)
-ON CONFLICT (box_key, day) DO NOTHING
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) ON CONFLICT (box_key, day) DO NOTHING
 """
 _DAYS: Final = f"""
-SELECT box_key, day, until FROM rollup_day_marks WHERE until < {_OVER} ORDER BY until, box_key LIMIT 50
+SELECT box_key, day, until FROM rollup_day_marks WHERE until < {_OVER} AND box_key <> ALL ($1::int[])
+ORDER BY until, box_key LIMIT $2
 """  # noqa: S608 (a constant)
 _TAKE_DAYS: Final = """
 DELETE FROM rollup_day_marks m USING unnest($1::int[], $2::timestamptz[]) AS k (box_key, day)
@@ -73,6 +72,10 @@ class RollupWorker:
         self._epochs = Epochs()
         self._ending = False
         self._ended_at = -_EVERY_S
+        self._aside = Aside(time.monotonic)
+        self._hours_at_once = Portion(_HOURS_MOST, time.monotonic)
+        self._days_at_once = Portion(_DAYS_MOST, time.monotonic)
+        self._backfill = backfill.Backfill(self._aside, time.monotonic)
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
@@ -82,7 +85,7 @@ class RollupWorker:
         more = await self._hours(connection, until)
         more = await self._days(connection, until) or more
         if time.monotonic() < until:
-            more = await backfill.go_on(connection, until, self._summarise) or more
+            more = await self._backfill.go_on(connection, until, self._summarise) or more
         return more
 
     async def show(self, connection: asyncpg.Connection) -> None:
@@ -103,31 +106,48 @@ class RollupWorker:
 
     async def _hours(self, connection: asyncpg.Connection, until: float) -> bool:
         while True:
-            rows = await connection.fetch(_HOURS, self._epochs.ended)
+            size = self._hours_at_once.size
+            rows = await connection.fetch(_HOURS, self._epochs.ended, self._aside.keys, size)
             if rows:
                 keys, hours = [row["box_key"] for row in rows], [row["hour"] for row in rows]
                 spans = Spans(keys, hours, [hour + HOUR for hour in hours])
-                async with connection.transaction():
-                    await self._summarise(connection, spans)
-                    await connection.execute(_TAKE, keys, hours, self._epochs.ended)
-            if len(rows) < _SLICE or time.monotonic() >= until:
-                return len(rows) == _SLICE
+                with self._hours_at_once.slice(keys, self._aside):
+                    async with connection.transaction():
+                        await self._summarise(connection, spans)
+                        await connection.execute(_TAKE, keys, hours, self._epochs.ended)
+            if len(rows) < size or time.monotonic() >= until:
+                return len(rows) == size
 
     async def _summarise(self, connection: asyncpg.Connection, hours: Spans) -> None:
-        await refresh_hours(connection, hours)
+        await refresh_hours(connection, hours, within_s(len(hours)))
         await look_again(connection, hours)
-        await connection.execute(_MARK_DAYS, hours.keys, hours.firsts, hours.lasts)
+        await _mark_days(connection, hours)
         ROLLUPS.labels("hour").inc(len(hours))
 
     async def _days(self, connection: asyncpg.Connection, until: float) -> bool:
         while time.monotonic() < until:
-            rows = await connection.fetch(_DAYS)
+            rows = await connection.fetch(_DAYS, self._aside.keys, self._days_at_once.size)
             if not rows:
                 return False
             keys: list[int] = [row["box_key"] for row in rows]
             days: list[datetime] = [row["day"] for row in rows]
-            async with connection.transaction():
-                await refresh_days(connection, Spans(keys, days, [row["until"] for row in rows]))
-                await connection.execute(_TAKE_DAYS, keys, days)
+            with self._days_at_once.slice(keys, self._aside):
+                async with connection.transaction():
+                    spans = Spans(keys, days, [row["until"] for row in rows])
+                    await refresh_days(connection, spans, within_s(len(rows)))
+                    await connection.execute(_TAKE_DAYS, keys, days)
             ROLLUPS.labels("day").inc(len(rows))
         return True
+
+
+async def _mark_days(connection: asyncpg.Connection, hours: Spans) -> None:
+    """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
+    zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
+    days = {
+        (key, *day)
+        for key, first, last in zip(hours.keys, hours.firsts, hours.lasts, strict=True)
+        if key in zones
+        for day in local_days(first, last, ZoneInfo(zones[key]))
+    }
+    if days:
+        await connection.execute(_MARK_DAYS, *map(list, zip(*sorted(days), strict=True)))

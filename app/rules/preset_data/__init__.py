@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from app.rules.preset_data import air, boxes, indoors, sound
+from app.rules.preset_data import air, boxes, indices, indoors, sound
 from app.rules.preset_data.shape import Preset
 
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {preset.id: preset for preset in (*air.PRESETS, *indoors.PRESETS, *sound.PRESETS, *boxes.PRESETS)}
+    {preset.id: preset for of_topic in (air, indoors, sound, indices, boxes) for preset in of_topic.PRESETS}
 )
 """All presets by their id, in the order in which lists show them."""

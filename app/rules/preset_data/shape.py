@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from app.city.registry import METHODS
+
 type Language = Literal["en", "fr"]
 
 # A condition goes no deeper than a few levels; metrics stand in its leaves.
 _METRIC: Final = "metric"
+_INDEX: Final = "index"
 
 
 class Text(NamedTuple):
@@ -85,6 +88,8 @@ def _metrics(part: Any) -> Iterator[str]:  # noqa: ANN401 (whatever JSON holds)
     if isinstance(part, Mapping):
         if isinstance(part.get(_METRIC), str):
             yield part[_METRIC]
+        elif isinstance(part.get(_INDEX), str):
+            yield from METHODS[part[_INDEX]].metrics
         for inner in part.values():
             yield from _metrics(inner)
     elif isinstance(part, list | tuple):

@@ -157,9 +157,18 @@ def _summary(name: str, labels: Mapping[str, str], data: _Data, *, resolved: boo
         why = data.get("resolution")
         return f"{name} on {where} is over" + (f" ({why})" if why else "")
     what = f"{name} ({labels['severity']}) on {where}"
-    if data.get("value") is None or "metric" not in labels:
+    measured = _index_title(data) or labels.get("metric")
+    if data.get("value") is None or measured is None:
         return what
-    return f"{what}: {labels['metric']} at {_text(data['value'])}"
+    return f"{what}: {measured} at {_text(data['value'])}"
+
+
+def _index_title(data: _Data) -> str | None:
+    """What the index is called that decided, if one did."""
+    found: object = data
+    for name in ("cause", "index", "title"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:

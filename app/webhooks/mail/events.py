@@ -8,6 +8,26 @@ from typing import Any
 import msgspec
 
 
+class Band(msgspec.Struct):
+    """A class of an index."""
+
+    label: str = ""
+    label_fr: str = ""
+
+
+class Index(msgspec.Struct):
+    """An index of a city that decided."""
+
+    method: str = ""
+    title: str = ""
+    title_fr: str = ""
+    metric: str | None = None
+    period: dict[str, Any] | None = None
+    unit: str = ""
+    band: Band | None = None
+    limit_band: Band | None = None
+
+
 class Cause(msgspec.Struct):
     """The part of a rule's condition that decided."""
 
@@ -15,6 +35,7 @@ class Cause(msgspec.Struct):
     window: str | None = None
     event: dict[str, Any] | None = None
     boxes: list[str] = []
+    index: Index | None = None
 
 
 class Alert(msgspec.Struct):

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.core.instants import parse_iso_duration
 from app.core.reasons import RejectedError
-from app.webhooks.mail.events import Alert, Cause
+from app.webhooks.mail.events import Alert, Band, Cause, Index
 from app.webhooks.mail.texts import Texts
 from app.webhooks.mail.wording import (
     clean,
@@ -26,7 +26,9 @@ RESOLVED: Final = "resolved"
 """The state of an alert that is over."""
 
 _NO_DATA: Final = "no_data"
+_NO_UNIT: Final = "1"
 _WORD: Final = 64
+_TITLE: Final = 120
 
 
 def figure_of(alert: Alert, texts: Texts) -> str:
@@ -40,7 +42,36 @@ def figure_of(alert: Alert, texts: Texts) -> str:
     if cause.function == _NO_DATA:
         # What has ended a silence is no measurement.
         return "" if alert.state == RESOLVED else _silence(alert.metric, value, texts)
+    if cause.index is not None:
+        return _index_figure(alert, cause.index, value, texts)
     return "" if alert.metric is None else _value(alert, alert.metric, value, texts)
+
+
+def _index_figure(alert: Alert, index: Index, value: float, texts: Texts) -> str:
+    figure = f"{_index_name(index, texts)} {measured(value, _index_unit(index), texts)}"
+    if alert.state == RESOLVED:
+        return figure
+    figure += f", {words}" if (words := _band_words(index.band, texts)) else ""
+    limit = "" if alert.threshold is None else measured(alert.threshold, "", texts)
+    limit = limit or _band_words(index.limit_band, texts)
+    return f"{figure} ({texts.limit.format(limit)})" if limit else figure
+
+
+def _index_name(index: Index, texts: Texts) -> str:
+    title = index.title_fr if texts.language == "fr" else index.title
+    name = clean(title or index.method, _TITLE)
+    return name if index.metric is None else f"{name} ({clean(index.metric, _WORD)})"
+
+
+def _index_unit(index: Index) -> str:
+    """The unit of its value; empty of what has none."""
+    return "" if index.unit == _NO_UNIT else clean(index.unit, _WORD)
+
+
+def _band_words(band: Band | None, texts: Texts) -> str:
+    if band is None:
+        return ""
+    return clean(band.label_fr if texts.language == "fr" else band.label, _WORD)
 
 
 def _value(alert: Alert, metric: str, value: float, texts: Texts) -> str:
@@ -84,8 +115,32 @@ def comparison(alert: Alert, zone: str | None, texts: Texts) -> Iterator[tuple[s
             yield "value", metric_words(alert.metric, texts)
         yield "silent", None if alert.value is None else duration(alert.value, texts)
         yield "allowed", None if alert.threshold is None else duration(alert.threshold, texts)
+    elif cause.index is not None:
+        yield from _index_values(alert, cause.index, zone, texts)
     elif alert.metric is not None:
         yield from _values(alert, alert.metric, cause, texts)
+
+
+def _index_values(
+    alert: Alert, index: Index, zone: str | None, texts: Texts
+) -> Iterator[tuple[str, str | None]]:
+    """The index, of which period, its class, and what it was compared with."""
+    unit = _index_unit(index)
+    words = _index_name(index, texts)
+    if alert.value is not None:
+        words += f"{texts.colon}{measured(alert.value, unit, texts)}"
+    band = _band_words(index.band, texts)
+    yield "value", f"{words}, {band}" if band else words
+    if index.period is not None:
+        yield "period_end", moment(str(index.period.get("end")), zone, texts)
+    if alert.threshold is not None:
+        yield "limit", measured(alert.threshold, unit, texts)
+    elif index.limit_band is not None:
+        yield "limit", _band_words(index.limit_band, texts)
+    if alert.clear is not None and alert.clear != alert.threshold:
+        yield "clear", measured(alert.clear, unit, texts)
+    if alert.resolved_value is not None:
+        yield "resolved_value", measured(alert.resolved_value, unit, texts)
 
 
 def _values(alert: Alert, metric: str, cause: Cause, texts: Texts) -> Iterator[tuple[str, str]]:

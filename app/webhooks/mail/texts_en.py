@@ -83,6 +83,7 @@ ENGLISH: Final = Texts(
         "box": "Box",
         "rule": "Rule",
         "value": "Measured",
+        "period_end": "End of the period",
         "limit": "Limit",
         "upper_bound": "Upper bound",
         "clear": "Over at",

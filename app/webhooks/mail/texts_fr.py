@@ -87,6 +87,7 @@ _AS_TYPED: Final = Texts(
         "box": "Capteur",
         "rule": "Règle",
         "value": "Mesure",
+        "period_end": "Fin de la période",
         "limit": "Seuil",
         "upper_bound": "Borne haute",
         "clear": "Fin à",

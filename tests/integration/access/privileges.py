@@ -58,6 +58,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "audit_log": "SELECT",
         "erasure_boxes": "SELECT, INSERT",
         "erasures": "SELECT, INSERT",
+        "index_states": "SELECT, DELETE",
         "ingest_totals": "SELECT",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
@@ -133,7 +134,12 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "actor, actor_key, comment, data)"
         ),
         "alerts": (
-            "SELECT, UPDATE (metric, severity, state, value, threshold, clear, resolved_value, "
+            "SELECT, INSERT (id, organisation_id, rule_id, rule_version, site_id, box_key, box, metric, "
+            "severity, state, value, threshold, clear, resolved_value, pending_since, started_at, "
+            "resolved_at, resolution, acknowledged_at, acknowledged_by, sequence, created_at, updated_at, "
+            "description, cause, dry_run, suppressed, told_severity, escalated_to, escalated_at, "
+            "escalations, escalate_at, remind_us, remind_at, highest_severity), "
+            "UPDATE (metric, severity, state, value, threshold, clear, resolved_value, "
             "resolved_at, resolution, acknowledged_at, acknowledged_by, sequence, updated_at, cause, "
             "suppressed, told_severity, escalated_to, escalated_at, escalations, escalate_at, "
             "remind_at, highest_severity)"
@@ -169,6 +175,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "idempotency_keys": (
             "SELECT (organisation_id, caller_id, key, answer, expires_at), UPDATE (answer), DELETE"
         ),
+        "index_states": _ALL,
         "inhibitions": "SELECT (id, organisation_id, source, target, equal)",
         "invitations": "SELECT (id, expires_at, accepted_at, revoked_at), DELETE",
         "memberships": "SELECT (user_id)",
@@ -188,16 +195,21 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "rollup_day_marks": "SELECT, INSERT, DELETE",
         "rollup_marks": "SELECT, UPDATE, DELETE",
         "rollup_states": _ALL,
-        "rules": "SELECT (id, name)",
+        "rules": (
+            "SELECT (id, organisation_id, site_id, name, enabled, version, deleted_at, description, "
+            "definition, dry_run)"
+        ),
         "samples": "SELECT, DELETE",
         "silences": (
             "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
             "window_start, window_end), UPDATE (window_start, window_end)"
         ),
         "sites": (
-            "SELECT (id, organisation_id, timezone, retention_days, attributes, retention_purposes, "
-            "retention_removes, summaries_days)"
+            "SELECT (id, organisation_id, timezone, latitude, retention_days, attributes, "
+            "retention_purposes, retention_removes, summaries_days)"
         ),
+        "tenant_hourly": "SELECT",
+        "tenant_samples": "SELECT",
         "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
         "users": "SELECT (id, created_at), DELETE",
         "webhook_endpoints": (

@@ -19,7 +19,10 @@ OTHER_KEYS: Final = frozenset({"provision_box"})
 """Routes with a key of another kind, which tests of their own cover."""
 
 ANY_KEY: Final = frozenset(
-    {"list_metrics", "list_indices", "list_rule_presets", "get_rule_preset", "list_event_types", "get_me"}
+    {
+        *("list_metrics", "list_indices", "list_rule_presets", "get_rule_preset", "list_event_types"),
+        *("list_acoustic_sources", "get_acoustic_source", "get_me"),
+    }
 )
 """Routes that a key without any scope may call: they show what Vigie is, nothing of anybody."""
 
@@ -89,6 +92,7 @@ _BODIES: Final[Mapping[str, Any]] = {
     "create_channel_replay": {"since": "2026-03-01T00:00:00Z"},
 }
 PRESET: Final = "who-pm2-5-24h"
+SOURCE: Final = "glock-17"
 _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
     "list_readings": "?metric=pm2_5&box=@box",
@@ -176,7 +180,7 @@ def routes(ids: Mapping[str, str]) -> Iterator[Route]:
     document = openapi_document()
     found = []
     for template, operations in document["paths"].items():
-        own = {"preset_id": PRESET, "position": "1", **ids}
+        own = {"preset_id": PRESET, "source_id": SOURCE, "position": "1", **ids}
         if template in _PATHS:
             own["key_id"] = ids[_PATHS[template]]
         for method, operation in operations.items():

@@ -53,6 +53,7 @@ async def test_an_alert_fires_and_resolves_over_two_batches(street: Street) -> N
             "window": None,
             "event": None,
             "boxes": [],
+            "index": None,
         },
         "dry_run": False,
         "assignee": None,
@@ -103,6 +104,7 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
             "window": None,
             "event": None,
             "boxes": [],
+            "index": None,
         },
         "assignee": None,
     }
@@ -187,6 +189,7 @@ async def test_an_alert_follows_the_level_that_fires(street: Street) -> None:
         "window": "PT1H30M",
         "event": None,
         "boxes": [],
+        "index": None,
         "time": at(2),
         "metric": "pm10",
         "value": 71.5,

@@ -33,6 +33,7 @@ NOT_WATCHED = {
     "heartbeats": "the processes' own",
     "hourly": "what samples say of hours",
     "idempotency_keys": "answers that are kept for a day",
+    "index_states": "how far rules on indices are judged",
     "ingest_totals": "counts of what came in",
     "metrics": "the migrations' own",
     "organisation_usage": "counts of what was used and refused",

@@ -1,6 +1,7 @@
 """Each list of the API in each of its orders: what the document says `sort` may be is what there is."""
 
 import re
+import unicodedata
 from typing import Any
 from uuid import UUID
 
@@ -89,13 +90,18 @@ async def fill(client: httpx.AsyncClient) -> None:
             assert answer.status_code == 201, (path, answer.text)
 
 
+def as_people_sort(name: str) -> str:
+    """A name without case and accents."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().casefold()
+
+
 def check_order(rows: list[dict[str, Any]], sort: str) -> None:
     field = sort.removeprefix("-")
     if not rows or field not in rows[0]:
         return
     values = [RANKS.get(row[field], row[field]) if field == "severity" else row[field] for row in rows]
-    there = [value for value in values if value is not None]
-    assert values == there + [None] * (len(values) - len(there)), sort
+    there = [as_people_sort(value) if field == "name" else value for value in values if value is not None]
+    assert all(value is None for value in values[len(there) :]), sort
     assert there == sorted(there, reverse=sort.startswith("-")), sort
 
 
@@ -115,10 +121,12 @@ async def test_each_order_of_each_list(tenant: Tenant, api: httpx.AsyncClient) -
                 # Each reading adds to it.
                 continue
             check_order(whole, sort)
+            # A catalogue is long: a few pages of it tell as much.
+            limit = str(max(2, len(whole) // 4))
             seen: list[Any] = []
             cursor: dict[str, str] = {}
             while True:
-                params = {"sort": sort, "limit": "2", **cursor}
+                params = {"sort": sort, "limit": limit, **cursor}
                 part = (await client.get(path, params=params)).raise_for_status().json()
                 seen += part["data"]
                 if part["next"] is None:

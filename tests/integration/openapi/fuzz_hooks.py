@@ -48,10 +48,21 @@ BEYOND_SCHEMAS: Final = {
     "invalid_hours": "a day stands in a list once",
     "range_too_large": "`from` not too long before `to`",
     "bucket_missing": "`bucket` beside `aggregates` and `fill`",
+    "bucket_given": "no `bucket` beside `flags`",
+    "invalid_aggregate": "`l10` and the like of levels alone",
+    "range_required": "`from`, `to` and `metric` beside `after` and `part`",
+    "after_not_taken": "no `after` for Parquet",
+    "too_many_series": "boxes times metrics",
+    "until_in_future": "a time that has passed",
+    "summaries_before_samples": "no number of days less than the others",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
     "period_not_over": "a day or a month that is over at the site",
     "invalid_period": "a `period` that the `method` can be of",
+    "choice_not_of_index": "what the `index` heeds",
+    "metric_not_of_index": "a `metric` of which the `index` has a value",
+    "unknown_band": "a class of the `index`, but its best one",
+    "mixed_condition": "a rule on indices, or on samples",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.
@@ -76,6 +87,8 @@ BEYOND_SCHEMAS: Final = {
     "invalid_gzip": "a body that Content-Encoding calls gzip",
     "invalid_webhook_secret": "base64 of 24 to 64 bytes",
     "invalid_email_address": "what mail servers deliver to",
+    # Each parameter has a length, and all together have one.
+    "uri_too_long": "the length of an address",
     # What may not be called.
     "webhook_url_not_allowed": "addresses inside the installation",
 }

@@ -22,7 +22,8 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
     assert [each["id"] for each in everything["data"]] == list(PRESETS)
     assert everything["next"] is None
     params = {"kind": "school", "metric": "co2", "language": "fr"}
-    (found,) = (await client.get("/v1/rule-presets", params=params)).json()["data"]
+    found, of_hours = (await client.get("/v1/rule-presets", params=params)).json()["data"]
+    assert (of_hours["id"], of_hours["metrics"]) == ("indoor-co2-class", ["co2"])
     assert (found["id"], found["title"], found["language"]) == (
         "indoor-co2",
         "CO₂ intérieur : aérer",

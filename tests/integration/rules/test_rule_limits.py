@@ -46,3 +46,20 @@ async def test_rules_behind_a_gate_do_not_count(tenant: Tenant, site_id: str) ->
     assert (await tenant.client.post("/v1/rules", json=body)).status_code == 201
     hours = body | {"active": [{"from": "22:00", "to": "06:00"}]}
     assert (await tenant.client.post("/v1/rules", json=hours)).status_code == 422
+
+
+async def test_indices_are_counted_by_themselves(
+    tenant: Tenant, site_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.rules.service.INDEX_LIMIT", 3)
+    index = {"index": "eaqi", "operator": ">=", "threshold": 4}
+    body = {"site_id": site_id, "name": "Air", "severity": "info", "condition": {"any": [index, index]}}
+    first = (await tenant.client.post("/v1/rules", json=body)).raise_for_status().json()["id"]
+    refused = await tenant.client.post("/v1/rules", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_conditions")
+    assert (await tenant.client.post("/v1/rules", json=body | {"condition": index})).status_code == 201
+    more = {"condition": {"any": [index, index, index]}}
+    assert (await tenant.client.patch(f"/v1/rules/{first}", json=more)).status_code == 422
+    assert (await tenant.client.patch(f"/v1/rules/{first}", json={"condition": index})).status_code == 200
+    # They look at no sample.
+    assert (await tenant.client.post("/v1/rules", json=rule(site_id, 50))).status_code == 201

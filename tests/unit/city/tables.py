@@ -6,10 +6,10 @@ from functools import partial
 
 from app.city import comfort, emergence, mould, noise, odour, who
 from app.city.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.city.figures import FIGURES
+from app.city.figures import BANDS, FIGURES
 from app.city.places import KINDS
 from app.city.registry import METHODS
-from app.city.results import REASONS
+from app.city.results import REASONS, Band
 from app.city.scales import Scale
 from app.sites.catalogue import BY_NAME
 from tests.unit.markdown import rows
@@ -134,11 +134,24 @@ def needs() -> str:
     return rows("use", "what", "en français", "at least", body=body)
 
 
+def bands() -> str:
+    body = [
+        (f"`{method}`", *(", ".join(each) for each in zip(*map(_class, found), strict=True)))
+        for method, found in BANDS.items()
+    ]
+    return rows("method", "classes", "in English", "en français", body=body)
+
+
+def _class(band: Band) -> tuple[str, str, str]:
+    return f"`{band.key}`", band.label.en, band.label.fr
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "city-methods": methods,
     "city-reasons": reasons,
     "city-kinds": kinds,
     "city-periods": periods,
+    "city-bands": bands,
     "eaqi-bounds": partial(bounds, EAQI_SCALES),
     "atmo-bounds": partial(bounds, ATMO_SCALES),
     "who-guidelines": guidelines,

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from app.city import router
+from app.city import choices
 from app.city.comfort import LIGHT_NEEDS, Season, light, thermal_comfort
 from app.city.figures import FIGURES, gravity
 from app.city.making import made
@@ -30,10 +30,10 @@ def test_every_method_can_be_asked_for() -> None:
 
 def test_what_can_be_chosen_is_what_there_is() -> None:
     for said, there in (
-        (router.NoiseCountry, PARTS),
-        (router.RoomUse, LIGHT_NEEDS),
-        (router.MouldMaterial, SENSITIVITIES),
-        (router.OdourArea, ODOUR_HOUR_LIMITS),
+        (choices.NoiseCountry, PARTS),
+        (choices.RoomUse, LIGHT_NEEDS),
+        (choices.MouldMaterial, SENSITIVITIES),
+        (choices.OdourArea, ODOUR_HOUR_LIMITS),
     ):
         assert set(get_args(said.__value__)) == set(there)
 

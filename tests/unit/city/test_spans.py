@@ -5,9 +5,11 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.city.periods import HOUR_US, Period
-from app.city.spans import SHORTEST_US, PeriodLength, Slot, last_over, slots
+from app.city.spans import SHORTEST_US, PeriodLength, Slot, ends, last_over, slots
 from tests.unit.city.build import us
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -71,3 +73,24 @@ def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
 
 def test_a_range_that_is_over_before_it_begins_has_none() -> None:
     assert [list(slots(length, Period(10**15, 10**14), PARIS)) for length in LENGTHS] == [[]] * len(LENGTHS)
+
+
+@given(
+    length=st.sampled_from(LENGTHS),
+    first=st.integers(0, 24 * 500),
+    hours=st.integers(0, 24 * 90),
+    zone=st.sampled_from(["Europe/Paris", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York", "UTC"]),
+    begin=st.sampled_from([time(), time(6)]),
+)
+def test_what_ends_in_a_range_is_what_is_newest_at_each_time_of_it(
+    length: PeriodLength, first: int, hours: int, zone: str, begin: time
+) -> None:
+    after = us("2025-06-01T00:00") + first * HOUR_US
+    until = after + hours * HOUR_US
+    place = ZoneInfo(zone)
+    # Days end on halves of hours somewhere.
+    moments = range(after, until + 1, HOUR_US // 2)
+    newest = dict.fromkeys(last_over(length, at, place, begin) for at in moments)
+    assert list(ends(length, after, until, place, begin)) == [
+        slot for slot in newest if after < slot.period.end_us <= until
+    ]

@@ -20,7 +20,19 @@ RULES = ROOT / "docs" / "rules.md"
 ALERTS = ROOT / "docs" / "alerts.md"
 EXAMPLE = re.compile(r"^```json\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-KEYS = ("threshold", "margin", "function", "no_data", "event", "all", "not", "boxes", "levels", "attribute")
+KEYS = (
+    "threshold",
+    "margin",
+    "function",
+    "no_data",
+    "event",
+    "all",
+    "not",
+    "boxes",
+    "levels",
+    "attribute",
+    "index",
+)
 ISSUE = re.compile(r"\[[\w-]+ (\d+)\]\(https://github\.com/[\w.-]+/[\w.-]+/(?:issues|pull)/(\d+)\)")
 
 

@@ -107,6 +107,13 @@ def test_of_a_whole_site_there_is_no_box_and_what_is_null_is_left_out() -> None:
     assert alert["annotations"] == {"summary": "Particules fines (warning) on the whole site"}
 
 
+def test_an_index_is_called_by_its_title() -> None:
+    cause = {"index": {"method": "eaqi", "title": "European Air Quality Index (hourly)"}}
+    (alert,) = rendered(changed("alert.firing", metric=None, value=4.0, cause=cause))["alerts"]
+    summary = "Particules fines (warning) on box box-0001: European Air Quality Index (hourly) at 4"
+    assert alert["annotations"]["summary"] == summary
+
+
 def test_what_was_closed_without_a_sample_ended_when_it_was_told() -> None:
     gone = changed("alert.resolved", resolved_at=None, resolved_value=None, resolution="box_deleted")
     (alert,) = rendered(gone)["alerts"]

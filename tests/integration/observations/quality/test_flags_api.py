@@ -191,6 +191,13 @@ async def test_a_faulty_query_is_refused(tenant: Tenant, box: str, params: dict[
         assert answer.json()["maximum_samples"] == asked.MAX_SAMPLES
 
 
+async def excluding(tenant: Tenant, box: str, flag: str, until: int = 500) -> tuple[int, int | None]:
+    """The status of buckets without what has a flag, and how many samples at most they say may be."""
+    query = {"metric": "pm2_5", "from": at(0), "to": at(until), "bucket": "1h", "exclude": flag}
+    answer = await tenant.client.get(f"/v1/boxes/{box}/readings", params=query)
+    return answer.status_code, answer.json().get("maximum_samples")
+
+
 async def test_a_box_that_samples_more_often_than_it_says_is_held_to_the_bound(
     tenant: Tenant, box: str, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,11 +205,21 @@ async def test_a_box_that_samples_more_often_than_it_says_is_held_to_the_bound(
     await send((minute, {"pm2_5": 20.0}) for minute in range(500))
     monkeypatch.setattr(samples, "PIECE", 100)
     monkeypatch.setattr(reads, "MAX_SAMPLES", 400)
-    query = {"metric": "pm2_5", "from": at(0), "to": at(500), "bucket": "1h", "exclude": "late"}
-    answer = await tenant.client.get(f"/v1/boxes/{box}/readings", params=query)
-    assert (answer.status_code, answer.json()["code"]) == (422, "range_too_large")
-    shorter = query | {"to": at(399)}
-    assert (await tenant.client.get(f"/v1/boxes/{box}/readings", params=shorter)).status_code == 200
+    assert await excluding(tenant, box, "late") == (422, 400)
+    assert await excluding(tenant, box, "late", until=399) == (200, None)
+
+
+async def test_what_lies_around_a_sample_is_held_to_a_bound(
+    tenant: Tenant, box: str, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ten of its intervals, by which a spike is told, are all that it ever sent.
+    await tenant.client.patch(f"/v1/boxes/{box}", json={"interval_s": 604_800})
+    await send((minute, {"pm2_5": 20.0}) for minute in range(500))
+    monkeypatch.setattr(samples, "PIECE", 100)
+    monkeypatch.setattr(samples, "HELD", 450)
+    assert await excluding(tenant, box, "spike") == (422, 450)
+    await tenant.client.patch(f"/v1/boxes/{box}", json={"interval_s": 60})
+    assert await excluding(tenant, box, "spike") == (200, None)
 
 
 async def test_who_asks_for_nothing_pays_for_nothing(application: FastAPI, send: Send, ask: Ask) -> None:

@@ -1,11 +1,14 @@
 """What is too old goes, whole days of the site's at a time, and nothing else does."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import asyncpg
 import pytest
 
 from app.observations.retention import preview as preview_module
+from app.observations.retention import worker as worker_module
+from app.observations.retention.worker import RetentionWorker
 from tests.integration.observations.retention.archive import BOX, EVERY, NOW, OTHER, Archive, midnight
 
 
@@ -206,3 +209,51 @@ async def test_the_maintain_role_takes_values_and_gives_none(archive: Archive) -
     assert await connection.fetchval(cleared, ["time", "box_key", "pm2_5 = 1, laeq"]) == 0
     assert await archive.holds() == before
     assert await connection.fetchval(cleared, ["laeq"]) == 8
+
+
+async def test_a_box_that_sends_more_than_its_interval_says_goes_in_small_steps(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Others' samples lie in the same chunks: none goes as a whole.
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(1, 5)))
+    await archive.fill(20)
+    await archive.owner.execute("UPDATE boxes SET interval_s = 604800")
+    await archive.set(default_days=5, removes=True)
+    monkeypatch.setattr(worker_module, "_STEP_SAMPLES", 5)
+    monkeypatch.setattr(worker_module, "_TURN_S", 0.0)
+    worker = RetentionWorker()
+    whose = "box_key = (SELECT key FROM boxes WHERE id = $1)"
+    left = [await archive.count("samples", whose, BOX)]
+    while await worker.turn(archive.maintainer.connection):
+        left.append(await archive.count("samples", whose, BOX))
+    # A day has four, and is the least.
+    steps = {before - after for before, after in pairwise(left)}
+    assert max(steps) <= 5
+    assert len(await archive.times()) > 0
+    assert (await archive.times("odour IS NULL"))[0] >= midnight(5)
+
+
+async def test_a_box_that_cannot_be_cleaned_holds_up_no_other(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(1, 5)))
+    for box in (BOX, OTHER):
+        await archive.fill(20, box=box)
+    await archive.set(default_days=5, removes=True)
+    key = await archive.owner.fetchval("SELECT key FROM boxes WHERE id = $1", BOX)
+    # Such as a day of a box that sends more than can be removed within a statement's time.
+    await archive.owner.execute(
+        "CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF OLD.box_key = {key} THEN RAISE EXCEPTION 'too much'; END IF; RETURN OLD; END $$"
+    )
+    await archive.owner.execute(
+        "CREATE TRIGGER too_much BEFORE DELETE ON samples FOR EACH ROW EXECUTE FUNCTION too_much()"
+    )
+    monkeypatch.setattr(worker_module, "_TURN_S", 60.0)
+    worker = RetentionWorker()
+    with pytest.raises(asyncpg.RaiseError):
+        await worker.turn(archive.maintainer.connection)
+    assert not await worker.turn(archive.maintainer.connection)
+    whose = "box_key = (SELECT key FROM boxes WHERE id = $1) AND time < $2"
+    assert await archive.count("samples", whose, OTHER, midnight(5)) == 0
+    assert await archive.count("samples", whose, BOX, midnight(5)) > 0

@@ -112,6 +112,44 @@ def test_silence_is_told_as_a_time() -> None:
     assert mail_of(over).subject == "[Resolved] Particules fines at Rue Mouffetard"
 
 
+INDEX = {
+    "method": "eaqi",
+    "version": 1,
+    "title": "European Air Quality Index (hourly)",
+    "title_fr": "Indice européen de qualité de l'air (horaire)",
+    "metric": None,
+    "period": {"start": "2026-11-24T09:00:00Z", "end": "2026-11-24T10:00:00Z"},
+    "unit": "1",
+    "coverage": 100,
+    "band": {"key": "poor", "label": "Poor", "label_fr": "Mauvais"},
+    "limit_band": None,
+}
+
+
+def test_an_index_is_told_by_its_name_and_its_class() -> None:
+    firing = alert(metric=None, value=4.0, threshold=4.0, clear=3.0, cause={"index": INDEX})
+    mail = mail_of(firing)
+    assert mail.subject.endswith(": European Air Quality Index (hourly) 4, Poor (limit 4)")
+    assert "\nMeasured: European Air Quality Index (hourly): 4, Poor\n" in mail.text
+    assert (
+        "\nEnd of the period: 24 November 2026 at 11:00 (Europe/Paris)\nLimit: 4\nOver at: 3\n" in mail.text
+    )
+    french = mail_of(firing, "fr")
+    assert french.subject.endswith(": Indice européen de qualité de l'air (horaire) 4, Mauvais (seuil 4)")
+    over = mail_of({"type": "alert.resolved", "timestamp": AT, "data": {**firing["data"], **RESOLVED}})
+    assert over.subject.endswith("European Air Quality Index (hourly) 18.25")
+
+
+def test_an_index_with_a_metric_and_one_compared_by_class() -> None:
+    dust = {**INDEX, "title": "WHO guideline, 24 hours", "metric": "pm2_5", "unit": "µg/m³", "band": None}
+    mail = mail_of(alert(metric=None, value=31.2, threshold=15.0, clear=15.0, cause={"index": dust}))
+    assert mail.subject.endswith(": WHO guideline, 24 hours (pm2_5) 31.2\xa0µg/m³ (limit 15)")
+    by_class = {**INDEX, "limit_band": INDEX["band"]}
+    mail = mail_of(alert(metric=None, value=5.0, threshold=None, clear=None, cause={"index": by_class}), "fr")
+    assert mail.subject.endswith("(horaire) 5, Mauvais (seuil Mauvais)")
+    assert "\nSeuil\xa0: Mauvais\n" in mail.text
+
+
 def test_a_shot_at_a_site_as_a_whole_names_the_shot_and_the_boxes() -> None:
     mail = mail_of(alert(box=None, metric=None, value=0.81, threshold=0.7, clear=None, cause=SHOT))
     assert mail.subject.endswith(": gunshot (pistol, 81\xa0%)")

@@ -1,0 +1,1 @@
+"""Acoustics: what impulsive sounds may have come from."""
