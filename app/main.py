@@ -43,6 +43,8 @@ from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.people.context import People
 from app.people.routers import routers as people
+from app.reports.printing import Printers
+from app.reports.router import router as reports
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.quotas import QuotaExceededError, count_refusal
@@ -81,6 +83,7 @@ _TAGS = [
         "name": "Indices",
         "description": "Indices of air, noise, rooms and odours, computed of what was measured",
     },
+    {"name": "Reports", "description": "A site's day or month for people, as HTML or PDF"},
     {"name": "Rules", "description": "Thresholds that make alerts"},
     {"name": "Alerts", "description": "What fires now, what fired before"},
     {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
@@ -115,6 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.stream_hub = await Hub.of(settings.api, database)
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
+    app.state.printers = Printers()
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -192,7 +196,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(RefusalsMiddleware),
         ],
     )
-    ingest = (telemetry, *observations, indices, replays)
+    ingest = (telemetry, *observations, indices, reports, replays)
     routers = (
         *sites,
         acoustic_sources,

@@ -46,8 +46,8 @@ python_is_enough() {
         /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null
 }
 
-faketime_is_there() {
-    for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do [ -e "$library" ] && return 0; done
+library_is_there() {
+    for library in /usr/lib/*/"$1"; do [ -e "$library" ] && return 0; done
     return 1
 }
 
@@ -63,7 +63,11 @@ missing_packages() {
     have mosquitto_pub || printf 'mosquitto-clients '
     have setpriv || printf 'util-linux '
     [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
-    [ -z "$with_tests" ] || faketime_is_there || printf 'faketime '
+    # What reports are laid out with (WeasyPrint), and set in.
+    library_is_there libpangoft2-1.0.so.0 || printf 'libpangoft2-1.0-0 '
+    library_is_there libharfbuzz-subset.so.0 || printf 'libharfbuzz-subset0 '
+    [ -e /usr/share/fonts/opentype/inter/Inter-Regular.otf ] || printf 'fonts-inter '
+    [ -z "$with_tests" ] || library_is_there faketime/libfaketimeMT.so.1 || printf 'faketime '
 }
 
 restore() {

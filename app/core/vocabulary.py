@@ -45,6 +45,8 @@ SCHEMAS: Final = {
     "PeriodLength": "What a value is of; `weeks` are four, days are those of the site",
     "PlaceSetting": "For which places a method is meant",
     "RoomUse": "What a room is used for",
+    "ReportFormat": "What a report is written as.",
+    "ReportLanguage": "The language of a report: English or French.",
     "Season": "Whether people are clothed for winter (`heating`) or summer (`cooling`)",
     "AlertState": "Whether an alert is on or over.",
     "ClaimState": "How far a claim has come.",

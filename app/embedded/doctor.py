@@ -1,5 +1,6 @@
 """`vigie doctor`: what is there, what is missing, and the command that mends it. Changes nothing."""
 
+import ctypes
 import fcntl
 import os
 import platform
@@ -25,6 +26,10 @@ _OLDEST_PYTHON = (3, 12)
 _LEAST_DISK = 2**30
 _API_PORT = 8000
 _APT = "sudo apt-get install"
+_PDF_LIBRARIES = {
+    "libpangoft2-1.0.so.0": "libpangoft2-1.0-0",
+    "libharfbuzz-subset.so.0": "libharfbuzz-subset0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ def examine(layout: Layout) -> Iterator[Finding]:
     yield from _settings()
     yield from _database()
     yield _broker()
+    yield _reports()
     yield from _accounts()
     yield from _data_directory(layout)
     yield _disk(layout)
@@ -121,6 +127,22 @@ def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterat
         yield Finding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
     else:
         yield Finding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
+
+
+def _reports() -> Finding:
+    """Whether reports can be laid out as PDF; as HTML they always can."""
+    absent = [package for library, package in _PDF_LIBRARIES.items() if not _loads(library)]
+    if absent:
+        return Finding("note", "reports", "only as HTML: PDFs need more", f"{_APT} {' '.join(absent)}")
+    return Finding("ok", "reports", "as HTML and PDF")
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _told(path: Path, *arguments: str) -> str:

@@ -97,6 +97,8 @@ _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
     "list_readings": "?metric=pm2_5&box=@box",
     "list_site_index_history": "?method=eaqi&box=@box",
+    "get_site_daily_report": "?date=2026-01-02&box=@box",
+    "get_site_monthly_report": "?month=2026-01&box=@box",
     "get_site_indices": "?method=eaqi&at=2026-01-02T00:00:00Z&box=@box",
     "get_readings_comparison": "?metric=pm2_5&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&box=@box",
     "create_backtest": "?wait=0",

@@ -57,6 +57,7 @@ BEYOND_SCHEMAS: Final = {
     "summaries_before_samples": "no number of days less than the others",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
+    "period_not_over": "a day or a month that is over at the site",
     "invalid_period": "a `period` that the `method` can be of",
     "choice_not_of_index": "what the `index` heeds",
     "metric_not_of_index": "a `metric` of which the `index` has a value",

@@ -109,3 +109,10 @@ def test_lost_services_are_named(tmp_path: Path) -> None:
 def test_a_file_in_the_data_directorys_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "d").write_text("")
     assert states(Layout(tmp_path / "d"))["data directory"] == "missing"
+
+
+def test_without_what_lays_out_pdfs_reports_are_html(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(doctor._reports()) == "ok       reports: as HTML and PDF"
+    monkeypatch.setattr(doctor, "_PDF_LIBRARIES", {"libnowhere.so.0": "libnowhere-0"})
+    assert doctor._reports().state == "note"
+    assert doctor._reports().mend == "sudo apt-get install libnowhere-0"

@@ -1,0 +1,85 @@
+"""Reads what a report is made of: the boxes' names, their hours, and how many samples have flags.
+
+Owns how much is read at most: of each box and metric the hours of two periods, and of samples, where they are
+looked at one by one, so many.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.city.periods import HOUR_US, Period
+from app.city.reads import Station
+from app.core.errors import InvalidError
+from app.core.instants import EARLIEST_US, LATEST_US, to_datetime
+from app.observations.quality.flags import FLAGS, Flag, Judge
+from app.observations.quality.samples import Piece, Span, pieces
+from app.observations.rollups.columns import shortened
+from app.observations.rollups.reads import Series, summaries
+from app.observations.series import Bucket
+from app.reports.material import REPORTED, FlagsMaterial, Hours
+from app.sites.catalogue import BY_NAME
+from app.sites.models import Box
+
+MAX_FLAGGED: Final = 600_000
+"""So many samples are looked at for flags."""
+_HOURS: Final = Bucket.parse("1h")
+
+
+async def names_of(session: AsyncSession, keys: Sequence[int]) -> dict[int, str | None]:
+    """What clients call their boxes, by key."""
+    rows = await session.execute(select(Box.key, Box.name).where(Box.key.in_(keys)))
+    return {key: name for key, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
+
+
+async def hours_of(session: AsyncSession, station: Station, timezone: str, period: Period) -> list[Hours]:
+    """Summaries of a box's hours, metric by metric, as series show them."""
+    first = to_datetime(max(period.start_us // HOUR_US * HOUR_US, EARLIEST_US))
+    last = to_datetime(min(-(-period.end_us // HOUR_US) * HOUR_US, LATEST_US))
+    found: list[Hours] = []
+    for name in REPORTED:
+        if name not in station.metrics:
+            continue
+        metric = BY_NAME[name]
+        columns = await summaries(session, Series(station.key, metric, _HOURS, timezone, first, last))
+        means = shortened(metric, columns.means, columns.lows, columns.counts)
+        found.append(Hours.of(name, replace(columns, means=means)))
+    return found
+
+
+async def flags_of(
+    session: AsyncSession, stations: Sequence[Station], period: Period
+) -> FlagsMaterial | None:
+    """How many samples of a period have each flag; None where there are too many to look at."""
+    wanted = [(station, name) for station in stations for name in REPORTED if name in station.metrics]
+    expected = sum(period.seconds / station.interval_s for station, _ in wanted)
+    if expected > MAX_FLAGGED:
+        return None
+    total, found = 0, Counter[Flag]()
+    for station, name in wanted:
+        metric = BY_NAME[name]
+        judge = Judge.of(metric, station.interval_s, FLAGS)
+        # Twice as many as the box's interval lets expect: it may have been another one then.
+        span = Span(station.key, metric, period.start_us, period.end_us, 2 * MAX_FLAGGED)
+        try:
+            async for piece in pieces(session, span, judge):
+                count, flags = await asyncio.to_thread(_counted, judge, piece)
+                total += count
+                found.update(flags)
+        except InvalidError:
+            return None
+        if total > MAX_FLAGGED:
+            return None
+    return FlagsMaterial(total, {flag: found[flag] for flag in FLAGS})
+
+
+def _counted(judge: Judge, piece: Piece) -> tuple[int, dict[Flag, int]]:
+    flags = judge.flags(piece.samples)
+    there = np.isfinite(piece.samples.values[piece.own])
+    return int(there.sum()), {name: int((which[piece.own] & there).sum()) for name, which in flags.items()}

@@ -1,0 +1,180 @@
+"""REST for reports: what is asked for, how it is negotiated, and the headers of what is made."""
+
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from app.city.reads import MAX_BOXES, stations_of
+from app.city.spans import Slot
+from app.core.auth import Principal, requires
+from app.core.database import Database
+from app.core.errors import NotFoundError
+from app.core.ids import parse_id
+from app.core.instants import from_datetime
+from app.core.problems import documented
+from app.core.web import get_database
+from app.reports.drawn.policy import policy
+from app.reports.gathering import Wanted, gathered
+from app.reports.material import ReportFormat, ReportLanguage, ReportLength, pack
+from app.reports.periods import day_slot, month_slot
+from app.reports.preferences import preferred
+from app.reports.printing import Printers
+from app.sites.models import Site
+from app.sites.repository import find_site
+
+router: Final = APIRouter(prefix="/v1", tags=["Reports"])
+
+_MEDIA_TYPES: Final[dict[ReportFormat, str]] = {"html": "text/html", "pdf": "application/pdf"}
+_LANGUAGES: Final[tuple[ReportLanguage, ...]] = ("en", "fr")
+_NAME: Final = 60
+
+Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+BoxesParameter = Annotated[
+    list[str], Query(max_length=MAX_BOXES, description="Only this box of the site; several by `box=a&box=b`")
+]
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    **documented(401, 403, 404, 422, 429, 503),
+    200: {
+        "description": "The report",
+        "content": {
+            "text/html": {"schema": {"type": "string"}, "example": '<!doctype html>\n<html lang="en">…'},
+            "application/pdf": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+}
+
+
+class Asked:
+    """What both reports take.
+
+    Attributes:
+        form, language: what is to be made.
+        boxes: the only boxes that it is of; none: all.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        form: Annotated[
+            ReportFormat | None,
+            Query(alias="format", description="HTML or PDF: by default what `Accept` prefers, else HTML"),
+        ] = None,
+        language: Annotated[
+            ReportLanguage | None,
+            Query(description="English or French: by default what `Accept-Language` prefers, else English"),
+        ] = None,
+        box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
+    ) -> None:
+        by_type = {name: kind for kind, name in _MEDIA_TYPES.items()}
+        accepted = preferred(request.headers.get("accept", ""), list(by_type), separator="/")
+        spoken = preferred(request.headers.get("accept-language", ""), _LANGUAGES, separator="-")
+        self.form = form or by_type[accepted]
+        self.language: ReportLanguage = language or ("fr" if spoken == "fr" else "en")
+        self.boxes = box
+
+
+Choice = Annotated[Asked, Depends()]
+
+
+@router.get(
+    "/sites/{site_id}/reports/day",
+    operation_id="get_site_daily_report",
+    summary="Daily report of a site",
+    response_class=Response,
+    responses=_ANSWERS,
+)
+async def get_site_daily_report(
+    site_id: str,
+    request: Request,
+    principal: Reader,
+    database: Annotated[Database, Depends(get_database)],
+    asked: Choice,
+    *,
+    day: Annotated[
+        date | None,
+        Query(alias="date", description="A day of the site that is over; the last one by default"),
+    ] = None,
+) -> Response:
+    """A report for people on one local day, as HTML or PDF, in English or French.
+
+    The part on alerts needs `alerts:read` too; without it the report says that it was left out. It is of 100
+    boxes at most.
+    """
+    given = _Given(site_id, request.app.state.printers, principal, database, asked)
+    return await _report(given, "day", partial(day_slot, day))
+
+
+@router.get(
+    "/sites/{site_id}/reports/month",
+    operation_id="get_site_monthly_report",
+    summary="Monthly report of a site",
+    response_class=Response,
+    responses=_ANSWERS,
+)
+async def get_site_monthly_report(
+    site_id: str,
+    request: Request,
+    principal: Reader,
+    database: Annotated[Database, Depends(get_database)],
+    asked: Choice,
+    *,
+    month: Annotated[
+        str | None,
+        Query(
+            description="A month of the site that is over; the last one by default",
+            pattern="^[0-9]{4}-(0[1-9]|1[0-2])$",
+            examples=["2026-10"],
+        ),
+    ] = None,
+) -> Response:
+    """The same on a month: by day instead of by hour."""
+    given = _Given(site_id, request.app.state.printers, principal, database, asked)
+    return await _report(given, "month", partial(month_slot, month))
+
+
+class _Given(NamedTuple):
+    """What both calls were given."""
+
+    site_id: str
+    printers: Printers
+    principal: Principal
+    database: Database
+    asked: Asked
+
+
+async def _report(given: _Given, length: ReportLength, slot_of: Callable[[ZoneInfo, int], Slot]) -> Response:
+    principal, asked, now = given.principal, given.asked, datetime.now(UTC)
+    visible = principal.visible()
+    async with given.printers.place(principal.tree):
+        async with given.database.read() as session:
+            site = await find_site(session, parse_id(given.site_id, "site"), visible)
+            if site is None:
+                raise NotFoundError("site", given.site_id)
+            slot = slot_of(ZoneInfo(site.timezone), from_datetime(now))
+            stations = await stations_of(session, site.id, asked.boxes, visible)
+            may = principal.may("alerts:read")
+            wanted = Wanted(length, slot, asked.language, asked.form, visible, may, now)
+            material = await gathered(session, site, stations, wanted)
+        # The connection is given back: the child takes longer than all queries.
+        made = await given.printers.printed(pack(material))
+    period = f"{slot.first:%Y-%m-%d}" if length == "day" else f"{slot.first:%Y-%m}"
+    return Response(made, media_type=_MEDIA_TYPES[asked.form], headers=_headers(site, asked, period))
+
+
+def _headers(site: Site, asked: Asked, period: str) -> dict[str, str]:
+    plain = unicodedata.normalize("NFKD", site.name).encode("ascii", "ignore").decode().lower()
+    words = "".join(char if char.isalnum() else " " for char in plain).split()
+    name = "-".join(["vigie", *words])[:_NAME]
+    return {
+        "Content-Language": asked.language,
+        "Content-Disposition": f'inline; filename="{name}-{period}-{asked.language}.{asked.form}"',
+        "Vary": "Accept, Accept-Language",
+        "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
+    }

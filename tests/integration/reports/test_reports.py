@@ -1,0 +1,357 @@
+"""Reports by REST: they say what the API's own indices and series say, to whom may know it, and no more."""
+
+import asyncio
+import io
+import sys
+from datetime import date
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import httpx
+import pypdf
+import pytest
+from fastapi import FastAPI
+from weasyprint.urls import FatalURLFetchingError
+
+from app.reports.drawn.formats import Formats
+from app.reports.drawn.page import Page
+from app.reports.drawn.pdf import pdf_of
+from app.reports.printing import Printers
+from tests.conftest import Tenant, client_of
+from tests.integration.city.town import PARIS, Record, ask, measure
+from tests.unit.reports.sheet import parsed, sections, tables, text
+
+# The clocks go forward in the night to the 29th: it has 23 hours.
+DAY = date(2026, 3, 29)
+# The last periods that were over then are those of that day.
+AT = "2026-03-30T05:10:00Z"
+LOUD = Record.of(
+    "2026-03-27T22:00", "2026-03-30T06:00", 600, 1, pm2_5=(4, 40), no2=(5, 80), o3=(30, 130), laeq=(45, 75)
+)
+QUIET = Record.of("2026-03-27T22:00", "2026-03-30T06:00", 600, 2, pm2_5=(1, 3), laeq=(30, 40)).without(
+    "2026-03-29T04:00", "2026-03-29T14:00"
+)
+RULE = {
+    "name": "Dust <i>now</i>",
+    "severity": "critical",
+    "condition": {"metric": "pm2_5", "operator": ">", "threshold": 39, "clear": 38},
+}
+ENGLISH, FRENCH = Formats("en", PARIS), Formats("fr", PARIS)
+
+
+@pytest.fixture
+async def street(tenant: Tenant, site_id: str) -> str:
+    """A street with a loud box, a quiet one that was away on Sunday, and a rule."""
+    (await tenant.client.post("/v1/rules", json={**RULE, "site_id": site_id})).raise_for_status()
+    await measure(tenant, site_id, "loud", LOUD)
+    await measure(tenant, site_id, "quiet", QUIET)
+    return site_id
+
+
+async def report(
+    client: httpx.AsyncClient,
+    site: str,
+    length: str = "day",
+    preferring: tuple[str, str] = ("*/*", "*"),
+    /,
+    **params: str,
+) -> httpx.Response:
+    headers = dict(zip(("accept", "accept-language"), preferring, strict=True))
+    answer = await client.get(f"/v1/sites/{site}/reports/{length}", params=params, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+async def page(client: httpx.AsyncClient, site: str, length: str = "day", /, **params: str) -> Element:
+    return parsed((await report(client, site, length, **params)).text)
+
+
+def pdf_text(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/pdf"
+    pages = pypdf.PdfReader(io.BytesIO(answer.content)).pages
+    return " ".join(" ".join(each.extract_text() for each in pages).split())
+
+
+async def test_a_day_says_what_indices_and_series_say(tenant: Tenant, street: str) -> None:
+    root = await page(tenant.client, street, date=str(DAY))
+    rows = {row["Figure"]: row for row in tables(sections(root)["indices"])["Indices and guidelines"]}
+    answer = await ask(tenant.client, street, at=AT)
+    named = {(each["method"], each["metric"]): each for each in answer["data"] if each["box"] == "loud"}
+    shown = {
+        "WHO guideline, 24 hours, PM2.5": named["who-24h", "pm2_5"],
+        "WHO guideline, 24 hours, NO₂": named["who-24h", "no2"],
+        "WHO guideline, ozone over 8 hours": named["who-o3-8h", None],
+        "Day-evening-night level of one day": named["lden-day", None],
+        "French air quality index (daily)": named["atmo", None],
+    }
+    for title, value in shown.items():
+        row = rows[title]
+        # Text joins the lines of a cell, and has plain spaces.
+        assert row["Worst value"] == plain(ENGLISH.measured(value["value"], value["unit"])), title
+        assert row["Where"].startswith("loud")
+        if value["band"]:
+            assert row["Class"] == value["band"]["label"]
+        if value["limit"]:
+            assert row["Compared with"].startswith(plain(ENGLISH.limit(value["limit"], value["unit"])))
+            assert ("exceeded" in row["Compared with"]) == value["exceeded"]
+    # Away for ten hours of daylight, the quiet box has no level of that day.
+    assert "1 of 2 boxes without a value" in rows["Day-evening-night level of one day"]["Measured"]
+    # The levels of the day's parts.
+    parts = {each["key"]: each["value"] for each in named["lden-day", None]["components"]}
+    levels = tables(sections(root)["noise"])["Levels of the parts of the day, dB"]
+    assert [row["Box"] for row in levels] == ["loud"]
+    for key, head in (("lday", "Day"), ("levening", "Evening"), ("lnight", "Night"), ("leq", "Mean level")):
+        assert levels[0][head] == ENGLISH.value(parts[key], "dB")
+    # Hour by hour: each hour's worst class is in the strip, of 23 hours.
+    history = await ask(
+        tenant.client,
+        street,
+        "/history",
+        method="eaqi",
+        box="loud",
+        **{"from": "2026-03-28T23:00:00Z", "to": "2026-03-29T22:00:00Z"},
+    )
+    strip = tables(sections(root)["short"])["Whole site (worst)"]
+    assert [row["Class"] for row in strip] == [each["band"]["label"] for each in history["data"]]
+    assert len(strip) == 23
+
+
+def plain(shown: str) -> str:
+    return " ".join(shown.split())
+
+
+async def test_charts_and_tables_have_the_numbers_of_series(tenant: Tenant, street: str) -> None:
+    root = await page(tenant.client, street, date=str(DAY))
+    span = {"from": "2026-03-28T23:00:00Z", "to": "2026-03-29T22:00:00Z"}
+    series = await tenant.client.get(
+        "/v1/boxes/loud/readings", params={"metric": "pm2_5", "bucket": "1h", "aggregates": "avg", **span}
+    )
+    chart = tables(sections(root)["air"])["PM2.5, means of hours (µg/m³)"]
+    assert [row["loud"] for row in chart] == [
+        ENGLISH.value(each["avg"], "µg/m³") for each in series.json()["points"]
+    ]
+    assert [row["Hour"] for row in chart][:4] == ["00:00", "01:00", "03:00", "04:00"]
+    for box in ("loud", "quiet"):
+        compared = await tenant.client.get(
+            "/v1/readings/comparison",
+            params=[("box", box), ("metric", "pm2_5"), ("metric", "laeq"), *span.items()],
+        )
+        rows = {row["Quantity"]: row for row in tables(sections(root)["boxes"])[box]}
+        for each in compared.json()["data"]:
+            row, now = rows[ENGLISH.symbol(each["metric"])], each["period"]
+            for head, key in (("Mean", "avg"), ("Lowest", "min"), ("Highest", "max")):
+                assert row[head] == plain(ENGLISH.measured(now[key], each["unit"])), (box, head)
+            assert row["Measured"] == ENGLISH.percent(now["coverage"])
+
+
+async def test_a_month_says_it_by_day(tenant: Tenant, street: str) -> None:
+    root = await page(tenant.client, street, "month", month="2026-03", language="fr")
+    assert root.get("lang") == "fr"
+    strip = tables(sections(root)["short"])["Site entier (pire)"]
+    assert len(strip) == 31
+    there = [row["Classe"] for row in strip if row["Classe"] != "Pas de valeur"]
+    span = {"from": "2026-03-01T00:00:00Z", "to": "2026-04-01T00:00:00Z"}
+    history = await ask(tenant.client, street, "/history", method="atmo", **span)
+    worst: dict[str, Any] = {}
+    for each in history["data"]:
+        at = each["period"]["start"]
+        if each["value"] is not None and (at not in worst or each["value"] > worst[at]["value"]):
+            worst[at] = each
+    assert there == [worst[at]["band"]["label_fr"] for at in sorted(worst)]
+    over = await ask(tenant.client, street, "/history", method="who-24h", **span)
+    dust: dict[str, list[bool]] = {each["period"]["start"]: [] for each in over["data"]}
+    for each in over["data"]:
+        if each["metric"] == "pm2_5" and each["value"] is not None:
+            dust[each["period"]["start"]].append(each["exceeded"])
+    said = f"Jours au-dessus : {sum(map(any, dust.values()))} sur {sum(map(bool, dust.values()))}"
+    rows = tables(sections(root)["indices"])["Indices et valeurs de référence"]
+    assert any(row["Grandeur"] == f"Ligne directrice OMS, 24 heures, PM2,5 {said}" for row in rows)
+    # Two days and a bit of 31: no mean of the month.
+    leq = next(row for row in rows if row["Grandeur"] == "Niveau sonore équivalent")
+    assert leq["Pire valeur"] == "\u2013 Une trop petite part de la période a été mesurée"
+
+
+async def test_a_pdf_says_the_same_tagged_and_in_its_language(tenant: Tenant, street: str) -> None:
+    answer = await report(tenant.client, street, format="pdf", language="fr", date=str(DAY))
+    assert answer.content.startswith(b"%PDF-")
+    reader = pypdf.PdfReader(io.BytesIO(answer.content))
+    catalogue: Any = reader.trailer["/Root"]
+    assert catalogue["/Lang"] == "fr"
+    assert catalogue["/MarkInfo"]["/Marked"]
+    assert catalogue["/StructTreeRoot"]
+    assert b"pdfuaid:part" in catalogue["/Metadata"].get_data()
+    assert reader.metadata is not None
+    assert (
+        reader.metadata.title
+        == "Rapport journalier \u2013 Rue d'Alsace-Lorraine \u2013 dimanche 29 mars 2026"
+    )
+    assert [round(float(each)) for each in reader.pages[0].mediabox[2:]] == [595, 842]
+    said = pdf_text(answer)
+    assert f"1 / {len(reader.pages)}" in said
+    root = await page(tenant.client, street, language="fr", date=str(DAY))
+    for finding in root.findall(".//section[@class='short']/ul/li"):
+        assert text(finding) in said
+    for row in tables(sections(root)["indices"])["Indices et valeurs de référence"]:
+        assert row["Pire valeur"] in said
+
+
+async def test_alerts_are_told_to_whom_may_read_them(
+    application: FastAPI, tenant: Tenant, street: str
+) -> None:
+    listed = await tenant.client.get(
+        "/v1/alerts",
+        params={"site": street, "from": "2026-03-28T23:00:00Z", "to": "2026-03-29T22:00:00Z", "limit": 200},
+    )
+    count = len(listed.json()["data"])
+    assert count
+    root = await page(tenant.client, street, date=str(DAY))
+    counts = tables(sections(root)["alerts"])["Alerts that began, by severity"]
+    assert {row["Severity"]: row["Count"] for row in counts} == {
+        "Critical": str(count),
+        "Warning": "0",
+        "Information": "0",
+        "Total": str(count),
+    }
+    longest = tables(sections(root)["alerts"])["Those that lasted longest"]
+    assert longest[0]["Rule"] == "Dust <i>now</i>"
+    assert "Nobody took charge of any of them." in text(sections(root)["alerts"])
+    # Those of the day before are counted as such.
+    before = await tenant.client.get(
+        "/v1/alerts",
+        params={"site": street, "from": "2026-03-27T23:00:00Z", "to": "2026-03-28T23:00:00Z", "limit": 200},
+    )
+    assert f"In the period before: {len(before.json()['data'])}." in text(sections(root)["alerts"])
+    body = {"name": "reader", "scopes": ["telemetry:read"]}
+    key = (await tenant.client.post("/v1/api-keys", json=body)).raise_for_status().json()["key"]
+    async with client_of(application, key) as reader:
+        blind = await page(reader, street, date=str(DAY))
+    assert "a key that may not read alerts" in text(sections(blind)["alerts"])
+    assert "Dust" not in text(blind)
+
+
+async def test_form_and_language_are_negotiated(tenant: Tenant, street: str) -> None:
+    asked = {"date": str(DAY), "box": "quiet"}
+    plain_ = await report(tenant.client, street, **asked)
+    assert plain_.headers["content-type"] == "text/html; charset=utf-8"
+    assert plain_.headers["content-language"] == "en"
+    assert plain_.headers["vary"] == "Accept, Accept-Language"
+    assert plain_.headers["cache-control"] == "no-store"
+    assert plain_.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    name = 'inline; filename="vigie-rue-d-alsace-lorraine-2026-03-29-en.html"'
+    assert plain_.headers["content-disposition"] == name
+    french = ("text/html;q=0.5, application/pdf", "de, fr-CA;q=0.8, en;q=0.5")
+    answer = await report(tenant.client, street, "day", french, **asked)
+    assert (answer.headers["content-type"], answer.headers["content-language"]) == ("application/pdf", "fr")
+    # What is said in the query holds.
+    answer = await report(tenant.client, street, "day", french, format="html", language="en", **asked)
+    assert answer.headers["content-language"] == "en"
+    assert parsed(answer.text).get("lang") == "en"
+    assert list(tables(sections(parsed(answer.text))["boxes"])) == ["quiet"]
+
+
+async def test_who_may_not_see_a_site_gets_no_report(
+    tenant: Tenant, other_tenant: Tenant, street: str
+) -> None:
+    for length in ("day", "month"):
+        answer = await other_tenant.client.get(f"/v1/sites/{street}/reports/{length}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    for query, code in (
+        ({"date": "2100-01-01"}, "period_not_over"),
+        ({"date": "9999-12-31"}, "period_not_over"),
+        ({"date": "1999-12-31"}, "time_out_of_range"),
+        ({"date": "2026-02-30"}, "invalid_value"),
+        ({"month": "2026-03"}, "unknown_parameter"),
+        ({"language": "de"}, "invalid_value"),
+        ({"box": "nobody"}, "not_found"),
+    ):
+        answer = await tenant.client.get(f"/v1/sites/{street}/reports/day", params=query)
+        assert answer.json()["code"] == code, query
+    for month, code in (
+        ("2100-01", "period_not_over"),
+        ("1999-12", "time_out_of_range"),
+        ("2026-13", "invalid_value"),
+    ):
+        answer = await tenant.client.get(f"/v1/sites/{street}/reports/month", params={"month": month})
+        assert answer.json()["code"] == code, month
+
+
+async def test_hostile_names_are_text_in_a_pdf_too(tenant: Tenant, street: str) -> None:
+    name = "<img src='file:///etc/passwd'><script>url(file:///etc/passwd)</script>"
+    (await tenant.client.patch(f"/v1/sites/{street}", json={"name": name})).raise_for_status()
+    (await tenant.client.patch("/v1/boxes/loud", json={"name": "{{ 1 }}<b>"})).raise_for_status()
+    said = pdf_text(await report(tenant.client, street, format="pdf", date=str(DAY)))
+    assert "<img src='file:///etc/passwd'>" in said
+    assert "{{ 1 }}<b>" in said
+    assert "root:" not in said
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<img src='file:///etc/passwd'>",
+        "<link rel=stylesheet href='http://127.0.0.1:1/a.css'>",
+        "<img src='data:image/png;base64,AA=='>",
+    ],
+)
+def test_a_pdf_fetches_nothing(part: str) -> None:
+    with pytest.raises(FatalURLFetchingError):
+        pdf_of(Page(f"<!doctype html><html lang=en><title>x</title><body>{part}</body></html>", "x"))
+
+
+CONFINED = """
+import socket, subprocess, sys
+from app.reports.child import ForbiddenError, confine
+confine(memory=600_000_000)
+refused = []
+for name, act in {
+    "socket": lambda: socket.create_connection(("127.0.0.1", 1)),
+    "names": lambda: socket.getaddrinfo("localhost", 1),
+    "program": lambda: subprocess.run(["/bin/true"]),
+    "file": lambda: open("written", "w"),
+    "memory": lambda: bytearray(2_000_000_000),
+}.items():
+    try:
+        act()
+    except (ForbiddenError, OSError, MemoryError) as error:
+        refused.append(f"{name} {type(error).__name__}")
+print(*refused, sep=";")
+"""
+
+
+async def test_the_child_has_given_up_network_programs_files_and_memory() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CONFINED, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    assert told.decode().strip().split(";") == [
+        *("socket ForbiddenError", "names ForbiddenError", "program ForbiddenError"),
+        *("file ForbiddenError", "memory MemoryError"),
+    ]
+
+
+async def test_what_is_not_made_in_time_is_given_up(
+    application: FastAPI, tenant: Tenant, street: str
+) -> None:
+    application.state.printers = Printers(within_s=0.01)
+    answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
+    assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
+    with pytest.raises(Exception, match="could not be made"):
+        await Printers().printed(b"no material")
+
+
+async def test_one_organisation_does_not_take_all_places(
+    application: FastAPI, tenant: Tenant, street: str
+) -> None:
+    printers: Printers = application.state.printers
+    calls = [
+        tenant.client.get(f"/v1/sites/{street}/reports/day", params={"date": str(DAY), "box": "quiet"})
+        for _ in range(6)
+    ]
+    answers = await asyncio.gather(*calls)
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200, 200, 200, 200, 429, 429]
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["code"] == "too_many_reports"
+    assert int(refused.headers["retry-after"]) > 0
+    # All places were given back.
+    assert not len(printers._turns)

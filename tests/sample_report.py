@@ -1,0 +1,164 @@
+"""`python -m tests.sample_report` (`make sample-reports`): makes the sample reports of the documents anew.
+
+A private PostgreSQL and the API itself; two sites of the demo city with a sample each five minutes, of two
+months, without the episodes that the demo stages every few minutes; a few rules. The pictures are the PDFs'
+pages by `pdftoppm` (Debian: poppler-utils). The values are the simulators', the same at each run.
+"""
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from PIL import Image
+
+from app.core.keys import generate_key
+from app.core.migrate import upgrade
+from app.core.settings import Settings
+from app.embedded.postgres import PrivatePostgres
+from simulators.demo_places import PLACES, SITES, Place
+from simulators.patterns import measure
+from tests.conftest import client_of, new_application, new_tenant, running
+
+DOCS: Final = Path(__file__).parent.parent / "docs"
+INTERVAL_S: Final = 300
+FIRST: Final = datetime(2026, 9, 1, tzinfo=UTC) - timedelta(hours=2)
+LAST: Final = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=6)
+DAY: Final = "2026-10-20"
+MONTH: Final = "2026-10"
+BATCH: Final = 500
+# A box that was without power for some hours, and one that was for days.
+GAPS: Final = {
+    "demo-street-2": [(datetime(2026, 10, 20, 3, tzinfo=UTC), datetime(2026, 10, 20, 7, tzinfo=UTC))],
+    "demo-street-4": [(datetime(2026, 10, 8, 9, tzinfo=UTC), datetime(2026, 10, 11, 15, tzinfo=UTC))],
+}
+RULES: Final[dict[str, list[tuple[str, str, dict[str, Any]]]]] = {
+    "street": [
+        (
+            "PM2.5 > 20 µg/m³",
+            "warning",
+            {"metric": "pm2_5", "operator": ">", "threshold": 20, "clear": 17, "for": "PT15M"},
+        ),
+        (
+            "NO₂ > 90 µg/m³",
+            "info",
+            {"metric": "no2", "operator": ">", "threshold": 90, "clear": 80, "for": "PT15M"},
+        ),
+        (
+            "LAeq > 72 dB",
+            "critical",
+            {"metric": "laeq", "operator": ">", "threshold": 72, "clear": 70, "for": "PT20M"},
+        ),
+    ],
+    "office": [
+        (
+            "CO₂ > 1,000 ppm",
+            "warning",
+            {"metric": "co2", "operator": ">", "threshold": 1_000, "clear": 950, "for": "PT15M"},
+        ),
+    ],
+}
+REPORTS: Final = (
+    ("street", "month", {"month": MONTH, "language": "fr"}, "report-month-fr"),
+    ("street", "day", {"date": DAY, "language": "en"}, "report-day-en"),
+    ("office", "month", {"month": MONTH, "language": "en"}, "report-office-month-en"),
+)
+KEPT: Final = ("report-month-fr", "report-day-en")
+
+
+def samples(place: Place) -> Iterator[dict[str, Any]]:
+    """What a box measured."""
+    box = replace(place.box(), episodes=())
+    at = FIRST
+    while at < LAST:
+        if not any(begin <= at < end for begin, end in GAPS.get(place.id, [])):
+            yield {"time": at.isoformat(), "values": measure(box, at.timestamp())}
+        at += timedelta(seconds=INTERVAL_S)
+
+
+async def settle(client: httpx.AsyncClient, kind: str) -> str:
+    """Make a site with its rules and boxes, and send what they measured."""
+    spec = SITES[kind]
+    body = {
+        "name": spec.name,
+        "kind": spec.kind,
+        "timezone": spec.timezone,
+        "location": {"type": "Point", "coordinates": [spec.longitude, spec.latitude]},
+    }
+    site: str = (await client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
+    for name, severity, condition in RULES[kind]:
+        rule = {"site_id": site, "name": name, "severity": severity, "condition": condition}
+        (await client.post("/v1/rules", json=rule)).raise_for_status()
+    for place in PLACES:
+        if place.site != kind:
+            continue
+        box = {"id": place.id, "name": place.name, "site_id": site, "interval_s": INTERVAL_S}
+        (await client.post("/v1/boxes", json=box)).raise_for_status()
+        waiting = list(samples(place))
+        for start in range(0, len(waiting), BATCH):
+            batch = {"box": place.id, "samples": waiting[start : start + BATCH]}
+            (await client.post("/v1/telemetry", json=batch)).raise_for_status()
+    listed = (await client.get("/v1/alerts", params={"site": site, "limit": 200})).raise_for_status().json()
+    for alert in listed["data"][::3]:
+        # One that resolved without is left as it is.
+        await client.post(f"/v1/alerts/{alert['id']}/acknowledge")
+    return site
+
+
+async def make(folder: Path) -> None:
+    """Make the reports in a folder."""
+    admin = generate_key()
+    async with PrivatePostgres(folder / "postgres", durable=False) as server:
+        unlimited = {"running_per_key": 0, "key_rate_per_s": 0, "organisation_rate_per_s": 0}
+        settings = Settings.model_validate(
+            {"database": {"url": server.url}, "bootstrap_admin_key": admin, "api": unlimited}
+        )
+        await asyncio.to_thread(upgrade, settings.database)
+        async with (
+            running(new_application(settings)) as app,
+            client_of(app, admin) as api,
+            new_tenant(app, api, "Ville démo") as tenant,
+        ):
+            tenant.client.timeout = httpx.Timeout(120)
+            sites = {kind: await settle(tenant.client, kind) for kind in RULES}
+            for kind, length, params, name in REPORTS:
+                answer = await tenant.client.get(
+                    f"/v1/sites/{sites[kind]}/reports/{length}", params={**params, "format": "pdf"}
+                )
+                (folder / f"{name}.pdf").write_bytes(answer.raise_for_status().content)
+
+
+def picture(pdf: Path, folder: Path, out: Path) -> None:
+    """The first pages of a PDF, side by side."""
+    program = shutil.which("pdftoppm")
+    if program is None:
+        raise SystemExit("pdftoppm is missing: apt-get install poppler-utils")
+    subprocess.run([program, "-r", "80", "-l", "3", "-png", pdf, folder / pdf.stem], check=True)  # noqa: S603
+    pages = [Image.open(path) for path in sorted(folder.glob(f"{pdf.stem}-*.png"))]
+    gap = 12
+    width = sum(each.width for each in pages) + gap * (len(pages) + 1)
+    sheet = Image.new("RGB", (width, pages[0].height + 2 * gap), "#cbd5e1")
+    for place, each in enumerate(pages):
+        sheet.paste(each, (gap + place * (each.width + gap), gap))
+    sheet.quantize(96).save(out, optimize=True)
+
+
+def main() -> None:
+    """Make all of them, and put them where the documentation shows them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(make(folder))
+        for *_, report in REPORTS:
+            picture(folder / f"{report}.pdf", folder, DOCS / "img" / f"{report}.png")
+            if report in KEPT:
+                shutil.copy(folder / f"{report}.pdf", DOCS / "samples" / f"{report}.pdf")
+
+
+if __name__ == "__main__":
+    main()

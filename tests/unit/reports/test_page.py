@@ -1,0 +1,301 @@
+"""What a page says: of a day and a month, of nothing, in both languages, whatever clients call things."""
+
+import re
+from datetime import date
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.city.registry import METHODS
+from app.city.results import Text
+from app.observations.quality.flags import FLAGS
+from app.reports.drawn.computing import computed, silent_hours
+from app.reports.drawn.formats import Formats, named
+from app.reports.drawn.page import page_of
+from app.reports.drawn.policy import TEMPLATES, policy
+from app.reports.drawn.strips import SCALES
+from app.reports.drawn.told import ink_on
+from app.reports.drawn.words import COVERAGES_FR, SITE_KINDS, WORDS
+from app.reports.material import Material, ReportLanguage, ReportLength, pack, unpack
+from tests.unit.reports.sheet import PARIS, material, parsed, sections, tables, text
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src="file:///etc/passwd">',
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}",
+    "</title><base href=//evil.example>",
+    "url(file:///etc/passwd) {0} {band}",
+    "&lt;b&gt; & \u202eevil",
+)
+
+
+def test_material_comes_out_of_its_packing_as_it_went_in() -> None:
+    given_ = material(boxes=1, inside=True)
+    assert unpack(pack(given_)) == given_
+
+
+@pytest.mark.parametrize("length", ["day", "month"])
+def test_a_page_has_all_its_parts(length: ReportLength) -> None:
+    html = page_of(material(length=length)).html
+    root = parsed(html)
+    assert list(sections(root)) == [
+        *(
+            "short",
+            "indices",
+            "air",
+            "noise",
+            "comparison",
+            "boxes",
+            "alerts",
+            "quality",
+            "reading",
+            "methods",
+        )
+    ]
+    findings = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
+    assert 3 <= len(findings) <= 6
+    assert findings[0] == "2 boxes measured 100% of what was due."
+    assert "9 alerts began, 1 of them critical; the longest lasted 4 h." in text(root)
+    assert "of half within 5 min 40 s, of the last one after 1 h 2 min" in text(root)
+    # What the strip shows: of a day the hours, of a month the days.
+    assert text(root).count("French air quality index") > 1
+    words = text(sections(root)["short"])
+    assert ("Hour by hour: European" if length == "day" else "Day by day: French") in words
+
+
+def test_a_page_can_be_read_without_seeing_it() -> None:
+    root = parsed(page_of(material(language="fr", boxes=5)).html)
+    assert root.get("lang") == "fr"
+    assert len(list(root.iter("h1"))) == 1
+    for each in root.iter("svg"):
+        if each.get("role") == "img":
+            assert text(each.find("title")), "a picture says what it shows"  # type: ignore[arg-type]
+        else:
+            assert each.get("aria-hidden") == "true"
+    data = [each for each in root.iter("table") if each.get("class") != "facts"]
+    assert data
+    for each in data:
+        assert text(each.find("caption"))  # type: ignore[arg-type]
+        assert all(cell.get("scope") == "col" for cell in each.iterfind("thead/tr/th"))
+        assert all(cell.get("scope") == "row" for cell in each.iterfind("tbody/tr/th"))
+    ids = [each.get("id") for each in root.iter() if each.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {each.get("aria-labelledby") for each in root.iter("section")} <= set(ids)
+
+
+def test_each_class_can_be_read_on_its_colour() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for bands in SCALES.values():
+        for colour in [band.colour for band in bands if band.colour]:
+            light, dark = sorted((luminance(colour), luminance(ink_on(colour))), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
+
+
+def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
+    root = parsed(page_of(material()).html)
+    tags = {each.tag for each in root.iter()}
+    assert not tags & {
+        "script",
+        "img",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "a",
+        "base",
+        "image",
+        "use",
+    }
+    for each in root.iter():
+        loading = {"src", "href", "style", "background"}
+        assert not [
+            name for name in each.attrib if name.rpartition("}")[2] in loading or name.startswith("on")
+        ]
+    style = next(root.iter("style")).text or ""
+    assert "url(" not in style
+    assert "@import" not in style
+    meta = {each.get("http-equiv"): each.get("content") for each in root.iter("meta")}
+    assert meta["Content-Security-Policy"] == policy()
+    assert policy().startswith("default-src 'none'; style-src 'sha256-")
+
+
+@cache
+def plain_tags() -> list[str]:
+    """The elements of a page whose names are plain."""
+    of = material(boxes=1, site="A", box_name="B", organisation="C", kind="D")
+    return [each.tag for each in parsed(page_of(of).html).iter()]
+
+
+@settings(max_examples=20)
+@given(name=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=80)))
+def test_names_are_text_wherever_they_stand(name: str) -> None:
+    of = material(boxes=1, site=name, box_name=name, organisation=name, kind=name)
+    page = page_of(of)
+    root = parsed(page.html)
+    # Whatever it is: the page has the parts that it always has, and the name as it was cleaned.
+    assert [each.tag for each in root.iter()] == plain_tags()
+    assert text(next(root.iter("h1"))) == re.sub(r"\s+", " ", named(name)).strip()
+    assert named(name) in page.title
+
+
+@pytest.mark.parametrize("boxes", [0, 2])
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportLanguage) -> None:
+    root = parsed(page_of(material(boxes=boxes, silent=range(boxes), language=language)).html)
+    assert list(sections(root)) == ["short", "alerts", "quality", "reading", "methods"]
+    points = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
+    assert len(points) == 1
+    expected = {
+        ("en", 0): "There are no boxes at this site",
+        ("en", 2): "None of the site\u2019s boxes (2 boxes) measured anything",
+        ("fr", 0): "Ce site n\u2019a aucun capteur",
+        ("fr", 2): "Aucun capteur du site (2 capteurs) n\u2019a rien mesuré",
+    }
+    assert points[0].startswith(expected[language, boxes])
+
+
+def test_what_is_silent_is_told_and_is_no_mean() -> None:
+    root = parsed(page_of(material(boxes=3, silent=[1])).html)
+    assert "3 boxes measured 93% of what was due; one was silent all the time." in text(root)
+    assert "Silent all the time: box-0001." in text(sections(root)["quality"])
+    assert "Measured nothing in this period." in text(sections(root)["boxes"])
+
+
+def test_alerts_that_may_not_be_read_are_left_out_with_a_word() -> None:
+    root = parsed(page_of(material(alerts=None)).html)
+    assert text(sections(root)["alerts"]) == (
+        "Alerts Left out: this report was asked for with a key that may not read alerts."
+    )
+    assert "alerts began" not in text(root)
+
+
+def test_many_boxes_stay_readable() -> None:
+    for count in (9, 30):
+        root = parsed(page_of(material(boxes=count)).html)
+        found = tables(sections(root)["boxes"])
+        assert [len(each) for each in found.values()] == [count]
+        # Each chart draws three things, and says which.
+        for figure in sections(root)["air"].iter("figure"):
+            keys = [text(item) for item in figure.iterfind("ul/li")]
+            assert keys[:2] == [f"Lowest to highest of {count} boxes", "Median of the boxes"]
+            assert len(keys) == 3
+        note = f"Shown are the 8 boxes with the worst values; {count - 8} further ones"
+        assert note in text(root)
+
+
+def test_rooms_have_their_own_figures() -> None:
+    root = parsed(page_of(material(inside=True, boxes=2, length="month")).html)
+    assert "rooms" in sections(root)
+    titles = [row["Figure"] for row in next(iter(tables(sections(root)["indices"]).values()))]
+    assert any(title.startswith("Indoor CO₂") for title in titles)
+    assert "Day by day: Indoor CO₂" in text(root)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 10, 24), 24)]
+)
+def test_days_on_which_clocks_change_have_the_hours_that_they_had(day: date, hours: int) -> None:
+    of = material(first=day)
+    root = parsed(page_of(of).html)
+    strip = root.find(".//figure[@class='wide strip']")
+    assert strip is not None
+    assert len(list(strip.iterfind(".//tbody/tr"))) == hours
+    assert (f"a day of {hours} hours" in text(root)) == (hours != 24)
+    report = computed(of)
+    assert report.boxes[0].now["pm2_5"].count == hours * 12
+    assert report.boxes[0].now["pm2_5"].coverage == 100
+    assert silent_hours(report.boxes[0], report.slot.period) == (0, 0)
+
+
+def test_a_day_of_noise_that_is_not_over_has_no_level_yet() -> None:
+    of = material()
+    early = {name: getattr(of, name) for name in of.__struct_fields__} | {
+        "made_us": computed(of).slot.period.end_us + 1
+    }
+    root = parsed(page_of(Material(**early)).html)
+    assert "Not there yet: Day-evening-night level of one day." in text(root)
+    assert "Lden" not in text(sections(root)["short"])
+
+
+def placeholders(words: str) -> set[str | None]:
+    return {name for _, name, _, _ in Formatter().parse(words) if name is not None}
+
+
+def test_both_languages_say_the_same_things() -> None:
+    for key, words in WORDS.items():
+        assert words.en.strip(), key
+        assert words.fr.strip(), key
+        assert placeholders(words.en) == placeholders(words.fr), key
+    assert set(COVERAGES_FR) == set(METHODS)
+    assert set(FLAGS) <= set(WORDS)
+    assert all(words.en and words.fr for words in SITE_KINDS.values())
+
+
+def test_templates_have_no_words_of_their_own() -> None:
+    for path in TEMPLATES.glob("*.html"):
+        source = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", path.read_text(), flags=re.DOTALL)
+        shown = re.sub(r"<[^>]*>", "", source)
+        assert not re.findall(r"[A-Za-z]{2,}", shown.replace("\n", " ")), path.name
+
+
+def words_of(page: str) -> set[str]:
+    """The texts of a page's elements, but for numbers and what is called alike in both languages."""
+    return {
+        part
+        for each in parsed(page).iter()
+        for part in [(each.text or "").strip(), (each.tail or "").strip()]
+        if each.tag not in {"style", "script"} and re.search(r"[a-z]{4}", part)
+    }
+
+
+# Names, units, sources and words that are the same in both.
+ALIKE = re.compile(
+    r"box-\d+|Europe/Paris|Fine particles|Ville d|Rue d|Lden|Humidex|Place|Minimum|Maximum|Information|Total|"
+    r"Air|Class|Client|Page|mai|dB|Degraded|Critical|version \d|Ozone"
+)
+
+
+@pytest.mark.parametrize("length", ["day", "month"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_nothing_is_left_untranslated(length: ReportLength, *, inside: bool) -> None:
+    english, french = (
+        words_of(page_of(material(length=length, language=language, inside=inside)).html)
+        for language in ("en", "fr")
+    )
+    # A source is cited as it is called.
+    sources = {method.citation.document for method in METHODS.values()}
+    alike = {part for part in english & french if not ALIKE.search(part)}
+    assert {part for part in alike if not any(source in part for source in sources)} == set()
+
+
+def test_every_word_is_used() -> None:
+    sources = "".join(
+        path.read_text() for path in Path(TEMPLATES).parent.rglob("*") if path.suffix in {".py", ".html"}
+    )
+    made = {
+        f"read_{each}{more}"
+        for each in ("day", "measured", "worst", "decibels", "alerts", "sensors")
+        for more in ("", "_text")
+    }
+    unused = [
+        key
+        for key in WORDS
+        if key not in made | set(FLAGS)
+        and len(re.findall(f"[\"']{key}[\"']", sources)) < 2
+        and f"words.{key}" not in sources
+    ]
+    assert unused == []
+
+
+def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
+    formats = Formats("en", PARIS)
+    assert formats.said(Text("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"
