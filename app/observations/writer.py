@@ -4,25 +4,26 @@ Nothing else writes `samples`. It runs in the caller's transaction, commits noth
 was new, repeated, or contradictory. Callers see to it that no two write samples of the same box at once.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.database import RawConnection
-from app.core.instants import to_datetime
+from app.core.instants import US_PER_S, to_datetime
 from app.observations.block import SampleBlock, encode, records
 from app.sites.catalogue import CATALOGUE, COLUMNS
 
 # PostgreSQL counts time from 2000; COPY takes a bigint here because making a datetime costs as much as
 # parsing the whole sample.
 _INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"
-# LIMIT: one look into the index for each, whatever the planner thinks of a table without statistics.
-_SAME_IDENTITY = (
-    f"LATERAL (SELECT * FROM samples s WHERE s.box_key = i.box_key AND s.time = {_INSTANT} LIMIT 1) s"  # noqa: S608 (constants)
-)
+_WEEK_US = 7 * 86_400 * US_PER_S
+# Weeks that are no farther from each other are looked through together.
+_NEAR = 4
+_STRETCHES_MOST = 8
 _CREATE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS incoming "
     "(ord integer NOT NULL, box_key integer NOT NULL, time_us bigint NOT NULL, seq bigint, "
@@ -107,7 +108,7 @@ async def write_samples(
         records=zip(range(total), keys, times, seqs, *(columns[index] for index in used), strict=True),
         columns=["ord", "box_key", "time_us", "seq", *names],
     )
-    before = await _stored_before(connection)
+    before = await _stored_before(connection, times)
     late = {} if late_of is None else late_of(frozenset(before))
     listed = "".join(f', "{name}"' for name in names)
     picked = "".join(f', i."{name}"' for name in names)
@@ -123,7 +124,7 @@ async def write_samples(
     )
     outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
     if outcome.stored != total:
-        await _explain(connection, before, outcome)
+        await _explain(connection, before, times, outcome)
     return outcome
 
 
@@ -132,24 +133,57 @@ async def stored_identities(
 ) -> frozenset[int]:
     """Which of these (box's key, µs since the epoch) are stored already: their indexes."""
     keys, times = zip(*identities, strict=True)
-    found = await connection.fetch(
-        "SELECT i.ord FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS i (box_key, time_us, ord), "  # noqa: S608 (constants)
-        f"{_SAME_IDENTITY}",
-        keys,
-        times,
-    )
+    given = "unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS i (box_key, time_us, ord)"
+    found = await _looked_up(connection, times, f"SELECT i.ord FROM {given}, {{}}", keys, times)  # noqa: S608 (constants)
     return frozenset(ordinal - 1 for (ordinal,) in found)
 
 
-async def _stored_before(connection: RawConnection) -> list[int]:
-    """Which of the incoming samples have an identity that is stored already: their places."""
-    found = await connection.fetch(
-        f"SELECT i.ord FROM incoming i, {_SAME_IDENTITY}"  # noqa: S608 (constants)
+async def _looked_up(
+    connection: RawConnection, times: Iterable[int], query: str, *arguments: object
+) -> list[asyncpg.Record]:
+    """The rows of a query on rows `i` of these times; `{}` stands for what is stored of their identity."""
+    found: list[asyncpg.Record] = []
+    for stretch in stretches(times):
+        found += await connection.fetch(query.format(_same_identity(*stretch)), *arguments)
+    return found
+
+
+def stretches(times: Iterable[int]) -> list[tuple[int, int]]:
+    """Whole weeks in which all times lie (µs): from, before; a few at most, the newest first.
+
+    The planner looks into the chunks of these alone. There is a chunk for each week of history, and a single
+    sample of long ago must not make it look into all of them for those of today.
+    """
+    weeks = sorted({time_us // _WEEK_US for time_us in times}, reverse=True)
+    found: list[tuple[int, int]] = []
+    for week in weeks:
+        if found and (found[-1][0] - week <= _NEAR or len(found) == _STRETCHES_MOST):
+            found[-1] = (week, found[-1][1])
+        else:
+            found.append((week, week))
+    return [(first * _WEEK_US, (last + 1) * _WEEK_US) for first, last in found]
+
+
+def _same_identity(first_us: int, end_us: int) -> str:
+    """SQL: what is stored of the identity of a row `i` whose time lies in a stretch."""
+    first, end = (to_datetime(edge).isoformat() for edge in (first_us, end_us))
+    # LIMIT: one look into the index for each, whatever the planner thinks of a table without statistics.
+    return (
+        f"LATERAL (SELECT * FROM samples s WHERE s.box_key = i.box_key AND s.time = {_INSTANT} "  # noqa: S608 (constants)
+        f"AND s.time >= '{first}' AND s.time < '{end}' AND i.time_us >= {first_us} AND i.time_us < {end_us} "
+        "LIMIT 1) s"
     )
+
+
+async def _stored_before(connection: RawConnection, times: Iterable[int]) -> list[int]:
+    """Which of the incoming samples, of these times, have an identity that is stored: their places."""
+    found = await _looked_up(connection, times, "SELECT i.ord FROM incoming i, {}")
     return [ordinal for (ordinal,) in found]
 
 
-async def _explain(connection: RawConnection, before: list[int], outcome: WriteOutcome) -> None:
+async def _explain(
+    connection: RawConnection, before: list[int], times: Iterable[int], outcome: WriteOutcome
+) -> None:
     """Tell of those that were not stored whether they repeat or contradict what is there.
 
     That is each whose identity was stored before, and each but the first of an identity in the batch: the
@@ -158,19 +192,15 @@ async def _explain(connection: RawConnection, before: list[int], outcome: WriteO
     every = ", ".join(f'"{name}"' for name in COLUMNS)
     ours = ", ".join(f'i."{name}"' for name in COLUMNS)
     theirs = ", ".join(f's."{name}"' for name in COLUMNS)
-    found = await connection.fetch(
-        f"""
+    query = f"""
         WITH i AS (
             SELECT ord, box_key, time_us, {every},
                    row_number() OVER (PARTITION BY box_key, time_us ORDER BY ord) AS nth
             FROM incoming
         )
         SELECT i.ord, ({ours}) IS NOT DISTINCT FROM ({theirs}) AS same
-        FROM i, {_SAME_IDENTITY}
+        FROM i, {{}}
         WHERE i.nth > 1 OR i.ord = ANY ($1::int[])
-        ORDER BY i.ord
-        """,  # noqa: S608 (catalogue names)
-        before,
-    )
-    for ordinal, same in found:
+    """  # noqa: S608 (catalogue names)
+    for ordinal, same in sorted(map(tuple, await _looked_up(connection, times, query, before))):
         (outcome.duplicates if same else outcome.conflicts).append(ordinal)

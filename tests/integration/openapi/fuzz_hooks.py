@@ -49,6 +49,7 @@ BEYOND_SCHEMAS: Final = {
     "range_too_large": "`from` not too long before `to`",
     "bucket_missing": "`bucket` beside `aggregates` and `fill`",
     "bucket_given": "no `bucket` beside `flags`",
+    "invalid_aggregate": "`l10` and the like of levels alone",
     "range_required": "`from`, `to` and `metric` beside `after` and `part`",
     "after_not_taken": "no `after` for Parquet",
     "too_many_series": "boxes times metrics",
