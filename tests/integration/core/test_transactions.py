@@ -70,9 +70,8 @@ async def test_what_only_reads_cannot_write(tenants: Database, database: Databas
 
 async def test_all_that_is_read_is_of_one_moment(tenants: Database) -> None:
     count = text("SELECT count(*) FROM organisations")
-    change = text(
-        "INSERT INTO organisations (id, name, created_at) VALUES (gen_random_uuid(), 'another', now())"
-    )
+    fields = "id, name, created_at, updated_at"
+    change = text(f"INSERT INTO organisations ({fields}) SELECT gen_random_uuid(), 'one', now(), now()")  # noqa: S608
     with working_for(Caller(EVERYTHING)):
         async with tenants.read() as session:
             before = await session.scalar(count)
