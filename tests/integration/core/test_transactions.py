@@ -71,7 +71,7 @@ async def test_what_only_reads_cannot_write(tenants: Database, database: Databas
 async def test_all_that_is_read_is_of_one_moment(tenants: Database) -> None:
     count = text("SELECT count(*) FROM organisations")
     fields = "id, name, created_at, updated_at"
-    change = text(f"INSERT INTO organisations ({fields}) SELECT gen_random_uuid(), 'one', now(), now()")  # noqa: S608
+    change = text(f"INSERT INTO organisations ({fields}) SELECT gen_random_uuid(), 'one', now(), now()")
     with working_for(Caller(EVERYTHING)):
         async with tenants.read() as session:
             before = await session.scalar(count)

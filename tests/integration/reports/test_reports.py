@@ -259,7 +259,7 @@ async def test_who_may_not_see_a_site_gets_no_report(
         ({"date": "2100-01-01"}, "period_not_over"),
         ({"date": "9999-12-31"}, "period_not_over"),
         ({"date": "1999-12-31"}, "time_out_of_range"),
-        ({"date": "2026-02-30"}, "invalid_value"),
+        ({"date": "2026-02-30"}, "wrong_type"),
         ({"month": "2026-03"}, "unknown_parameter"),
         ({"language": "de"}, "invalid_value"),
         ({"box": "nobody"}, "not_found"),
