@@ -83,7 +83,7 @@ class Base(DeclarativeBase):
 
 
 class ReadSession(AsyncSession):
-    """A session whose transaction is READ ONLY."""
+    """A session whose transaction is READ ONLY, and sees one moment of the database."""
 
 
 class WriteSession(AsyncSession):
@@ -146,8 +146,9 @@ class Database:
         told = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
         self._lookups = self._engine(LOOKUP_CONNECTIONS, told, isolation_level="AUTOCOMMIT")
         self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
-        # `BEGIN READ ONLY`, of connections of the same pool.
-        reading = self.engine.execution_options(postgresql_readonly=True)
+        # Connections of the same pool. All that an answer consists of is of one moment: what is read of one
+        # table still holds for what is read of the next.
+        reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._read = async_sessionmaker(reading, class_=ReadSession, expire_on_commit=False)
         self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
 
@@ -183,7 +184,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
-        """A session for queries; nothing can be written through it."""
+        """A session for queries; nothing can be written through it, and all see the same moment."""
         async with self._read() as session:
             yield session
 

@@ -6,6 +6,7 @@ Owns which findings there are and their order; three to six sentences where some
 from collections.abc import Iterator
 from typing import Final
 
+from app.city.figures import gravity
 from app.reports.drawn.comparing import Compared, compared
 from app.reports.drawn.computing import Computed, Value, worst
 from app.reports.drawn.formats import Formats
@@ -98,14 +99,20 @@ def guidelines(report: Computed) -> dict[str, list[Value]]:
 
 
 def most_days(values: list[Value]) -> tuple[Value, int]:
-    """Of guidelines day by day: the worst value, and on how many days its box exceeded."""
-    by_box: dict[int, int] = {}
+    """Of guidelines day by day, of the box that exceeded on most days, and of several such of the highest.
+
+    Returns:
+        Its worst value, and on how many days it exceeded.
+    """
+    by_box: dict[int, list[Value]] = {}
     for value in values:
-        by_box[value.box.place] = by_box.get(value.box.place, 0) + bool(value.result.exceeded)
-    place = max(by_box, key=lambda each: by_box[each])
-    highest = worst([value for value in values if value.box.place == place])
-    assert highest is not None  # noqa: S101 (each of them has a value)
-    return highest, by_box[place]
+        by_box.setdefault(value.box.place, []).append(value)
+    found = [
+        (highest, sum(bool(value.result.exceeded) for value in each))
+        for each in by_box.values()
+        if (highest := worst(each)) is not None
+    ]
+    return max(found, key=lambda pair: (pair[1], gravity(pair[0].result)))
 
 
 def _who(report: Computed, formats: Formats) -> str:

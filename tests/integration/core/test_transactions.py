@@ -68,6 +68,23 @@ async def test_what_only_reads_cannot_write(tenants: Database, database: Databas
                 await session.execute(statement)
 
 
+async def test_all_that_is_read_is_of_one_moment(tenants: Database) -> None:
+    count = text("SELECT count(*) FROM organisations")
+    fields = "id, name, created_at, updated_at"
+    change = text(f"INSERT INTO organisations ({fields}) SELECT gen_random_uuid(), 'one', now(), now()")
+    with working_for(Caller(EVERYTHING)):
+        async with tenants.read() as session:
+            before = await session.scalar(count)
+            async with tenants.write() as writer:
+                await writer.execute(change)
+            assert await session.scalar(count) == before
+        async with tenants.read() as session:
+            assert await session.scalar(count) == before + 1
+        # What writes sees what others commit.
+        async with tenants.write() as session:
+            assert await session.scalar(text("SHOW transaction_isolation")) == "read committed"
+
+
 async def test_a_lookup_is_the_programs_and_leaves_nothing_behind(tenants: Database) -> None:
     with working_for(Caller(NOTHING, "nobody")):
         for _ in range(2 * LOOKUP_CONNECTIONS):

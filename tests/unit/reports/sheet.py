@@ -34,7 +34,7 @@ FIGURES: list[tuple[str, str | None]] = [
 ROOM: list[tuple[str, str | None]] = [
     (name, None) for name in ("indoor-co2", "mite-risk", "mould-index", "thermal-comfort", "light")
 ]
-_LEVELS = {
+LEVELS = {
     "pm2_5": 9.0,
     "pm10": 16.0,
     "no2": 22.0,
@@ -69,7 +69,7 @@ def hours(metric: str, slot: Slot, level: float, seed: int) -> Hours:
 def box(
     number: int, slot: Slot, *, name: str | None = None, inside: bool = False, silent: bool = False
 ) -> BoxMaterial:
-    levels = {} if silent else _ROOM if inside else _LEVELS
+    levels = {} if silent else _ROOM if inside else LEVELS
     measured = [
         hours(metric, slot, level, 31 * number + place)
         for place, (metric, level) in enumerate(levels.items())

@@ -21,7 +21,7 @@ from app.reports.drawn.strips import SCALES
 from app.reports.drawn.told import ink_on
 from app.reports.drawn.words import COVERAGES_FR, SITE_KINDS, WORDS
 from app.reports.material import Material, ReportLanguage, ReportLength, pack, unpack
-from tests.unit.reports.sheet import PARIS, material, parsed, sections, tables, text
+from tests.unit.reports.sheet import LEVELS, PARIS, material, parsed, sections, tables, text
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -65,6 +65,18 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
     assert text(root).count("French air quality index") > 1
     words = text(sections(root)["short"])
     assert ("Hour by hour: European" if length == "day" else "Day by day: French") in words
+
+
+def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LEVELS, "no2", 50.0)
+    root = parsed(page_of(material(boxes=6)).html)
+    said = next(each for each in map(text, root.iter("li")) if each.startswith("The WHO guideline"))
+    rows = tables(root)["Indices and guidelines"]
+    exceeded = [row for row in rows if "exceeded" in row["Compared with"] and row["Figure"].startswith("WHO")]
+    assert exceeded
+    for row in exceeded:
+        assert row["Worst value"] in said
+        assert row["Where"] in said
 
 
 def test_a_page_can_be_read_without_seeing_it() -> None:
