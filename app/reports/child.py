@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final
 
 MEMORY_BYTES: Final = 1_500_000_000
-"""Of addresses: it takes 350 MB of memory for the largest reports."""
+"""Of addresses: it takes 480 MB of memory for the largest reports."""
 PROCESSOR_S: Final = 35
 _NICER: Final = 5
 _REFUSED: Final = (

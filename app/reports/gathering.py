@@ -78,12 +78,13 @@ async def gathered(session: AsyncSession, site: Site, stations: list[Station], w
     figures = {station.key: _figures_of(place, station) for station in stations}
     sampled = await _sampled(session, place, stations, wanted)
     names = await reads.names_of(session, [station.key for station in stations])
+    hours = await reads.hours_of(session, stations, span)
     boxes = [
         BoxMaterial(
             id=station.id,
             name=names.get(station.key),
             interval_s=station.interval_s,
-            hours=await reads.hours_of(session, station, site.timezone, span),
+            hours=hours[station.key],
             figures=figures[station.key],
             sampled=[] if sampled is None else sampled[station.key],
         )

@@ -20,7 +20,7 @@ WITHIN_S: Final = 50.0
 """A report that is not made by then is given up."""
 
 _CHILD: Final = "app.reports.child"
-# Each takes a core while it works, and 200 MB or so.
+# Each takes a core while it works, and 100 to 500 MB.
 _TOGETHER: Final = 2
 _WAITING: Final = 3
 _COME_BACK_S: Final = 10

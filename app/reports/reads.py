@@ -7,7 +7,6 @@ looked at one by one, so many.
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,19 +16,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.city.periods import HOUR_US, Period
 from app.city.reads import Station
 from app.core.errors import InvalidError
-from app.core.instants import EARLIEST_US, LATEST_US, to_datetime
+from app.core.instants import EARLIEST_US, LATEST_US
 from app.observations.quality.flags import FLAGS, Flag, Judge
 from app.observations.quality.samples import Piece, Span, pieces
-from app.observations.rollups.columns import shortened
-from app.observations.rollups.reads import Series, summaries
-from app.observations.series import Bucket
+from app.observations.rollups.columns import Columns, shortened
+from app.observations.rollups.hours import HourMeans, hourly_means
+from app.observations.rollups.hours import Hours as Wanted
 from app.reports.material import REPORTED, FlagsMaterial, Hours
 from app.sites.catalogue import BY_NAME
 from app.sites.models import Box
 
 MAX_FLAGGED: Final = 600_000
 """So many samples are looked at for flags."""
-_HOURS: Final = Bucket.parse("1h")
+# Hours that are read at once.
+_TOGETHER: Final = 60_000
 
 
 async def names_of(session: AsyncSession, keys: Sequence[int]) -> dict[int, str | None]:
@@ -38,19 +38,37 @@ async def names_of(session: AsyncSession, keys: Sequence[int]) -> dict[int, str 
     return {key: name for key, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
 
 
-async def hours_of(session: AsyncSession, station: Station, timezone: str, period: Period) -> list[Hours]:
-    """Summaries of a box's hours, metric by metric, as series show them."""
-    first = to_datetime(max(period.start_us // HOUR_US * HOUR_US, EARLIEST_US))
-    last = to_datetime(min(-(-period.end_us // HOUR_US) * HOUR_US, LATEST_US))
-    found: list[Hours] = []
-    for name in REPORTED:
-        if name not in station.metrics:
-            continue
-        metric = BY_NAME[name]
-        columns = await summaries(session, Series(station.key, metric, _HOURS, timezone, first, last))
-        means = shortened(metric, columns.means, columns.lows, columns.counts)
-        found.append(Hours.of(name, replace(columns, means=means)))
+async def hours_of(
+    session: AsyncSession, stations: Sequence[Station], period: Period
+) -> dict[int, list[Hours]]:
+    """Summaries of the boxes' hours, by box, metric by metric, as series show them."""
+    first = max(period.start_us // HOUR_US * HOUR_US, EARLIEST_US)
+    last = min(-(-period.end_us // HOUR_US) * HOUR_US, LATEST_US)
+    wanted = [
+        Wanted(station.key, BY_NAME[name], first, last, station.interval_s)
+        for station in stations
+        for name in REPORTED
+        if name in station.metrics
+    ]
+    found: dict[int, list[Hours]] = {station.key: [] for station in stations}
+    together = max(1, _TOGETHER * HOUR_US // (last - first))
+    for start in range(0, len(wanted), together):
+        some = wanted[start : start + together]
+        read = await hourly_means(session, some, highs=True)
+        for each, means in zip(some, await asyncio.to_thread(_packed, some, read), strict=True):
+            found[each.key].append(means)
     return found
+
+
+def _packed(wanted: Sequence[Wanted], read: Sequence[HourMeans]) -> list[Hours]:
+    packed: list[Hours] = []
+    for each, found in zip(wanted, read, strict=True):
+        means = shortened(each.metric, found.means, found.lows, found.counts)
+        highs = np.empty(0) if found.highs is None else found.highs
+        packed.append(
+            Hours.of(each.metric.name, Columns(found.times, found.counts, means, found.lows, highs))
+        )
+    return packed
 
 
 async def flags_of(

@@ -35,8 +35,8 @@ UNION ALL
 SELECT box_key, {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = ANY (:keys)
 """)  # noqa: S608 (constants)
-_STORED: Final = text(f"""
-SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min
+_STORED: Final = f"""
+SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
 FROM unnest(CAST(:keys AS int[]), CAST(:metrics AS text[]), CAST(:firsts AS timestamptz[]),
     CAST(:lasts AS timestamptz[])) WITH ORDINALITY AS k (key, metric, first, last, place),
 LATERAL (
@@ -45,13 +45,17 @@ LATERAL (
         AND h.day >= :first AND h.day < :last OFFSET 0
 ) h
 ORDER BY k.place, h.day
-""")  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)
 
 
-def _sampled(metrics: Sequence[Metric]) -> str:
+def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
     """SQL: summaries of the hours of stretches. Names are the catalogue's."""
+    ends = ("min", "max") if highs else ("min",)
     fields = ", ".join(
-        f'count(s."{metric.name}"), {mean_sql(metric)}, {extreme_sql("min", metric)}' for metric in metrics
+        ", ".join(
+            [f'count(s."{metric.name}")', mean_sql(metric), *(extreme_sql(end, metric) for end in ends)]
+        )
+        for metric in metrics
     )
     return f"""
         SELECT k.place, {MICROS.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
@@ -97,27 +101,34 @@ class HourMeans:
         counts: of how many values.
         means: unrounded; of levels those of the energy (dB).
         lows: the lowest values.
+        highs: the highest values; None where they were not asked for.
     """
 
     times: Ints
     counts: Ints
     means: Floats
     lows: Floats
+    highs: Floats | None = None
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "HourMeans":
         """Those that are chosen, in that order."""
-        return HourMeans(self.times[chosen], self.counts[chosen], self.means[chosen], self.lows[chosen])
+        highs = None if self.highs is None else self.highs[chosen]
+        return HourMeans(
+            self.times[chosen], self.counts[chosen], self.means[chosen], self.lows[chosen], highs
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["HourMeans"]) -> "HourMeans":
         """Hours of several parts, none of which is in two, ascending."""
         if len(parts) == 1:
             return parts[0]
+        highs = [part.highs for part in parts if part.highs is not None]
         whole = cls(
             np.concatenate([np.empty(0, np.int64), *(part.times for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
             np.concatenate([np.empty(0), *(part.means for part in parts)]),
             np.concatenate([np.empty(0), *(part.lows for part in parts)]),
+            np.concatenate(highs) if highs else None,
         )
         return whole.only(np.argsort(whole.times))
 
@@ -134,17 +145,24 @@ type _Doubts = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
 type _Rows = Sequence[Sequence[Any]]
 
 
-async def hourly_means(session: AsyncSession, wanted: Sequence[Hours]) -> list[HourMeans]:
+async def hourly_means(
+    session: AsyncSession, wanted: Sequence[Hours], *, highs: bool = False
+) -> list[HourMeans]:
     """Summaries of the hours of many boxes: for each that is wanted, in their order.
 
     All of it is held at once, and the roll-ups as they come: whoever wants more than a few hundred thousand
     hours asks several times.
+
+    Args:
+        session: reads them.
+        wanted: which.
+        highs: whether the highest values are wanted too.
     """
     if not wanted:
         return []
     doubts = await _doubts(session, wanted)
-    stored = await _from_roll_ups(session, wanted, doubts)
-    sampled = await _from_samples(session, wanted, doubts)
+    stored = await _from_roll_ups(session, wanted, doubts, highs=highs)
+    sampled = await _from_samples(session, wanted, doubts, highs=highs)
     # Others have their turn meanwhile.
     return await asyncio.to_thread(_together, wanted, doubts, stored, sampled)
 
@@ -178,8 +196,10 @@ async def _doubts(session: AsyncSession, wanted: Sequence[Hours]) -> _Doubts:
     }
 
 
-async def _from_roll_ups(session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts) -> _Rows:
-    """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest)."""
+async def _from_roll_ups(
+    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
+) -> _Rows:
+    """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
     asked = [(place, each) for place, each in enumerate(wanted) if doubts[_window(each)] is not None]
     if not asked:
         return []
@@ -193,15 +213,17 @@ async def _from_roll_ups(session: AsyncSession, wanted: Sequence[Hours], doubts:
         "first": to_datetime(min(each.first_us for each in some) // _DAY_US * _DAY_US),
         "last": span["last"],
     }
-    rows = (await session.execute(_STORED, values)).all()
+    statement = text(_STORED.format(highs=", h.max" if highs else ""))
+    rows = (await session.execute(statement, values)).all()
     places = [place for place, _ in asked]
     return [(places[number - 1], *rest) for number, *rest in rows]
 
 
 async def _from_samples(
-    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts
+    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
 ) -> dict[tuple[_Stretch, str], list[Sequence[Any]]]:
-    """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest), ascending."""
+    """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
+    width = 4 if highs else 3
     metrics: dict[_Stretch, set[Metric]] = defaultdict(set)
     intervals = {}
     for each in wanted:
@@ -213,7 +235,7 @@ async def _from_samples(
         alike[tuple(sorted(of, key=CATALOGUE.index))].append(stretch)
     found: dict[tuple[_Stretch, str], list[Sequence[Any]]] = defaultdict(list)
     for these, stretches in alike.items():
-        statement = text(_sampled(these))
+        statement = text(_sampled(these, highs=highs))
         for some in _portions(stretches, intervals):
             values = {
                 "keys": [each.key for each in some],
@@ -224,9 +246,9 @@ async def _from_samples(
             }
             for place, hour, *fields in await session.execute(statement, values):
                 for number, metric in enumerate(these):
-                    count, mean, low = fields[3 * number : 3 * number + 3]
-                    if count:
-                        found[some[place - 1], metric.name].append((hour, count, mean, low))
+                    summary = fields[width * number : width * number + width]
+                    if summary[0]:
+                        found[some[place - 1], metric.name].append((hour, *summary))
     return found
 
 
@@ -262,12 +284,18 @@ def _together(
     starts = np.searchsorted(np.array(places, np.int64), np.arange(len(wanted) + 1))
     times = np.array(days, np.int64)[:, None] + np.arange(24) * HOUR_US
     shape = (len(stored), 24)
-    count, means, lows = (np.array(field, np.float64).reshape(shape) for field in fields)
+    count, means, lows, *more = (np.array(field, np.float64).reshape(shape) for field in fields)
     counts = np.nan_to_num(count).astype(np.int64)
     found = []
     for place, each in enumerate(wanted):
         rows = slice(starts[place], starts[place + 1])
-        hours = HourMeans(times[rows].ravel(), counts[rows].ravel(), means[rows].ravel(), lows[rows].ravel())
+        hours = HourMeans(
+            times[rows].ravel(),
+            counts[rows].ravel(),
+            means[rows].ravel(),
+            lows[rows].ravel(),
+            *(each_of[rows].ravel() for each_of in more),
+        )
         keep = (hours.counts > 0) & (hours.times >= each.first_us) & (hours.times < each.last_us)
         parts = []
         for stretch in _stretches(each, doubts):
@@ -279,10 +307,11 @@ def _together(
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> HourMeans:
-    hours, counts, means, lows = zip(*rows, strict=True)
+    hours, counts, means, lows, *highs = zip(*rows, strict=True)
     return HourMeans(
         np.array(hours, np.int64),
         np.array(counts, np.int64),
         np.array(means, np.float64),
         np.array(lows, np.float64),
+        *(np.array(each, np.float64) for each in highs),
     )

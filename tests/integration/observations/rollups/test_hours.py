@@ -97,7 +97,8 @@ async def test_hours_of_many_boxes_are_those_of_each(
     rng.shuffle(wanted)
     hour = Bucket.parse("1h")
     async with database.read() as session:
-        found = await hourly_means(session, wanted)
+        found = await hourly_means(session, wanted, highs=True)
+        assert all(means.highs is None for means in await hourly_means(session, wanted[:3]))
         assert await hourly_means(session, []) == []
         total = 0
         for each, means in zip(wanted, found, strict=True):
@@ -113,6 +114,7 @@ async def test_hours_of_many_boxes_are_those_of_each(
             np.testing.assert_array_equal(means.times, alone.times)
             np.testing.assert_array_equal(means.counts, alone.counts)
             np.testing.assert_array_equal(means.lows, alone.lows)
+            np.testing.assert_array_equal([] if means.highs is None else means.highs, alone.highs)
             # Floats that are summed in another order differ in their last digits.
             np.testing.assert_allclose(means.means, alone.means, rtol=1e-13)
             total += len(means.times)
