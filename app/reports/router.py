@@ -18,7 +18,7 @@ from app.core.errors import NotFoundError
 from app.core.ids import parse_id
 from app.core.instants import from_datetime
 from app.core.problems import documented
-from app.core.web import get_database
+from app.core.web import get_database, in_the_loop
 from app.reports.drawn.policy import policy
 from app.reports.gathering import Wanted, gathered
 from app.reports.material import ReportFormat, ReportLanguage, ReportLength, pack
@@ -80,7 +80,7 @@ class Asked:
         self.boxes = box
 
 
-Choice = Annotated[Asked, Depends()]
+Choice = Annotated[Asked, Depends(in_the_loop(Asked))]
 
 
 @router.get(
