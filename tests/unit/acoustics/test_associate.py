@@ -54,6 +54,36 @@ def test_every_event_is_in_exactly_one_incident() -> None:
     assert sorted(ids) == sorted(event.id for event in events)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 0.001, 40, 900, 30_000]), st.sampled_from([0, 300])),
+        min_size=2,
+        max_size=6,
+    ),
+    st.lists(
+        st.tuples(
+            st.integers(0, 5),
+            st.integers(0, 300_000),
+            st.sampled_from([None, 0.0, 1.0, -40.0, 86_400_000.0]),
+            st.sampled_from([None, 0.0, 120.0]),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_whatever_boxes_report_becomes_incidents(
+    places: list[tuple[float, float]], reports: list[tuple[int, int, float | None, float | None]]
+) -> None:
+    # Boxes in one place, on a line, or out of earshot; clocks that are a day off; events at one instant.
+    events = [
+        Event(str(at), f"b{box % len(places)}", START_US + after, PISTOL, level, clock)
+        for at, (box, after, clock, level) in enumerate(reports)
+    ]
+    incidents = associate(events, boxes_at(places), SETTINGS)
+    assert sorted(event.id for each in incidents for event in each.events) == sorted(e.id for e in events)
+
+
 def test_two_shots_in_different_places_at_nearly_the_same_time_are_two() -> None:
     one, other = events_of(heard(SHOT), "one"), events_of(heard((720.0, 150.0), after_s=0.35), "other")
     incidents = told([*one, *other])
