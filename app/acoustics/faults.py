@@ -90,10 +90,13 @@ def _fault_costs(problem: Problem, single: Floats) -> Floats:
     return np.where(reflected, late, other)
 
 
-def _level_costs(problem: Problem, thetas: Floats) -> Floats:
-    """By how much levels differ from 20·lg of the distance; one costs at most 9: walls do much to them."""
+def _place_costs(problem: Problem, thetas: Floats) -> Floats:
+    """How far away it is, and how levels differ from 20·lg of the distance; one costs at most 9."""
     distance, _ = travel(problem, thetas[:, :2])
-    out = np.where(np.min(distance, axis=1) <= problem.settings.range_m, 0.0, math.inf)
+    # What several boxes hear is rarely far from all of them: three arrivals also fit some place far away, and
+    # so vaguely that its volume makes it the likelier one unless that is said.
+    away = np.linalg.norm(thetas[:, :2] - problem.places.mean(axis=0), axis=1) / _usual_m(problem)
+    out = np.where(np.min(distance, axis=1) <= problem.settings.range_m, away**2, math.inf)
     told = ~np.isnan(problem.levels)
     if np.count_nonzero(told) > 1:
         source = problem.levels[told] + 20.0 * np.log10(distance[:, told])
@@ -107,7 +110,7 @@ def _robust_costs(problem: Problem, thetas: Floats, scale: float) -> Floats:
     count = len(problem.times)
     misfits = misfits_of(problem, thetas) / scale
     single = np.minimum(misfits[:, :count] ** 2, _fault_costs(problem, misfits[:, :count] * scale))
-    return single.sum(axis=1) + (misfits[:, count:] ** 2).sum(axis=1) + _level_costs(problem, thetas)
+    return single.sum(axis=1) + (misfits[:, count:] ** 2).sum(axis=1) + _place_costs(problem, thetas)
 
 
 def _apart(thetas: Floats, costs: Floats) -> Floats:
@@ -168,9 +171,20 @@ def _pattern_costs(problem: Problem, thetas: Floats, used: Mask) -> Floats:
     misfits = misfits_of(problem, thetas)
     single = misfits[:, :count]
     costs = np.where(used, single**2, _fault_costs(problem, single)).sum(axis=1)
-    _, volume = np.linalg.slogdet(described(problem, thetas, used).covariance)
+    near = 1.0 / _usual_m(problem) ** 2
+    information = np.linalg.inv(described(problem, thetas, used).covariance) + np.diag([near, near, 0.0])
+    _, inverse_volume = np.linalg.slogdet(information)
     shared = (misfits[:, count:] ** 2).sum(axis=1)
-    return np.asarray(costs + shared + _level_costs(problem, thetas) - volume)
+    return np.asarray(costs + shared + _place_costs(problem, thetas) + inverse_volume)
+
+
+def _usual_m(problem: Problem) -> float:
+    """How far sources usually are from the middle of the boxes that hear them, along each axis, m.
+
+    As far as the farthest of these boxes, and 100 m: whoever hears a source stands around it.
+    """
+    apart = np.linalg.norm(problem.places - problem.places.mean(axis=0), axis=1)
+    return float(apart.max()) + 100.0
 
 
 def _weighed(problem: Problem, found: tuple[Floats, Mask, Floats]) -> Explanations:
