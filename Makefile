@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # seven processes with the same modules, and to compile them takes each of them as long as all the rest of its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install install-tests run test faults fuzz check audit bench sample-reports clean
+.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic sample-reports clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS
 
 sample-reports: install-tests ## Make the sample reports of the documentation anew (needs pdftoppm of poppler-utils)
 	uv run --frozen python -m tests.sample_report
+
+# One thread: the arrays are small, and figures are of one core.
+bench-acoustic: install ## Find simulated shots, and see how well; writes docs/acoustics.md (ARGS="--shots 100 …")
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 uv run --frozen python -m bench.acoustic $(ARGS)
 
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules

@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.acoustics.catalogue_router import router as acoustic_sources
+from app.acoustic_sources.router import router as acoustic_sources
 from app.alerts.routers import routers as alerts
 from app.alerts.service import close_alerts
 from app.audit.refusals import RefusalsMiddleware

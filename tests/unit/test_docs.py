@@ -38,7 +38,7 @@ from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
 from tests.integration import bad_calls, bad_input
-from tests.unit.acoustics import tables as acoustic_tables
+from tests.unit.acoustic_sources import tables as acoustic_tables
 from tests.unit.city import tables as city_tables
 from tests.unit.markdown import rows
 

@@ -4,7 +4,14 @@ from typing import Final, Self
 
 from pydantic import BaseModel, Field
 
-from app.acoustics.catalogue import CATALOGUE, Firearm, FireMode, LookAlike, ProjectileSpeed, SourceKind
+from app.acoustic_sources.catalogue import (
+    CATALOGUE,
+    Firearm,
+    FireMode,
+    LookAlike,
+    ProjectileSpeed,
+    SourceKind,
+)
 from app.core.etags import Resource
 
 _VERSION: Final = "The catalogue's: counts up with each change of its data"

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.acoustics.catalogue import CATALOGUE
-from app.acoustics.catalogue_schemas import AcousticSourceOut, AcousticSourcePage
+from app.acoustic_sources.catalogue import CATALOGUE
+from app.acoustic_sources.schemas import AcousticSourceOut, AcousticSourcePage
 from app.core.etags import Resource, Shape
 from tests.conftest import Tenant
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from app.acoustics.catalogue import CATALOGUE
+from app.acoustic_sources.catalogue import CATALOGUE
 from tests.unit.markdown import rows
 
 

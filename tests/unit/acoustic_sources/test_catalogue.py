@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import app.acoustics
-from app.acoustics.catalogue import CATALOGUE, Catalogue, folded, parse
+from app.acoustic_sources.catalogue import CATALOGUE, Catalogue, folded, parse
 from app.core.instants import parse_rfc3339
 from app.ingest.codec_messages import Candidate, Event, decode_event
 from simulators.events import GUNS, make_event

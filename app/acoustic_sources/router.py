@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator
 from sqlalchemy import String, column
 
-from app.acoustics.catalogue import CATALOGUE, SourceKind, folded
-from app.acoustics.catalogue_schemas import AcousticSourceOut, AcousticSourcePage
+from app.acoustic_sources.catalogue import CATALOGUE, SourceKind, folded
+from app.acoustic_sources.schemas import AcousticSourceOut, AcousticSourcePage
 from app.core.auth import current_principal
 from app.core.errors import NotFoundError
 from app.core.fields import Name

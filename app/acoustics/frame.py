@@ -1,0 +1,91 @@
+"""A plane in metres around a place, from longitude and latitude and back. Pure.
+
+The plane touches the WGS 84 ellipsoid at its origin; points are put onto it through geocentric
+coordinates, as in every textbook of geodesy (EPSG Guidance Note 7-2, method 9837). That is exact: over 2
+km the ground falls 0.3 m below the plane and lengths on it are short by 0.1 mm. The short form with two
+radii of curvature would be off by east·north·tan φ / R, 0.6 m there: as much as boxes' positions are,
+hence not taken.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_A: Final = 6_378_137.0
+_E2: Final = 6.694_379_990_141_33e-3
+_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A tangent plane at an origin.
+
+    Attributes:
+        lon: of the origin, degrees.
+        lat: of the origin, degrees; not at a pole.
+    """
+
+    lon: float
+    lat: float
+
+    @classmethod
+    def around(cls, places: Iterable[tuple[float, float]]) -> "Frame":
+        """The frame in the middle of some places (longitude, latitude in degrees), over the date line too.
+
+        Raises:
+            ValueError: there are none.
+        """
+        found = list(places)
+        if not found:
+            raise ValueError("a frame needs a place")
+        first = found[0][0]
+        lons = [(lon - first + 180.0) % 360.0 - 180.0 for lon, _ in found]
+        lon = first + (min(lons) + max(lons)) / 2.0
+        lats = [lat for _, lat in found]
+        return cls((lon + 180.0) % 360.0 - 180.0, (min(lats) + max(lats)) / 2.0)
+
+    def to_plane(self, lon: float, lat: float) -> tuple[float, float]:
+        """East and north of the origin in metres, of a place on the ellipsoid in degrees."""
+        x, y, z = (point - origin for point, origin in zip(_xyz(lon, lat), self._origin, strict=True))
+        sin_lon, cos_lon, sin_lat, cos_lat = self._turn
+        east = -sin_lon * x + cos_lon * y
+        north = -sin_lat * cos_lon * x - sin_lat * sin_lon * y + cos_lat * z
+        return east, north
+
+    def to_degrees(self, east_m: float, north_m: float) -> tuple[float, float]:
+        """Longitude and latitude of a point of the plane, of the place on the ellipsoid below it.
+
+        Newton's method with the radii of curvature as derivative: below 1 µm within 10 km.
+        """
+        meridian, parallel = self._radii
+        lon, lat = self.lon, self.lat
+        for _ in range(_ROUNDS):
+            east, north = self.to_plane(lon, lat)
+            lon += math.degrees((east_m - east) / parallel)
+            lat += math.degrees((north_m - north) / meridian)
+        return (lon + 180.0) % 360.0 - 180.0, lat
+
+    @property
+    def _origin(self) -> tuple[float, float, float]:
+        return _xyz(self.lon, self.lat)
+
+    @property
+    def _turn(self) -> tuple[float, float, float, float]:
+        lon, lat = math.radians(self.lon), math.radians(self.lat)
+        return math.sin(lon), math.cos(lon), math.sin(lat), math.cos(lat)
+
+    @property
+    def _radii(self) -> tuple[float, float]:
+        """Metres for a radian of latitude and of longitude at the origin."""
+        sin, cos = math.sin(math.radians(self.lat)), math.cos(math.radians(self.lat))
+        flat = 1.0 - _E2 * sin * sin
+        return _A * (1.0 - _E2) / flat**1.5, _A / math.sqrt(flat) * cos
+
+
+def _xyz(lon: float, lat: float) -> tuple[float, float, float]:
+    """Geocentric coordinates of a place on the ellipsoid, metres."""
+    sin_lat, cos_lat = math.sin(math.radians(lat)), math.cos(math.radians(lat))
+    sin_lon, cos_lon = math.sin(math.radians(lon)), math.cos(math.radians(lon))
+    normal = _A / math.sqrt(1.0 - _E2 * sin_lat * sin_lat)
+    return normal * cos_lat * cos_lon, normal * cos_lat * sin_lon, normal * (1.0 - _E2) * sin_lat
