@@ -22,7 +22,7 @@ type SourceKind = Literal["firearm", "look_alike"]
 type FireMode = Literal["single", "semi", "burst", "full"]
 type ProjectileSpeed = Literal["supersonic", "subsonic", "either"]
 
-_HERE: Final = "app.acoustics"
+_HERE: Final = "app.acoustic_sources"
 _ID_LIMIT: Final = 64
 # Of calibres.
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
