@@ -11,13 +11,13 @@ from typing import Final
 import msgspec
 import pytest
 
-import app.acoustics
+import app.acoustic_sources
 from app.acoustic_sources.catalogue import CATALOGUE, Catalogue, folded, parse
 from app.core.instants import parse_rfc3339
 from app.ingest.codec_messages import Candidate, Event, decode_event
 from simulators.events import GUNS, make_event
 
-FOLDER = Path(app.acoustics.__file__).parent
+FOLDER = Path(app.acoustic_sources.__file__).parent
 DOCUMENT = (FOLDER / "catalogue.toml").read_text(encoding="utf-8")
 FIREARMS = (FOLDER / "catalogue_firearms.csv").read_text(encoding="utf-8")
 
