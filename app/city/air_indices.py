@@ -55,7 +55,7 @@ _BY_HIGHEST: Final = frozenset({"no2", "o3", "so2"})
 
 PARTIAL: Final = Text(
     "Not every pollutant of the index has a value: the true index may be worse.",
-    "Tous les polluants de l'indice n'ont pas de valeur : l'indice réel peut être pire.",
+    "Certains polluants de l'indice n'ont pas de valeur : l'indice réel peut être pire.",
 )
 
 EAQI: Final = Method(

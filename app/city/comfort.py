@@ -82,7 +82,7 @@ HUMIDEX: Final = Method(
     (
         Text(
             "For warm air: below 20 °C it says little.",
-            "Pour l'air chaud : au-dessous de 20 °C, il ne dit pas grand-chose.",
+            "Pour l'air chaud : au-dessous de 20 °C, il est peu significatif.",
         ),
     ),
 )
