@@ -25,7 +25,7 @@ def indices(report: Computed, formats: Formats) -> Section:
     section.paragraphs.append(formats.said(WORDS["indices_intro"]))
     head = [Cell(formats.said(WORDS[each])) for each in _HEAD]
     section.tables.append(
-        Table(formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats))
+        Table(formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats), looks="figures")
     )
     return section
 
