@@ -1,7 +1,8 @@
 """The child processes that make reports: how many at once, for how long, and what becomes of one that fails.
 
-Owns their lives, which end when their client hangs up. What they may take of memory and of the processor they limit themselves (`child`). Must not
-import what they render with: it would be in the API process's memory for good.
+Owns their lives, which end when their client hangs up. What they may take of memory and of the processor they
+limit themselves (`child`). Must not import what they render with: it would be in the API process's memory for
+good.
 """
 
 import asyncio

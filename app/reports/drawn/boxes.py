@@ -96,7 +96,9 @@ def _of_box(box: BoxFigures, formats: Formats) -> Table:
                 Cell(formats.measured(before.mean, unit) if before and enough else NONE, number=True),
             ]
         )
-    return Table(with_id(box.label, box.id), head, rows, note="" if rows else formats.said(WORDS["silent_box"]))
+    return Table(
+        with_id(box.label, box.id), head, rows, note="" if rows else formats.said(WORDS["silent_box"])
+    )
 
 
 def _of_all(report: Computed, formats: Formats) -> Table:

@@ -163,7 +163,9 @@ def _noise(report: Computed, formats: Formats) -> str:
     loudest = worst(report.values.get(("leq", None), []))
     if loudest is None:
         return ""
-    return formats.said(WORDS["short_leq"]).format(box=_named(loudest, formats), value=shown(loudest, formats))
+    return formats.said(WORDS["short_leq"]).format(
+        box=_named(loudest, formats), value=shown(loudest, formats)
+    )
 
 
 def _rooms(report: Computed, formats: Formats) -> str:

@@ -8,7 +8,9 @@ from app.reports.drawn.page import page_of
 from app.reports.material import BoxMaterial, Material
 from tests.unit.reports.sheet import material, parsed, sections, tables, text
 
-NAMES = st.one_of(st.none(), st.sampled_from(["Quay", "Quay (b0)", "Quay (b1)", "b1", "Q" * 80]), st.text(max_size=70))
+NAMES = st.one_of(
+    st.none(), st.sampled_from(["Quay", "Quay (b0)", "Quay (b1)", "b1", "Q" * 80]), st.text(max_size=70)
+)
 
 
 def test_a_name_that_several_have_is_told_apart_by_ids() -> None:

@@ -18,11 +18,11 @@ from app.observations.quality.flags import FLAGS
 from app.reports.drawn.computing import computed, silent_hours
 from app.reports.drawn.formats import Formats, named, typeset
 from app.reports.drawn.page import page_of
+from app.reports.drawn.pdf import pdf_of
 from app.reports.drawn.policy import TEMPLATES, policy
 from app.reports.drawn.strips import SCALES
 from app.reports.drawn.told import ink_on
 from app.reports.drawn.words import COVERAGES_FR, SITE_KINDS, WORDS
-from app.reports.drawn.pdf import pdf_of
 from app.reports.material import FlagsMaterial, Material, ReportLanguage, ReportLength, pack, unpack
 from tests.unit.reports.sheet import LEVELS, PARIS, material, parsed, sections, tables, text
 
@@ -357,7 +357,11 @@ def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
     said = text(sections(parsed(page_of(material(language="fr")).html))["short"])
     assert "au capteur box-000" in said
     assert "celui du capteur box-000" in said
-    said = text(sections(parsed(page_of(material(language="fr", boxes=1, box_name="Place du Capitole")).html))["short"])
+    said = text(
+        sections(parsed(page_of(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
+            "short"
+        ]
+    )
     assert "au capteur « Place du Capitole » (" in said
     assert " à Place" not in said
 
@@ -365,7 +369,7 @@ def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
 def test_apostrophes_are_all_of_one_kind_but_in_names() -> None:
     for language in ("en", "fr"):
         for inside in (False, True):
-            of = material(language=language, inside=inside, site="A", length="month")  # type: ignore[arg-type]
+            of = material(language=language, inside=inside, site="A", length="month")
             assert "'" not in text(parsed(page_of(of).html).find("body"))  # type: ignore[arg-type]
     assert text(next(parsed(page_of(material(site="L'Île")).html).iter("h1"))) == "L'Île"
 

@@ -50,7 +50,9 @@ class Held:
 
 
 @asynccontextmanager
-async def held(printers: Printers, **reports: UUID) -> AsyncIterator[tuple[Held, dict[str, asyncio.Task[None]]]]:
+async def held(
+    printers: Printers, **reports: UUID
+) -> AsyncIterator[tuple[Held, dict[str, asyncio.Task[None]]]]:
     """Reports that were asked for one after the other."""
     under_way = Held(printers)
     tasks: dict[str, asyncio.Task[None]] = {}
@@ -73,7 +75,7 @@ async def settled() -> None:
 
 async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not true():
+        while not true():  # noqa: ASYNC110 (other processes tell nobody)
             await asyncio.sleep(0.01)
 
 
