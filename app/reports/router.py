@@ -107,7 +107,7 @@ async def get_site_daily_report(
     The part on alerts needs `alerts:read` too; without it the report says that it was left out. It is of 100
     boxes at most.
     """
-    given = _Given(site_id, request.app.state.printers, principal, database, asked)
+    given = _Given(site_id, request, principal, database, asked)
     return await _report(given, "day", partial(day_slot, day))
 
 
@@ -135,7 +135,7 @@ async def get_site_monthly_report(
     ] = None,
 ) -> Response:
     """The same on a month: by day instead of by hour."""
-    given = _Given(site_id, request.app.state.printers, principal, database, asked)
+    given = _Given(site_id, request, principal, database, asked)
     return await _report(given, "month", partial(month_slot, month))
 
 
@@ -143,7 +143,7 @@ class _Given(NamedTuple):
     """What both calls were given."""
 
     site_id: str
-    printers: Printers
+    request: Request
     principal: Principal
     database: Database
     asked: Asked
@@ -152,7 +152,8 @@ class _Given(NamedTuple):
 async def _report(given: _Given, length: ReportLength, slot_of: Callable[[ZoneInfo, int], Slot]) -> Response:
     principal, asked, now = given.principal, given.asked, datetime.now(UTC)
     visible = principal.visible()
-    async with given.printers.place(principal.tree):
+    printers: Printers = given.request.app.state.printers
+    async with printers.place(principal.tree, asked.form, given.request.receive):
         async with given.database.read() as session:
             site = await find_site(session, parse_id(given.site_id, "site"), visible)
             if site is None:
@@ -163,7 +164,7 @@ async def _report(given: _Given, length: ReportLength, slot_of: Callable[[ZoneIn
             wanted = Wanted(length, slot, asked.language, asked.form, visible, may, now)
             material = await gathered(session, site, stations, wanted)
         # The connection is given back: the child takes longer than all queries.
-        made = await given.printers.printed(pack(material))
+        made = await printers.printed(pack(material))
     period = f"{slot.first:%Y-%m-%d}" if length == "day" else f"{slot.first:%Y-%m}"
     return Response(made, media_type=_MEDIA_TYPES[asked.form], headers=_headers(site, asked, period))
 

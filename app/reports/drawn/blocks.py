@@ -31,13 +31,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with its caption; `note` stands below."""
+    """A table with its caption; `note` stands below; `looks` is a class of the style sheet."""
 
     caption: str
     head: list[Cell]
     rows: list[list[Cell]]
     note: str = ""
-    compact: bool = False
+    looks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

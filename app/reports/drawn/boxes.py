@@ -11,6 +11,7 @@ from app.reports.drawn.comparing import compared
 from app.reports.drawn.computing import ENOUGH, BoxFigures, Computed
 from app.reports.drawn.findings import change_of, guidelines
 from app.reports.drawn.formats import NONE, Formats
+from app.reports.drawn.labels import with_id
 from app.reports.drawn.told import mean_before
 from app.reports.drawn.words import WORDS
 from app.reports.material import REPORTED
@@ -95,8 +96,9 @@ def _of_box(box: BoxFigures, formats: Formats) -> Table:
                 Cell(formats.measured(before.mean, unit) if before and enough else NONE, number=True),
             ]
         )
-    caption = box.label if box.label == box.id else f"{box.label} ({box.id})"
-    return Table(caption, head, rows, note="" if rows else formats.said(WORDS["silent_box"]))
+    return Table(
+        with_id(box.label, box.id), head, rows, note="" if rows else formats.said(WORDS["silent_box"])
+    )
 
 
 def _of_all(report: Computed, formats: Formats) -> Table:
@@ -119,7 +121,7 @@ def _of_all(report: Computed, formats: Formats) -> Table:
         share = formats.percent(sum(shares) / len(shares)) if shares else formats.percent(0.0)
         rows.append([Cell(box.label, header=True), *cells, Cell(share, number=True)])
     caption = formats.said(WORDS["means_of"])
-    return Table(caption, head, rows, compact=True)
+    return Table(caption, head, rows, looks="compact")
 
 
 def _of_metric(box: BoxFigures, metric: str, formats: Formats, highest: float) -> Cell:

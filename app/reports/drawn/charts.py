@@ -26,7 +26,7 @@ COLOURS: Final = ("#1f5fa8", "#c2410c", "#0f766e", "#7c3aed")
 DASHES: Final = ("", "6 3", "2 2.5", "8 3 2 3")
 _MEDIAN: Final = "#334155"
 _BAND: Final = "#94a3b8"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 8.0, 12.0, 18.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 8.0, 16.0, 18.0
 _GAP: Final = 1.6
 _LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}
 
@@ -43,11 +43,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A level that values are compared with."""
+    """A level that values are compared with; `shown` is its label with the level."""
 
     value: float
     label: str
     at: float = 0.0
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,10 @@ def chart(asked: Asked, formats: Formats) -> Chart | None:
         lines=lines,
         band=band,
         band_label=formats.said(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
-        limits=[Limit(each.value, each.label, y.at(each.value)) for each in asked.limits],
+        limits=[
+            Limit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
+            for each in asked.limits
+        ],
         shades=[
             Shade(
                 x.at(max(begin, start)),
@@ -243,11 +247,11 @@ def _said(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -
         high_at=_when(high_at, asked, formats),
         high_box=high_box,
     )
-    limits = [
-        f"{each.label}{formats.said(WORDS['colon'])}{formats.limit(each.value, asked.unit)}"
-        for each in asked.limits
-    ]
-    return " ".join([words, *(f"{limit}." for limit in limits)])
+    return " ".join([words, *(f"{_limit_said(each, asked, formats)}." for each in asked.limits)])
+
+
+def _limit_said(limit: Limit, asked: Asked, formats: Formats) -> str:
+    return f"{limit.label}{formats.said(WORDS['colon'])}{formats.limit(limit.value, asked.unit)}"
 
 
 def _table(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -> Table:

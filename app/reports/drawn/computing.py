@@ -21,7 +21,7 @@ from app.city.series import Hourly, Levels
 from app.city.spans import Slot, slots
 from app.observations.rollups import columns
 from app.observations.rollups.columns import Columns
-from app.reports.drawn.formats import named
+from app.reports.drawn.labels import labels_of
 from app.reports.material import BoxMaterial, Material
 from app.reports.periods import before
 from app.sites.catalogue import BY_NAME
@@ -51,7 +51,7 @@ class BoxFigures:
     Attributes:
         place: its number in the report.
         id: its name on topics.
-        label: what people call it.
+        label: what people call it; no other box of the report is called so.
         interval_s: how often it samples.
         hours: summaries of hours, by metric.
         now, before: statistics of both periods, by metric.
@@ -120,7 +120,11 @@ def computed(material: Material) -> Computed:
     slot = Slot.of_days(material.first, material.last, zone)
     earlier = before(slot, zone)
     choices = Choices(zone, season_of(slot.last, material.latitude), material.country)
-    boxes = [_box(place, box, slot, earlier) for place, box in enumerate(material.boxes)]
+    labels = labels_of([(box.id, box.name) for box in material.boxes])
+    boxes = [
+        _box(place, box, label, (slot, earlier))
+        for place, (box, label) in enumerate(zip(material.boxes, labels, strict=True))
+    ]
     report = Computed(material, zone, slot, earlier, choices, boxes)
     for box, of in zip(boxes, material.boxes, strict=True):
         for name, metric in of.figures:
@@ -136,16 +140,17 @@ def computed(material: Material) -> Computed:
     return report
 
 
-def _box(place: int, box: BoxMaterial, slot: Slot, earlier: Slot) -> BoxFigures:
+def _box(place: int, box: BoxMaterial, label: str, spans: tuple[Slot, Slot]) -> BoxFigures:
+    """A box with its statistics of the period and of the one before it."""
     hours = {each.metric: each.columns() for each in box.hours}
     return BoxFigures(
         place,
         box.id,
-        named(box.name) if box.name else box.id,
+        label,
         box.interval_s,
         hours,
-        _statistics(hours, box.interval_s, slot.period),
-        _statistics(hours, box.interval_s, earlier.period),
+        _statistics(hours, box.interval_s, spans[0].period),
+        _statistics(hours, box.interval_s, spans[1].period),
         _material(hours, box.interval_s),
     )
 

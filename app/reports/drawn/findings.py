@@ -16,7 +16,8 @@ from app.sites.catalogue import BY_NAME
 
 MOST: Final = 6
 _INDICES: Final = ("atmo", "eaqi")
-_WHO: Final = ("who-24h", "who-o3-8h")
+WHO: Final = ("who-24h", "who-o3-8h")
+"""What is compared with a guideline of the WHO for a day."""
 # What has moved by less than that is not told in a sentence.
 _PERCENT: Final = 5.0
 _DECIBELS: Final = 1.0
@@ -82,16 +83,20 @@ def _index(report: Computed, formats: Formats) -> str:
     return formats.said(WORDS["short_index"]).format(
         title=title_of(found, formats),
         band=formats.said(found.result.band.label),
-        box=found.box.label,
+        box=_named(found, formats),
         when=when(found, report, formats) or formats.short_day(found.slot.first),
     )
+
+
+def _named(value: Value, formats: Formats) -> str:
+    return formats.box(value.box.label, value.box.id)
 
 
 def guidelines(report: Computed) -> dict[str, list[Value]]:
     """What was compared with a guideline of the WHO for a day, by metric: values alone."""
     found: dict[str, list[Value]] = {}
     for (name, metric), values in report.values.items():
-        if name in _WHO:
+        if name in WHO:
             there = [value for value in values if value.result.value is not None]
             if there:
                 found[metric or values[0].figure.method.metrics[0]] = there
@@ -131,14 +136,16 @@ def _who(report: Computed, formats: Formats) -> str:
                 value=shown(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
                 limit=formats.limit(value.result.limit, value.result.unit),
-                box=value.box.label,
+                box=_named(value, formats),
                 days=formats.counted(days, WORDS["day_one"], WORDS["day_many"]),
             )
         )
     if not parts:
         metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
         return formats.said(WORDS["short_who_none"]).format(metrics=metrics)
-    return formats.said(WORDS["short_who"]).format(parts=formats.joined(parts))
+    said = formats.said(WORDS["short_who"]).format(parts=formats.joined(parts))
+    # One such day is no breach: whoever reads "exceeded" has to know.
+    return f"{said} {formats.said(WORDS['who_percentile'])}"
 
 
 def _noise(report: Computed, formats: Formats) -> str:
@@ -146,7 +153,7 @@ def _noise(report: Computed, formats: Formats) -> str:
     if found is not None:
         night = part_of(found, "lnight")
         return formats.said(WORDS["short_lden"]).format(
-            box=found.box.label,
+            box=_named(found, formats),
             value=shown(found, formats),
             night=formats.said(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
             if night
@@ -156,7 +163,9 @@ def _noise(report: Computed, formats: Formats) -> str:
     loudest = worst(report.values.get(("leq", None), []))
     if loudest is None:
         return ""
-    return formats.said(WORDS["short_leq"]).format(box=loudest.box.label, value=shown(loudest, formats))
+    return formats.said(WORDS["short_leq"]).format(
+        box=_named(loudest, formats), value=shown(loudest, formats)
+    )
 
 
 def _rooms(report: Computed, formats: Formats) -> str:
@@ -164,7 +173,7 @@ def _rooms(report: Computed, formats: Formats) -> str:
     if found is None or found.result.band is None:
         return ""
     return formats.said(WORDS["short_co2"]).format(
-        box=found.box.label, value=shown(found, formats), band=formats.said(found.result.band.label)
+        box=_named(found, formats), value=shown(found, formats), band=formats.said(found.result.band.label)
     )
 
 

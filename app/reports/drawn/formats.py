@@ -159,6 +159,10 @@ class Formats:
         single = count == 1 or (count == 0 and self.language == "fr")
         return self.said(one if single else several).format(self.number(count))
 
+    def box(self, label: str, box: str) -> str:
+        """A box in a sentence: in French names stand between quotes, ids do not."""
+        return label if self.language == "en" or label == box else f"«{NBSP}{label}{NBSP}»"
+
     def joined(self, parts: list[str]) -> str:
         """Parts of a sentence, one behind the other."""
         word = " and " if self.language == "en" else " et "

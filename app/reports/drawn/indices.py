@@ -11,6 +11,7 @@ from app.reports.drawn.told import GOOD_ABOVE, colour_of, shown, title_of, when
 from app.reports.drawn.words import WORDS
 
 _HEAD: Final = ("figure", "worst_value", "class", "compared_with", "where", "measured_share")
+_NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 
 
 def indices(report: Computed, formats: Formats) -> Section:
@@ -23,9 +24,9 @@ def indices(report: Computed, formats: Formats) -> Section:
         section.paragraphs.append(formats.said(WORDS["no_indices"]))
         return section
     section.paragraphs.append(formats.said(WORDS["indices_intro"]))
-    head = [Cell(formats.said(WORDS[each])) for each in _HEAD]
+    head = [Cell(formats.said(WORDS[each]), number=each in _NUMBERS) for each in _HEAD]
     section.tables.append(
-        Table(formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats))
+        Table(formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats), looks="figures")
     )
     return section
 

@@ -3,12 +3,13 @@
 Owns the template's surroundings: whatever is set into it is escaped, and a name that is missing is an error.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.reports.drawn import alerts, boxes, indices, measured, quality
 from app.reports.drawn.blocks import Section, Tile
@@ -23,6 +24,7 @@ from app.reports.material import Material
 
 _TILES: Final = 4
 _HOURS: Final = 24
+_UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou)/m³")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,20 @@ class Page:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
+    return environment
+
+
+def _unbroken(text: str) -> Markup:
+    """A text, escaped, in which no line ends within a unit that has a stroke in it."""
+    return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', str(escape(text))))  # noqa: S704 (escaped)
 
 
 def page_of(material: Material) -> Page:

@@ -4,11 +4,11 @@ from typing import Final
 
 from app.city.figures import FIGURES
 from app.city.noise import PARTS
-from app.city.results import Method
+from app.city.results import Method, Text
 from app.reports.drawn.blocks import Cell, Section, Table
 from app.reports.drawn.computing import Computed, silent_hours
-from app.reports.drawn.findings import coverage_of
-from app.reports.drawn.formats import Formats
+from app.reports.drawn.findings import WHO, coverage_of
+from app.reports.drawn.formats import Formats, typeset
 from app.reports.drawn.words import COVERAGES_FR, WORDS
 
 _ROWS: Final = 10
@@ -68,6 +68,8 @@ def _flags(section: Section, report: Computed, formats: Formats) -> None:
         section.points.append(formats.said(WORDS["quality_flags_left_out"]))
         return
     samples = formats.number(flags.samples)
+    if not flags.samples:
+        return
     if not any(flags.flags.values()):
         section.points.append(formats.said(WORDS["quality_no_flags"]).format(samples=samples))
         return
@@ -110,15 +112,18 @@ def methods(report: Computed, formats: Formats) -> Section:
 
 
 def _of_method(method: Method, report: Computed, formats: Formats) -> list[str]:
-    rule = COVERAGES_FR[method.name] if formats.language == "fr" else method.coverage
+    # Rules and sources are fixed texts too, though no words of `WORDS`.
+    rule = formats.said(Text(method.coverage, COVERAGES_FR[method.name]))
     parts = [
         formats.said(WORDS["method_version"]).format(name=method.name, version=method.version),
         formats.said(WORDS["method_coverage"]).format(rule=rule),
-        formats.said(WORDS["method_source"]).format(source=method.citation.document)
+        formats.said(WORDS["method_source"]).format(source=typeset(method.citation.document, "en"))
         + (f" <{method.citation.url}>" if method.citation.url else ""),
     ]
     if method.citation.status == "unverified":
         parts.append(formats.said(WORDS["unverified"]))
+    if method.name in WHO:
+        parts.append(formats.said(WORDS["who_percentile"]))
     told = [
         note
         for (name, _), values in report.values.items()

@@ -11,6 +11,7 @@ from app.city.results import Band
 from app.reports.drawn.blocks import Cell, Field, Strip, StripRow, Table
 from app.reports.drawn.computing import Computed, Value
 from app.reports.drawn.formats import Formats
+from app.reports.drawn.labels import shortened
 from app.reports.drawn.told import colour_of, ink_on, title_of
 from app.reports.drawn.words import WORDS
 
@@ -44,8 +45,10 @@ def strip(report: Computed, formats: Formats) -> tuple[Strip, str] | None:
             if at not in fields or gravity(value.result) > gravity(fields[at].result):
                 fields[at] = value
     worst_first = sorted(by_box, key=lambda place: -_gravity(by_box[place]))
-    rows = [(formats.said(WORDS["site_worst"]), site)] if len(by_box) > 1 else []
-    rows += [(report.boxes[place].label, by_box[place]) for place in sorted(worst_first[:ROWS])]
+    whole = formats.said(WORDS["site_worst"])
+    rows = [(whole, site)] if len(by_box) > 1 else []
+    _, *labels = shortened([whole, *(box.label for box in report.boxes)], _LETTERS)
+    rows += [(labels[place], by_box[place]) for place in sorted(worst_first[:ROWS])]
     side = round((_WIDTH - _LABEL) / len(starts), 2)
     more = len(by_box) - ROWS
     note = formats.said(WORDS["strip_more"]).format(count=ROWS, more=more) if more > 0 else ""
@@ -108,8 +111,7 @@ def _row(number: int, label: str, fields: _Fields, starts: list[int], side: floa
         fill = colour_of(value.result.band) if value is not None else None
         level = "" if value is None else str(level_of(value))
         made.append(Field(round(_LABEL + side * place, 2), fill or _NONE, ink_on(fill or _NONE), level))
-    shown = label if len(label) <= _LETTERS else label[: _LETTERS - 1] + "…"
-    return StripRow(_HEAD + _TALL * number, shown, made)
+    return StripRow(_HEAD + _TALL * number, label, made)
 
 
 def legend_of(method: str, formats: Formats) -> list[tuple[str, str]]:

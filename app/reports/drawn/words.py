@@ -75,7 +75,7 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "short_index": Text(
         "{title}: at worst “{band}”, at {box} ({when}).",
-        "{title} : au pire « {band} », à {box} ({when}).",
+        "{title} : au pire « {band} », au capteur {box} ({when}).",
     ),
     "short_who_none": Text(
         "No guideline of the WHO for a day was exceeded, of those for {metrics}.",
@@ -85,26 +85,32 @@ WORDS: Final[Mapping[str, Text]] = {
         "The WHO guideline was exceeded for {parts}.",
         "La ligne directrice de l'OMS a été dépassée pour {parts}.",
     ),
+    "who_percentile": Text(
+        "The WHO means the 99th percentile of a year's days: 3 to 4 days a year may lie above, so that one "
+        "such day is no breach of the guideline.",
+        "L'OMS entend le 99e centile des jours d'une année : 3 à 4 jours par an peuvent être au-dessus, et "
+        "un seul jour ne suffit donc pas à enfreindre la ligne directrice.",
+    ),
     "short_who_part": Text(
         "{metric} ({value}, {ratio} the guideline of {limit}, at {box})",
-        "{metric} ({value}, soit {ratio} la valeur de {limit}, à {box})",
+        "{metric} ({value}, soit {ratio} la valeur de {limit}, au capteur {box})",
     ),
     "short_who_part_days": Text(
         "{metric} (on {days} at {box}; at most {ratio} the guideline of {limit})",
-        "{metric} (pendant {days} à {box} ; au plus {ratio} la valeur de {limit})",
+        "{metric} (pendant {days} au capteur {box} ; au plus {ratio} la valeur de {limit})",
     ),
     "short_lden": Text(
         "The loudest place was {box}: Lden {value}{night}, {when}.",
-        "L'endroit le plus bruyant était {box} : Lden de {value}{night}, {when}.",
+        "L'endroit le plus bruyant était celui du capteur {box} : Lden de {value}{night}, {when}.",
     ),
     "short_night": Text(", night {value}", ", nuit {value}"),
     "short_leq": Text(
         "The loudest place was {box}, with a mean level of {value}.",
-        "L'endroit le plus bruyant était {box}, avec un niveau moyen de {value}.",
+        "L'endroit le plus bruyant était celui du capteur {box}, avec un niveau moyen de {value}.",
     ),
     "short_co2": Text(
         "CO₂ rose highest at {box}: {value} over an hour (“{band}”).",
-        "Le CO₂ est monté le plus haut à {box} : {value} sur une heure (« {band} »).",
+        "Le CO₂ est monté le plus haut au capteur {box} : {value} sur une heure (« {band} »).",
     ),
     "short_alerts_none": Text("No alert began.", "Aucune alerte n'a commencé."),
     "short_alerts": Text(

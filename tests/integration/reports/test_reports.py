@@ -11,6 +11,7 @@ import httpx
 import pypdf
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
 from app.reports.drawn.formats import Formats
@@ -20,6 +21,7 @@ from app.reports.printing import Printers
 from tests.conftest import Tenant, client_of
 from tests.integration.city.town import PARIS, Record, ask, measure
 from tests.unit.reports.sheet import parsed, sections, tables, text
+from tests.unit.reports.test_places import Client, children, until
 
 # The clocks go forward in the night to the 29th: it has 23 hours.
 DAY = date(2026, 3, 29)
@@ -354,4 +356,38 @@ async def test_one_organisation_does_not_take_all_places(
     assert refused.json()["code"] == "too_many_reports"
     assert int(refused.headers["retry-after"]) > 0
     # All places were given back.
-    assert not len(printers._turns)
+    assert not printers.lines
+
+
+async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: Tenant, street: str) -> None:
+    printers: Printers = application.state.printers
+    asked = tenant.client.build_request("GET", f"/v1/sites/{street}/reports/month?month=2026-03&format=pdf")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": asked.method,
+        "scheme": "http",
+        "path": asked.url.path,
+        "raw_path": asked.url.raw_path.partition(b"?")[0],
+        "query_string": asked.url.query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in asked.headers.raw],
+        "client": ("127.0.0.1", 1),
+        "server": ("vigie.test", 80),
+    }
+    client, answers = Client(), list[Message]()
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    # Through all that stands before the application, as a server calls it.
+    answering = asyncio.create_task(application(scope, client.receive, send))
+    await until(children)
+    assert printers.lines == 1
+    client.gone.set()
+    await answering
+    assert not children()
+    assert not printers.lines
+    # Nobody hears it, but it is no fault of ours.
+    assert answers[0]["status"] == 400

@@ -1,11 +1,13 @@
 """What a page says: of a day and a month, of nothing, in both languages, whatever clients call things."""
 
+import io
 import re
 from datetime import date
 from functools import cache
 from pathlib import Path
 from string import Formatter
 
+import pypdf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +16,14 @@ from app.city.registry import METHODS
 from app.city.results import Text
 from app.observations.quality.flags import FLAGS
 from app.reports.drawn.computing import computed, silent_hours
-from app.reports.drawn.formats import Formats, named
+from app.reports.drawn.formats import Formats, named, typeset
 from app.reports.drawn.page import page_of
+from app.reports.drawn.pdf import pdf_of
 from app.reports.drawn.policy import TEMPLATES, policy
 from app.reports.drawn.strips import SCALES
 from app.reports.drawn.told import ink_on
 from app.reports.drawn.words import COVERAGES_FR, SITE_KINDS, WORDS
-from app.reports.material import Material, ReportLanguage, ReportLength, pack, unpack
+from app.reports.material import FlagsMaterial, Material, ReportLanguage, ReportLength, pack, unpack
 from tests.unit.reports.sheet import LEVELS, PARIS, material, parsed, sections, tables, text
 
 HOSTILE = (
@@ -284,7 +287,7 @@ def test_nothing_is_left_untranslated(length: ReportLength, *, inside: bool) -> 
         for language in ("en", "fr")
     )
     # A source is cited as it is called.
-    sources = {method.citation.document for method in METHODS.values()}
+    sources = {typeset(method.citation.document, "en") for method in METHODS.values()}
     alike = {part for part in english & french if not ALIKE.search(part)}
     assert {part for part in alike if not any(source in part for source in sources)} == set()
 
@@ -306,6 +309,100 @@ def test_every_word_is_used() -> None:
         and f"words.{key}" not in sources
     ]
     assert unused == []
+
+
+def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"en": "3 to 4 days a year may lie above", "fr": "3 à 4 jours par an peuvent être au-dessus"}
+    for language, words in told.items():
+        monkeypatch.setitem(LEVELS, "no2", 50.0)
+        root = parsed(page_of(material(length="month", language=language)).html)  # type: ignore[arg-type]
+        said = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
+        assert any("NO₂" in each and words in each for each in said), said
+        # Each of the methods says so too, whether something was exceeded or not.
+        terms = [text(each) for each in sections(root)["methods"].iter("div") if each.get("class") == "term"]
+        assert {words in each for each in terms if "who-24h," in each or "who-o3-8h," in each} == {True}
+        assert not [each for each in terms if words in each and "who-" not in each]
+    for metric in ("pm2_5", "pm10", "no2", "o3"):
+        monkeypatch.setitem(LEVELS, metric, 1.0)
+    root = parsed(page_of(material()).html)
+    assert "3 to 4 days" not in text(sections(root)["short"])
+
+
+def test_levels_stand_above_the_plot_and_not_on_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LEVELS, "no2", 50.0)
+    for inside, key, words in ((False, "air", "WHO, 24 h: 25 µg/m³"), (True, "rooms", "above: 800 ppm · ")):
+        root = parsed(page_of(material(length="month", inside=inside)).html)
+        found = [each for each in sections(root)[key].iter("text") if each.get("class") == "limits"]
+        assert any(words in text(each) for each in found)
+        for svg in sections(root)[key].iter("svg"):
+            lines = [float(each.get("y1", "")) for each in svg.iter("line")]
+            assert all(float(each.get("y", "")) < min(lines) for each in svg if each in found)
+
+
+def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
+    flags = FlagsMaterial(0, dict.fromkeys(FLAGS, 0))
+    for language, words in (("en", "has a flag"), ("fr", "signalée")):
+        none, some = (
+            text(sections(parsed(page_of(material(language=language, **more)).html))["quality"])  # type: ignore[arg-type]
+            for more in (
+                {"silent": [0, 1], "flags": flags},
+                {"flags": FlagsMaterial(9, dict.fromkeys(FLAGS, 0))},
+            )
+        )
+        assert words not in none
+        assert words in some
+
+
+def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
+    said = text(sections(parsed(page_of(material(language="fr")).html))["short"])
+    assert "au capteur box-000" in said
+    assert "celui du capteur box-000" in said
+    said = text(
+        sections(parsed(page_of(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
+            "short"
+        ]
+    )
+    assert "au capteur « Place du Capitole » (" in said
+    assert " à Place" not in said
+
+
+def test_apostrophes_are_all_of_one_kind_but_in_names() -> None:
+    for language in ("en", "fr"):
+        for inside in (False, True):
+            of = material(language=language, inside=inside, site="A", length="month")
+            assert "'" not in text(parsed(page_of(of).html).find("body"))  # type: ignore[arg-type]
+    assert text(next(parsed(page_of(material(site="L'Île")).html).iter("h1"))) == "L'Île"
+
+
+def test_units_are_not_broken_over_lines() -> None:
+    root = parsed(page_of(material(length="month", language="fr")).html)
+    whole = [each for each in root.iter("span") if each.get("class") == "unbroken"]
+    assert {text(each).split()[-1] for each in whole} == {"µg/m³"}
+    for each in root.iter():
+        if each.tag in {"title", "text", "style"} or each in whole:
+            continue
+        assert "/m³" not in (each.text or "")
+        assert not [child for child in each if "/m³" in (child.tail or "")]
+
+
+def heads_of_indices(box_name: str) -> dict[str, float]:
+    """Where on paper the heads of the columns stand: each in one piece, from the left."""
+    of = material(language="fr", boxes=1, box_name=box_name)
+    found: dict[str, float] = {}
+
+    def visit(said: str, page: list[float], line: list[float], *_: object) -> None:
+        if said.strip() in {"Grandeur", "Pire valeur", "Classe", "Référence", "Où", "Mesuré"}:
+            found[said.strip()] = round(page[0] * line[4] + page[4], 1)
+
+    # The first page alone, which has all heads and, before them, one "Mesuré" of the tiles.
+    pypdf.PdfReader(io.BytesIO(pdf_of(page_of(of)))).pages[0].extract_text(visitor_text=visit)
+    return found
+
+
+def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:
+    short, long = heads_of_indices("B"), heads_of_indices("Rue de la République, numéro 11")
+    assert len(short) == 6
+    assert long == short
 
 
 def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
