@@ -13,6 +13,7 @@ class Proxy:
         swallows: whether what comes is thrown away, and what connects gets no answer.
         bytes_per_s: how fast it hands on, each way; None for at once.
         connections: how many were made.
+        answered: how many bytes were handed on to clients.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -20,6 +21,7 @@ class Proxy:
         self.swallows = False
         self.bytes_per_s: int | None = None
         self.connections = 0
+        self.answered = 0
         self._target = (host, port)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[asyncio.StreamWriter, bool] = {}
@@ -71,7 +73,7 @@ class Proxy:
         self._open[their_writer] = self.swallows
         both = {
             asyncio.ensure_future(self._hand_on(reader, their_writer)),
-            asyncio.ensure_future(self._hand_on(their_reader, writer)),
+            asyncio.ensure_future(self._hand_on(their_reader, writer, answer=True)),
         }
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -82,13 +84,16 @@ class Proxy:
             self._open.pop(their_writer, None)
             their_writer.close()
 
-    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _hand_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: bool = False
+    ) -> None:
         while data := await reader.read(65_536 if self.bytes_per_s is None else 1):
             if self.swallows:
                 self._open[writer] = True
                 continue
             writer.write(data)
             await writer.drain()
+            self.answered += len(data) * answer
             if self.bytes_per_s is not None:
                 await asyncio.sleep(1 / self.bytes_per_s)
 

@@ -49,10 +49,11 @@ async def test_it_goes_on_after_a_break(
         wish = Wish(types=("alert.firing", "alert.resolved"), count=3)
         following = asyncio.create_task(follow(address, tenant.key, wish, lines.append))
 
-        async def open_streams() -> bool:
-            return bool(application.state.stream_hub._all())
+        async def answered() -> bool:
+            return proxy.answered > 0
 
-        await until(open_streams)
+        # With the first byte of the answer it is settled where the stream begins.
+        await until(answered)
         first = await tell(connection, alert_event(organisation, metric="pm2_5", value=31.2))
         await heard(first[0][-16:])
         proxy.partition()

@@ -47,9 +47,6 @@ async def test_a_client_of_the_guide(
     (tmp_path / name).write_text(program, encoding="utf-8")
     organisation = UUID(tenant.id)
 
-    async def connected() -> bool:
-        return bool(application.state.stream_hub._all())
-
     async with serving(application) as url, proxied("127.0.0.1", int(url.rpartition(":")[2])) as proxy:
         client = await asyncio.create_subprocess_exec(
             sys.executable if name.endswith("py") else str(NODE),
@@ -58,8 +55,13 @@ async def test_a_client_of_the_guide(
             env={**os.environ, "API": f"http://127.0.0.1:{proxy.port}", "KEY": tenant.key},
         )
         assert client.stdout is not None
+
+        async def answered() -> bool:
+            return proxy.answered > 0
+
         try:
-            await until(connected)
+            # With the first byte of the answer it is settled where the stream begins.
+            await until(answered)
             told = await tell(connection, event(organisation), event(organisation))
             lines = [await asyncio.wait_for(client.stdout.readline(), 10) for _ in range(2)]
             proxy.partition()
