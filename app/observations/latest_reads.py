@@ -64,6 +64,11 @@ LATERAL (
 """)  # noqa: S608 (catalogue names and a constant)
 
 
+_ROWS: Final = select(
+    Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER)
+).join(BoxState, BoxState.box_key == Box.key)
+
+
 class Found(NamedTuple):
     """The latest values of a box.
 
@@ -113,9 +118,8 @@ async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[s
 
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[Found]:
     """Those of some boxes that have a state, in no order."""
-    query = select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
-    query = query.join(BoxState, BoxState.box_key == Box.key).where(Box.key.in_(keys))
-    return await _brought_forward(session, (await session.execute(query)).all())
+    rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
+    return await _brought_forward(session, rows.all())
 
 
 async def latest_of_site(
@@ -137,9 +141,7 @@ async def latest_of_site(
 @lru_cache(64)
 def _of_site(visible: Reach) -> Select[int, str, str, int]:
     return (
-        select(Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER))
-        .join(BoxState, BoxState.box_key == Box.key)
-        .where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
+        _ROWS.where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
         .where(*visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
         .limit(bindparam("limit", type_=Integer))
