@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, Date, ForeignKey, Identity, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSTZMULTIRANGE
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,6 +60,69 @@ class Site(Base):
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class SitePurpose(Base):
+    """A purpose that a site has declared. Never deleted but with its site: it ends.
+
+    How long its data are kept is the site's retention.
+
+    Attributes:
+        sensitive: It holds only while it is approved; the table refuses an approval that lacks a field.
+        legal_reference: The law or the decision that it rests on.
+        controller: Who answers for it; None: the site's organisation.
+        contact: Where that one is reached.
+        impact_assessment: The reference of the data-protection impact assessment.
+        notice: Where the notice to the public is.
+        description: What it is for, in the register's words.
+        open_data: Whether its figures are published.
+        starts_at: From when on; None: whatever was measured.
+        declared_by, approved_by: Ids of a key or a person; `declared_kind` is `key`, `user` or `system`.
+    """
+
+    __tablename__ = "site_purposes"
+
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True)
+    purpose: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    sensitive: Mapped[bool] = mapped_column(server_default="false")
+    legal_basis: Mapped[str | None] = mapped_column(Text)
+    legal_reference: Mapped[str | None] = mapped_column(Text)
+    controller: Mapped[str | None] = mapped_column(Text)
+    contact: Mapped[str | None] = mapped_column(Text)
+    impact_assessment: Mapped[str | None] = mapped_column(Text)
+    notice: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    description_fr: Mapped[str | None] = mapped_column(Text)
+    open_data: Mapped[bool] = mapped_column(server_default="false")
+    starts_at: Mapped[datetime | None] = mapped_column(_Instant)
+    ends_at: Mapped[datetime | None] = mapped_column(_Instant)
+    declared_by: Mapped[UUID | None]
+    declared_kind: Mapped[str] = mapped_column(Text, server_default="system")
+    declared_at: Mapped[datetime] = mapped_column(_Instant)
+    approved_by: Mapped[UUID | None]
+    approved_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+DOOR_REFUSALS = Table(
+    "door_refusals",
+    Base.metadata,
+    Column("day", Date, nullable=False),
+    Column("organisation_id", ForeignKey("organisations.id", ondelete="CASCADE")),
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE")),
+    Column("door", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("purpose", Text),
+    Column("writer", Integer, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+)
+"""How much was refused at a door for its purpose or its content on one day (UTC), by one connection.
+
+What it was is kept nowhere. No site, and no organisation, where it was not known whose it was.
+"""
 
 
 class Box(Base):

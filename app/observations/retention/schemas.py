@@ -12,7 +12,7 @@ from app.core.reasons import shown
 from app.observations.retention.limits import NEVER
 from app.observations.retention.preview import Preview, Progress
 from app.sites.models import Site
-from app.sites.purposes import BY_NAME, PURPOSES, Purpose, PurposeName
+from app.sites.purposes import BY_NAME, OF_EVENTS, OF_METRICS, Purpose, PurposeName
 from app.sites.retention import Retention
 from app.sites.schemas import RETENTION_DAYS_MAX
 
@@ -145,10 +145,10 @@ def _effective(settings: Retention) -> list[PurposeRetention]:
             title=purpose.title,
             title_fr=purpose.title_fr,
             metrics=list(purpose.metrics),
-            events=purpose.events,
+            events=purpose is OF_EVENTS,
             days=settings.days(purpose.name),
         )
-        for purpose in PURPOSES
+        for purpose in (*OF_METRICS, OF_EVENTS)
     ]
 
 
@@ -190,19 +190,19 @@ class RetentionPreview(BaseModel):
             events=found.events.values,
             hourly=sum(found.hourly.values()),
             daily=sum(found.daily.values()),
-            purposes=[_purpose(found, purpose) for purpose in PURPOSES],
+            purposes=[_purpose(found, purpose) for purpose in (*OF_METRICS, OF_EVENTS)],
         )
 
 
 def _purpose(found: Preview, purpose: Purpose) -> PurposePreview:
     name = purpose.name
-    extent = found.events if purpose.events else found.samples.purposes[name]
-    before = found.limits.events if purpose.events else found.limits.metrics[name]
+    extent = found.events if purpose is OF_EVENTS else found.samples.purposes[name]
+    before = found.limits.events if purpose is OF_EVENTS else found.limits.metrics[name]
     return PurposePreview(
         purpose=name,
         before=None if before == NEVER else before,
-        values=0 if purpose.events else extent.values,
-        events=extent.values if purpose.events else 0,
+        values=0 if purpose is OF_EVENTS else extent.values,
+        events=extent.values if purpose is OF_EVENTS else 0,
         hourly=found.hourly.get(name, 0),
         daily=found.daily.get(name, 0),
         first=extent.first,

@@ -56,6 +56,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "alembic_version": "SELECT",
         "audit_heads": "SELECT",
         "audit_log": "SELECT",
+        "door_refusals": "SELECT, INSERT, UPDATE",
         "erasure_boxes": "SELECT, INSERT",
         "erasures": "SELECT, INSERT",
         "index_states": "SELECT, DELETE",
@@ -67,6 +68,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "retention_states": "SELECT",
         "rollup_day_marks": "SELECT",
         "rollup_marks": "SELECT",
+        "site_purposes": "SELECT, INSERT, UPDATE",
         "tenant_daily": "SELECT",
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
@@ -83,6 +85,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "shared_until, revoked_at, kind, tags, attributes, erased), UPDATE (state, state_at, firmware, "
             "battery, rssi, shared_until)"
         ),
+        "door_refusals": "SELECT, INSERT, UPDATE",
         "events": "SELECT, INSERT",
         "former_boxes": "SELECT",
         "heartbeats": _ALL,
@@ -99,6 +102,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "rules": "SELECT",
         "samples": "SELECT, INSERT",
         "silences": "SELECT",
+        "site_purposes": "SELECT (site_id, purpose, sensitive, starts_at, ends_at, approved_at, revision)",
         "site_states": _ALL,
         "sites": "SELECT",
     },
@@ -165,6 +169,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT (id, endpoint_id, due_at, idle_until, created_at, held), UPDATE (idle_until), DELETE"
         ),
         "delivery_replays": "SELECT (id, state, finished_at), DELETE",
+        "door_refusals": _ALL,
         "endpoint_states": "SELECT (endpoint_id, open_until, slow_step)",
         "erasure_boxes": "SELECT, UPDATE (state)",
         "erasures": ("SELECT, UPDATE (worked_at, finished_at, boxes_done, progress, chain, removed, digest)"),
@@ -204,6 +209,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
             "window_start, window_end), UPDATE (window_start, window_end)"
         ),
+        "site_purposes": "SELECT",
         "sites": (
             "SELECT (id, organisation_id, timezone, latitude, retention_days, attributes, "
             "retention_purposes, retention_removes, summaries_days)"

@@ -25,6 +25,7 @@ NOT_WATCHED = {
     "daily": "what samples say of days",
     "delivery_attempts": "the dispatcher's",
     "delivery_groups": "the dispatcher's",
+    "door_refusals": "counts of what was refused at the doors",
     "endpoint_states": "the dispatcher's",
     "erasure_boxes": "how far an erasure is, whose beginning and end are recorded",
     "events": "what boxes recognised",
@@ -64,6 +65,7 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         *("created_by", "started_at", "finished_at", "leased_until", "attempts", "samples_total"),
         *("samples_done", "boxes_total", "boxes_done", "result", "error"),
     },
+    "site_purposes": {"sensitive", "declared_kind", "declared_at", "revision"},
     "boxes": {
         "key",
         "state",

@@ -4,7 +4,16 @@ from collections import Counter
 from typing import get_args
 
 from app.sites.catalogue import COLUMNS
-from app.sites.purposes import BY_NAME, OF_EVENTS, OF_METRICS, PURPOSE_OF, PURPOSES, PurposeName
+from app.sites.event_catalogue import EVENT_TYPE_OF
+from app.sites.purposes import (
+    BY_NAME,
+    OF_EVENTS,
+    OF_METRICS,
+    PURPOSE_OF,
+    PURPOSE_OF_EVENT,
+    PURPOSES,
+    PurposeName,
+)
 
 
 def test_every_metric_has_exactly_one_purpose() -> None:
@@ -19,7 +28,9 @@ def test_metrics_stand_in_the_order_of_the_catalogue() -> None:
 
 
 def test_events_have_one_purpose_and_it_has_no_metric() -> None:
-    assert [purpose.name for purpose in PURPOSES if purpose.events] == [OF_EVENTS.name]
+    listed = [event for purpose in PURPOSES for event in purpose.events]
+    assert sorted(listed) == sorted(EVENT_TYPE_OF)
+    assert OF_EVENTS.name == PURPOSE_OF_EVENT["gunshot"]
     assert OF_EVENTS.name == "acoustic_safety"
     assert OF_EVENTS.metrics == ()
 
