@@ -32,6 +32,9 @@ MAX_CONFIG_BYTES: Final = 16_384
 _MAX_CONFIG_TEXT: Final = 4_096
 _MAX_CLOCK_ERROR_MS: Final = 86_400_000
 
+UNKNOWN_TYPE: Final = "type is none of the types that GET /v1/event-catalogue lists"
+"""What is wrong with a type of events. It does not repeat what the sender wrote."""
+
 _EVENT_TYPE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _EVENT: Final = ("seq", "time", "type", "candidates", "level_db", "clock_error_ms")
 _CANDIDATE: Final = ("class", "model", "confidence")
@@ -122,9 +125,7 @@ def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:
     if not isinstance(kind, str):
         raise RejectedError("wrong_type", f"type is {shown(kind)}: a text is due")
     if _EVENT_TYPE.fullmatch(kind) is None:
-        raise RejectedError(
-            "unknown_event_type", f"type {shown(kind)} is not 1 to 64 lower-case letters, digits, _ . and -"
-        )
+        raise RejectedError("unknown_event_type", UNKNOWN_TYPE)
     level = BY_NAME["lcpeak"]
     error = _MAX_CLOCK_ERROR_MS
     return Event(

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from app.core.observability import INGEST_IGNORED, get_logger
 from app.core.reach import Reach
-from app.core.reasons import RejectedError, Rejection
+from app.core.reasons import NEVER_KEPT, RejectedError, Rejection
 from app.ingest.adapters import registry as adapters
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, adapt_json
 from app.ingest.codec import Row, decode_singles, encode_sample, parse_topic
@@ -153,7 +153,10 @@ class Intake:
         elif self.statuses or self.configs:
             box, _, origin = (*self.statuses, *self.configs)[0]
         else:
-            origin, box, _, part = self.turned[0]
+            origin, box, former, part = self.turned[0]
+            if former.code in NEVER_KEPT:
+                # The database's words may have of it what nobody is to keep.
+                detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
         rejection = Rejection("storage_refused", detail, seq)
         turned = [Turned(origin, box, rejection, self.messages[origin].payload if part is None else part)]
         return replace(self, boxes=[], rows=[], origins=[], events=[], statuses=[], configs=[], turned=turned)

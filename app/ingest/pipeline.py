@@ -15,7 +15,8 @@
            remember   latest values and rule states
            mark       the hours whose roll-ups are to be made anew
            alerts     what fired, changed and resolved, with its outbox entries
-           quarantine what was refused, with its reason
+           quarantine what was refused, with its reason, where it may be kept (app.ingest.turned_away)
+           counted    what was refused and may be kept nowhere: how much of what
            totals     how much was stored, repeated, contradicted, refused, late; and by organisation
       └▶ commit
       └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
@@ -52,10 +53,10 @@ from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
 from app.ingest.samples import mark_hours, recall, remember, store
 from app.ingest.ticks import look_after
+from app.ingest.turned_away import count_refused, quarantine_refused
 from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
-from app.observations.quarantine import Refused, quarantine
 from app.observations.rollups.marks import heed
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
@@ -103,23 +104,6 @@ async def _configs(work: Work) -> None:
     await store_reported(work.connection, work.configs, now=work.now)
 
 
-async def _quarantine(work: Work) -> None:
-    refused = []
-    for turned in work.turned:
-        box = None if turned.box is None else work.find(turned.box)
-        refused.append(
-            Refused(
-                work.organisation_id if box is None else box.organisation_id,
-                turned.box,
-                turned.rejection.code,
-                turned.rejection.detail,
-                work.intake.messages[turned.origin].topic,
-                turned.part,
-            )
-        )
-    await quarantine(work.connection, refused, door=work.intake.door, now=work.now)
-
-
 async def _totals(work: Work) -> None:
     outcome = work.outcome
     totals = Totals(
@@ -141,7 +125,8 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("remember", remember),
     ("mark", mark_hours),
     ("alerts", _alerts),
-    ("quarantine", _quarantine),
+    ("quarantine", quarantine_refused),
+    ("counted", count_refused),
     ("totals", _totals),
 )
 

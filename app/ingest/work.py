@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.database import RawConnection
-from app.core.reasons import Rejection
+from app.core.reasons import NEVER_KEPT, Rejection
 from app.ingest.allowances import UNLIMITED, Accounts
 from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
@@ -140,14 +140,16 @@ class Work:
     def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
         """Refuse something that was readable."""
         # What was erased is not to be found among what was refused.
-        kept = b"" if rejection.code == "erased_range" else self.intake.messages[origin].payload
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        kept = b"" if forget else self.intake.messages[origin].payload
         self.turned.append(Turned(origin, box, rejection, kept))
 
     def refuse_sample(self, origin: int, box: str, rejection: Rejection, row: Row) -> None:
         """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each."""
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
-        if origin in self._batches and rejection.code != "erased_range":
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        if origin in self._batches and not forget:
             self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
