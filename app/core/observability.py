@@ -49,6 +49,11 @@ SAMPLES_LATE = Counter("vigie_samples_late_total", "Samples older than what rule
 EVENTS_STORED = Counter("vigie_events_stored_total", "Events stored", ["type"])
 EVENTS_DUPLICATE = Counter("vigie_events_duplicate_total", "Repeats of stored events")
 QUARANTINED = Counter("vigie_quarantined_total", "What was refused, by reason", ["door", "code"])
+SAMPLES_PARTLY_REFUSED = Counter(
+    "vigie_samples_partly_refused_total",
+    "Samples of which the values for one purpose were refused, by reason",
+    ["door", "code"],
+)
 QUARANTINE_REPLAYS = Counter(
     "vigie_quarantine_replays_total", "Replays of what was refused, by outcome", ["outcome"]
 )

@@ -19,6 +19,7 @@ from app.ingest.adapters import registry as adapters
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, adapt_json
 from app.ingest.codec import Row, decode_singles, encode_sample, parse_topic
 from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
+from app.sites.purposes import PURPOSE_OF_EVENT
 
 
 class Sent(NamedTuple):
@@ -77,6 +78,8 @@ class Intake:
         limit: whose boxes alone may be written to; None for the broker's door, where the broker has checked
             whose topic it is.
         until: how many of the messages are in it; the others are to be sorted once these are stored.
+        places: of each sample its place in the call, where that is known; parallel to the samples.
+        by_event: each message is one event of a call: its number is the event's place.
     """
 
     door: str
@@ -90,6 +93,8 @@ class Intake:
     turned: list[Turned] = field(default_factory=list)
     organisation_id: UUID | None = None
     limit: Reach | None = None
+    places: list[int] = field(default_factory=list)
+    by_event: bool = False
     until: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +139,7 @@ class Intake:
             boxes=[self.boxes[place] for place in samples],
             rows=[self.rows[place] for place in samples],
             origins=[self.origins[place] for place in samples],
+            places=[self.places[place] for place in samples] if self.places else [],
             events=[self.events[place] for place in events],
             statuses=[self.statuses[place] for place in statuses],
             configs=[self.configs[place] for place in configs],
@@ -145,11 +151,13 @@ class Intake:
         box: str | None
         seq: int | None = None
         part: bytes | None = None
+        purpose: str | None = None
         if self.rows:
             box, seq, origin = self.boxes[0], self.rows[0][1], self.origins[0]
             part = encode_sample(self.rows[0])  # of a message with many samples only this one is refused
         elif self.events:
             box, seq, origin = self.events[0][0], self.events[0][1].seq, self.events[0][2]
+            purpose = PURPOSE_OF_EVENT.get(self.events[0][1].type)
         elif self.statuses or self.configs:
             box, _, origin = (*self.statuses, *self.configs)[0]
         else:
@@ -157,9 +165,11 @@ class Intake:
             if former.code in NEVER_KEPT:
                 # The database's words may have of it what nobody is to keep.
                 detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
-        rejection = Rejection("storage_refused", detail, seq)
+        rejection = Rejection("storage_refused", detail, seq, purpose=purpose)
         turned = [Turned(origin, box, rejection, self.messages[origin].payload if part is None else part)]
-        return replace(self, boxes=[], rows=[], origins=[], events=[], statuses=[], configs=[], turned=turned)
+        return replace(
+            self, boxes=[], rows=[], origins=[], places=[], events=[], statuses=[], configs=[], turned=turned
+        )
 
 
 _log = get_logger(__name__)

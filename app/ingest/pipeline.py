@@ -4,7 +4,7 @@
       └▶ one transaction:
            gate       nobody takes away a box or a rule from here on (app.core.gate)
            refresh    the registry of boxes, sites and rules, if its version has moved
-           resolve    whose samples are these? unknown boxes and too old samples are refused
+           resolve    whose are these? unknown boxes, what has no purpose and too old samples are refused
            quota      samples above what their organisation may store today are refused
            statuses   online, offline, firmware, battery, signal
            configs    what boxes say that they are configured to
@@ -90,6 +90,9 @@ async def _events(work: Work) -> None:
             event.candidates,
             event.level_db,
             event.clock_error_ms,
+            event.spectrum,
+            event.count,
+            event.state,
         )
         for box, event, _ in work.events
     ]
@@ -222,7 +225,7 @@ class Pipeline:
         try:
             async with connection.transaction():
                 await pass_gate(connection)
-                edition = await self._forget_changed(connection, states)
+                edition, _ = await self._forget_changed(connection, states)
                 work = Work(connection, edition, Intake("mqtt", ()), now, states, sole=self._sole)
                 boxes, sites = await look_after(work, self._ripe, self._upset)
                 await _alerts(work)
@@ -243,7 +246,7 @@ class Pipeline:
             async with connection.transaction():
                 await pass_gate(connection)
                 # As for a batch: what others have changed since the last one is not to be undone.
-                _release(await self._forget_changed(connection, self._states))
+                _release((await self._forget_changed(connection, self._states))[0])
                 await self._states.save_all(connection)
         except BaseException:
             self._states.clear()
@@ -281,7 +284,7 @@ class Pipeline:
                 await pass_gate(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
-                edition = await self._forget_changed(connection, states)
+                edition, at_us = await self._forget_changed(connection, states)
                 # A replay is for what a quota has refused, too: it may just have been raised.
                 accounts = await self._allowances.refresh(connection, now, at_once=whole)
                 enough, effort = portion(intake, edition, states)
@@ -301,6 +304,8 @@ class Pipeline:
                     None if whole else self._pasts,
                     accounts,
                 )
+                # A batch may have waited since it came in: what was ended meanwhile has ended for it.
+                work.judged_us = max(work.now_us, at_us)
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
                     began = clock()
@@ -322,11 +327,11 @@ class Pipeline:
             keep(self._pasts, states, work.walks)
         return work.receipt(), rest
 
-    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> Edition:
+    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> tuple[Edition, int]:
         """Refresh the registry, and forget the states that whoever changed it may have changed too.
 
         Returns:
-            What this transaction works on; to be released.
+            What this transaction works on, to be released; and when it was so (µs since the epoch).
         """
         changes = await self.registry.refresh(connection)
         edition = self.registry.edition
@@ -351,7 +356,7 @@ class Pipeline:
         except BaseException:
             _release(edition)
             raise
-        return edition
+        return edition, changes.at_us
 
     async def _bisect(
         self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception, *, whole: bool
