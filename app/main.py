@@ -72,6 +72,7 @@ _TAGS = [
     {"name": "Sites", "description": "Where boxes stand; a site's time zone says what a day is"},
     {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
     {"name": "Enrolment", "description": "Boxes registered without an API key: claims, provisioning"},
+    {"name": "Purposes", "description": "What each site measures for, by what right, until when"},
     {"name": "Metrics", "description": "What can be measured: units and bounds"},
     {
         "name": "Acoustic sources",

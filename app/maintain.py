@@ -5,8 +5,9 @@ broker's accounts in step with the database, watches what the broker drops, judg
 periods are over, tries rules on stored samples, summarises hours and days, removes what sites keep no longer
 and what is to be erased, and what is no longer needed: the samples of deleted boxes, old deliveries and
 outbox entries, answers that are kept no longer, sign-ins and invitations that have ended, people who belong
-nowhere, heartbeats of processes that are gone. Secrets it seals under the newest key. The heads of audit
-logs it writes to its own log, for whoever keeps that elsewhere.
+nowhere, heartbeats of processes that are gone. What doors have counted of refusals it sums up by day. Secrets
+it seals under the newest key. The heads of audit logs it writes to its own log, for whoever keeps that
+elsewhere.
 """
 
 import time
@@ -45,6 +46,7 @@ from app.people.retention import forget_people
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
+from app.sites.door_refusals import fold_door_refusals
 from app.webhooks import endpoint_states
 from app.webhooks.claims import count_pending
 from app.webhooks.platform import announce_dropped, last_dropped, prune
@@ -162,6 +164,7 @@ async def _prune(role: Role, connection: asyncpg.Connection) -> None:
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
     await idempotency_keys.purge(connection)
     await forget_usage(connection, datetime.now(UTC))
+    await fold_door_refusals(connection, datetime.now(UTC))
 
 
 async def _tell_quotas(role: Role, connection: asyncpg.Connection) -> None:

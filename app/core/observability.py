@@ -49,12 +49,22 @@ SAMPLES_LATE = Counter("vigie_samples_late_total", "Samples older than what rule
 EVENTS_STORED = Counter("vigie_events_stored_total", "Events stored", ["type"])
 EVENTS_DUPLICATE = Counter("vigie_events_duplicate_total", "Repeats of stored events")
 QUARANTINED = Counter("vigie_quarantined_total", "What was refused, by reason", ["door", "code"])
+SAMPLES_PARTLY_REFUSED = Counter(
+    "vigie_samples_partly_refused_total",
+    "Samples of which the values for one purpose were refused, by reason",
+    ["door", "code"],
+)
 QUARANTINE_REPLAYS = Counter(
     "vigie_quarantine_replays_total", "Replays of what was refused, by outcome", ["outcome"]
 )
 ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
 ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
 BOXES_ENROLLED = Counter("vigie_boxes_enrolled_total", "Boxes registered without an API key", ["by"])
+DOOR_REFUSALS = Counter(
+    "vigie_door_refusals_total",
+    "What was refused for its purpose or its content, and kept nowhere: by MQTT, HTTP and REST",
+    ["door", "code"],
+)
 QUOTA_REFUSED = Counter(
     "vigie_quota_refused_total", "Things that were not made: the organisation's quota is used up", ["quota"]
 )

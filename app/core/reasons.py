@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from app.core.content_guard import examine_name
+
 _DETAIL_LIMIT: Final = 400
 _SHOWN_LIMIT: Final = 40
+_EXAMINED: Final = 4_096
 
 
 class Reason(NamedTuple):
@@ -70,6 +73,12 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "invalid_box_id": Reason(422, "A box id is not valid"),
         "unknown_event_type": Reason(422, "An event's type is not valid"),
         "unknown_state": Reason(422, "A box's state is not known"),
+        # It has no basis, or may never enter.
+        "purpose_not_declared": Reason(403, "The site has not declared the purpose of this"),
+        "purpose_not_approved": Reason(403, "The site's declaration of this purpose is not approved"),
+        "purpose_ended": Reason(403, "The purpose of this has ended at the site"),
+        "forbidden_content": Reason(422, "It holds what may never enter"),
+        "camera_coupling": Reason(422, "A camera is not to be coupled with what was heard"),
         # It is more than the organisation may send.
         "quota_exceeded": Reason(429, "The organisation has stored as many samples as it may in a day"),
         # Only the broker's door can see these; the status is what the same would deserve by REST.
@@ -81,6 +90,18 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
     }
 )
 """Every reason code. Codes are added, never renamed."""
+
+NEVER_KEPT: Final = frozenset(
+    {
+        *("purpose_not_declared", "purpose_not_approved", "purpose_ended"),
+        *("forbidden_content", "camera_coupling", "unknown_event_type"),
+    }
+)
+"""What is refused for one of these is stored nowhere: it is counted, and its sender is told.
+
+No entry of the quarantine, no payload, no line in a log. Their details name nothing that the sender wrote: a
+purpose or a type of event is named as Vigie's own catalogue has it.
+"""
 
 
 def status_of(code: str) -> int:
@@ -102,12 +123,14 @@ class Rejection:
         detail: What to change, naming the field and the value, cut short.
         seq: The sample's sequence number where it could be read, for the box's acknowledgement.
         index: The sample's position in its message; None where the whole message was refused.
+        purpose: Of what it was, by the catalogue's name, where that is known.
     """
 
     code: str
     detail: str
     seq: int | None = None
     index: int | None = None
+    purpose: str | None = None
 
     @property
     def status(self) -> int:
@@ -139,7 +162,8 @@ class RejectedError(ValueError):
 def shown(value: object) -> str:
     """Return a value as a detail shows it: ASCII, without control characters, at most 40 characters.
 
-    Containers are named, not written out: they can be large, and their contents are nobody's concern here.
+    Containers are named, not written out: they can be large, and their contents are nobody's concern here. So
+    is a text that carries what must never enter, or the name of it.
     """
     if isinstance(value, dict):
         return "an object"
@@ -148,13 +172,16 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        # Cut before it is escaped: a text can be a megabyte long.
-        text = ascii(value[:_SHOWN_LIMIT])
-        return (
-            text
-            if len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
-            else text[:_SHOWN_LIMIT] + "..."
-        )
+        return _shown_text(value)
     if isinstance(value, int) and value.bit_length() > 120:  # noqa: PLR2004 - 36 digits; writing out more is slow
         return f"an integer of {value.bit_length()} bits"
     return repr(value)[:_SHOWN_LIMIT]
+
+
+def _shown_text(value: str) -> str:
+    if examine_name(value[:_EXAMINED]) is not None:
+        return f"a text of {len(value)} characters"
+    # Cut before it is escaped: a text can be a megabyte long.
+    text = ascii(value[:_SHOWN_LIMIT])
+    whole = len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
+    return text if whole else text[:_SHOWN_LIMIT] + "..."

@@ -25,11 +25,13 @@ _SEQS_PER_MESSAGE = 500
 
 def messages_of(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
     """The (topic, payload) messages that tell one box its news."""
-    longest = max(len(ack.seqs), len(ack.event_seqs), len(ack.rejected))
+    longest = max(len(ack.seqs), len(ack.event_seqs), len(ack.rejected), len(ack.partly))
     messages = []
     for start in range(0, longest, _SEQS_PER_MESSAGE):
         end = start + _SEQS_PER_MESSAGE
-        part = BoxAck(ack.seqs[start:end], ack.event_seqs[start:end], ack.rejected[start:end])
+        part = BoxAck(
+            ack.seqs[start:end], ack.event_seqs[start:end], ack.rejected[start:end], ack.partly[start:end]
+        )
         messages.append((f"vigie/v1/{box}/ack", msgspec.json.encode(part.payload())))
     return messages
 

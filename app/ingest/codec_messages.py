@@ -6,13 +6,16 @@ hot. Pure: no database, no HTTP, no clock.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
+from app.core.content_guard import examine_document
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import Json, check_texts, loads
 from app.ingest.codec import MAX_FUTURE_US
+from app.ingest.codec_exact import is_box_id
 from app.ingest.codec_fields import (
     a_number,
     a_text,
@@ -24,16 +27,38 @@ from app.ingest.codec_fields import (
     readable_seq,
 )
 from app.sites.catalogue import BY_NAME
+from app.sites.event_catalogue import EVENT_TYPE_OF, EventForm, EventType
+from app.sites.purposes import PURPOSE_OF_EVENT
 
 type State = Literal["online", "offline"]
+type Phase = Literal["begin", "end"]
+"""Whether what an event of the form `state` tells of begins or ends."""
 
 MAX_CANDIDATES: Final = 32
 MAX_CONFIG_BYTES: Final = 16_384
 _MAX_CONFIG_TEXT: Final = 4_096
 _MAX_CLOCK_ERROR_MS: Final = 86_400_000
 
-_EVENT_TYPE: Final = re.compile(r"[a-z0-9_.-]{1,64}")
-_EVENT: Final = ("seq", "time", "type", "candidates", "level_db", "clock_error_ms")
+MAX_EVENTS: Final = 100
+"""How many events one call by HTTP may have."""
+MAX_COUNT: Final = 1_000_000
+OCTAVES: Final = ("31.5", "63", "125", "250", "500", "1000", "2000", "4000", "8000", "16000")
+"""The nominal mid-frequencies of octave bands in Hz, as IEC 61260-1:2014 (annex E) lists them."""
+UNKNOWN_TYPE: Final = "type is none of the types that GET /v1/event-catalogue lists"
+"""What is wrong with a type of events. It does not repeat what the sender wrote."""
+
+_EVERY: Final = ("seq", "time", "type")
+_OF_FORM: Final[Mapping[EventForm, tuple[str, ...]]] = {
+    "recognised": ("candidates", "level_db", "spectrum", "clock_error_ms"),
+    "plain": (),
+    "count": ("count",),
+    "state": ("state",),
+}
+# What is of no use without them.
+_REQUIRED: Final[Mapping[EventForm, tuple[str, ...]]] = {"count": ("count",), "state": ("state",)}
+# A name of a catalogue, and no free text.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+_PHASES: Final[dict[str, Phase]] = {"begin": "begin", "end": "end"}
 _CANDIDATE: Final = ("class", "model", "confidence")
 _STATUS: Final = ("state", "firmware", "battery", "rssi")
 _STATES: Final[dict[str, State]] = {"online": "online", "offline": "offline"}
@@ -53,10 +78,13 @@ class Event(msgspec.Struct, frozen=True):
     Attributes:
         time_us: When, in microseconds since the epoch.
         seq: The box's own count, where it keeps one.
-        type: Such as `gunshot`, `alarm`, `odour`, `tamper`.
+        type: One of the catalogue (`app.sites.event_catalogue`), which says what else there may be.
         candidates: What it may have been, in the box's order.
         level_db: The sound level in dB.
         clock_error_ms: The box's estimate of its clock's error.
+        spectrum: Sound levels in dB by octave band, as OCTAVES calls them.
+        count: How many, of what is counted.
+        state: Whether it begins or ends, of what lasts.
     """
 
     time_us: int
@@ -65,6 +93,9 @@ class Event(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...] = ()
     level_db: float | None = None
     clock_error_ms: float | None = None
+    spectrum: dict[str, float] | None = None
+    count: int | None = None
+    state: Phase | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -77,19 +108,60 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def decode_event(payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US) -> Event | Rejection:
-    """Decode an event message, or say why it cannot be taken."""
+    """Decode an event message, or say why it cannot be taken, and of which purpose it was."""
     document: Json = None
     try:
         document = loads(payload)
-        return _event(an_object(document, "the event"), now_us, max_future_us)
     except RejectedError as error:
-        return error.rejection(seq=readable_seq(document))
+        return error.rejection()
+    return _judged(document, now_us, max_future_us)
+
+
+def decode_http_events(
+    body: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
+) -> tuple[str, list[tuple[bytes, Event | Rejection]]]:
+    """Decode the body of `POST /v1/events`: `{"box": "box-0001", "events": [...]}`.
+
+    Returns:
+        The box's id, whose existence is for the caller to check, and of each event its own message and what
+        it is, or why it cannot be taken.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    document = an_object(loads(body), "the body")
+    check_keys(document, ("box", "events"), ("box", "events"), "the body")
+    box = document["box"]
+    if not isinstance(box, str):
+        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+    if not is_box_id(box):
+        raise RejectedError("invalid_box_id", "box is not 1 to 64 letters, digits, _ and -")
+    events = an_array(document["events"], "events")
+    if not events:
+        raise RejectedError("empty_batch", "events is empty")
+    if len(events) > MAX_EVENTS:
+        raise RejectedError(
+            "too_many_samples", f"there are {len(events)} events: at most {MAX_EVENTS} are taken"
+        )
+    return box, [(msgspec.json.encode(event), _judged(event, now_us, max_future_us)) for event in events]
+
+
+def _judged(document: Json, now_us: int, max_future_us: int) -> Event | Rejection:
+    try:
+        event = _event(an_object(document, "the event"), now_us, max_future_us)
+        return guarded(document, event)
+    except RejectedError as error:
+        kind = document.get("type") if isinstance(document, dict) else None
+        purpose = PURPOSE_OF_EVENT.get(kind) if isinstance(kind, str) else None
+        return Rejection(error.code, error.detail, readable_seq(document), purpose=purpose)
 
 
 def decode_status(payload: bytes) -> Status | Rejection:
     """Decode a status message, or say why it cannot be taken."""
     try:
-        return _status(an_object(loads(payload), "the status"))
+        document = loads(payload)
+        status = _status(an_object(document, "the status"))
+        return status if status.firmware is None else guarded(document, status)
     except RejectedError as error:
         return error.rejection()
 
@@ -106,45 +178,102 @@ def decode_reported_config(payload: bytes) -> dict[str, Json] | Rejection:
         check_texts(config, _MAX_CONFIG_TEXT)
     except RejectedError as error:
         return error.rejection()
-    return config
+    return guarded(config, config)
+
+
+def guarded[Message](document: Json, message: Message) -> Message | Rejection:
+    """A message that was taken, or why its texts may not enter."""
+    finding = examine_document(document)
+    return message if finding is None else Rejection(finding.code, finding.detail, readable_seq(document))
 
 
 def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:
+    # First: of what is of no known type nothing is kept, whatever else is wrong with it.
+    form = _type(event).form
     check_texts(event)
-    check_keys(event, ("time", "type"), _EVENT, "an event")
+    check_keys(
+        event,
+        ("time", "type", *_REQUIRED.get(form, ())),
+        (*_EVERY, *_OF_FORM[form]),
+        f"an event of the type {event['type']}",
+    )
     candidates = an_array(event.get("candidates", []), "candidates")
     if len(candidates) > MAX_CANDIDATES:
         raise RejectedError(
             "too_many_candidates",
             f"there are {len(candidates)} candidates: at most {MAX_CANDIDATES} are taken",
         )
-    kind = event["type"]
-    if not isinstance(kind, str):
-        raise RejectedError("wrong_type", f"type is {shown(kind)}: a text is due")
-    if _EVENT_TYPE.fullmatch(kind) is None:
-        raise RejectedError(
-            "unknown_event_type", f"type {shown(kind)} is not 1 to 64 lower-case letters, digits, _ . and -"
-        )
     level = BY_NAME["lcpeak"]
     error = _MAX_CLOCK_ERROR_MS
     return Event(
         time_us=an_instant(event["time"], now_us, max_future_us),
         seq=an_integer(event["seq"], "seq") if "seq" in event else None,
-        type=kind,
+        type=str(event["type"]),
         candidates=tuple(_candidate(item, f"candidates[{index}]") for index, item in enumerate(candidates)),
         level_db=_optional(event, "level_db", level.minimum, level.maximum, level.unit),
         clock_error_ms=_optional(event, "clock_error_ms", -error, error, "ms"),
+        spectrum=_spectrum(event["spectrum"]) if "spectrum" in event else None,
+        count=_count(event["count"]) if "count" in event else None,
+        state=_phase(event["state"]) if "state" in event else None,
     )
+
+
+def _type(event: dict[str, Json]) -> EventType:
+    if "type" not in event:
+        raise RejectedError("missing_field", "an event has no type")
+    kind = event["type"]
+    if not isinstance(kind, str):
+        raise RejectedError("wrong_type", f"type is {shown(kind)}: a text is due")
+    if kind not in EVENT_TYPE_OF:
+        raise RejectedError("unknown_event_type", UNKNOWN_TYPE)
+    return EVENT_TYPE_OF[kind]
+
+
+def _spectrum(value: Json) -> dict[str, float]:
+    bands = an_object(value, "spectrum")
+    check_keys(bands, (), OCTAVES, "spectrum")
+    if not bands:
+        raise RejectedError("empty_values", "spectrum has no bands")
+    level = BY_NAME["lcpeak"]
+    return {
+        band: a_number(bands[band], f"spectrum.{band}", level.minimum, level.maximum, level.unit)
+        for band in OCTAVES
+        if band in bands
+    }
+
+
+def _count(value: Json) -> int:
+    count = an_integer(value, "count")
+    if count > MAX_COUNT:
+        raise RejectedError("value_out_of_bounds", f"count is {count}: 0 to {MAX_COUNT} is possible")
+    return count
+
+
+def _phase(value: Json) -> Phase:
+    if not isinstance(value, str):
+        raise RejectedError("wrong_type", f"state is {shown(value)}: a text is due")
+    if value not in _PHASES:
+        raise RejectedError("unknown_state", "state of an event is neither begin nor end")
+    return _PHASES[value]
 
 
 def _candidate(value: Json, where: str) -> Candidate:
     candidate = an_object(value, where)
     check_keys(candidate, ("class", "confidence"), _CANDIDATE, where)
     return Candidate(
-        class_=a_text(candidate["class"], f"{where}.class"),
+        class_=_name(candidate["class"], f"{where}.class"),
         confidence=a_number(candidate["confidence"], f"{where}.confidence", 0, 1),
-        model=a_text(candidate["model"], f"{where}.model") if "model" in candidate else None,
+        model=_name(candidate["model"], f"{where}.model") if "model" in candidate else None,
     )
+
+
+def _name(value: Json, where: str) -> str:
+    name = a_text(value, where)
+    if _NAME.fullmatch(name) is None:
+        raise RejectedError(
+            "invalid_text", f"{where} is no name: 1 to 64 lower-case letters, digits, _ . : and - are due"
+        )
+    return name
 
 
 def _status(status: dict[str, Json]) -> Status:

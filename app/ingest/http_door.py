@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -21,8 +21,9 @@ from app.core.problems import problem
 from app.core.reasons import RejectedError, Rejection, status_of
 from app.core.settings import Settings
 from app.core.strict_body import content_encoding, read_body
+from app.core.told_errors import told
 from app.ingest.codec import encode_sample
-from app.ingest.intake import Intake, Sent, Turned
+from app.ingest.intake import Intake, Sent
 from app.ingest.pipeline import Pipeline
 from app.ingest.progress import Progress
 from app.ingest.quota import next_day
@@ -35,21 +36,25 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})
 
 
 class Reason(BaseModel):
-    """Why one sample was refused."""
+    """Why one sample or event was refused, or the values of a sample for one purpose."""
 
-    index: int | None = Field(description="Its place in `samples`; null where it cannot be told")
+    index: int | None = Field(description="Its place in the call; null where it cannot be told")
     seq: int | None
     code: str = Field(examples=["value_out_of_bounds"])
     detail: str
+    purpose: str | None = Field(None, description="What it was for, where that is why it was refused")
+    partly: bool = Field(
+        False, description="Only its values for that purpose were refused: the rest of the sample was taken"
+    )
 
 
 class TelemetryOutcome(BaseModel):
-    """What became of the samples, after the commit. The four counts add up to what was sent."""
+    """What became of the samples or events, after the commit. The four counts add up to what was sent."""
 
-    stored: int = Field(description="New samples")
-    duplicate: int = Field(description="Exact repeats of stored samples")
+    stored: int = Field(description="New ones, also such of which `reasons` says that a part was refused")
+    duplicate: int = Field(description="Repeats of what is stored")
     conflict: int = Field(description="Stored box and time, other values: the first are kept")
-    rejected: int = Field(description="Refused, and kept in quarantine")
+    rejected: int = Field(description="Refused, and kept in quarantine where it may be kept")
     reasons: list[Reason]
 
 
@@ -60,20 +65,35 @@ def retry_after(code: str, now: datetime) -> dict[str, str]:
     return {"Retry-After": str(math.ceil((next_day(now) - now).total_seconds()))}
 
 
+def reasons_of(refused: Iterable[Rejection], partly: Iterable[Rejection]) -> list[dict[str, Any]]:
+    """What was refused, as an answer says it: as a whole, and in part."""
+    return [
+        {
+            "index": each.index,
+            "seq": each.seq,
+            "code": each.code,
+            "detail": each.detail,
+            "purpose": each.purpose,
+            "partly": is_part,
+        }
+        for is_part, some in ((False, refused), (True, partly))
+        for each in some
+    ]
+
+
 def _answer(receipt: Receipt, now: datetime) -> JSONResponse:
     """200 when something was taken; the reason's own status when nothing was."""
     refusals = [entry.rejection for entry in receipt.turned]
+    stored = receipt.stored + len(receipt.new_events)
+    duplicate = receipt.duplicate + receipt.repeated_events
     outcome: dict[str, Any] = {
-        "stored": receipt.stored,
-        "duplicate": receipt.duplicate,
+        "stored": stored,
+        "duplicate": duplicate,
         "conflict": receipt.conflict,
         "rejected": len(refusals),
-        "reasons": [
-            {"index": each.index, "seq": each.seq, "code": each.code, "detail": each.detail}
-            for each in refusals
-        ],
+        "reasons": reasons_of(refusals, (entry.rejection for entry in receipt.withheld)),
     }
-    if refusals and not receipt.stored + receipt.duplicate + receipt.conflict:
+    if refusals and not stored + duplicate + receipt.conflict:
         first = refusals[0]
         return problem(status_of(first.code), first.code, first.detail, outcome, retry_after(first.code, now))
     return JSONResponse(outcome)
@@ -129,7 +149,7 @@ async def take(
     except VigieError as error:
         refused, rejection = error, Rejection(error.code, error.detail)
     if rejection is not None:
-        intake.turned.append(Turned(0, box, rejection, intake.messages[0].payload))
+        intake.turn(0, box, rejection)
     receipt = await _commit(request, intake, now)
     if refused is not None:
         raise refused
@@ -162,8 +182,8 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
             INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning(
                 "telemetry_tried_again",
-                error=repr(error),
-                because=repr(root_of(error)),
+                error=told(error),
+                because=told(root_of(error)),
                 batch_ran_s=round(time.monotonic() - began, 2),
                 left=left,
             )

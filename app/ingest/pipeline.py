@@ -4,7 +4,7 @@
       └▶ one transaction:
            gate       nobody takes away a box or a rule from here on (app.core.gate)
            refresh    the registry of boxes, sites and rules, if its version has moved
-           resolve    whose samples are these? unknown boxes and too old samples are refused
+           resolve    whose are these? unknown boxes, what has no purpose and too old samples are refused
            quota      samples above what their organisation may store today are refused
            statuses   online, offline, firmware, battery, signal
            configs    what boxes say that they are configured to
@@ -15,7 +15,8 @@
            remember   latest values and rule states
            mark       the hours whose roll-ups are to be made anew
            alerts     what fired, changed and resolved, with its outbox entries
-           quarantine what was refused, with its reason
+           quarantine what was refused, with its reason, where it may be kept (app.ingest.turned_away)
+           counted    what was refused and may be kept nowhere: how much of what
            totals     how much was stored, repeated, contradicted, refused, late; and by organisation
       └▶ commit
       └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
@@ -40,6 +41,7 @@ from app.alerts.recorder import record
 from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.gate import pass_gate
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.core.told_errors import told
 from app.ingest.allowances import Allowances
 from app.ingest.effort import portion
 from app.ingest.intake import Intake
@@ -52,10 +54,10 @@ from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
 from app.ingest.samples import mark_hours, recall, remember, store
 from app.ingest.ticks import look_after
+from app.ingest.turned_away import count_refused, quarantine_refused
 from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
-from app.observations.quarantine import Refused, quarantine
 from app.observations.rollups.marks import heed
 from app.observations.states import BoxStates
 from app.observations.totals import Totals, add_totals
@@ -89,6 +91,9 @@ async def _events(work: Work) -> None:
             event.candidates,
             event.level_db,
             event.clock_error_ms,
+            event.spectrum,
+            event.count,
+            event.state,
         )
         for box, event, _ in work.events
     ]
@@ -101,23 +106,6 @@ async def _statuses(work: Work) -> None:
 
 async def _configs(work: Work) -> None:
     await store_reported(work.connection, work.configs, now=work.now)
-
-
-async def _quarantine(work: Work) -> None:
-    refused = []
-    for turned in work.turned:
-        box = None if turned.box is None else work.find(turned.box)
-        refused.append(
-            Refused(
-                work.organisation_id if box is None else box.organisation_id,
-                turned.box,
-                turned.rejection.code,
-                turned.rejection.detail,
-                work.intake.messages[turned.origin].topic,
-                turned.part,
-            )
-        )
-    await quarantine(work.connection, refused, door=work.intake.door, now=work.now)
 
 
 async def _totals(work: Work) -> None:
@@ -141,7 +129,8 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("remember", remember),
     ("mark", mark_hours),
     ("alerts", _alerts),
-    ("quarantine", _quarantine),
+    ("quarantine", quarantine_refused),
+    ("counted", count_refused),
     ("totals", _totals),
 )
 
@@ -221,7 +210,7 @@ class Pipeline:
             if is_transient(error) or is_unfit(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
-            _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
+            _log.warning("batch_refused_by_database", things=len(intake), error=told(error))
             return await self._bisect(connection, intake, now, error, whole=whole), None
 
     async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
@@ -237,7 +226,7 @@ class Pipeline:
         try:
             async with connection.transaction():
                 await pass_gate(connection)
-                edition = await self._forget_changed(connection, states)
+                edition, _ = await self._forget_changed(connection, states)
                 work = Work(connection, edition, Intake("mqtt", ()), now, states, sole=self._sole)
                 boxes, sites = await look_after(work, self._ripe, self._upset)
                 await _alerts(work)
@@ -258,7 +247,7 @@ class Pipeline:
             async with connection.transaction():
                 await pass_gate(connection)
                 # As for a batch: what others have changed since the last one is not to be undone.
-                _release(await self._forget_changed(connection, self._states))
+                _release((await self._forget_changed(connection, self._states))[0])
                 await self._states.save_all(connection)
         except BaseException:
             self._states.clear()
@@ -296,7 +285,7 @@ class Pipeline:
                 await pass_gate(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
-                edition = await self._forget_changed(connection, states)
+                edition, at_us = await self._forget_changed(connection, states)
                 # A replay is for what a quota has refused, too: it may just have been raised.
                 accounts = await self._allowances.refresh(connection, now, at_once=whole)
                 enough, effort = portion(intake, edition, states)
@@ -316,6 +305,8 @@ class Pipeline:
                     None if whole else self._pasts,
                     accounts,
                 )
+                # A batch may have waited since it came in: what was ended meanwhile has ended for it.
+                work.judged_us = max(work.now_us, at_us)
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
                     began = clock()
@@ -337,11 +328,11 @@ class Pipeline:
             keep(self._pasts, states, work.walks)
         return work.receipt(), rest
 
-    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> Edition:
+    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> tuple[Edition, int]:
         """Refresh the registry, and forget the states that whoever changed it may have changed too.
 
         Returns:
-            What this transaction works on; to be released.
+            What this transaction works on, to be released; and when it was so (µs since the epoch).
         """
         changes = await self.registry.refresh(connection)
         edition = self.registry.edition
@@ -366,7 +357,7 @@ class Pipeline:
         except BaseException:
             _release(edition)
             raise
-        return edition
+        return edition, changes.at_us
 
     async def _bisect(
         self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception, *, whole: bool
@@ -374,7 +365,7 @@ class Pipeline:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"It cannot be stored: {cause}"[:400]) if total else intake
+            refused = intake.refused(f"The database refuses it: {told(cause)}") if total else intake
             return (await self._attempt(connection, refused, now, whole=whole))[0]
         middle = total // 2
         receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)

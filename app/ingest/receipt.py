@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.core import observability as metrics
+from app.core.reasons import NEVER_KEPT
 from app.ingest.intake import Turned
 
 # Boxes choose the types of their events, and each type makes a Prometheus series.
@@ -22,15 +23,24 @@ def _label(event_type: str) -> str:
 
 @dataclass(slots=True)
 class BoxAck:
-    """What one box is told: which `seq`s are committed, which events', and which were refused and why."""
+    """What one box is told: which `seq`s are committed, which events', and which were refused and why.
+
+    `partly` are committed but for what was taken out of them: its code, and the purpose that it was for.
+    """
 
     seqs: list[int] = field(default_factory=list)
     event_seqs: list[int] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    partly: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self) -> dict[str, Any]:
         """The message on the box's `ack` topic; lists that are empty are left out."""
-        lists = {"seqs": self.seqs, "event_seqs": self.event_seqs, "rejected": self.rejected}
+        lists = {
+            "seqs": self.seqs,
+            "event_seqs": self.event_seqs,
+            "rejected": self.rejected,
+            "partly": self.partly,
+        }
         return {name: entries for name, entries in lists.items() if entries}
 
 
@@ -47,6 +57,7 @@ class Receipt:
         new_events: types of the events stored.
         repeated_events: how many events repeat a stored identity.
         turned: what was refused.
+        withheld: what was taken out of samples of which the rest is stored, for one purpose each.
         transitions: (state, severity) of the alerts that fired or resolved.
         acks: for each box registered with `ack`, what to tell it.
     """
@@ -59,6 +70,7 @@ class Receipt:
     new_events: list[str] = field(default_factory=list)
     repeated_events: int = 0
     turned: list[Turned] = field(default_factory=list)
+    withheld: list[Turned] = field(default_factory=list)
     transitions: list[tuple[str, str]] = field(default_factory=list)
     acks: dict[str, BoxAck] = field(default_factory=dict)
 
@@ -71,12 +83,14 @@ class Receipt:
         self.new_events += other.new_events
         self.repeated_events += other.repeated_events
         self.turned += other.turned
+        self.withheld += other.withheld
         self.transitions += other.transitions
         for box, ack in other.acks.items():
             mine = self.acks.setdefault(box, BoxAck())
             mine.seqs += ack.seqs
             mine.event_seqs += ack.event_seqs
             mine.rejected += ack.rejected
+            mine.partly += ack.partly
 
     def count(self) -> None:
         """Add the outcome to the process's Prometheus counters. Once per batch, after its commit."""
@@ -90,5 +104,10 @@ class Receipt:
             metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.turned).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
+            if code in NEVER_KEPT:
+                metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
+        for code, number in Counter(turned.rejection.code for turned in self.withheld).items():
+            metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
+            metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():
             metrics.ALERT_TRANSITIONS.labels(state, severity).inc(number)

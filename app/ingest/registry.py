@@ -1,8 +1,9 @@
 """What the pipeline knows of boxes, sites and rules, in memory, and exactly as new as its transaction.
 
-The database counts up a version in each transaction that changes a box, a site or a rule, and stamps the
-changed rows with it. A batch reads that one number first: while it stands still, nothing is read; when it
-has moved, the rows stamped since are. So a rule that was created before a sample is always applied to it.
+The database counts up a version in each transaction that changes a box, a site, a purpose or a rule, and
+stamps the changed rows with it. A batch reads that one number first: while it stands still, nothing is read;
+when it has moved, the rows stamped since are. So a rule that was created before a sample is always applied to
+it, and nothing is stored for a purpose that was ended before.
 
 A transaction works on one edition from its beginning to its end, whatever others read meanwhile.
 """
@@ -22,9 +23,12 @@ from app.ingest.rulebook import NO_RULES, Rulebook
 from app.rules.evaluator import SiteRules
 from app.rules.repository import ChangedRule, load_changed
 from app.rules.view import BoxFacts
-from app.sites.retention import DAY_US, Ages, Retention
+from app.sites.permits import NOTHING_DECLARED, Permit, SitePermits
+from app.sites.retention import Ages, Retention
 
-_VERSION: Final = "SELECT version, marks_epoch FROM registry"
+_VERSION: Final = (
+    "SELECT version, marks_epoch, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM registry"
+)
 _SITES: Final = (
     "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, "
     "timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
@@ -37,6 +41,11 @@ _BOXES: Final = (
     "CASE WHEN NOT isempty(erased) THEN ARRAY(SELECT ARRAY[coalesce((extract(epoch FROM lower(r)) * 1000000)"
     "::bigint, 0), (extract(epoch FROM upper(r)) * 1000000)::bigint] FROM unnest(erased) AS r) END AS erased "
     "FROM boxes WHERE revision > $1 ORDER BY key"
+)
+_PURPOSES: Final = (
+    "SELECT site_id, purpose, (extract(epoch FROM starts_at) * 1000000)::bigint AS starts_us, "
+    "(extract(epoch FROM ends_at) * 1000000)::bigint AS ends_us, approved_at IS NOT NULL AS approved "
+    "FROM site_purposes WHERE revision > $1"
 )
 _key_of = attrgetter("key")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -80,6 +89,8 @@ class Changes(NamedTuple):
         touched: the sites where these boxes stood, or stand now.
         everything: the copy was read anew as a whole.
         epoch: that of marks (`app.observations.rollups.marks`), as the caller's transaction sees it.
+        at_us: when it was read, by the database's clock (µs since the epoch). Whoever ends a purpose takes
+            the time from the same clock: what begins after that is committed is later.
     """
 
     boxes: frozenset[int] = frozenset()
@@ -87,6 +98,7 @@ class Changes(NamedTuple):
     touched: frozenset[UUID] = frozenset()
     everything: bool = False
     epoch: int = -1
+    at_us: int = 0
 
 
 _NOTHING: Final = Changes()
@@ -135,7 +147,9 @@ class Edition:
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
         self._ages: dict[UUID, Ages] = {}
-        self._event_us: dict[UUID, int] = {}
+        self._event_us: dict[UUID, Mapping[str, int]] = {}
+        self._permits: dict[UUID, SitePermits] = {}
+        self._first_refusal_us: int | None = None
         self._sites: dict[UUID, _Site] = {}
         self._rulebook = Rulebook() if rulebook is None else rulebook
         self._rules_of = _RulesOfBoxes(self)
@@ -149,6 +163,7 @@ class Edition:
         made._ids, made._site_of = dict(self._ids), dict(self._site_of)
         made.erased, made._sites = dict(self.erased), dict(self._sites)
         made._ages, made._event_us = dict(self._ages), dict(self._event_us)
+        made._permits = dict(self._permits)
         return made
 
     @property
@@ -165,9 +180,22 @@ class Edition:
         """How old samples may be; None where nothing is too old."""
         return self._ages.get(site_id)
 
-    def event_us(self, site_id: UUID) -> int | None:
-        """How old an event may be (µs); None where none is too old."""
-        return self._event_us.get(site_id)
+    def event_us(self, site_id: UUID, purpose: str) -> int | None:
+        """How old an event for a purpose may be (µs); None where none is too old."""
+        ages = self._event_us.get(site_id)
+        return None if ages is None else ages.get(purpose)
+
+    def takes_every_metric(self, now_us: int) -> bool:
+        """Whether every site may take whatever is measured, so that no sample is refused for its purpose."""
+        if self._first_refusal_us is None:
+            self._first_refusal_us = min(
+                (each.first_refusal_us for each in self._permits.values()), default=now_us + 1
+            )
+        return now_us < self._first_refusal_us
+
+    def permits(self, site_id: UUID) -> SitePermits:
+        """What a site may take."""
+        return self._permits.get(site_id, NOTHING_DECLARED)
 
     def is_erased(self, key: int, time_us: int) -> bool:
         """Whether what a box measured then was erased."""
@@ -208,9 +236,11 @@ class Edition:
         sites: Sequence[asyncpg.Record],
         boxes: Sequence[asyncpg.Record],
         rules: Sequence[ChangedRule],
+        purposes: Sequence[asyncpg.Record] = (),
     ) -> Changes:
         """Take rows that were made, changed or deleted; says what this may have changed."""
         altered = self._take_sites(sites)
+        self._take_purposes(purposes)
         touched = self._take_boxes(boxes)
         self._rulebook.take(rules)
         self._rules_of.clear()
@@ -223,13 +253,22 @@ class Edition:
         for site_id, days, purposes, removes, timezone, attributes in rows:
             retention = Retention.of_columns(days, purposes, None, removes=removes)
             _set(self._ages, site_id, Ages.of(retention))
-            event_days = retention.event_days
-            _set(self._event_us, site_id, None if event_days is None else event_days * DAY_US)
+            _set(self._event_us, site_id, retention.event_ages_us() or None)
             site = _Site(timezone, _decode(attributes))
             if self._sites.get(site_id) != site:
                 self._sites[site_id] = site
                 altered.add(site_id)
         return altered
+
+    def _take_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Take what sites have declared."""
+        changed: dict[UUID, dict[str, Permit]] = {}
+        for site_id, purpose, starts_us, ends_us, approved in rows:
+            changed.setdefault(site_id, {})[purpose] = Permit(starts_us, ends_us, approved)
+        for site_id, permits in changed.items():
+            self._permits[site_id] = SitePermits({**self.permits(site_id).permits, **permits})
+        if changed:
+            self._first_refusal_us = None
 
     def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take boxes; returns the sites where they stood and stand."""
@@ -307,25 +346,26 @@ class Registry:
 
     async def refresh(self, connection: RawConnection) -> Changes:
         """Bring the copy up to what the caller's transaction sees."""
-        ((version, epoch),) = await connection.fetch(_VERSION)
+        ((version, epoch, at_us),) = await connection.fetch(_VERSION)
         if version == self.version:
-            return _NOTHING._replace(epoch=epoch)
+            return _NOTHING._replace(epoch=epoch, at_us=at_us)
         # One at a time: of two that read at once, the slower would put older rows over newer ones.
         async with self._refreshing:
-            ((version, epoch),) = await connection.fetch(_VERSION)
+            ((version, epoch, at_us),) = await connection.fetch(_VERSION)
             if version == self.version:
-                return _NOTHING._replace(epoch=epoch)
+                return _NOTHING._replace(epoch=epoch, at_us=at_us)
             # Versions only go back when the database was restored from a backup: then all is read again.
             since = self.version if version > self.version else 0
             sites = await connection.fetch(_SITES, since)
             boxes = await connection.fetch(_BOXES, since)
             rules = await load_changed(connection, since)
+            purposes = await connection.fetch(_PURPOSES, since)
             # From here on nothing waits: others never see a half of it.
             if not since:
                 self.edition = Edition()
             elif self.edition.readers:
                 self.edition = self.edition.copy()
-            changes = self.edition.take(sites, boxes, rules)
+            changes = self.edition.take(sites, boxes, rules, purposes)
             # Read before the rows: what was committed in between is stamped later, and will be read again.
             self.version = version
-            return changes._replace(everything=not since, epoch=epoch)
+            return changes._replace(everything=not since, epoch=epoch, at_us=at_us)

@@ -2,7 +2,8 @@
 
 An entry takes the way of a message again: the codec of its topic, then the pipeline. Its samples and its mark
 are one transaction, under the entry's lock: what it holds is stored once, however often it is replayed. What
-is refused again stays where it is, under its new reason; nothing is quarantined twice. Boxes are told
+is refused again stays where it is, under its new reason; nothing is quarantined twice. What may be stored
+nowhere does not stay: of such an entry its reason is left, without what it held. Boxes are told
 nothing, not even those with `ack`: they have long stopped waiting for it.
 
 Must not decide who may replay what: `app.observations.quarantine_replays` does.
@@ -21,9 +22,10 @@ from app.core.gate import pass_gate
 from app.core.instants import format_us, from_datetime
 from app.core.observability import QUARANTINE_REPLAYS, get_logger
 from app.core.reach import Reach
-from app.core.reasons import RejectedError, Rejection
+from app.core.reasons import NEVER_KEPT, RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_json import loads
+from app.core.told_errors import told, where
 from app.ingest.adapters.base import Adapted, Arrival, Refusal, adapt_decoded, adapt_json
 from app.ingest.adapters.registry import ADAPTERS
 from app.ingest.codec import decode_http_telemetry
@@ -54,6 +56,7 @@ class Replayed:
         conflict: samples whose box and time are stored with other values: the first are kept.
         superseded: statuses and configurations that were left, since newer ones are known.
         refusals: what is still refused, and why.
+        withheld: what was taken out of samples of which the rest was taken.
         woke: whether the dispatcher has something to do now.
     """
 
@@ -62,7 +65,13 @@ class Replayed:
     conflict: int
     superseded: int
     refusals: tuple[Rejection, ...]
+    withheld: tuple[Rejection, ...]
     woke: bool
+
+    @property
+    def has_what_is_never_kept(self) -> bool:
+        """Whether something of it may be stored nowhere, nor stay where it was."""
+        return bool(self.withheld) or any(each.code in NEVER_KEPT for each in self.refusals)
 
     def counts(self) -> dict[str, int]:
         """The same as numbers."""
@@ -118,7 +127,14 @@ async def replay(
             done = _replayed(intake, receipt, superseded)
             refused = None if not done.refusals else (done.refusals[0].code, done.refusals[0].detail)
             await say_who(connection)
-            await mark(connection, identifier, refused=refused, outcome=done.counts(), now=now)
+            await mark(
+                connection,
+                identifier,
+                refused=refused,
+                outcome=done.counts(),
+                forget=done.has_what_is_never_kept,
+                now=now,
+            )
     except VigieError:
         raise  # another replay was quicker: the pipeline was not called
     except BaseException:
@@ -194,7 +210,7 @@ def _readings(payload: bytes, arrival: Arrival) -> Iterator[Adapted]:
         except RejectedError as error:
             yield Adapted(refusals=[Refusal(arrival.box, error.rejection())])
         except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
-            _log.exception("entry_not_read")
+            _log.error("entry_not_read", error=told(error), at=where(error))
             detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
             yield Adapted(refusals=[Refusal(arrival.box, Rejection("undecodable", detail))])
 
@@ -263,5 +279,6 @@ def _replayed(intake: Intake, receipt: Receipt, superseded: int) -> Replayed:
         conflict=receipt.conflict,
         superseded=superseded,
         refusals=tuple(each.rejection for each in receipt.turned),
+        withheld=tuple(each.rejection for each in receipt.withheld),
         woke=bool(receipt.transitions),
     )

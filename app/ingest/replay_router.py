@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import asyncpg
@@ -22,10 +21,10 @@ from app.core.ids import parse_id
 from app.core.observability import get_logger
 from app.core.pagination import decode_cursor, encode_cursor
 from app.core.problems import documented, problem
-from app.core.reasons import Rejection, status_of
+from app.core.reasons import status_of
 from app.core.strict_body import StrictRoute
 from app.core.web import get_database
-from app.ingest.http_door import TelemetryOutcome, retry_after
+from app.ingest.http_door import TelemetryOutcome, reasons_of, retry_after
 from app.ingest.replay import Replayed, replay
 from app.observations.quarantine_reads import Filter
 from app.observations.quarantine_replays import COUNTED, count_due, due
@@ -118,12 +117,6 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
     raise UnavailableError("The database cannot take it now. Nothing was changed: replay it again.")
 
 
-def _reasons(refusals: Iterable[Rejection]) -> list[dict[str, Any]]:
-    return [
-        {"index": each.index, "seq": each.seq, "code": each.code, "detail": each.detail} for each in refusals
-    ]
-
-
 @router.post(
     "/{entry_id}/replay",
     operation_id="replay_quarantine_entry",
@@ -141,7 +134,7 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     done = await _replay(request, identifier, principal)
     counts = done.counts()
     _log.info("quarantine_entry_replayed", entry=str(identifier), key_id=str(principal.key_id), **counts)
-    outcome = {**counts, "reasons": _reasons(done.refusals)}
+    outcome = {**counts, "reasons": reasons_of(done.refusals, done.withheld)}
     if done.refusals and sum(counts.values()) == len(done.refusals):
         first = done.refusals[0]
         return problem(

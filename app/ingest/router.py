@@ -16,6 +16,7 @@ from app.core.strict_body import check_media_type
 from app.ingest.adapters.base import Adapter, Arrival, adapt_decoded
 from app.ingest.adapters.registry import BY_MEDIA_TYPE
 from app.ingest.codec import decode_http_telemetry
+from app.ingest.events_router import router as events
 from app.ingest.http_door import TelemetryOutcome, keep_readable, read, take
 from app.ingest.intake import Intake, Sent, add_adapted, add_foreign
 from app.ingest.push_router import router as pushes
@@ -124,6 +125,9 @@ async def _sort(request: Request, intake: Intake, now: datetime) -> None:
     check_media_type(request, body)
     box, decoded = decode_http_telemetry(body, now_us, future_us)
     add_adapted(intake, 0, adapt_decoded(body, box, decoded))
+    refused = {each.index for each in decoded.rejections}
+    places = (place for place in range(len(intake.rows) + len(refused)) if place not in refused)
+    intake.places = list(places)[: len(intake.rows)]
 
 
 @router.post(
@@ -154,3 +158,4 @@ async def post_telemetry(
 
 
 router.include_router(pushes)
+router.include_router(events)

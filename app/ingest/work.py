@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.database import RawConnection
-from app.core.reasons import Rejection
+from app.core.reasons import NEVER_KEPT, Rejection
 from app.ingest.allowances import UNLIMITED, Accounts
 from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
@@ -27,6 +27,7 @@ from app.observations.states import BoxStates, Slots
 from app.observations.totals import Usage
 from app.observations.writer import WriteOutcome
 from app.rules.evaluator import SiteRules, Transition
+from app.sites.door_refusals import DoorRefusal
 from app.sites.status import StatusRow
 
 
@@ -91,6 +92,9 @@ class Work:
         usage: what each organisation has used of its quota.
         walks: the boxes whose rules have to see every sample.
         new_events: which of the events are new.
+        judged_us: the moment at which purposes have to hold (µs since the epoch).
+        withheld: what was taken out of samples of which the rest is stored.
+        also: what else was refused of samples that were refused as a whole, for one more purpose.
     """
 
     connection: RawConnection
@@ -122,11 +126,14 @@ class Work:
     usage: Mapping[UUID, Usage] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
     new_events: list[StoredEvent] = field(default_factory=list)
+    judged_us: int = 0
+    withheld: list[Turned] = field(default_factory=list)
+    also: Counter[DoorRefusal] = field(default_factory=Counter)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
         self.organisation_id = self.intake.organisation_id
-        self.now_us = round(self.now.timestamp() * 1_000_000)
+        self.now_us = self.judged_us = round(self.now.timestamp() * 1_000_000)
         self.turned = list(self.intake.turned)
 
     def find(self, box_id: str) -> BoxEntry | None:
@@ -140,17 +147,30 @@ class Work:
     def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
         """Refuse something that was readable."""
         # What was erased is not to be found among what was refused.
-        kept = b"" if rejection.code == "erased_range" else self.intake.messages[origin].payload
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        kept = b"" if forget else self.intake.messages[origin].payload
         self.turned.append(Turned(origin, box, rejection, kept))
 
-    def refuse_sample(self, origin: int, box: str, rejection: Rejection, row: Row) -> None:
-        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each."""
+    def refuse_sample(
+        self, origin: int, box: str, rejection: Rejection, row: Row, *, is_cut: bool = False
+    ) -> None:
+        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each.
+
+        Nor is what was taken out of it (`is_cut`) to be found among what was refused.
+        """
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
-        if origin in self._batches and rejection.code != "erased_range":
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
+        if apart and not forget:
             self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
+
+    def _is_foreign(self, origin: int) -> bool:
+        """Whether a message came in another format, with more in it than its sample: only that is kept."""
+        topic = self.intake.messages[origin].topic
+        return topic is not None and not topic.endswith("/telemetry")
 
     def receipt(self) -> Receipt:
         """Sum up, once the transaction is committed."""
@@ -164,6 +184,7 @@ class Work:
             new_events=[event.type for index, (_, event, _) in enumerate(self.events) if index in new],
             repeated_events=len(self.events) - len(new),
             turned=self.turned,
+            withheld=self.withheld,
             transitions=[
                 (found.kind, found.severity or "none")
                 for found in self.transitions
@@ -184,12 +205,21 @@ class Work:
                         ack.rejected.append({"seq": row[1], "code": "conflict"})
                     else:
                         ack.seqs.append(row[1])
+        self._add_others(acks)
+        return acks
+
+    def _add_others(self, acks: dict[str, BoxAck]) -> None:
+        """Add the events that are committed, and what was refused, as a whole or in part."""
         for box, event, _ in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
+        for turned in self.withheld:
+            rejection = turned.rejection
+            if turned.box in acks and rejection.seq is not None:
+                left_out = {"seq": rejection.seq, "code": rejection.code, "purpose": rejection.purpose}
+                acks[turned.box].partly.append(left_out)
         for turned in self.turned:
             known = None if turned.box is None else self.find(turned.box)
             if known is not None and known.ack and turned.rejection.seq is not None:
                 entry = {"seq": turned.rejection.seq, "code": turned.rejection.code}
                 acks.setdefault(known.id, BoxAck()).rejected.append(entry)
-        return acks

@@ -1,6 +1,6 @@
 """Writes events: what boxes themselves recognised. (box, time, type) is an event's identity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,6 +24,9 @@ class EventRow(NamedTuple):
     candidates: Sequence[Any]
     level_db: float | None
     clock_error_ms: float | None
+    spectrum: Mapping[str, float] | None = None
+    counted: int | None = None
+    state: str | None = None
 
 
 class StoredEvent(NamedTuple):
@@ -55,14 +58,15 @@ async def store_events(
                            AND e.time > 'epoch'::timestamptz + g.time_us * interval '1 microsecond'
                    ) AS late
             FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
-                        $8::float8[], $9::float8[]) WITH ORDINALITY
+                        $8::float8[], $9::float8[], $11::text[], $12::int[], $13::text[]) WITH ORDINALITY
                  AS g (id, box_key, organisation_id, time_us, type, seq, candidates,
-                       level_db, clock_error_ms, ord)
+                       level_db, clock_error_ms, spectrum, count, state, ord)
         ), added AS (
             INSERT INTO events (id, box_key, organisation_id, time, type, seq, candidates, level_db,
-                                clock_error_ms, received_at, late)
+                                clock_error_ms, received_at, late, spectrum, count, state)
             SELECT id, box_key, organisation_id, 'epoch'::timestamptz + time_us * interval '1 microsecond',
-                   type, seq, candidates::jsonb, level_db, clock_error_ms, $10, late
+                   type, seq, candidates::jsonb, level_db, clock_error_ms, $10, late, spectrum::jsonb,
+                   count, state
             FROM given WHERE nth = 1
             ON CONFLICT DO NOTHING
             RETURNING id
@@ -79,5 +83,8 @@ async def store_events(
         [row.level_db for row in rows],
         [row.clock_error_ms for row in rows],
         now,
+        [None if row.spectrum is None else _encode(row.spectrum).decode() for row in rows],
+        [row.counted for row in rows],
+        [row.state for row in rows],
     )
     return [StoredEvent(index, late) for index, late in stored]

@@ -37,7 +37,21 @@ def check_order(first: InstantParameter | None, last: InstantParameter | None) -
 
 def _page(rows: Sequence[Row[Event, str, UUID]], asked: Pagination) -> Page[EventOut]:
     page, following = reads.EVENTS.cut(rows, asked)
-    plain = ("id", "time", "type", "seq", "candidates", "level_db", "clock_error_ms", "received_at")
+    plain = (
+        *(
+            "id",
+            "time",
+            "type",
+            "seq",
+            "candidates",
+            "level_db",
+            "clock_error_ms",
+            "spectrum",
+            "count",
+            "state",
+        ),
+        "received_at",
+    )
     return Page(
         data=[
             EventOut(box=box, site_id=site_id, **{name: getattr(event, name) for name in plain})

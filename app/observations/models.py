@@ -93,7 +93,8 @@ class SiteState(Base):
 class Event(Base):
     """Something that a box itself recognised. (box, time, type) is its identity.
 
-    `late` where a newer one of its type was there before it.
+    `late` where a newer one of its type was there before it. What it may carry is the matter of its type:
+    `spectrum` has levels in dB by octave band (Hz).
     """
 
     __tablename__ = "events"
@@ -107,6 +108,9 @@ class Event(Base):
     candidates: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     level_db: Mapped[float | None]
     clock_error_ms: Mapped[float | None]
+    spectrum: Mapped[dict[str, float] | None] = mapped_column(JSONB)
+    count: Mapped[int | None]
+    state: Mapped[str | None] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(_Instant)
     late: Mapped[bool] = mapped_column(server_default="false")
 

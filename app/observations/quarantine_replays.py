@@ -69,7 +69,9 @@ UPDATE quarantine SET
     replayed_at = CASE WHEN $3::text IS NULL THEN $2::timestamptz END,
     code = coalesce($3::text, code),
     detail = coalesce($4::text, detail),
-    outcome = $5::jsonb
+    outcome = $5::jsonb,
+    payload = CASE WHEN $6 THEN ''::bytea ELSE payload END,
+    payload_bytes = CASE WHEN $6 THEN 0 ELSE payload_bytes END
 WHERE id = $1
 """
 # A status says how a box is, not how it was. Where it has told something since, or was heard, the old word is
@@ -146,6 +148,7 @@ async def mark(
     *,
     refused: tuple[str, str] | None,
     outcome: Mapping[str, int],
+    forget: bool,
     now: datetime,
 ) -> None:
     """Note in the caller's transaction what came of a replay.
@@ -155,10 +158,13 @@ async def mark(
         identifier: which.
         refused: code and detail, where something of it is still refused; it stays then.
         outcome: counts.
+        forget: whether its payload is to go: something of it may be stored nowhere.
         now: the time of the replay.
     """
     code, detail = (None, None) if refused is None else (refused[0], shortened(refused[1]))
-    await connection.execute(_MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode())
+    await connection.execute(
+        _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), forget
+    )
 
 
 async def passed_over(connection: RawConnection, boxes: Sequence[str], since: datetime) -> frozenset[str]:

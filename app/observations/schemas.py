@@ -128,4 +128,10 @@ class EventOut(BaseModel):
     candidates: list[dict[str, Any]]
     level_db: float | None
     clock_error_ms: float | None
+    spectrum: dict[str, float] | None = Field(
+        description="Sound levels in dB by octave band: its nominal mid-frequency in Hz",
+        examples=[{"500": 96.4, "1000": 101.2}],
+    )
+    count: int | None = Field(description="How many, of what is counted")
+    state: Literal["begin", "end"] | None = Field(description="Whether it begins or ends, of what lasts")
     received_at: datetime

@@ -102,8 +102,8 @@ BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
 OF_METRICS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)
 """Those that samples are for."""
 
-OF_EVENTS: Final[Purpose] = BY_NAME["acoustic_safety"]
-"""The one whose retention holds for events."""
+OF_EVENTS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.events)
+"""Those that events are for."""
 
 BY_DEFAULT: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if not purpose.sensitive)
 """Those that are declared with each site."""

@@ -120,11 +120,22 @@ def _sites(visible: Reach) -> Select[Site]:
 
 
 async def find_site(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False, closed: bool = False
 ) -> Site | None:
-    """One site; with `lock` nothing can be put there, nor it be changed, until the transaction ends."""
+    """One site.
+
+    Args:
+        session: The caller's.
+        identifier: Which.
+        visible: What the caller may see.
+        lock: It cannot be changed until the transaction ends.
+        closed: Nothing can be put there either. Not for who changes it: that waits for batches under way,
+            which may be about to count a refusal of this site.
+    """
     statement = _sites(visible).where(Site.id == identifier)
-    return await session.scalar(statement.with_for_update() if lock else statement)
+    if lock or closed:
+        statement = statement.with_for_update(key_share=not closed)
+    return await session.scalar(statement)
 
 
 async def hold_sites(session: AsyncSession, identifiers: Sequence[UUID], visible: Reach) -> dict[UUID, Site]:

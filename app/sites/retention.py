@@ -42,15 +42,17 @@ class Retention:
         """How long a purpose's samples or events are kept; None: for ever."""
         return self.purposes.get(purpose, self.default_days)
 
-    @property
-    def event_days(self) -> int | None:
-        """How old an event may be at the door; None: any age.
+    def event_days(self, purpose: str) -> int | None:
+        """How old an event for a purpose may be at the door; None: any age.
 
         Without days of its own it is refused for its age only where it would be removed again.
         """
-        if OF_EVENTS.name in self.purposes or self.removes:
-            return self.days(OF_EVENTS.name)
-        return None
+        return self.days(purpose) if purpose in self.purposes or self.removes else None
+
+    def event_ages_us(self) -> dict[str, int]:
+        """How old events may be at the door (µs), by purpose; what is not there is never too old."""
+        days = ((purpose.name, self.event_days(purpose.name)) for purpose in OF_EVENTS)
+        return {name: each * DAY_US for name, each in days if each is not None}
 
     def short_of_samples(self) -> str | None:
         """A purpose whose samples would outlive their summaries; None where there is none."""

@@ -11,6 +11,7 @@ from app.sites import (
     metrics_router,
     organisations_router,
     provisioning_router,
+    purposes_router,
     quotas_router,
     sites_router,
 )
@@ -20,6 +21,8 @@ routers: Final = (
     quotas_router.router,
     keys_router.router,
     sites_router.router,
+    purposes_router.router,
+    purposes_router.catalogue,
     boxes_router.router,
     bulk_router.router,
     configs_router.router,

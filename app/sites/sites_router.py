@@ -15,7 +15,8 @@ from app.core.problems import documented
 from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
-from app.sites import repository, service
+from app.sites import declarations, repository, service
+from app.sites.declarations import retention_of
 from app.sites.dependencies import DefaultQuotas, NameFilter, OrganisationFilter, SitesReader, SitesWriter
 from app.sites.models import Site
 from app.sites.quotas import check_room
@@ -101,6 +102,7 @@ async def update_site(
         raise NotFoundError("site", site_id)
     matching.check(SiteOut.of(row))
     changes = given(body)
+    before = retention_of(row)
     if changes.pop("location", None) is not None:
         changes |= {"longitude": body.location.longitude, "latitude": body.location.latitude}
     for name, value in changes.items():
@@ -109,6 +111,7 @@ async def update_site(
     if "retention_days" in changes:
         service.check_summaries(Retention(row.retention_days, row.retention_purposes, row.summaries_days))
     await session.flush()
+    await declarations.withdraw_weakened(session, row, before)
     return SiteOut.of(row)
 
 
@@ -124,7 +127,7 @@ async def delete_site(site_id: str, principal: SitesWriter, session: Writes, mat
 
     Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.
     """
-    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), closed=True)
     if row is None:
         raise NotFoundError("site", site_id)
     matching.check(SiteOut.of(row))

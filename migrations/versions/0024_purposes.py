@@ -6,6 +6,8 @@ hold only once a second person has approved them, with every field there: the ta
 
 The registry's copies at the doors follow rows by their revision, as they do boxes and rules. What is refused
 at a door for its purpose or its content is stored nowhere: `door_refusals` counts it, and says no more.
+
+Events may carry a spectrum, a count or a state, each as its type says.
 """
 
 from typing import Final
@@ -130,13 +132,20 @@ _RECORDED: Final = (
     *("notice", "description", "description_fr", "open_data", "starts_at", "ends_at", "declared_by"),
     *("approved_by", "approved_at"),
 )
-_LOCK: Final = "LOCK TABLE sites IN ACCESS EXCLUSIVE MODE"
+_EVENTS: Final = """
+ALTER TABLE events
+    ADD COLUMN spectrum jsonb,
+    ADD COLUMN count integer,
+    ADD COLUMN state text CHECK (state IN ('begin', 'end'))
+"""
+_LOCK: Final = "LOCK TABLE sites, events IN ACCESS EXCLUSIVE MODE"
 
 
 def upgrade() -> None:
     """Make room for purposes; sites that exist have the environmental ones."""
     op.execute(_LOCK)
     for statement in (
+        _EVENTS,
         _PURPOSES,
         "CREATE INDEX ix_site_purposes_organisation_id ON site_purposes (organisation_id)",
         "CREATE INDEX ix_site_purposes_revision ON site_purposes (revision)",
@@ -178,3 +187,4 @@ def downgrade() -> None:
     for table in ("site_purposes", "door_refusals"):
         unprotect(table)
         op.execute(f"DROP TABLE {table}")
+    op.execute("ALTER TABLE events DROP COLUMN spectrum, DROP COLUMN count, DROP COLUMN state")

@@ -12,15 +12,18 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.observations.rollups.reads import midnight
-from app.sites.purposes import OF_EVENTS, OF_METRICS
+from app.sites.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF_EVENT
 from app.sites.retention import Retention
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """The limit of what is kept for ever: nothing was measured before it."""
 SUMMARIES: Final = "summaries"
 """How roll-ups are called where purposes are listed."""
-SPANS: Final = (*(purpose.name for purpose in OF_METRICS), OF_EVENTS.name, SUMMARIES)
+_EVENTS_ALONE: Final = tuple(purpose.name for purpose in OF_EVENTS if not purpose.metrics)
+SPANS: Final = (*(purpose.name for purpose in OF_METRICS), *_EVENTS_ALONE, SUMMARIES)
 """All that has a limit, in the order of `Limits.listed`."""
+TYPES: Final = tuple(PURPOSE_OF_EVENT)
+"""All types of events, in the order of `Limits.of_types`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,13 @@ class Limits:
 
     Attributes:
         metrics: of samples, for each purpose that has metrics; a local midnight, or NEVER.
-        events: of events.
+        events: of events, for each purpose that has some.
         daily: of summaries of days: they begin at local midnights.
         hourly: of rows of summaries of hours, each of which is a whole day of UTC.
     """
 
     metrics: Mapping[str, datetime]
-    events: datetime
+    events: Mapping[str, datetime]
     daily: datetime
     hourly: datetime
 
@@ -49,7 +52,7 @@ class Limits:
 
         return cls(
             {purpose.name: limit(retention.days(purpose.name)) for purpose in OF_METRICS},
-            limit(retention.days(OF_EVENTS.name)),
+            {purpose.name: limit(retention.days(purpose.name)) for purpose in OF_EVENTS},
             limit(retention.summaries_days),
             limit(retention.summaries_days, ZoneInfo("UTC")),
         )
@@ -62,7 +65,17 @@ class Limits:
     @property
     def listed(self) -> list[datetime]:
         """All of them, in the order of SPANS."""
-        return [*self.of_samples, self.events, self.daily]
+        return [*self.of_samples, *(self.events[name] for name in _EVENTS_ALONE), self.daily]
+
+    @property
+    def of_types(self) -> list[datetime]:
+        """Those of events, in the order of TYPES."""
+        return [self.events[purpose] for purpose in PURPOSE_OF_EVENT.values()]
+
+    @property
+    def of_other_types(self) -> datetime:
+        """That of events whose type no catalogue has: they were taken before there was one."""
+        return self.events["acoustic_safety"]
 
     @property
     def newest(self) -> datetime:

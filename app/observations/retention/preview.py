@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.observations.retention import counting
 from app.observations.retention.counting import Counted, Extent
-from app.observations.retention.limits import NEVER, SPANS, Limits
-from app.sites.purposes import OF_METRICS, PURPOSE_OF
+from app.observations.retention.limits import NEVER, SPANS, TYPES, Limits
+from app.sites.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF, PURPOSE_OF_EVENT
 
 SAMPLES_LIMIT: Final = 2_000_000
 """So many samples are looked at, and so many events."""
@@ -43,10 +43,12 @@ SELECT {counting.counts(_LIMITS)} FROM (
 ) s
 """)  # noqa: S608 (catalogue names)
 _EVENTS: Final = text("""
-SELECT count(*) AS events, min(time) AS first, max(time) AS last FROM (
-    SELECT e.time FROM boxes b JOIN events e ON e.box_key = b.key
-    WHERE b.site_id = :site AND b.deleted_at IS NULL AND e.time < :last LIMIT :room
-) e
+SELECT e.type, count(*) AS events, min(e.time) AS first, max(e.time) AS last FROM (
+    SELECT e.type, e.time FROM boxes b JOIN events e ON e.box_key = b.key
+    LEFT JOIN unnest(CAST(:types AS text[]), CAST(:limits AS timestamptz[])) AS m (type, before)
+        ON m.type = e.type
+    WHERE b.site_id = :site AND b.deleted_at IS NULL AND e.time < coalesce(m.before, :others) LIMIT :room
+) e GROUP BY e.type
 """)
 _SUMMARIES: Final = """
 SELECT metric, count(*) AS count FROM tenant_{table}
@@ -72,14 +74,16 @@ class Preview:
         limits: up to when.
         complete: whether all was counted; there is more than this otherwise.
         samples: samples and their values.
-        events: events.
+        events: events, by purpose.
         hourly, daily: rows of roll-ups, by purpose.
     """
 
     limits: Limits
     complete: bool = True
     samples: Counted = field(default_factory=Counted)
-    events: Extent = field(default_factory=Extent)
+    events: dict[str, Extent] = field(
+        default_factory=lambda: {purpose.name: Extent() for purpose in OF_EVENTS}
+    )
     hourly: dict[str, int] = field(default_factory=dict)
     daily: dict[str, int] = field(default_factory=dict)
 
@@ -102,11 +106,8 @@ async def preview(session: AsyncSession, site_id: UUID, limits: Limits) -> Previ
     """Count what of a site would go."""
     found = Preview(limits)
     await _samples(session, site_id, found)
-    if limits.events != NEVER:
-        values = {"site": site_id, "last": limits.events, "room": SAMPLES_LIMIT}
-        row = (await session.execute(_EVENTS, values)).one()
-        found.events = Extent(row.events, row.first, row.last)
-        found.complete &= row.events < SAMPLES_LIMIT
+    if any(limit != NEVER for limit in limits.events.values()):
+        await _events(session, site_id, found)
     for table, limit in (("hourly", limits.hourly), ("daily", limits.daily)):
         if limit == NEVER:
             continue
@@ -116,6 +117,17 @@ async def preview(session: AsyncSession, site_id: UUID, limits: Limits) -> Previ
             purpose = PURPOSE_OF[row.metric]
             counts[purpose] = counts.get(purpose, 0) + row[1]
     return found
+
+
+async def _events(session: AsyncSession, site_id: UUID, found: Preview) -> None:
+    limits = found.limits
+    values = {"site": site_id, "types": list(TYPES), "limits": limits.of_types, "room": SAMPLES_LIMIT}
+    total = 0
+    for row in await session.execute(_EVENTS, {**values, "others": limits.of_other_types}):
+        purpose = PURPOSE_OF_EVENT.get(row.type, "acoustic_safety")
+        found.events[purpose].add(Extent(row.events, row.first, row.last))
+        total += row.events
+    found.complete &= total < SAMPLES_LIMIT
 
 
 async def _samples(session: AsyncSession, site_id: UUID, found: Preview) -> None:

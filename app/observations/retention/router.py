@@ -15,8 +15,9 @@ from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes
 from app.observations.retention.limits import Limits
 from app.observations.retention.preview import preview, progress
-from app.observations.retention.schemas import RetentionOut, RetentionPreview, RetentionSet, settings_of
+from app.observations.retention.schemas import RetentionOut, RetentionPreview, RetentionSet
 from app.sites import repository
+from app.sites.declarations import retention_of, withdraw_weakened
 from app.sites.dependencies import SitesReader, SitesWriter
 from app.sites.models import Site
 from app.sites.retention import Retention
@@ -33,7 +34,7 @@ async def _site(session: AsyncSession, identifier: str, principal: Principal, *,
 
 
 async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
-    limits = Limits.of(settings_of(site), site.timezone, datetime.now(UTC))
+    limits = Limits.of(retention_of(site), site.timezone, datetime.now(UTC))
     return RetentionOut.of(site, await progress(session, site.id, limits))
 
 
@@ -59,18 +60,21 @@ async def set_site_retention(
 ) -> RetentionOut:
     """Give a site other settings, in place of all that it had; `default_days` is its `retention_days`.
 
-    With `removes` what is older goes for good, beginning within a minute: look at the preview before.
+    With `removes` what is older goes for good, beginning within a minute: look at the preview before. A
+    sensitive purpose whose data would be kept longer than before, or not be removed, has to be approved anew.
     """
     site = await _site(session, site_id, principal, lock=True)
     matching.check(await _shown(session, site))
     settings = body.settings()
     check_summaries(settings)
+    before = retention_of(site)
     site.retention_days = settings.default_days
     site.retention_purposes = dict(settings.purposes)
     site.summaries_days = settings.summaries_days
     site.retention_removes = settings.removes
     site.updated_at = datetime.now(UTC)
     await session.flush()
+    await withdraw_weakened(session, site, before)
     return await _shown(session, site)
 
 
@@ -85,7 +89,7 @@ async def get_site_retention_preview(
 ) -> RetentionPreview:
     """Count what is too old by the settings as they are, whether they remove or not. Nothing is changed."""
     site = await _site(session, site_id, principal)
-    return await _preview(session, site, settings_of(site))
+    return await _preview(session, site, retention_of(site))
 
 
 @router.post(

@@ -9,10 +9,12 @@ from app.core.etags import Resource
 from app.core.fields import Body
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
+from app.observations.retention.counting import Extent
 from app.observations.retention.limits import NEVER
 from app.observations.retention.preview import Preview, Progress
+from app.sites.declarations import retention_of
 from app.sites.models import Site
-from app.sites.purposes import BY_NAME, OF_EVENTS, OF_METRICS, Purpose, PurposeName
+from app.sites.purposes import BY_NAME, PURPOSES, Purpose, PurposeName
 from app.sites.retention import Retention
 from app.sites.schemas import RETENTION_DAYS_MAX
 
@@ -76,7 +78,7 @@ class PurposeRetention(BaseModel):
     title: str = Field(description="What people call it", examples=["Air quality"])
     title_fr: str = Field(description="The same in French", examples=["Qualité de l'air"])
     metrics: list[str]
-    events: bool = Field(description="Whether the events that boxes recognise are for it")
+    events: bool = Field(description="Whether some types of events are for it")
     days: int | None = Field(description="How long it is kept; null: for ever")
 
 
@@ -114,7 +116,7 @@ class RetentionOut(Resource):
     @classmethod
     def of(cls, site: Site, progress: Progress) -> "RetentionOut":
         """The shape of a site's settings."""
-        settings = settings_of(site)
+        settings = retention_of(site)
         removed = {name: getattr(progress, name) for name in RemovedOut.model_fields}
         return cls(
             default_days=settings.default_days,
@@ -131,13 +133,6 @@ class RetentionOut(Resource):
         )
 
 
-def settings_of(site: Site) -> Retention:
-    """What a site has set."""
-    return Retention(
-        site.retention_days, site.retention_purposes, site.summaries_days, site.retention_removes
-    )
-
-
 def _effective(settings: Retention) -> list[PurposeRetention]:
     return [
         PurposeRetention(
@@ -145,10 +140,10 @@ def _effective(settings: Retention) -> list[PurposeRetention]:
             title=purpose.title,
             title_fr=purpose.title_fr,
             metrics=list(purpose.metrics),
-            events=purpose is OF_EVENTS,
+            events=bool(purpose.events),
             days=settings.days(purpose.name),
         )
-        for purpose in (*OF_METRICS, OF_EVENTS)
+        for purpose in PURPOSES
     ]
 
 
@@ -187,24 +182,28 @@ class RetentionPreview(BaseModel):
             complete=found.complete,
             samples=found.samples.samples,
             values=found.samples.values,
-            events=found.events.values,
+            events=sum(extent.values for extent in found.events.values()),
             hourly=sum(found.hourly.values()),
             daily=sum(found.daily.values()),
-            purposes=[_purpose(found, purpose) for purpose in (*OF_METRICS, OF_EVENTS)],
+            purposes=[_purpose(found, purpose) for purpose in PURPOSES],
         )
 
 
 def _purpose(found: Preview, purpose: Purpose) -> PurposePreview:
     name = purpose.name
-    extent = found.events if purpose is OF_EVENTS else found.samples.purposes[name]
-    before = found.limits.events if purpose is OF_EVENTS else found.limits.metrics[name]
+    values = found.samples.purposes.get(name, Extent())
+    events = found.events.get(name, Extent())
+    limits = {**found.limits.events, **found.limits.metrics}
+    both = Extent()
+    for extent in (values, events):
+        both.add(extent)
     return PurposePreview(
         purpose=name,
-        before=None if before == NEVER else before,
-        values=0 if purpose is OF_EVENTS else extent.values,
-        events=extent.values if purpose is OF_EVENTS else 0,
+        before=None if limits[name] == NEVER else limits[name],
+        values=values.values,
+        events=events.values,
         hourly=found.hourly.get(name, 0),
         daily=found.daily.get(name, 0),
-        first=extent.first,
-        last=extent.last,
+        first=both.first,
+        last=both.last,
     )

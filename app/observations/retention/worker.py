@@ -20,7 +20,7 @@ from app.core.observability import RETENTION_REMOVED, RETENTION_WAITING, get_log
 from app.observations.retention import counting
 from app.observations.retention.counting import Counted
 from app.observations.retention.latest import forget_latest
-from app.observations.retention.limits import NEVER, SPANS, Limits
+from app.observations.retention.limits import NEVER, SPANS, TYPES, Limits
 from app.observations.retention.states import advance
 from app.observations.rollups.portions import Aside
 from app.observations.rollups.reads import midnight
@@ -79,9 +79,12 @@ FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 O
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
 _COUNT: Final = f"SELECT {counting.counts('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
 _DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {counting.gone('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+# Each type is kept as its purpose is; what no catalogue has, as `Limits.of_other_types` says.
 _DELETE_EVENTS: Final = """
-DELETE FROM events WHERE box_key = $1 AND time < $2 AND (time, type) IN (
-    SELECT time, type FROM events WHERE box_key = $1 AND time < $2 ORDER BY time LIMIT $3
+DELETE FROM events WHERE box_key = $1 AND (time, type) IN (
+    SELECT e.time, e.type FROM events e
+    LEFT JOIN unnest($2::text[], $3::timestamptz[]) AS m (type, before) ON m.type = e.type
+    WHERE e.box_key = $1 AND e.time < coalesce(m.before, $4) ORDER BY e.time LIMIT $5
 )
 """
 _TOTALS: Final = """
@@ -258,10 +261,12 @@ async def _clean_days(
 
 async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) -> bool:
     """Remove a slice of a box's events; returns whether it was a full one."""
-    if site.limits.events == NEVER:
+    limits = site.limits
+    if all(limit == NEVER for limit in limits.events.values()):
         return False
+    about = list(TYPES), limits.of_types, limits.of_other_types
     async with connection.transaction():
-        removed = _number(await connection.execute(_DELETE_EVENTS, key, site.limits.events, _EVENTS))
+        removed = _number(await connection.execute(_DELETE_EVENTS, key, *about, _EVENTS))
         await _count(connection, site, Counter(events=removed))
     return removed == _EVENTS
 

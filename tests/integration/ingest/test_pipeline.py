@@ -224,3 +224,21 @@ async def test_a_deleted_box_is_unknown(door: Door, box: str, tenant: Tenant) ->
     assert (await tenant.client.delete(f"/v1/boxes/{box}")).status_code == 204
     receipt = await door.take(telemetry(box, sample(1, pm2_5=1)))
     assert [turned.rejection.code for turned in receipt.turned] == ["unknown_box"]
+
+
+async def test_what_may_never_be_kept_is_counted_and_told_and_nothing_else(door: Door, box: str) -> None:
+    event = {"seq": 4, "time": START.isoformat(), "type": "Canary!", "level_db": 1.0}
+    receipt = await door.take((f"vigie/v1/{box}/event", event), telemetry(box, sample(0, seq=1, pm2_5=1)))
+    assert receipt.stored == 1
+    assert receipt.acks[box].payload() == {
+        "seqs": [1],
+        "rejected": [{"seq": 4, "code": "unknown_event_type"}],
+    }
+    assert await door.connection.fetchval("SELECT count(*) FROM quarantine") == 0
+    (counted,) = await door.connection.fetch("SELECT * FROM door_refusals")
+    assert (counted["site_id"], counted["code"], counted["door"]) == (
+        await door.connection.fetchval("SELECT id FROM sites"),
+        "unknown_event_type",
+        "mqtt",
+    )
+    assert await door.connection.fetchval("SELECT sum(rejected) FROM ingest_totals") == 1

@@ -12,7 +12,7 @@ from app.core.reasons import REASONS, RejectedError, Rejection, shown, status_of
 def test_codes_are_stable_words_with_a_status_of_a_refusal() -> None:
     for code, reason in REASONS.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
-        assert reason.status in {400, 404, 408, 413, 415, 422, 429}
+        assert reason.status in {400, 403, 404, 408, 413, 415, 422, 429}
         assert reason.title
 
 

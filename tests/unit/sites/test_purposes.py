@@ -27,12 +27,11 @@ def test_metrics_stand_in_the_order_of_the_catalogue() -> None:
         assert list(purpose.metrics) == sorted(purpose.metrics, key=COLUMNS.index)
 
 
-def test_events_have_one_purpose_and_it_has_no_metric() -> None:
-    listed = [event for purpose in PURPOSES for event in purpose.events]
+def test_every_type_of_events_has_exactly_one_purpose() -> None:
+    listed = [event for purpose in OF_EVENTS for event in purpose.events]
     assert sorted(listed) == sorted(EVENT_TYPE_OF)
-    assert OF_EVENTS.name == PURPOSE_OF_EVENT["gunshot"]
-    assert OF_EVENTS.name == "acoustic_safety"
-    assert OF_EVENTS.metrics == ()
+    assert PURPOSE_OF_EVENT["gunshot"] == "acoustic_safety"
+    assert all(BY_NAME[PURPOSE_OF_EVENT[event]].events for event in listed)
 
 
 def test_names_are_those_of_settings_and_are_said_in_two_languages() -> None:

@@ -45,10 +45,10 @@ def test_a_sample_may_be_as_old_as_the_longest_of_its_purposes(
 
 
 def test_events_are_refused_for_their_age_where_they_would_be_removed_again() -> None:
-    assert Retention(5).event_days is None
-    assert Retention(5, removes=True).event_days == 5
-    assert Retention(5, {"acoustic_safety": 3}).event_days == 3
-    assert Retention(5, {"acoustic_safety": None}, removes=True).event_days is None
+    assert Retention(5).event_days("acoustic_safety") is None
+    assert Retention(5, removes=True).event_days("acoustic_safety") == 5
+    assert Retention(5, {"acoustic_safety": 3}).event_days("acoustic_safety") == 3
+    assert Retention(5, {"acoustic_safety": None}, removes=True).event_days("acoustic_safety") is None
 
 
 def test_summaries_may_not_go_before_what_they_sum_up() -> None:

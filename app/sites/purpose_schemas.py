@@ -1,0 +1,203 @@
+"""The shapes of purposes on the wire. Shapes only."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.core.etags import Resource
+from app.core.fields import Body, Description, Instant, Name, absent
+from app.sites.declarations import retention_of
+from app.sites.declaring import LegalBasis, PurposeState, missing, state_of
+from app.sites.event_catalogue import EventForm, EventType
+from app.sites.models import Site, SitePurpose
+from app.sites.purposes import PURPOSE_OF_EVENT, Purpose, PurposeName
+
+REQUIRED: Final = (
+    *("legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
+    *("description", "ends_at", "retention"),
+)
+"""What a sensitive purpose has to say; `retention` is the site's."""
+_WORDS: Final = (
+    *("legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
+    *("description", "description_fr", "open_data", "starts_at", "ends_at"),
+)
+_EXAMPLE: Final[dict[str, Any]] = {
+    "legal_basis": "public_task",
+    "legal_reference": "Decision 2026-17 of the city council",
+    "controller": "City of Toulouse",
+    "contact": "privacy@toulouse.example",
+    "impact_assessment": "DPIA-2026-004",
+    "notice": "https://toulouse.example/noise",
+    "description": "Shows where traffic is too loud at night.",
+    "description_fr": "Montre où la circulation est trop bruyante la nuit.",
+    "open_data": True,
+}
+
+
+class PurposeOut(BaseModel):
+    """A purpose that sites can declare."""
+
+    name: PurposeName
+    title: str
+    title_fr: str
+    sensitive: bool = Field(
+        description="Whether it needs every field of `required`, and a second person's approval. The others "
+        "are declared with each site"
+    )
+    metrics: list[str] = Field(description="Metrics that are for it")
+    event_types: list[str] = Field(description="Types of events that are for it")
+    required: list[str] = Field(description="What has to be declared; `retention` is set at the site's")
+
+    @classmethod
+    def of(cls, purpose: Purpose) -> "PurposeOut":
+        """The shape of a purpose."""
+        return cls(
+            name=purpose.name,
+            title=purpose.title,
+            title_fr=purpose.title_fr,
+            sensitive=purpose.sensitive,
+            metrics=list(purpose.metrics),
+            event_types=list(purpose.events),
+            required=list(REQUIRED) if purpose.sensitive else [],
+        )
+
+
+class EventTypeOut(BaseModel):
+    """A type of events that boxes and gateways may report."""
+
+    name: str = Field(examples=["gunshot"])
+    title: str
+    title_fr: str
+    form: EventForm = Field(
+        description="What it may carry besides `time` and `seq`. `recognised`: candidates, level_db, "
+        "spectrum, clock_error_ms; `plain`: nothing; `count`: count; `state`: state"
+    )
+    purpose: PurposeName
+
+    @classmethod
+    def of(cls, kind: EventType) -> "EventTypeOut":
+        """The shape of a type."""
+        return cls(
+            name=kind.name,
+            title=kind.title,
+            title_fr=kind.title_fr,
+            form=kind.form,
+            purpose=PURPOSE_OF_EVENT[kind.name],
+        )
+
+
+class SitePurposeSet(Body):
+    """A declaration of a purpose. What is left out is as null is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    legal_basis: LegalBasis | None = Field(None, description="By what right")
+    legal_reference: Name | None = Field(None, description="The law or the decision that it rests on")
+    controller: Name | None = Field(
+        None, description="Who answers for it; null: the site's organisation. Published"
+    )
+    contact: Name | None = Field(None, description="Where that one is reached. Published")
+    impact_assessment: Name | None = Field(
+        None, description="The reference of the data-protection impact assessment"
+    )
+    notice: Name | None = Field(None, description="Where the notice to the public is")
+    description: Description | None = Field(None, description="What it is for, in English. Published")
+    description_fr: Description | None = Field(None, description="The same in French. Published")
+    open_data: bool = Field(False, description="Whether its figures are published; never of a sensitive one")
+    starts_at: Instant | None = Field(
+        None, description="Nothing measured before is taken; null: no limit, or its approval"
+    )
+    ends_at: Instant | None = Field(
+        None,
+        description="Nothing is taken from then on; null: no end. Five years ahead at most, if sensitive",
+    )
+
+    def words(self) -> dict[str, object]:
+        """All columns that it sets."""
+        return {name: getattr(self, name) for name in _WORDS}
+
+
+class SitePurposeChange(SitePurposeSet):
+    """Changes of a declaration. What is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"contact": "privacy@toulouse.example"}]})
+
+    open_data: bool = absent()
+
+
+class PurposeEnd(Body):
+    """When a purpose is to end."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"at": None}]})
+
+    at: Instant | None = Field(None, description="A time to come; null: now")
+
+
+class MissingOut(BaseModel):
+    """Something that a sensitive purpose lacks."""
+
+    field: str = Field(examples=["impact_assessment"])
+    detail: str
+    where: str = Field(
+        description="Where it is set", examples=["PATCH /v1/sites/{site_id}/purposes/acoustic_safety"]
+    )
+
+
+class SitePurposeOut(Resource):
+    """A purpose at a site, as it was declared, and what holds of it now."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"state"})
+
+    site_id: UUID
+    purpose: PurposeName
+    title: str
+    title_fr: str
+    sensitive: bool
+    metrics: list[str]
+    event_types: list[str]
+    state: PurposeState = Field(description="Data are taken in the state `active` alone")
+    missing: list[MissingOut] = Field(description="What it lacks before it can be approved")
+    legal_basis: LegalBasis | None
+    legal_reference: str | None
+    controller: str | None
+    contact: str | None
+    impact_assessment: str | None
+    notice: str | None
+    description: str | None
+    description_fr: str | None
+    open_data: bool
+    starts_at: datetime | None
+    ends_at: datetime | None
+    retention_days: int | None = Field(
+        description="For how many days its data are kept, as the site's retention says; null: for ever"
+    )
+    removes: bool = Field(description="Whether what is older is removed")
+    declared_by: UUID | None = Field(description="The person or key that declared it as it is")
+    declared_kind: str | None = Field(description="`user`, `key`, or `system`: with the site")
+    declared_at: datetime | None
+    approved_by: UUID | None = Field(description="The person who approved it")
+    approved_at: datetime | None
+
+    @classmethod
+    def of(cls, site: Site, purpose: Purpose, row: SitePurpose | None, now: datetime) -> "SitePurposeOut":
+        """The shape of a purpose at a site, whether it is declared or not."""
+        retention = retention_of(site)
+        lacking = [] if row is None else missing(purpose, row, retention)
+        columns = (*_WORDS, "declared_by", "declared_kind", "declared_at", "approved_by", "approved_at")
+        said = {name: None if row is None else getattr(row, name) for name in columns}
+        return cls(
+            site_id=site.id,
+            purpose=purpose.name,
+            title=purpose.title,
+            title_fr=purpose.title_fr,
+            sensitive=purpose.sensitive,
+            metrics=list(purpose.metrics),
+            event_types=list(purpose.events),
+            state=state_of(purpose, row, retention, now),
+            missing=[MissingOut(field=e.field, detail=e.detail, where=e.where) for e in lacking],
+            retention_days=retention.days(purpose.name),
+            removes=retention.removes,
+            **{**said, "open_data": bool(said["open_data"])},
+        )

@@ -1,0 +1,201 @@
+"""REST for purposes: the catalogues, and what each site has declared, approved and ended."""
+
+from typing import Final
+
+from fastapi import APIRouter, Depends
+
+from app.core.auth import current_principal
+from app.core.errors import NotFoundError
+from app.core.etags import Matching
+from app.core.fields import given
+from app.core.pagination import Page
+from app.core.problems import documented
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, Writes
+from app.sites import declarations
+from app.sites.dependencies import SitesReader, SitesWriter
+from app.sites.event_catalogue import EVENT_TYPES
+from app.sites.purpose_schemas import (
+    EventTypeOut,
+    PurposeEnd,
+    PurposeOut,
+    SitePurposeChange,
+    SitePurposeOut,
+    SitePurposeSet,
+)
+from app.sites.purposes import PURPOSES
+
+catalogue: Final = APIRouter(prefix="/v1", tags=["Purposes"], dependencies=[Depends(current_principal)])
+router: Final = APIRouter(prefix="/v1/sites/{site_id}/purposes", tags=["Purposes"], route_class=StrictRoute)
+_ALL: Final = Page[PurposeOut](data=[PurposeOut.of(each) for each in PURPOSES], next=None)
+_TYPES: Final = Page[EventTypeOut](data=[EventTypeOut.of(each) for each in EVENT_TYPES], next=None)
+
+
+@catalogue.get(
+    "/purposes", operation_id="list_purposes", summary="The catalogue of purposes", responses=documented(401)
+)
+async def list_purposes() -> Page[PurposeOut]:
+    """Every purpose that a site can declare: each metric and each type of events belongs to one of them."""
+    return _ALL
+
+
+@catalogue.get(
+    "/event-catalogue",
+    operation_id="list_event_types",
+    summary="The catalogue of types of events",
+    responses=documented(401),
+)
+async def list_event_types() -> Page[EventTypeOut]:
+    """Every type of events that is taken, and what each may carry. What is not here is refused."""
+    return _TYPES
+
+
+@router.get(
+    "",
+    operation_id="list_site_purposes",
+    summary="Purposes of a site",
+    responses=documented(401, 403, 404),
+)
+async def list_site_purposes(site_id: str, principal: SitesReader, session: Reads) -> Page[SitePurposeOut]:
+    """All purposes of the catalogue, each as the site has declared it, or as `not_declared`."""
+    site = await declarations.find_site(session, site_id, principal)
+    rows = await declarations.declared_at(session, site)
+    now = await declarations.moment(session)
+    shown = [SitePurposeOut.of(site, each, rows.get(each.name), now) for each in PURPOSES]
+    return Page(data=shown, next=None)
+
+
+@router.get(
+    "/{purpose}",
+    operation_id="get_site_purpose",
+    summary="A purpose of a site",
+    responses=documented(401, 403, 404),
+)
+async def get_site_purpose(
+    site_id: str, purpose: str, principal: SitesReader, session: Reads
+) -> SitePurposeOut:
+    """What the site has declared, in which state it is, and what it lacks."""
+    found = declarations.known(purpose)
+    site = await declarations.find_site(session, site_id, principal)
+    row = await declarations.find(session, site, found)
+    return SitePurposeOut.of(site, found, row, await declarations.moment(session))
+
+
+@router.put(
+    "/{purpose}",
+    operation_id="declare_site_purpose",
+    summary="Declare a purpose",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def declare_site_purpose(
+    site_id: str,
+    purpose: str,
+    body: SitePurposeSet,
+    principal: SitesWriter,
+    session: Writes,
+    *,
+    matching: Matching,
+) -> SitePurposeOut:
+    """Declare a purpose, or declare it anew in place of all that was said.
+
+    A sensitive one takes no data until it is approved; one that was approved, and says something else now,
+    takes none until it is approved anew. Without `starts_at` such a one keeps the time that it has.
+    """
+    site, found, row = await declarations.begin(session, site_id, purpose, principal)
+    matching.check(SitePurposeOut.of(site, found, row, await declarations.moment(session)))
+    words = body.words()
+    if found.sensitive and "starts_at" not in body.model_fields_set and row is not None:
+        words["starts_at"] = row.starts_at
+    row = await declarations.declare(session, site, found, row, values=words, principal=principal)
+    return SitePurposeOut.of(site, found, row, await declarations.moment(session))
+
+
+@router.patch(
+    "/{purpose}",
+    operation_id="update_site_purpose",
+    summary="Change a purpose",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_site_purpose(
+    site_id: str,
+    purpose: str,
+    body: SitePurposeChange,
+    principal: SitesWriter,
+    session: Writes,
+    *,
+    matching: Matching,
+) -> SitePurposeOut:
+    """Change the fields that are given. An approval is taken away by it."""
+    site, found, row = await declarations.begin(session, site_id, purpose, principal)
+    if row is None:
+        raise NotFoundError("declared purpose", purpose)
+    matching.check(SitePurposeOut.of(site, found, row, await declarations.moment(session)))
+    row = await declarations.declare(session, site, found, row, values=given(body), principal=principal)
+    return SitePurposeOut.of(site, found, row, await declarations.moment(session))
+
+
+@router.post(
+    "/{purpose}/end",
+    operation_id="end_site_purpose",
+    summary="End a purpose",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def end_site_purpose(
+    site_id: str,
+    purpose: str,
+    body: PurposeEnd,
+    principal: SitesWriter,
+    session: Writes,
+    *,
+    matching: Matching,
+) -> SitePurposeOut:
+    """End it now, or at a time to come: from then on its data are refused. What is stored stays.
+
+    How long that stays is the site's retention.
+    """
+    site, found, row = await declarations.begin(session, site_id, purpose, principal)
+    if row is None:
+        raise NotFoundError("declared purpose", purpose)
+    matching.check(SitePurposeOut.of(site, found, row, await declarations.moment(session)))
+    await declarations.end(session, row, body.at)
+    return SitePurposeOut.of(site, found, row, await declarations.moment(session))
+
+
+@router.post(
+    "/{purpose}/approve",
+    operation_id="approve_site_purpose",
+    summary="Approve a sensitive purpose",
+    responses=documented(401, 403, 404, 409),
+)
+async def approve_site_purpose(
+    site_id: str, purpose: str, principal: SitesWriter, session: Writes, *, matching: Matching
+) -> SitePurposeOut:
+    """Approve what another person declared: its data are taken from now on, or from its beginning on.
+
+    For a person who signed in, and may write sites of the whole organisation. Send an `If-Match`: what is
+    approved is then what was read.
+    """
+    site, found, row = await declarations.begin(session, site_id, purpose, principal)
+    if row is None:
+        raise NotFoundError("declared purpose", purpose)
+    matching.check(SitePurposeOut.of(site, found, row, await declarations.moment(session)))
+    await declarations.approve(session, site, found, row, principal)
+    return SitePurposeOut.of(site, found, row, await declarations.moment(session))
+
+
+@router.delete(
+    "/{purpose}",
+    operation_id="delete_site_purpose",
+    summary="End a purpose now",
+    status_code=204,
+    responses=documented(401, 403, 404, 409),
+)
+async def delete_site_purpose(
+    site_id: str, purpose: str, principal: SitesWriter, session: Writes, *, matching: Matching
+) -> None:
+    """The same as `POST …/end` without a time: what was declared is not forgotten, it ends."""
+    site, found, row = await declarations.begin(session, site_id, purpose, principal)
+    if row is None:
+        raise NotFoundError("declared purpose", purpose)
+    matching.check(SitePurposeOut.of(site, found, row, await declarations.moment(session)))
+    await declarations.end(session, row, None)
