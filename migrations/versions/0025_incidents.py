@@ -97,6 +97,10 @@ _TABLES: Final = (
     "CREATE INDEX ix_incidents_occurred_at ON incidents (organisation_id, occurred_at, id)",
     "CREATE INDEX ix_incidents_latitude ON incidents (latitude) WHERE latitude IS NOT NULL",
     "CREATE INDEX ix_incidents_superseded_by ON incidents (superseded_by) WHERE superseded_by IS NOT NULL",
+    """
+    CREATE INDEX ix_incidents_emptied ON incidents (erased_at)
+    WHERE erased_at IS NOT NULL AND state = 'open'
+    """,
     "CREATE INDEX ix_incidents_untold ON incidents (told_at) WHERE untold",
     """
     CREATE INDEX ix_incidents_unsettled ON incidents (last_heard_at)
@@ -119,6 +123,7 @@ _TABLES: Final = (
     )
     """,
     "CREATE INDEX ix_incident_events_incident_id ON incident_events (incident_id, time)",
+    "CREATE INDEX ix_incident_events_time ON incident_events (time)",
     """
     CREATE TABLE incident_history (
         id uuid PRIMARY KEY,
@@ -209,7 +214,17 @@ _MAINTAINS: Final = {
     "sites": "SELECT (kind)",
     "boxes": "SELECT (longitude, latitude)",
 }
-_LOCK: Final = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+_BEFORE: Final = "type LIKE 'alert.%' OR type LIKE 'quota.%' OR type LIKE 'platform.%'"
+_LOCK: Final = "LOCK TABLE events, outbox IN ACCESS EXCLUSIVE MODE"
+
+
+def _tells(condition: str) -> None:
+    """Say which events the maintain role may put into the outbox."""
+    op.execute(f"DROP POLICY told_by_{MAINTAIN} ON outbox")
+    op.execute(
+        f"CREATE POLICY told_by_{MAINTAIN} ON outbox AS RESTRICTIVE FOR INSERT TO {MAINTAIN} "
+        f"WITH CHECK ({condition})"
+    )
 
 
 def upgrade() -> None:
@@ -232,6 +247,7 @@ def upgrade() -> None:
     grant("INSERT", "incident_marks", API, INGEST)
     for table, privileges in _MAINTAINS.items():
         grant(privileges, table, MAINTAIN)
+    _tells(f"{_BEFORE} OR type LIKE 'incident.%'")
     # What was computed is the program's; a note may name people.
     watch(
         "incidents",
@@ -246,6 +262,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Forget incidents."""
     op.execute(_LOCK)
+    _tells(_BEFORE)
     op.execute("DROP TRIGGER mark_incidents ON events")
     for table, columns in (
         ("events", "id, level_db, clock_error_ms, received_at"),
