@@ -34,6 +34,7 @@ from app.core.readiness import Probe
 from app.core.sealing import Sealer
 from app.core.service_router import router as service
 from app.core.settings import Settings
+from app.incidents.router import router as incidents
 from app.ingest.allowances import Allowances
 from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
@@ -87,6 +88,7 @@ _TAGS = [
     {"name": "Reports", "description": "A site's day or month for people, as HTML or PDF"},
     {"name": "Rules", "description": "Thresholds that make alerts"},
     {"name": "Alerts", "description": "What fires now, what fired before"},
+    {"name": "Incidents", "description": "Impulsive sounds that several boxes heard, and their review"},
     {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
     {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
     {"name": "Channels", "description": "Alerts by e-mail, and by MQTT"},
@@ -205,6 +207,7 @@ def create_app(settings: Settings) -> FastAPI:
         *ingest,
         *rules,
         *alerts,
+        incidents,
         *webhooks,
         event_types,
         stream,

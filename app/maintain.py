@@ -2,12 +2,12 @@
 
 It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
 broker's accounts in step with the database, watches what the broker drops, judges rules on indices when
-periods are over, tries rules on stored samples, summarises hours and days, removes what sites keep no longer
-and what is to be erased, and what is no longer needed: the samples of deleted boxes, old deliveries and
-outbox entries, answers that are kept no longer, sign-ins and invitations that have ended, people who belong
-nowhere, heartbeats of processes that are gone. What doors have counted of refusals it sums up by day. Secrets
-it seals under the newest key. The heads of audit logs it writes to its own log, for whoever keeps that
-elsewhere.
+periods are over, makes incidents of what boxes heard, tries rules on stored samples, summarises hours and
+days, removes what sites keep no longer and what is to be erased, and what is no longer needed: the samples
+of deleted boxes, old deliveries and outbox entries, answers that are kept no longer, sign-ins and invitations
+that have ended, people who belong nowhere, heartbeats of processes that are gone. What doors have counted of
+refusals it sums up by day; of people's requests it tells those that are overdue. Secrets it seals under the
+newest key. The heads of audit logs it writes to its own log, for whoever keeps that elsewhere.
 """
 
 import time
@@ -38,6 +38,7 @@ from app.core.observability import (
 from app.core.reseal import Resealer
 from app.core.role import Role
 from app.core.sealing import Sealer
+from app.incidents.worker import IncidentWorker
 from app.observations.erasure.worker import ErasureWorker
 from app.observations.quarantine import purge_quarantine
 from app.observations.retention.worker import RetentionWorker
@@ -200,7 +201,13 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
-def _jobs(warden: _Warden, backtests: BacktestWorker, indices: IndexWorker, resealer: Resealer) -> list[_Job]:
+def _jobs(
+    warden: _Warden,
+    backtests: BacktestWorker,
+    indices: IndexWorker,
+    incidents: IncidentWorker,
+    resealer: Resealer,
+) -> list[_Job]:
     sweeper = Sweeper()
 
     async def seal_anew(_: Role, connection: asyncpg.Connection) -> None:
@@ -247,6 +254,7 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, indices: IndexWorker, rese
         _Job("configs", 5.0, _publish_configs),
         _Job("backtests", 1.0, try_rules),
         _Job("indices", 5.0, judge_indices),
+        _Job("incidents", 1.0, incidents.tick),
         _Job("quotas", 5.0, _tell_quotas),
         _Job("rollups", 5.0, roll_up),
         _Job("rollup-figures", 15.0, show_rollups),
@@ -265,7 +273,8 @@ def _jobs(warden: _Warden, backtests: BacktestWorker, indices: IndexWorker, rese
 async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> None:
     connection = await role.database.connect()
     backtests, indices = BacktestWorker(), IndexWorker()
-    jobs = _jobs(warden, backtests, indices, resealer)
+    incidents = IncidentWorker(role.settings.incidents)
+    jobs = _jobs(warden, backtests, indices, incidents, resealer)
     held = False
     try:
         while not role.stop.is_set():
@@ -279,6 +288,7 @@ async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> Non
                 await warden.watch.stop()
             await role.pause(_TICK_S)
     finally:
+        await incidents.stop()
         await indices.stop()
         await backtests.stop()
         connection.terminate()

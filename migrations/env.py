@@ -11,13 +11,14 @@ from app.core import auth as _auth
 from app.core.database import Base
 from app.core.locks import MIGRATION
 from app.core.settings import DatabaseSettings
+from app.incidents import models as _incidents
 from app.observations import models as _observations
 from app.rules import models as _rules
 from app.sites import models as _sites
 from app.webhooks import models as _webhooks
 
 # Imported so that their tables are in the metadata, which autogenerate compares.
-_TABLES = (_alerts, _auth, _observations, _rules, _sites, _webhooks)
+_TABLES = (_alerts, _auth, _incidents, _observations, _rules, _sites, _webhooks)
 
 
 def _run(connection: Connection, settings: DatabaseSettings) -> None:

@@ -32,20 +32,21 @@ GUNS: Final = frozenset(_MODELS)
 """The classes that are gunshots; the others only sound like one."""
 
 
-def make_event(chance: random.Random, seq: int, time_us: int) -> Event:
+def make_event(chance: random.Random, seq: int, time_us: int, source: str | None = None) -> Event:
     """Invent one event.
 
     Args:
         chance: Where the choices come from: the same state gives the same event.
         seq: The box's count.
         time_us: When it was heard, µs since 1970.
+        source: What it was; None: whatever chance has it.
 
     Returns:
         The payload. Candidates are in descending order of confidence, in all at most 1; now and then the
         detector is wrong about what it was.
     """
     names = list(_SOURCES)
-    truth = chance.choices(names, [share for share, _, _ in _SOURCES.values()])[0]
+    truth = source or chance.choices(names, [share for share, _, _ in _SOURCES.values()])[0]
     _, (low, high), alike = _SOURCES[truth]
     sure = chance.betavariate(6, 2)
     candidates = [_candidate(chance, truth, sure)]

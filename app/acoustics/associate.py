@@ -281,12 +281,17 @@ def continued(before: Sequence[Incident], after: Sequence[Incident]) -> dict[int
         Index in `after` to index in `before`: the one with most events in common, of equals the first; each
         goes on in one only. What is not in it is new; whose index does not occur has been merged away.
     """
-    was = {event.id: at for at, incident in enumerate(before) for event in incident.events}
+    return matched(*([[event.id for event in each.events] for each in side] for side in (before, after)))
+
+
+def matched(before: Sequence[Iterable[str]], after: Sequence[Iterable[str]]) -> dict[int, int]:
+    """The same as `continued` of sets of events' ids."""
+    was = {event: at for at, events in enumerate(before) for event in events}
     shares: dict[tuple[int, int], int] = {}
-    for at, incident in enumerate(after):
-        for event in incident.events:
-            if event.id in was:
-                pair = (was[event.id], at)
+    for at, events in enumerate(after):
+        for event in events:
+            if event in was:
+                pair = (was[event], at)
                 shares[pair] = shares.get(pair, 0) + 1
     out: dict[int, int] = {}
     for (old, new), _ in sorted(shares.items(), key=lambda item: (-item[1], item[0])):

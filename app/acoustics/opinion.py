@@ -20,7 +20,10 @@ OTHER: Final = "other"
 """What nobody named."""
 
 GUNS: Final = frozenset(
-    {"gunshot", "pistol", "revolver", "rifle", "shotgun", "submachine_gun", "machine_gun"}
+    {
+        *("gunshot", "pistol", "revolver", "rifle", "carbine", "precision_rifle", "shotgun"),
+        *("submachine_gun", "machine_gun"),
+    }
 )
 """Classes that are gunshots."""
 

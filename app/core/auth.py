@@ -50,6 +50,8 @@ SCOPES = (
     "rules:write",
     "alerts:read",
     "alerts:write",
+    "incidents:read",
+    "incidents:write",
     "webhooks:read",
     "webhooks:write",
     "audit:read",

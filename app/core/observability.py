@@ -72,6 +72,15 @@ ALERT_TRANSITIONS = Counter(
     "vigie_alert_transitions_total", "Alerts fired and resolved", ["state", "severity"]
 )
 INDEX_PERIODS = Counter("vigie_index_periods_total", "Periods of indices that rules were judged by")
+INCIDENTS_TOLD = Counter("vigie_incidents_told_total", "Versions of incidents that were told", ["kind"])
+INCIDENT_EVENTS_SKIPPED = Counter(
+    "vigie_incident_events_skipped_total", "Events that were too many to be looked at together"
+)
+INCIDENT_SECONDS = Histogram(
+    "vigie_incident_seconds",
+    "To make incidents of the events of a stretch, with reading and writing",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
 ALERTS_FIRING = Gauge("vigie_alerts_firing", "Alerts now firing", multiprocess_mode="mostrecent")
 ALERTS_MUTED = Gauge(
     "vigie_alerts_muted",

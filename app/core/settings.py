@@ -20,6 +20,7 @@ from pydantic import (
 
 from app.core.api_settings import ApiSettings
 from app.core.encryption_settings import EncryptionSettings
+from app.core.incident_settings import IncidentSettings
 from app.core.insecurities import Code
 from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
@@ -255,6 +256,7 @@ class Settings(OnlyDatabase):
     tls_listener: TlsListenerSettings = TlsListenerSettings()
     sites: SitesSettings = SitesSettings()
     quotas: QuotaSettings = QuotaSettings()
+    incidents: IncidentSettings = IncidentSettings()
     enrolment: EnrolmentSettings = EnrolmentSettings()
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()

@@ -18,6 +18,7 @@ _READS: Final = (
     "telemetry:read",
     "rules:read",
     "alerts:read",
+    "incidents:read",
     "webhooks:read",
 )
 SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
@@ -31,6 +32,7 @@ SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
         "telemetry:write",
         "rules:write",
         "alerts:write",
+        "incidents:write",
         "webhooks:write",
         "audit:read",
     ),

@@ -12,6 +12,7 @@ from app.webhooks.event_types import (
     TEST_EVENT,
 )
 from app.webhooks.grouping import GROUP_EVENT
+from app.webhooks.incident_schemas import EXAMPLES as INCIDENTS
 
 type Example = dict[str, Any]
 
@@ -148,6 +149,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
                 "truncated": 0,
             },
         ),
+        *INCIDENTS,
         _body(ENDPOINT_FAILING, "10:05:00.871", _NOTICE),
         _body(
             ENDPOINT_DISABLED,

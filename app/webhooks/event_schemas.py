@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.core.quota_settings import Quota
+from app.webhooks.envelope import Envelope
 from app.webhooks.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -21,6 +22,7 @@ from app.webhooks.event_types import (
     TEST_EVENT,
 )
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS
+from app.webhooks.incident_schemas import INCIDENTS
 
 type Severity = Literal["info", "warning", "critical"]
 
@@ -156,12 +158,6 @@ class DroppedData(BaseModel):
     dropped: int = Field(description="Since this was last told")
     total: int = Field(description="Since the broker's start")
     broker_started_at: datetime
-
-
-class Envelope(BaseModel):
-    """What every body has."""
-
-    timestamp: datetime = Field(description="When Vigie wrote the event")
 
 
 class AlertFiring(Envelope):
@@ -314,6 +310,7 @@ SENT: Final[Mapping[str, type[Envelope]]] = {
     "alert.acknowledged": AlertAcknowledged,
     "alert.reminder": AlertReminder,
     GROUP_EVENT: AlertGroup,
+    **INCIDENTS,
     ENDPOINT_FAILING: EndpointFailing,
     ENDPOINT_DISABLED: EndpointDisabled,
     QUOTA_WARNING: QuotaWarning,

@@ -17,6 +17,10 @@ ENDPOINT_FAILING: Final = "endpoint.failing"
 ENDPOINT_DISABLED: Final = "endpoint.disabled"
 QUOTA_WARNING: Final = "quota.warning"
 QUOTA_EXCEEDED: Final = "quota.exceeded"
+INCIDENT_DETECTED: Final = "incident.detected"
+INCIDENT_UPDATED: Final = "incident.updated"
+INCIDENT_CONFIRMED: Final = "incident.confirmed"
+INCIDENT_DISMISSED: Final = "incident.dismissed"
 
 NOTICES: Final = frozenset({ENDPOINT_FAILING, ENDPOINT_DISABLED})
 """Of an endpoint, for its owner: also sent to the organisation's e-mail channels, but never to itself."""
@@ -31,6 +35,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "alert.resolved": "A sample resolved an alert, or it was closed",
     "alert.acknowledged": "Somebody acknowledged an alert",
     "alert.reminder": "An alert still fires, and nobody has acknowledged it",
+    INCIDENT_DETECTED: "Boxes heard what may be a gunshot or an explosion; nobody has looked at it",
+    INCIDENT_UPDATED: "Later events changed what is known of an open incident",
+    INCIDENT_CONFIRMED: "A person found that an incident was one",
+    INCIDENT_DISMISSED: "A person found that an incident was none, or nothing is left of it",
     ENDPOINT_FAILING: "Another endpoint of the organisation has failed for a day",
     ENDPOINT_DISABLED: "Another endpoint of the organisation was disabled: gone, or failing for too long",
     QUOTA_WARNING: "Four fifths of the samples of the day are used",

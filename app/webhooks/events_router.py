@@ -14,8 +14,9 @@ from starlette.routing import BaseRoute
 from app.core.auth import requires
 from app.core.pagination import Page
 from app.core.problems import documented
+from app.webhooks.envelope import Envelope
 from app.webhooks.event_examples import EXAMPLES
-from app.webhooks.event_schemas import SENT, Envelope
+from app.webhooks.event_schemas import SENT
 from app.webhooks.event_types import EVENTS
 
 router: Final = APIRouter(prefix="/v1", tags=["Webhooks"], dependencies=[Depends(requires("webhooks:read"))])

@@ -18,6 +18,10 @@ import msgspec
 from app.webhooks.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
+    INCIDENT_CONFIRMED,
+    INCIDENT_DETECTED,
+    INCIDENT_DISMISSED,
+    INCIDENT_UPDATED,
     MESSAGES_DROPPED,
     QUOTA_EXCEEDED,
     QUOTA_WARNING,
@@ -37,6 +41,8 @@ MOST_CHARACTERS: Final = 1024
 _FIRING: Final = "firing"
 _RESOLVED: Final = "resolved"
 _INFO: Final = "info"
+_OPEN: Final = "open"
+_INCIDENT: Final = "Boxes heard what may be a gunshot ({probability}), evidence: {evidence}"
 _LABELS: Final = ("organisation_id", "site_id", "box", "metric", "rule_id")
 # The type → the alert's name, how grave it is, and what its summary says of the data.
 _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -53,6 +59,10 @@ _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "critical",
         "The quota of {quota} ({limit}) is used up: {refused} were refused",
     ),
+    INCIDENT_DETECTED: ("VigieIncident", "critical", _INCIDENT),
+    INCIDENT_UPDATED: ("VigieIncident", "critical", _INCIDENT),
+    INCIDENT_CONFIRMED: ("VigieIncident", "critical", "A person confirmed the incident: {outcome}"),
+    INCIDENT_DISMISSED: ("VigieIncident", "critical", "The incident was dismissed: {outcome}"),
     MESSAGES_DROPPED: ("VigieMessagesDropped", "critical", "The broker dropped {dropped} messages"),
 }
 
@@ -172,27 +182,37 @@ def _index_title(data: _Data) -> str | None:
 
 
 def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
-    """What is not of an alert, as one."""
+    """What is not of an alert, as one. An incident ends with its review: somebody has seen to it."""
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
-    endpoint, quota = data.get("endpoint_id"), data.get("quota")
+    endpoint, quota, incident = data.get("endpoint_id"), data.get("quota"), data.get("incident_id")
+    reviewed = incident is not None and data.get("state") != _OPEN
     labels = [
         ("alertname", name),
         ("severity", severity),
         ("organisation_id", organisation_id),
         ("endpoint_id", endpoint),
-        ("instance", endpoint or quota or "vigie"),
+        ("site_id", data.get("site_id") if incident else None),
+        ("instance", endpoint or quota or incident or "vigie"),
     ]
     sentence = summary.format_map(_Texts(data)) if known else summary
     return {
-        "status": _FIRING,
+        "status": _RESOLVED if reviewed else _FIRING,
         "labels": _texts(labels),
         "annotations": _texts([("summary", sentence)]),
-        "startsAt": timestamp,
-        "endsAt": NEVER,
-        "generatorURL": public_url if endpoint is None else f"{public_url}/v1/webhooks/{endpoint}",
-        "fingerprint": _fingerprint(f"{type_} {organisation_id} {endpoint or quota}"),
+        "startsAt": data.get("detected_at") or timestamp,
+        "endsAt": timestamp if reviewed else NEVER,
+        "generatorURL": _link(public_url, endpoint, incident),
+        "fingerprint": _fingerprint(
+            f"incident {incident}" if incident else f"{type_} {organisation_id} {endpoint or quota}"
+        ),
     }
+
+
+def _link(public_url: str, endpoint: object, incident: object) -> str:
+    if endpoint is not None:
+        return f"{public_url}/v1/webhooks/{endpoint}"
+    return public_url if incident is None else f"{public_url}/v1/incidents/{incident}"
 
 
 class _Texts(dict[str, Any]):

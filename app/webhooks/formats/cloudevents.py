@@ -18,6 +18,7 @@ _PREFIX: Final = "vigie."
 
 class _Subject(msgspec.Struct):
     alert_id: str | None = None
+    incident_id: str | None = None
 
 
 def render(body: bytes, *, message_id: str, organisation_id: UUID, site_id: UUID | None) -> bytes:
@@ -49,8 +50,9 @@ def _source(organisation_id: UUID, site_id: UUID | None) -> str:
 
 
 def _subject(data: msgspec.Raw) -> str | None:
-    """The alert that an event is of; None where there is none, or several."""
+    """The alert or the incident that an event is of; None where there is none, or several."""
     try:
-        return msgspec.json.decode(data, type=_Subject).alert_id
+        subject = msgspec.json.decode(data, type=_Subject)
     except msgspec.ValidationError:
         return None
+    return subject.alert_id or subject.incident_id

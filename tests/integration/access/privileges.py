@@ -59,6 +59,13 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "door_refusals": "SELECT, INSERT, UPDATE",
         "erasure_boxes": "SELECT, INSERT",
         "erasures": "SELECT, INSERT",
+        "incident_events": "SELECT",
+        "incident_history": "SELECT, INSERT",
+        "incident_marks": "INSERT",
+        "incidents": (
+            "SELECT, UPDATE (state, sequence, told, told_at, untold, updated_at, reviewed_by, "
+            "reviewed_kind, reviewed_name, reviewed_at, outcome, note, review_s)"
+        ),
         "index_states": "SELECT, DELETE",
         "ingest_totals": "SELECT",
         "metrics": "SELECT",
@@ -89,6 +96,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "events": "SELECT, INSERT",
         "former_boxes": "SELECT",
         "heartbeats": _ALL,
+        "incident_marks": "INSERT",
         "ingest_totals": "SELECT, INSERT, UPDATE",
         "inhibitions": "SELECT",
         "metrics": "SELECT",
@@ -157,8 +165,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
-            "SELECT (key, id, organisation_id, site_id, interval_s, password_hash, deleted_at, kind, "
-            "tags, attributes, erased), UPDATE (erased), DELETE"
+            "SELECT (key, id, organisation_id, site_id, longitude, latitude, interval_s, password_hash, "
+            "deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
         ),
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",
@@ -173,13 +181,20 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "endpoint_states": "SELECT (endpoint_id, open_until, slow_step)",
         "erasure_boxes": "SELECT, UPDATE (state)",
         "erasures": ("SELECT, UPDATE (worked_at, finished_at, boxes_done, progress, chain, removed, digest)"),
-        "events": "SELECT (box_key, time, type, candidates, late), DELETE",
+        "events": (
+            "SELECT (id, box_key, time, type, candidates, level_db, clock_error_ms, received_at, late), "
+            "DELETE"
+        ),
         "group_events": "SELECT (group_id, alert_id, created_at, held), UPDATE (held), DELETE",
         "heartbeats": _ALL,
         "hourly": _ALL,
         "idempotency_keys": (
             "SELECT (organisation_id, caller_id, key, answer, expires_at), UPDATE (answer), DELETE"
         ),
+        "incident_events": _ALL,
+        "incident_history": "SELECT, INSERT",
+        "incident_marks": "SELECT, DELETE",
+        "incidents": "SELECT, INSERT, UPDATE",
         "index_states": _ALL,
         "inhibitions": "SELECT (id, organisation_id, source, target, equal)",
         "invitations": "SELECT (id, expires_at, accepted_at, revoked_at), DELETE",
@@ -211,7 +226,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "site_purposes": "SELECT",
         "sites": (
-            "SELECT (id, organisation_id, timezone, latitude, retention_days, attributes, "
+            "SELECT (id, organisation_id, kind, timezone, latitude, retention_days, attributes, "
             "retention_purposes, retention_removes, summaries_days)"
         ),
         "tenant_hourly": "SELECT",

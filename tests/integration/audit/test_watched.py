@@ -34,6 +34,9 @@ NOT_WATCHED = {
     "heartbeats": "the processes' own",
     "hourly": "what samples say of hours",
     "idempotency_keys": "answers that are kept for a day",
+    "incident_events": "which events are of an incident",
+    "incident_history": "written with each change of an incident, whose reviews are recorded",
+    "incident_marks": "which events are to be looked at",
     "index_states": "how far rules on indices are judged",
     "ingest_totals": "counts of what came in",
     "metrics": "the migrations' own",
@@ -84,6 +87,13 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
     },
     "delivery_replays": {"replayed", "after_id", "created_by", "finished_at"},
     "erasures": {"created_by", "worked_at", "boxes_done", "progress", "chain"},
+    "incidents": {
+        *("organisation_id", "evidence", "verified", "occurred_at", "occurred_sigma_ms", "first_heard_at"),
+        *("last_heard_at", "longitude", "latitude", "ellipse", "branch", "alternative", "classes", "models"),
+        *("probability", "gunshot_probability", "rounds", "boxes", "temperature", "method", "crowded"),
+        *("told", "told_at", "untold", "detected_at", "settled_at", "reviewed_kind", "reviewed_name"),
+        *("reviewed_at", "superseded_by", "erased_at"),
+    },
     "provisioning_keys": {"used", "last_used_at"},
     "quarantine": {
         *("organisation_id", "detail", "topic", "payload", "attempted_at", "outcome"),

@@ -55,9 +55,9 @@ def test_others_read_our_cloudevents(kind: str, type_: str) -> None:
     assert event.get_type() == f"vigie.{type_}"
     assert event.get_time() == datetime.fromisoformat(example["timestamp"])
     assert event.get_datacontenttype() == "application/json"
-    assert event.get_subject() == example["data"].get("alert_id")
+    assert event.get_subject() == (example["data"].get("alert_id") or example["data"].get("incident_id"))
     assert event.get_data() == example["data"]
-    optional = {"subject"} if type_.startswith("alert.") and type_ != "alert.group" else set()
+    optional = {"subject"} if type_.startswith(("alert.", "incident.")) and type_ != "alert.group" else set()
     required = {"specversion", "id", "source", "type", "time", "datacontenttype", "data"}
     assert json.loads(sent).keys() == required | optional
 

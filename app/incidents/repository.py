@@ -1,0 +1,123 @@
+"""Queries on incidents made by the API. What was erased is not there: only statistics count it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from app.core.database import ReadSession, WriteSession
+from app.core.errors import NotFoundError
+from app.core.reach import NOTHING, Reach
+from app.core.sorting import Orders, Pagination, identifier, instant, number
+from app.incidents.models import Incident, IncidentEntry, IncidentEvent
+
+_EARTH_M: Final = 6_371_009.0
+_MOST_EVENTS: Final = 1_000
+_MOST_ENTRIES: Final = 500
+
+INCIDENTS: Final = Orders(
+    "incidents",
+    (identifier(Incident.id),),
+    {
+        "id": (),
+        "occurred_at": (instant(Incident.occurred_at, attrgetter("occurred_at")),),
+        "probability": (number(Incident.probability.expression, attrgetter("probability")),),
+    },
+    "-id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A circle: longitude and latitude of its middle (degrees), radius (m)."""
+
+    longitude: float
+    latitude: float
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents a list shows; None leaves a side open."""
+
+    visible: Reach = NOTHING
+    organisation_id: UUID | None = None
+    site_id: UUID | None = None
+    state: str | None = None
+    evidence: str | None = None
+    min_probability: float | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    near: Near | None = None
+
+
+def _seen(visible: Reach) -> Select[Incident]:
+    query = select(Incident).where(Incident.erased_at.is_(None))
+    return query.where(*visible.within(Incident.organisation_id, Incident.site_id))
+
+
+def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
+    for column, value in (
+        (Incident.organisation_id, wanted.organisation_id),
+        (Incident.site_id, wanted.site_id),
+        (Incident.state, wanted.state),
+        (Incident.evidence, wanted.evidence),
+    ):
+        if value is not None:
+            yield column == value
+    if wanted.min_probability is not None:
+        yield Incident.probability >= wanted.min_probability
+    if wanted.start is not None:
+        yield Incident.occurred_at >= wanted.start
+    if wanted.end is not None:
+        yield Incident.occurred_at < wanted.end
+    if wanted.near is not None:
+        yield from _within(wanted.near)
+
+
+def _within(near: Near) -> Iterator[ColumnElement[bool]]:
+    """Positions in a circle: the great circle (haversine), and before it a band that an index has."""
+    degrees = math.degrees(near.radius_m / _EARTH_M)
+    yield Incident.latitude.between(near.latitude - degrees, near.latitude + degrees)
+    latitude = func.radians(Incident.latitude)
+    chord = func.power(func.sin((latitude - math.radians(near.latitude)) / 2), 2) + func.cos(
+        latitude
+    ) * math.cos(math.radians(near.latitude)) * func.power(
+        func.sin(func.radians(Incident.longitude - near.longitude) / 2), 2
+    )
+    yield 2 * _EARTH_M * func.asin(func.sqrt(func.least(1.0, chord))) <= near.radius_m
+
+
+async def page(session: ReadSession, wanted: IncidentFilter, asked: Pagination) -> Sequence[Incident]:
+    """Read a page of incidents, and one more."""
+    query = _seen(wanted.visible).where(*_conditions(wanted))
+    return (await session.scalars(INCIDENTS.page(query, asked))).all()
+
+
+async def find(
+    session: ReadSession | WriteSession, incident_id: UUID, visible: Reach, *, lock: bool = False
+) -> Incident:
+    """Read an incident, perhaps to change it. NotFoundError for another organisation's, or erased."""
+    query = _seen(visible).where(Incident.id == incident_id)
+    row = (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
+    if row is None:
+        raise NotFoundError("incident", incident_id)
+    return row
+
+
+async def events(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEvent]:
+    """The events of an incident, in their order; the first thousand."""
+    query = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
+    ordered = query.order_by(IncidentEvent.time, IncidentEvent.box, IncidentEvent.event_id)
+    return (await session.scalars(ordered.limit(_MOST_EVENTS))).all()
+
+
+async def history(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEntry]:
+    """What happened to an incident, the oldest first."""
+    query = select(IncidentEntry).where(IncidentEntry.incident_id == incident_id)
+    return (await session.scalars(query.order_by(IncidentEntry.id).limit(_MOST_ENTRIES))).all()

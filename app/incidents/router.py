@@ -1,0 +1,249 @@
+"""`/v1/incidents`: the HTTP of incidents, and nothing else."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from app.core.auth import Principal, requires
+from app.core.database import Database
+from app.core.errors import InvalidError, NotFoundError
+from app.core.etags import Matching
+from app.core.fields import InstantParameter
+from app.core.ids import parse_id
+from app.core.pagination import Page
+from app.core.problems import documented
+from app.core.sorting import Pagination
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads, get_database, json_answer
+from app.incidents import repository
+from app.incidents.geojson import MEDIA_TYPE, collection
+from app.incidents.repository import IncidentFilter, Near
+from app.incidents.review import Finding, review
+from app.incidents.schemas import (
+    IncidentDetail,
+    IncidentOut,
+    IncidentReview,
+    IncidentStatisticsOut,
+    PrecisionInterval,
+)
+from app.incidents.statistics import LEVEL, statistics_of
+from app.sites.dependencies import OrganisationFilter
+from app.sites.repository import find_site
+from app.webhooks.incident_schemas import Evidence, IncidentState
+from app.webhooks.outbox import wake_after
+
+router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRoute)
+
+Reader = Annotated[Principal, Depends(requires("incidents:read"))]
+Writer = Annotated[Principal, Depends(requires("incidents:write"))]
+Opened = Annotated[Database, Depends(get_database)]
+_Asked = Annotated[Pagination, Depends(repository.INCIDENTS.asked)]
+_FARTHEST_M: Final = 100_000.0
+_EAST, _NORTH = 180.0, 90.0
+_RANGE: Final = timedelta(days=90)
+_NUMBER: Final = r"-?[0-9]{1,6}(\.[0-9]{1,9})?"
+_EXAMPLE: Final[dict[str, Any]] = {"type": "FeatureCollection", "features": [], "next": None}
+
+
+async def _filter(
+    *,
+    principal: Reader,
+    organisation: OrganisationFilter = None,
+    site: Annotated[str | None, Query(description="Only of this site")] = None,
+    state: Annotated[IncidentState | None, Query(description="Only in this state")] = None,
+    evidence: Annotated[Evidence | None, Query(description="Only with this evidence")] = None,
+    min_probability: Annotated[
+        float | None,
+        Query(ge=0, le=1, description="A gunshot or an explosion is at least as probable as this"),
+    ] = None,
+    near: Annotated[
+        str | None,
+        Query(
+            pattern=rf"^{_NUMBER},{_NUMBER},{_NUMBER}$",
+            description="Longitude, latitude (degrees) and radius (m): only those whose position is in there",
+            examples=["1.4442,43.6047,500"],
+        ),
+    ] = None,
+    start: Annotated[
+        InstantParameter | None, Query(alias="from", description="Occurred at this time or later")
+    ] = None,
+    end: Annotated[
+        InstantParameter | None, Query(alias="to", description="Occurred before this time")
+    ] = None,
+) -> IncidentFilter:
+    if start is not None and end is not None and start >= end:
+        raise InvalidError("`from` must be before `to`.", code="range_reversed")
+    return IncidentFilter(
+        visible=principal.visible(),
+        organisation_id=organisation,
+        site_id=None if site is None else parse_id(site, "site"),
+        state=state,
+        evidence=evidence,
+        min_probability=min_probability,
+        start=start,
+        end=end,
+        near=None if near is None else _circle(near),
+    )
+
+
+def _circle(near: str) -> Near:
+    longitude, latitude, radius = (float(part) for part in near.split(","))
+    if not (abs(longitude) <= _EAST and abs(latitude) <= _NORTH and 0 < radius <= _FARTHEST_M):
+        raise InvalidError(
+            f"`near` is longitude,latitude,radius: degrees, and metres up to {_FARTHEST_M:g}.",
+            code="invalid_near",
+        )
+    return Near(longitude, latitude, radius)
+
+
+@router.get(
+    "/incidents",
+    summary="List incidents",
+    operation_id="list_incidents",
+    response_model=Page[IncidentOut],
+    responses={
+        **documented(401, 403, 404, 422),
+        200: {"content": {MEDIA_TYPE: {"schema": {"type": "object"}, "example": _EXAMPLE}}},
+    },
+)
+async def list_incidents(
+    session: Reads,
+    wanted: Annotated[IncidentFilter, Depends(_filter)],
+    asked: _Asked,
+    *,
+    format_: Annotated[
+        Literal["json", "geojson"],
+        Query(alias="format", description="`geojson`: a FeatureCollection (RFC 7946), with `next` beside it"),
+    ] = "json",
+) -> Page[IncidentOut] | Response:
+    """List incidents, by default the newest first.
+
+    `?state=open` gives what nobody has reviewed. What was erased is not there.
+    """
+    rows, following = repository.INCIDENTS.cut(await repository.page(session, wanted, asked), asked)
+    page: Page[IncidentOut] = Page(data=[IncidentOut.of(row) for row in rows], next=following)
+    if format_ == "json":
+        return page
+    answer = json_answer(collection(page.data, following))
+    answer.headers["Content-Type"] = MEDIA_TYPE
+    return answer
+
+
+@router.get(
+    "/incidents/{incident_id}",
+    summary="Read an incident",
+    operation_id="get_incident",
+    responses=documented(401, 403, 404),
+)
+async def get_incident(principal: Reader, session: Reads, incident_id: str) -> IncidentDetail:
+    """Read one incident with its events, their residuals, and all that happened to it."""
+    row = await repository.find(session, parse_id(incident_id, "incident"), principal.visible())
+    return IncidentDetail.whole(
+        row, await repository.events(session, row.id), await repository.history(session, row.id)
+    )
+
+
+@router.post(
+    "/incidents/{incident_id}/confirm",
+    summary="Confirm an incident",
+    operation_id="confirm_incident",
+    responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422),
+)
+async def confirm_incident(
+    principal: Writer, database: Opened, incident_id: str, body: IncidentReview, matching: Matching
+) -> IncidentOut:
+    """Say that it was one; endpoints receive `incident.confirmed`.
+
+    Only a person who signed in can: an API key is 403 `person_required`. The first review stands (409
+    `already_reviewed`), unless `sequence` says that it is corrected; the former one stays in the history.
+    """
+    return await _review(principal, database, incident_id, ("confirmed", body), matching)
+
+
+@router.post(
+    "/incidents/{incident_id}/dismiss",
+    summary="Dismiss an incident",
+    operation_id="dismiss_incident",
+    responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422),
+)
+async def dismiss_incident(
+    principal: Writer, database: Opened, incident_id: str, body: IncidentReview, matching: Matching
+) -> IncidentOut:
+    """Say that it was none, and what it was instead; endpoints receive `incident.dismissed`."""
+    return await _review(principal, database, incident_id, ("dismissed", body), matching)
+
+
+async def _review(
+    principal: Principal,
+    database: Database,
+    incident_id: str,
+    said: tuple[Finding, IncidentReview],
+    matching: Matching,
+) -> IncidentOut:
+    finding, body = said
+    # A session of its own: the dispatcher is woken once the commit is done.
+    async with database.write() as session:
+        row = await review(
+            session,
+            principal,
+            parse_id(incident_id, "incident"),
+            finding=finding,
+            told=body,
+            now=datetime.now(UTC),
+            check=matching.on(IncidentOut.of),
+        )
+        shown = IncidentOut.of(row)
+    await wake_after(database)
+    return shown
+
+
+@router.get(
+    "/sites/{site_id}/incident-statistics",
+    summary="What the incidents of a site came to",
+    operation_id="get_incident_statistics",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_incident_statistics(
+    principal: Reader,
+    session: Reads,
+    site_id: str,
+    *,
+    start: Annotated[
+        InstantParameter | None,
+        Query(alias="from", description="Detected at this time or later; by default 90 days before `to`"),
+    ] = None,
+    end: Annotated[
+        InstantParameter | None, Query(alias="to", description="Detected before this time; by default now")
+    ] = None,
+) -> IncidentStatisticsOut:
+    """How many incidents there were by state, how many of those reviewed were any, and how long that took."""
+    last = end or datetime.now(UTC)
+    first = start or last - _RANGE
+    if first >= last:
+        raise InvalidError("`from` must be before `to`.", code="range_reversed")
+    site = await find_site(session, parse_id(site_id, "site"), principal.visible())
+    if site is None:
+        raise NotFoundError("site", site_id)
+    found = await statistics_of(session, site.id, first, last)
+    interval = found.precision_interval
+    return IncidentStatisticsOut.model_validate(
+        {
+            "site_id": site.id,
+            "from": first,
+            "to": last,
+            "open": found.open,
+            "confirmed": found.confirmed,
+            "dismissed": found.dismissed,
+            "withdrawn": found.withdrawn,
+            "precision": found.precision,
+            "precision_interval": None
+            if interval is None
+            else PrecisionInterval(low=interval[0], high=interval[1], level=LEVEL),
+            "unreviewed_share": found.unreviewed_share,
+            "median_review_s": found.median_review_s,
+            "boxes": found.boxes,
+            "days": found.days,
+            "false_alarms_per_box_day": found.false_alarms_per_box_day,
+        }
+    )

@@ -1,0 +1,181 @@
+"""Makes incidents of events: beside whatever else its process does, and in one process alone.
+
+Owns that each version of an incident is told once. What events mean is computed in a thread, outside of any
+transaction; then one transaction claims the events, sees that nobody has been there, and writes incidents,
+history and outbox. Marks go with the last of what they ask for: whoever dies in between has done nothing that
+is done again, and two do nothing twice.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from app.core.database import TRANSIENT, Database, is_transient
+from app.core.incident_settings import IncidentSettings
+from app.core.observability import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD, get_logger
+from app.core.role import Role
+from app.incidents.assumptions import assumed, temperature_of
+from app.incidents.hearing import found_of
+from app.incidents.plan import Known, left_out, planned
+from app.incidents.slots import MOST_IN_SLOT, MOST_TOGETHER, Stretch, stretches, thinned
+from app.incidents.versions import content_of
+from app.incidents.worker_reads import (
+    Event,
+    Site,
+    Work,
+    events_in,
+    events_of,
+    known_of,
+    next_works,
+    site_of,
+    temperatures,
+    times_of,
+)
+from app.incidents.worker_settle import is_due, settle, tell
+from app.incidents.worker_writes import Case, MovedError, write
+from app.webhooks.outbox import wake
+
+_log = get_logger(__name__)
+_EVERY_S: Final = 0.5
+_AFTER_FAILURE_S: Final = 5.0
+_STOP_S: Final = 5.0
+_TRIES: Final = 5
+_FORGET: Final = "DELETE FROM incident_marks WHERE id = ANY ($1::bigint[])"
+
+
+class IncidentWorker:
+    """Call `tick` now and then; `stop` before the process ends."""
+
+    def __init__(self, settings: IncidentSettings) -> None:
+        self._settings = settings
+        self._working: asyncio.Task[None] | None = None
+        self._failing: dict[UUID, float] = {}
+
+    async def tick(self, role: Role, _: asyncpg.Connection) -> None:
+        """See that the work goes on. Does not wait for it: what takes long holds up nobody."""
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work(role.database))
+
+    async def stop(self) -> None:
+        """End soon; what was not committed is done by the next one."""
+        if self._working is not None and not self._working.done():
+            self._working.cancel()
+            with suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._working, _STOP_S)
+
+    async def _work(self, database: Database) -> None:
+        """Go on until stopped, or until something fails: the next tick begins anew."""
+        connection: asyncpg.Connection | None = None
+        try:
+            connection = await database.connect()
+            while True:
+                if not await self.turn(connection):
+                    await asyncio.sleep(_EVERY_S)
+        except TRANSIENT as error:
+            _log.warning("incidents_interrupted", error=repr(error))
+        except Exception:  # noqa: BLE001 (whatever it is, the role goes on)
+            _log.exception("incidents_failed")
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def turn(self, connection: asyncpg.Connection) -> bool:
+        """Do a piece of what is due for each site; returns whether more could be done now."""
+        if not await is_due(connection, self._settings):
+            return False
+        told = 0
+        done = False
+        for work in await next_works(connection):
+            if self._failing.get(work.site_id, 0.0) > time.monotonic():
+                continue
+            done = True
+            told += await self._try(connection, work)
+            if told:
+                # Soon: with many sites there is much to do before the end.
+                await wake(connection)
+        told_now = await tell(connection, self._settings) + await settle(connection, self._settings)
+        if told_now:
+            await wake(connection)
+        return done
+
+    async def _try(self, connection: asyncpg.Connection, work: Work) -> int:
+        """Do a piece of work; a site at which that fails waits a little, and keeps nobody from theirs."""
+        try:
+            for _ in range(_TRIES):
+                with suppress(MovedError):
+                    return await self._do(connection, work)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            _log.exception("incidents_of_site_failed", site_id=str(work.site_id))
+        self._failing[work.site_id] = time.monotonic() + _AFTER_FAILURE_S
+        return 0
+
+    async def _do(self, connection: asyncpg.Connection, work: Work) -> int:
+        """Look at marked slots of a site; returns how many events were put into the outbox.
+
+        Raises:
+            MovedError: somebody was there; what was committed stands, and is found by who looks again.
+        """
+        site = await site_of(connection, work.site_id)
+        wanted = [] if site is None else stretches(await times_of(connection, work), work.slots)
+        told = 0
+        for stretch in wanted:
+            assert site is not None  # noqa: S101 (or nothing is wanted)
+            told += await self._look(connection, site, stretch)
+        await connection.execute(_FORGET, work.marks)
+        return told
+
+    async def _look(self, connection: asyncpg.Connection, site: Site, stretch: Stretch) -> int:
+        began = time.perf_counter()
+        events, known = await _read(connection, site.id, stretch)
+        if not events:
+            return 0
+        boxes = {event.box_key for event in events}
+        measured = await temperatures(connection, site.id, stretch.last_us, boxes)
+        temperature = temperature_of(measured, site.kind, self._settings)
+        assumptions = assumed(temperature, site.kind, self._settings)
+        heard = [event.heard for event in events]
+        found = await asyncio.to_thread(found_of, heard, assumptions, crowded=stretch.crowded)
+        plan = planned(found, known, self._settings.opening_probability)
+        case = Case(
+            site,
+            known,
+            plan,
+            lambda each: content_of(each, assumptions, temperature),
+            {event.heard.id: event.box_key for event in events},
+        )
+        entries = await write(connection, case, self._settings.moved_m)
+        INCIDENT_SECONDS.observe(time.perf_counter() - began)
+        for entry in entries:
+            INCIDENTS_TOLD.labels(entry.kind).inc()
+        return len(entries)
+
+
+async def _read(
+    connection: asyncpg.Connection, site_id: UUID, stretch: Stretch
+) -> tuple[list[Event], list[Known]]:
+    """The events of a stretch, as many as are looked at, and the incidents that they are of."""
+    events = await events_of(connection, site_id, stretch.first_us, stretch.last_us)
+    most = MOST_IN_SLOT if stretch.crowded else MOST_TOGETHER
+    chosen = thinned(events, lambda event: event.heard.box, most)
+    if len(chosen) < len(events):
+        INCIDENT_EVENTS_SKIPPED.inc(len(events) - len(chosen))
+        _log.warning(
+            "incident_events_skipped", site_id=str(site_id), events=len(events), looked_at=len(chosen)
+        )
+    concerned = {event.incident_id for event in chosen if event.incident_id is not None}
+    if not concerned:
+        return chosen, []
+    all_of_them = await events_in(connection, concerned)
+    known = await known_of(connection, all_of_them)
+    if stretch.crowded:
+        heard, known = left_out([event.heard for event in chosen], known)
+        left = {each.id for each in heard}
+        return [event for event in chosen if event.heard.id in left], known
+    there = {event.heard.id for event in chosen}
+    return [*chosen, *(event for event in all_of_them if event.heard.id not in there)], known

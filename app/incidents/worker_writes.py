@@ -1,0 +1,255 @@
+"""What the worker writes of a plan, in the caller's transaction: incidents, whose events are whose, history.
+
+The order is that of everybody who locks several of these: rows of `incident_events` by the events' ids, then
+incidents by theirs. Whoever finds that somebody has been there meanwhile writes nothing (`MovedError`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from app.core.database import RawConnection
+from app.core.ids import new_id
+from app.core.instants import to_datetime
+from app.incidents.events import EventKind, event
+from app.incidents.hearing import Found, Part
+from app.incidents.plan import Known, Plan
+from app.incidents.versions import CONTENT, changed, summary
+from app.incidents.worker_reads import Site, decoded
+from app.webhooks.outbox import OutboxRecord, enqueue
+
+_JSON: Final = frozenset({"ellipse", "branch", "alternative", "classes", "models", "temperature", "method"})
+_PLACES: Final = ", ".join(
+    f"${place}{'::text::jsonb' if name in _JSON else ''}" for place, name in enumerate(CONTENT, start=5)
+)
+_TOLD: Final = f"${len(CONTENT) + 5}::text::jsonb"
+_INSERT: Final = f"""
+INSERT INTO incidents
+    (id, organisation_id, site_id, detected_at, updated_at, told_at, {", ".join(CONTENT)}, told)
+VALUES ($1, $2, $3, $4, $4, $4, {_PLACES}, {_TOLD})
+RETURNING *
+"""  # noqa: S608 (column names of ours)
+_SET: Final = ", ".join(
+    f"{name} = ${place}{'::text::jsonb' if name in _JSON else ''}"
+    for place, name in enumerate(CONTENT, start=4)
+)
+_UPDATE: Final = f"""
+UPDATE incidents SET updated_at = $2, untold = $3, settled_at = NULL, erased_at = NULL, {_SET} WHERE id = $1
+"""  # noqa: S608 (column names of ours)
+_LOCK: Final = """
+SELECT id, state, sequence, updated_at FROM incidents WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE
+"""
+_CLAIM: Final = """
+INSERT INTO incident_events AS ie (event_id, incident_id, box_key, box, time, role, round, verdict,
+    residual_ms, longitude, latitude)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::text[], $7::int[],
+    $8::text[], $9::float8[], $10::float8[], $11::float8[]) AS g (event_id)
+ORDER BY g.event_id
+ON CONFLICT (event_id) DO UPDATE SET incident_id = excluded.incident_id, role = excluded.role,
+    round = excluded.round, verdict = excluded.verdict, residual_ms = excluded.residual_ms
+WHERE ie.incident_id = ANY ($12::uuid[])
+RETURNING 1
+"""
+_RELEASE: Final = """
+DELETE FROM incident_events WHERE incident_id = ANY ($1::uuid[]) AND event_id <> ALL ($2::uuid[])
+"""
+_SUPERSEDE: Final = """
+UPDATE incidents SET state = 'dismissed', outcome = 'superseded', reviewed_kind = 'system',
+    reviewed_at = $2, superseded_by = $3, sequence = sequence + 1, untold = false, updated_at = $2
+WHERE id = $1 RETURNING *
+"""
+_HISTORY: Final = """
+INSERT INTO incident_history (id, incident_id, kind, at, sequence, data)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::int[], $6::text[]::jsonb[])
+"""
+
+
+class MovedError(Exception):
+    """Events or incidents are others by now: look again."""
+
+
+class Entry:
+    """A line of an incident's history, and what others are told of it."""
+
+    def __init__(
+        self, kind: EventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
+    ) -> None:
+        self.kind = kind
+        self.row = row
+        self.now = now
+        self.changes = list(changes)
+
+    def told(self) -> OutboxRecord:
+        """For the outbox."""
+        return event(self.kind, self.row, self.now, self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is written together.
+
+    Attributes:
+        site: where.
+        known: the incidents that were read.
+        plan: what becomes of them.
+        content: makes the computed columns of what was found.
+        keys: the key of the box of each event.
+    """
+
+    site: Site
+    known: Sequence[Known]
+    plan: Plan
+    content: Callable[[Found], dict[str, Any]]
+    keys: Mapping[str, int]
+
+
+async def write(connection: RawConnection, case: Case, moved_m: float) -> list[Entry]:
+    """Write a plan in one transaction, with what is told of it; returns that.
+
+    Args:
+        connection: in no transaction.
+        case: what is to be written.
+        moved_m: a position has moved that is further away than this.
+
+    Raises:
+        MovedError: somebody was there meanwhile: nothing was written.
+    """
+    plan = case.plan
+    entries: list[Entry] = []
+    async with connection.transaction():
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        claims: list[tuple[UUID, str, Sequence[Part]]] = []
+        for each in plan.opened:
+            row = await insert(connection, case.site, case.content(each), now)
+            entries.append(Entry("detected", row, now))
+            claims.append((row["id"], "", each.parts))
+        claims += [(before.id, "", each.parts) for before, each in plan.continued]
+        claims += [(before.id, "after_review", parts) for before, parts in plan.late]
+        kept = await claim(connection, claims, case)
+        await lock(connection, case.known)
+        await release(connection, [each.id for each in case.known if not each.reviewed], kept)
+        for before, each in plan.continued:
+            content = case.content(each)
+            if any(before.row[name] != content[name] for name in CONTENT):
+                news = changed(before.row["told"], summary(content), moved_m)
+                await update(connection, before.id, content, now, untold=bool(news))
+        for before, by in plan.superseded:
+            entries.append(Entry("dismissed", await supersede(connection, before.id, by, now), now))
+        await enter(connection, entries)
+        await enqueue(connection, [entry.told() for entry in entries])
+    return entries
+
+
+async def claim(
+    connection: RawConnection, claims: Iterable[tuple[UUID, str, Sequence[Part]]], case: Case
+) -> list[UUID]:
+    """Say whose events are whose.
+
+    Args:
+        connection: in the caller's transaction.
+        claims: an incident, the role of its events where it is not their own, and what each is in it.
+        case: with the incidents that were read: their events may become others'.
+
+    Returns:
+        The ids of these events.
+
+    Raises:
+        MovedError: an event is gone, or is another incident's by now.
+    """
+    rows = [
+        (
+            UUID(part.heard.id),
+            incident,
+            case.keys[part.heard.id],
+            part.heard.box,
+            to_datetime(part.heard.time_us),
+            role or part.role,
+            part.round,
+            part.verdict,
+            part.residual_ms,
+            *(part.heard.place or (None, None)),
+        )
+        for incident, role, parts in claims
+        for part in parts
+    ]
+    if not rows:
+        return []
+    try:
+        done = await connection.fetch(
+            _CLAIM, *map(list, zip(*rows, strict=True)), [each.id for each in case.known]
+        )
+    except asyncpg.ForeignKeyViolationError as error:
+        raise MovedError from error
+    if len(done) != len(rows):
+        raise MovedError
+    return [row[0] for row in rows]
+
+
+async def lock(connection: RawConnection, known: Sequence[Known]) -> None:
+    """Lock incidents, and see that nobody has changed them since they were read (MovedError)."""
+    rows = await connection.fetch(_LOCK, [each.id for each in known])
+    read = {each.id: each.row for each in known}
+    same = all(
+        (row["state"], row["sequence"], row["updated_at"])
+        == (read[row["id"]]["state"], read[row["id"]]["sequence"], read[row["id"]]["updated_at"])
+        for row in rows
+    )
+    if len(rows) != len(known) or not same:
+        raise MovedError
+
+
+async def release(connection: RawConnection, incidents: Iterable[UUID], kept: Sequence[UUID]) -> None:
+    """Give up the events of incidents that are of none of them any more."""
+    await connection.execute(_RELEASE, list(incidents), kept)
+
+
+def _values(content: Mapping[str, Any]) -> list[Any]:
+    return [_json(content[name]) if name in _JSON else content[name] for name in CONTENT]
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+async def insert(
+    connection: RawConnection, site: Site, content: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Write a new incident; returns its row."""
+    told = _json(summary(content))
+    whose = new_id(), site.organisation_id, site.id
+    return decoded(await connection.fetchrow(_INSERT, *whose, now, *_values(content), told))
+
+
+async def update(
+    connection: RawConnection, identifier: UUID, content: Mapping[str, Any], now: datetime, *, untold: bool
+) -> None:
+    """Write what an incident is now."""
+    await connection.execute(_UPDATE, identifier, now, untold, *_values(content))
+
+
+async def supersede(connection: RawConnection, incident: UUID, by: UUID, now: datetime) -> dict[str, Any]:
+    """Write that an incident was a part of another one; returns its row."""
+    return decoded(await connection.fetchrow(_SUPERSEDE, incident, now, by))
+
+
+async def enter(connection: RawConnection, entries: Sequence[Entry]) -> None:
+    """Write history."""
+    if not entries:
+        return
+    rows = [
+        (
+            new_id(),
+            entry.row["id"],
+            entry.kind,
+            entry.now,
+            entry.row["sequence"],
+            _json({**summary(entry.row), "changes": entry.changes}),
+        )
+        for entry in entries
+    ]
+    await connection.execute(_HISTORY, *map(list, zip(*rows, strict=True)))

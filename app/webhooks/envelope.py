@@ -1,0 +1,11 @@
+"""What the bodies of all events have. Shapes only."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+
+class Envelope(BaseModel):
+    """What every body has."""
+
+    timestamp: datetime = Field(description="When Vigie wrote the event")
