@@ -109,7 +109,7 @@ FUNCTIONS: Final = (
         told jsonb := jsonb_build_object('purpose', NEW.purpose);
         changed jsonb := '{}';
         name text;
-        old jsonb; new jsonb := to_jsonb(NEW);
+        was jsonb; becomes jsonb := to_jsonb(NEW);
     BEGIN
         IF TG_OP = 'INSERT' THEN
             -- Those that come with a site go without saying.
@@ -119,17 +119,17 @@ FUNCTIONS: Final = (
             END IF;
             RETURN NULL;
         END IF;
-        old := to_jsonb(OLD);
+        was := to_jsonb(OLD);
         FOREACH name IN ARRAY names LOOP
-            IF old -> name IS DISTINCT FROM new -> name THEN
+            IF was -> name IS DISTINCT FROM becomes -> name THEN
                 changed := changed || jsonb_build_object(name, CASE WHEN name = ANY (shown)
-                    THEN jsonb_build_object('from', old -> name, 'to', new -> name) END);
+                    THEN jsonb_build_object('from', was -> name, 'to', becomes -> name) END);
             END IF;
         END LOOP;
         IF NEW.ends_at <= now() AND (OLD.ends_at IS NULL OR OLD.ends_at > now()) THEN
             PERFORM register_tell(NEW.organisation_id, NEW.site_id, 'purpose_ended',
                 told || jsonb_build_object('ends_at', NEW.ends_at));
-            changed := changed - 'ends_at';
+            changed := changed - 'ends_at'::text;
         END IF;
         IF changed <> '{}' THEN
             PERFORM register_tell(NEW.organisation_id, NEW.site_id, 'purpose_changed',

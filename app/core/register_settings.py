@@ -16,7 +16,8 @@ class RegisterSettings(BaseModel):
     tiles_url: str = Field(
         "",
         description="Map pictures for the public register's map, such as "
-        "`https://tiles.example.com/{z}/{x}/{y}.png`; their host learns who looks at what. Empty: outlines of land from Vigie's own files",
+        "`https://tiles.example.com/{z}/{x}/{y}.png`; their host learns who looks at what. "
+        "Empty: outlines of land from Vigie's own files",
     )
     tiles_credit: str = Field(
         "", max_length=300, description="What the map says of where its pictures come from"

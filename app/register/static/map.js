@@ -63,32 +63,61 @@
     icon: L.divIcon({ className: "dot-icon", html: '<span class="dot"></span>', iconSize: [14, 14] }),
     title: `${say.box} ${feature.id}`, alt: `${say.box} ${feature.id}`, keyboard: false,
   });
-  const site = (feature, at) => {
-    const facts = feature.properties;
-    const name = `${facts.name}. ${say.boxes}: ${facts.boxes}`;
-    const marker = L.marker(at, {
-      icon: L.divIcon({ className: `marker${facts.sensitive ? " sensitive" : ""}`, html: String(facts.boxes), iconSize: null }),
-      title: name, alt: name, riseOnHover: true,
-    });
-    marker.on("add", () => marker.getElement().setAttribute("aria-label", name));
-    const popup = document.createElement("div");
+  const linkTo = (facts) => {
     const link = document.createElement("a");
     link.href = `${facts.page}?lang=${say.language}`;
     link.textContent = facts.name;
-    popup.append(link, document.createElement("br"), `${facts.operator} · ${say.boxes}: ${facts.boxes}`);
-    return marker.bindPopup(popup);
+    return link;
+  };
+  // Sites that would cover each other have one marker, which lists them: each stays large enough to be hit.
+  const apart = 40, listed = 12;
+  const markers = L.layerGroup().addTo(map);
+  const group = (features) => {
+    const groups = [];
+    for (const feature of features) {
+      const [x, y] = feature.geometry.coordinates;
+      const place = map.project([y, x]);
+      const near = groups.find((each) => each.place.distanceTo(place) < apart);
+      if (near) near.features.push(feature);
+      else groups.push({ place, at: [y, x], features: [feature] });
+    }
+    return groups;
+  };
+  const mark = ({ at, features }) => {
+    const boxes = features.reduce((sum, each) => sum + each.properties.boxes, 0);
+    const sensitive = features.some((each) => each.properties.sensitive);
+    const names = features.slice(0, listed).map((each) => each.properties.name).join(", ");
+    const name = `${names}. ${say.boxes}: ${boxes}`;
+    const look = `marker${sensitive ? " sensitive" : ""}${features.length > 1 ? " several" : ""}`;
+    const marker = L.marker(at, {
+      icon: L.divIcon({ className: look, html: String(boxes), iconSize: null }), title: name, riseOnHover: true,
+    });
+    const popup = document.createElement("ul");
+    popup.className = "found";
+    for (const each of features.slice(0, listed)) {
+      const line = document.createElement("li");
+      line.append(linkTo(each.properties), ` ${each.properties.operator} · ${say.boxes}: ${each.properties.boxes}`);
+      popup.append(line);
+    }
+    if (features.length > listed) popup.append("…");
+    marker.bindPopup(popup).addTo(markers);
+    marker.getElement().setAttribute("aria-label", name);
   };
   fetch(say.places).then((answer) => answer.json()).then((places) => {
-    const near = L.layerGroup();
-    const all = L.geoJSON(places, {
-      filter: (feature) => feature.properties.kind !== "box",
-      pointToLayer: site, style: { className: "cell", weight: 1 }, interactive: true,
-    }).addTo(map);
-    L.geoJSON(places, { filter: (feature) => feature.properties.kind === "box", pointToLayer: box }).eachLayer((each) => near.addLayer(each));
-    const fine = () => (map.getZoom() >= 14 ? near.addTo(map) : near.remove());
-    map.on("zoomend", fine);
-    if (all.getLayers().length) map.fitBounds(all.getBounds().pad(0.25), { maxZoom: 15, animate: false });
-    fine();
+    const of = (kind) => places.features.filter((each) => each.properties.kind === kind);
+    const collection = (features) => ({ type: "FeatureCollection", features });
+    const sites = of("site"), near = L.geoJSON(collection(of("box")), { pointToLayer: box });
+    const cells = L.geoJSON(collection(of("cell")), { interactive: false, style: { className: "cell", weight: 1 } }).addTo(map);
+    const draw = () => {
+      markers.clearLayers();
+      group(sites).forEach(mark);
+      if (map.getZoom() >= 14) near.addTo(map); else near.remove();
+    };
+    const bounds = L.latLngBounds(sites.map((each) => [...each.geometry.coordinates].reverse()));
+    if (cells.getLayers().length) bounds.extend(cells.getBounds());
+    if (bounds.isValid()) map.fitBounds(bounds.pad(0.2), { maxZoom: 15, animate: false });
+    map.on("zoomend", draw);
+    draw();
     element.dataset.ready = "yes";
   }).catch(() => { element.dataset.ready = "failed"; });
 })();

@@ -28,20 +28,6 @@ WHERE site_id = $1 AND purpose = 'noise'
 
 
 @pytest.fixture
-async def public(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Anybody."""
-    async with client_of(application, None) as client:
-        yield client
-
-
-@pytest.fixture
-async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def site(tenant: Tenant, site_id: str, owner: asyncpg.Connection) -> str:
     """A street with a box, a declared purpose and a recipient."""
     moved = await tenant.client.patch(f"/v1/sites/{site_id}", json={"location": PLACE})
