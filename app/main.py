@@ -44,6 +44,9 @@ from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.people.context import People
 from app.people.routers import routers as people
+from app.register.context import RegisterContext
+from app.register.incidents import no_incidents
+from app.register.routers import routers as register
 from app.reports.printing import Printers
 from app.reports.router import router as reports
 from app.rules.routers import routers as rules
@@ -97,6 +100,10 @@ _TAGS = [
         "name": "Audit",
         "description": "Who did what, and who saw whose data; in a chain that shows each change",
     },
+    {
+        "name": "Public register",
+        "description": "What is measured where, why and by what right: for everybody, without a key",
+    },
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
 
@@ -122,6 +129,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
+    app.state.register = await RegisterContext.of(
+        database, settings.public_register, settings.api.base_url, no_incidents
+    )
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -133,6 +143,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
         await app.state.stream_hub.close()
+        await app.state.register.close()
         await app.state.ingest_pool.close()
         await database.close()
 
@@ -212,6 +223,7 @@ def create_app(settings: Settings) -> FastAPI:
         event_types,
         stream,
         audit,
+        *register,
         service,
     )
     for router in routers:

@@ -20,9 +20,37 @@ INGEST: Final = "vigie_ingest"
 DELIVER: Final = "vigie_deliver"
 MAINTAIN: Final = "vigie_maintain"
 ROLES: Final = (API, INGEST, DELIVER, MAINTAIN)
+PUBLIC: Final = "vigie_public"
+"""What the API becomes to read the public register: it has views of what is published, and no table."""
 
+# Roles are the server's, not the database's: others of its databases may use them too, so they stay.
+_MAKE_ROLES: Final = """
+DO $$
+DECLARE missing text;
+BEGIN
+    SELECT string_agg(name, ', ' ORDER BY name) INTO missing FROM unnest('{@roles}'::text[]) AS needed (name)
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);
+    IF missing IS NULL THEN RETURN; END IF;
+    IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION 'the roles % are missing', missing
+        USING HINT = 'Have an administrator of the server run deploy/roles.sql once, then migrate again.';
+    END IF;
+    FOREACH missing IN ARRAY string_to_array(missing, ', ') LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- another database's migration
+        END;
+        EXECUTE format('GRANT %I TO %I WITH INHERIT FALSE, SET TRUE', missing, current_user);
+    END LOOP;
+END $$
+"""
 EVERYBODY: Final = "(SELECT vigie_reaches_all())"
 """The caller works for the whole platform."""
+
+
+def make_roles(*names: str) -> None:
+    """Make roles of the server's where that is allowed; else they have to be there (`deploy/roles.sql`)."""
+    op.execute(_MAKE_ROLES.replace("@roles", ",".join(names)))
 
 
 def organisation_in_reach(column: str = "organisation_id") -> str:

@@ -24,6 +24,7 @@ from app.core.incident_settings import IncidentSettings
 from app.core.insecurities import Code
 from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
+from app.core.register_settings import RegisterSettings
 from app.core.setting_sources import SourcedSettings
 from app.core.setting_types import Port, Seconds
 
@@ -266,6 +267,7 @@ class Settings(OnlyDatabase):
     encryption: EncryptionSettings = EncryptionSettings()
     smtp: SmtpSettings = SmtpSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    public_register: RegisterSettings = RegisterSettings()
     log: LogSettings = LogSettings()
     metrics_port: Port = Field(0, description="Prometheus and /healthz of a role other than the API; 0: off")
     bootstrap_admin_key: SecretStr | None = Field(

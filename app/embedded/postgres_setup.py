@@ -12,10 +12,12 @@ from app.core.files import replace_text
 from app.embedded.account import EmbeddedError
 
 _PATIENCE_S = 10.0
-# The API stores what comes in by HTTP as the ingest role does. The owner's login is the operator's: it may
-# look at what runs, and end it, and reaches everything unless a process says otherwise.
+# The API stores what comes in by HTTP as the ingest role does, and reads the public register as one that sees
+# nothing else. The owner's login is the operator's: it may look at what runs, and end it, and reaches
+# everything unless a process says otherwise.
 _OPERATOR = """
-GRANT vigie_ingest TO vigie_api WITH INHERIT FALSE, SET TRUE;
+GRANT vigie_ingest, vigie_public TO vigie_api WITH INHERIT FALSE, SET TRUE;
+GRANT vigie_public TO "{owner}" WITH INHERIT FALSE, SET TRUE;
 GRANT pg_monitor, pg_signal_backend TO "{owner}";
 ALTER ROLE "{owner}" SET vigie.reach = 'all'
 """
@@ -42,6 +44,8 @@ async def make_database(
             if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
                 await connection.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{secret}'")
                 await connection.execute(f'GRANT "{role}" TO "{owner}" WITH INHERIT FALSE, SET TRUE')
+        if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = 'vigie_public'"):
+            await connection.execute("CREATE ROLE vigie_public NOLOGIN")
         await connection.execute(_OPERATOR.format(owner=owner))
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"')

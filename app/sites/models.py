@@ -40,7 +40,8 @@ class Site(Base):
     """A street, an office, … where boxes stand. Its time zone says what a day is.
 
     `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
-    measured is `app.sites.retention`'s: `retention_purposes` has days or None by purpose.
+    measured is `app.sites.retention`'s: `retention_purposes` has days or None by purpose. The public register
+    shows it and its boxes as the cell of a grid of `register_precision_m`.
     """
 
     __tablename__ = "sites"
@@ -56,6 +57,7 @@ class Site(Base):
     retention_purposes: Mapped[dict[str, int | None]] = mapped_column(JSONB, server_default="{}")
     retention_removes: Mapped[bool] = mapped_column(server_default="false")
     summaries_days: Mapped[int | None]
+    register_precision_m: Mapped[int] = mapped_column(server_default="100")
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)

@@ -4,7 +4,7 @@ Those of boxes are in `app.sites.box_schemas`. Shapes only: what they mean is th
 """
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -164,6 +164,15 @@ _RETENTION: Final = Field(
 )
 
 
+Precision = Annotated[
+    Literal[1, 10, 100, 1000, 10000],
+    Field(
+        description="How precisely the public register shows where the site and its boxes are: as the cell "
+        "of a grid of so many metres"
+    ),
+]
+
+
 class SiteCreate(Body):
     """A site to be."""
 
@@ -188,6 +197,7 @@ class SiteCreate(Body):
     timezone: Annotated[Timezone, Field(description="Says what a day is in this site's figures")]
     location: Point
     retention_days: Annotated[int, _RETENTION] | None = None
+    register_precision_m: Precision = 100
     attributes: Attributes = Field(default_factory=dict)
 
 
@@ -203,6 +213,7 @@ class SiteChange(Body):
     timezone: Timezone = absent()
     location: Point = absent()
     retention_days: Annotated[int, _RETENTION] | None = absent()
+    register_precision_m: Precision = absent()
     attributes: Attributes = absent()
 
 
@@ -216,6 +227,7 @@ class SiteOut(Resource):
     timezone: str
     location: Point
     retention_days: int | None
+    register_precision_m: Precision
     attributes: Attributes
     created_at: datetime
     updated_at: datetime
@@ -231,6 +243,7 @@ class SiteOut(Resource):
             timezone=row.timezone,
             location=Point(type="Point", coordinates=[row.longitude, row.latitude]),
             retention_days=row.retention_days,
+            register_precision_m=cast("Precision", row.register_precision_m),
             attributes=row.attributes,
             created_at=row.created_at,
             updated_at=row.updated_at,

@@ -50,6 +50,7 @@ async def create_site(
         longitude=body.location.longitude,
         latitude=body.location.latitude,
         retention_days=body.retention_days,
+        register_precision_m=body.register_precision_m,
         attributes=body.attributes,
         created_at=now,
         updated_at=now,

@@ -22,10 +22,12 @@ from app.sites.broker_accounts import username_of
 from app.webhooks.endpoint_fields import (
     EVENTS_TOLD,
     GROUPING,
+    RECIPIENT,
     SEVERE_EVENTS,
     Events,
     Grouping,
     MinSeverity,
+    Recipient,
     Sites,
 )
 from app.webhooks.endpoint_schemas import Enabled, Rate
@@ -69,6 +71,7 @@ class _ChannelCreate(Body):
     min_severity: MinSeverity = None
     rate_per_s: Rate | None = None
     description: Description | None = None
+    recipient: Recipient = None
     enabled: Enabled = True
 
 
@@ -168,6 +171,7 @@ class ChannelChange(Body):
     grouping: Annotated[Grouping | None, GROUPING] = absent()
     rate_per_s: Rate | None = absent()
     description: Description | None = absent()
+    recipient: Recipient = absent()
     enabled: bool = absent()
 
 
@@ -180,6 +184,7 @@ class _ChannelOut(Resource):
     grouping: Annotated[Grouping | None, GROUPING]
     rate_per_s: float | None = Field(description="Null: no limit")
     description: str | None
+    recipient: Annotated[str | None, RECIPIENT]
     enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
     disabled_reason: str | None = Field(
         description="Why Vigie disabled it: `failing` for too long", examples=[None]

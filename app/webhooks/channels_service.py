@@ -60,6 +60,7 @@ async def add_channel(
         format=wanted.format if isinstance(wanted, MqttCreate) else "native",
         target=target,
         description=wanted.description,
+        recipient=wanted.recipient,
         events=wanted.events,
         site_ids=wanted.site_ids,
         min_severity=wanted.min_severity,

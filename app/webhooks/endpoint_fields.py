@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.core.fields import DURATION, Body, Identifier
+from app.core.fields import DURATION, Body, Identifier, Name
 from app.core.instants import parse_iso_duration
 from app.core.problems import CodedValueError
 from app.core.reasons import RejectedError, shown
@@ -34,6 +34,17 @@ type Kind = Literal["webhook", "email", "mqtt"]
 
 type Format = Literal["native", "cloudevents", "alertmanager"]
 """What a delivery's body is written in."""
+
+
+RECIPIENT: Final = Field(
+    description="Who gets these alerts, as the public register names it; null: it says that its operator has "
+    "named nobody. Addresses are never shown there",
+    examples=["Police municipale, Ville de Toulouse"],
+)
+"""Whom the public register names, for the field of a model."""
+
+Recipient = Annotated[Name | None, RECIPIENT]
+"""Whom the public register names as having an endpoint's alerts."""
 
 
 def _check_events(events: list[str]) -> list[str]:

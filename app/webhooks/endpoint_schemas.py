@@ -16,11 +16,13 @@ from app.webhooks.endpoint_fields import (
     DEFAULT_EVENTS,
     GROUPING,
     GROUPING_EXAMPLE,
+    RECIPIENT,
     SEVERE_EVENTS,
     Events,
     Format,
     Grouping,
     MinSeverity,
+    Recipient,
     Sites,
     default_events,
     span,
@@ -127,6 +129,7 @@ class EndpointCreate(Body):
     rate_per_s: Rate | None = None
     concurrency: Concurrency | None = None
     description: Description | None = None
+    recipient: Recipient = None
     enabled: Enabled = True
 
     @model_validator(mode="after")
@@ -158,6 +161,7 @@ class EndpointChange(Body):
     rate_per_s: Rate | None = absent()
     concurrency: Concurrency | None = absent()
     description: Description | None = absent()
+    recipient: Recipient = absent()
     enabled: bool = absent()
 
 
@@ -186,6 +190,7 @@ class EndpointOut(Resource):
         description="When the former secrets stop signing, the next one first; empty where one secret signs"
     )
     description: str | None
+    recipient: Annotated[str | None, RECIPIENT]
     enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
     disabled_reason: str | None = Field(
         description="Why Vigie disabled it: `gone` (it answered 410), or `failing` for too long",

@@ -19,7 +19,8 @@ class Endpoint(Base):
     `site_ids` of None means every site, `grouping` of None that each event goes on its own, `min_severity` of
     None every severity. `secret`, `former_secrets` (`[{"secret", "expires_at"}]`, those that still sign) and
     `headers` (a JSON object) are sealed: see `app.webhooks.secrets`. `target` is where a channel goes.
-    `disabled_reason` is why `enabled` is false where it was not the client's own word.
+    `recipient` is whom the public register names as having
+    these alerts. `disabled_reason` is why `enabled` is false where it was not the client's own word.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -31,6 +32,7 @@ class Endpoint(Base):
     url: Mapped[str | None] = mapped_column(Text)
     target: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     description: Mapped[str | None] = mapped_column(Text)
+    recipient: Mapped[str | None] = mapped_column(Text)
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     site_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     grouping: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

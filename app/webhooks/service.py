@@ -70,6 +70,7 @@ async def add_endpoint(
         format=wanted.format,
         url=wanted.url,
         description=wanted.description,
+        recipient=wanted.recipient,
         events=wanted.events,
         site_ids=wanted.site_ids,
         min_severity=wanted.min_severity,

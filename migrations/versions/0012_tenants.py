@@ -19,6 +19,7 @@ from migrations.isolation import (
     MAINTAIN,
     ROLES,
     grant,
+    make_roles,
     open_to,
     organisation_in_reach,
     protect,
@@ -154,32 +155,11 @@ _SYSTEM: Final = {
     & _POLICIES.keys()
     for role in (INGEST, DELIVER, MAINTAIN)
 }
-# Roles are the server's, not the database's: others of its databases may use them too, so they stay.
-_MAKE_ROLES: Final = """
-DO $$
-DECLARE missing text;
-BEGIN
-    SELECT string_agg(name, ', ' ORDER BY name) INTO missing FROM unnest('{@roles}'::text[]) AS needed (name)
-    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);
-    IF missing IS NULL THEN RETURN; END IF;
-    IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        RAISE EXCEPTION 'the roles % are missing', missing
-        USING HINT = 'Have an administrator of the server run deploy/roles.sql once, then migrate again.';
-    END IF;
-    FOREACH missing IN ARRAY string_to_array(missing, ', ') LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- another database's migration
-        END;
-        EXECUTE format('GRANT %I TO %I WITH INHERIT FALSE, SET TRUE', missing, current_user);
-    END LOOP;
-END $$
-""".replace("@roles", ",".join(ROLES))
 
 
 def upgrade() -> None:
     """Make the tree, the roles' rights, and the policies."""
-    op.execute(_MAKE_ROLES)
+    make_roles(*ROLES)
     op.execute(_LOCK)
     for statement in (*_TREE, *_FUNCTIONS):
         op.execute(statement)

@@ -43,7 +43,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[str, DatabaseSettings]]:
     async with PrivatePostgres(tmp_path / "pg", durable=False) as server:
         admin = server.superuser_url
         connection = await asyncpg.connect(admin)
-        for name in LOGINS:
+        for name in (*LOGINS, "vigie_public"):
             await connection.execute(f"DROP ROLE {name}")
         await connection.execute(f"CREATE ROLE {NAME} LOGIN PASSWORD 'of-the-owner'")
         await connection.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")

@@ -80,6 +80,21 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
     },
+    "vigie_public": dict.fromkeys(
+        (
+            "public_alerts",
+            "public_boxes",
+            "public_changes",
+            "public_days",
+            "public_hours",
+            "public_measured",
+            "public_purposes",
+            "public_recipients",
+            "public_refusals",
+            "public_sites",
+        ),
+        "SELECT",
+    ),
     "vigie_ingest": {
         "alembic_version": "SELECT",
         "alert_timeline": "SELECT, INSERT",
@@ -245,6 +260,7 @@ SEQUENCES: Final = {
     "vigie_ingest": {"alert_timeline_position_seq", "boxes_key_seq", "outbox_position_seq", "outbox_stream"},
     "vigie_deliver": {"outbox_stream"},
     "vigie_maintain": set[str](),
+    "vigie_public": set[str](),
 }
 """Numbers that are given by sequences."""
 
@@ -254,5 +270,5 @@ FUNCTIONS: Final = {
 }
 """What runs with its owner's rights, or is not for everybody."""
 
-MEMBERS: Final = {"vigie_api": ["vigie_ingest"]}
+MEMBERS: Final = {"vigie_api": ["vigie_ingest", "vigie_public"]}
 """Which other roles one may become."""

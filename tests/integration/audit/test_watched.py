@@ -43,6 +43,7 @@ NOT_WATCHED = {
     "organisation_usage": "counts of what was used and refused",
     "outbox": "what is told to others",
     "quota_notices": "which quotas were told of",
+    "register_changes": "what the public register tells of changes that are recorded",
     "registry": "a version number",
     "removals": "counts of what was removed for its age",
     "retention_states": "how far boxes were cleaned",

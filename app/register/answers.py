@@ -1,0 +1,66 @@
+"""How the register answers by HTTP: with a tag, for some seconds, compressed where that is asked for."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import Request, Response
+
+FRESH_S: Final = 30
+"""How long a page may be shown again without asking (seconds)."""
+_LEAST_BYTES: Final = 1_000
+_NOT_MODIFIED: Final = 304
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An answer that many get: its bytes as they are and compressed, its media type and its tag."""
+
+    body: bytes
+    packed: bytes | None
+    media_type: str
+    tag: str
+
+    @classmethod
+    def of(cls, body: bytes, media_type: str) -> "Made":
+        """Compress once what goes out often."""
+        packed = gzip.compress(body, 6, mtime=0) if len(body) >= _LEAST_BYTES else None
+        return cls(body, packed, media_type, hashlib.sha256(body).hexdigest()[:24])
+
+
+def answer(request: Request, made: Made, headers: dict[str, str], *, status: int = 200) -> Response:
+    """Give it, or say that the client has it already.
+
+    Args:
+        request: What is asked.
+        made: The answer.
+        headers: Its own; `Cache-Control` where it may be kept.
+        status: Of what is given.
+    """
+    packs = made.packed is not None and _takes_gzip(request.headers.get("accept-encoding", ""))
+    # Two forms are two representations: each has a tag of its own.
+    tag = f'"{made.tag}{"-gz" if packs else ""}"'
+    told = {"ETag": tag, "Vary": "Accept-Encoding, Accept-Language", **headers}
+    if status < _NOT_MODIFIED and _has(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=_NOT_MODIFIED, headers=told)
+    if packs and made.packed is not None:
+        return Response(made.packed, status, {**told, "Content-Encoding": "gzip"}, media_type=made.media_type)
+    return Response(made.body, status, told, media_type=made.media_type)
+
+
+def kept_for(seconds: int, *, immutable: bool = False) -> dict[str, str]:
+    """Anybody may keep it for so long: it is public."""
+    return {"Cache-Control": f"public, max-age={seconds}{', immutable' if immutable else ''}"}
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for part in accepted.split(","):
+        name, _, quality = part.partition(";")
+        if name.strip().lower() == "gzip":
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _has(shown: str, tag: str) -> bool:
+    return any(part.strip().removeprefix("W/") in {tag, "*"} for part in shown.split(","))

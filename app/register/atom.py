@@ -1,0 +1,60 @@
+"""The history as an Atom feed (RFC 4287). Pure."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from app.core.instants import format_us, from_datetime
+from app.register.model import Change
+from app.register.words_of_changes import sentence
+from app.register.writing import Writing
+
+MEDIA_TYPE: Final = "application/atom+xml"
+NAMESPACE: Final = "http://www.w3.org/2005/Atom"
+_XML: Final = "http://www.w3.org/XML/1998/namespace"
+
+
+def feed(
+    changes: Sequence[Change], writing: Writing, *, base: str, path: str, title: str, now: datetime
+) -> bytes:
+    """A feed of changes, the newest first.
+
+    Args:
+        changes: What it has.
+        writing: In which language.
+        base: Where the installation is reached, without a slash at the end.
+        path: The page that shows the same.
+        title: The feed's.
+        now: When it is made; it is as old as its newest entry.
+    """
+    root = ET.Element("feed", {"xmlns": NAMESPACE, f"{{{_XML}}}lang": writing.language})
+    page = f"{base}{path}?lang={writing.language}"
+    _text(root, "title", title)
+    _text(root, "id", _urn(f"{base}{path}"))
+    _text(root, "updated", format_us(from_datetime(changes[0].at if changes else now)))
+    ET.SubElement(root, "link", {"rel": "alternate", "type": "text/html", "href": page})
+    itself = f"{base}{path.removesuffix('/changes')}/changes.atom?lang={writing.language}"
+    ET.SubElement(root, "link", {"rel": "self", "type": MEDIA_TYPE, "href": itself})
+    _text(ET.SubElement(root, "author"), "name", "Vigie")
+    for change in changes:
+        entry = ET.SubElement(root, "entry")
+        _text(entry, "title", f"{change.site_name}: {sentence(change, writing)}")
+        _text(entry, "id", _urn(f"{base}/public/changes/{change.id}"))
+        _text(entry, "updated", format_us(from_datetime(change.at)))
+        href = f"{base}/public/sites/{change.site_id}?lang={writing.language}"
+        ET.SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": href})
+        _text(entry, "content", sentence(change, writing)).set("type", "text")
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _text(parent: ET.Element, name: str, text: str) -> ET.Element:
+    child = ET.SubElement(parent, name)
+    child.text = text
+    return child
+
+
+def _urn(address: str) -> str:
+    """An id that stays the same wherever the feed is read, of what it is about."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, address).urn

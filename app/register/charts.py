@@ -1,0 +1,147 @@
+"""A line over time as the shapes of an inline SVG, with what it says in words and in numbers. Pure.
+
+Coordinates are whole numbers and relative, so that a page with ten charts stays small; colours are the style
+sheet's, which has them for light and dark.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Literal
+
+from app.register.model import Value
+from app.register.writing import Writing
+from app.reports.drawn.axes import Axis, rounded, value_marks
+from app.reports.drawn.formats import typeset
+from app.sites.catalogue import Metric
+
+WIDTH: Final = 720
+HEIGHT: Final = 200
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24
+_GAP: Final = 1.6
+_LEAST_LEVELS: Final = 10.0
+
+type Span = Literal["hour", "day"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place on an axis, and what stands there."""
+
+    at: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart: `said` is its text alternative, `rows` are its numbers, by day or by month."""
+
+    title: str
+    unit: str
+    heading: str
+    said: str
+    path: str
+    across: list[Mark]
+    up: list[Mark]
+    rows: list[tuple[str, str]]
+
+
+def chart(metric: Metric, values: Sequence[Value], span: Span, now: datetime, writing: Writing) -> Chart:
+    """Draw the means of hours of seven days, or of days of a year.
+
+    Args:
+        metric: Of the catalogue.
+        values: At least one, ascending.
+        span: What each value is of.
+        now: The time; the chart ends with its day.
+        writing: The language, and the site's clocks.
+    """
+    length = timedelta(days=7 if span == "hour" else 365)
+    end = now.astimezone(writing.zone)
+    start = end - length
+    means = [value.mean for value in values]
+    low = 0.0 if metric.kind == "gauge" and min(means) >= 0 else min(means)
+    spare = max(0.0, _LEAST_LEVELS - (max(means) - low)) / 2 if metric.kind == "level" else 0.0
+    bottom, top, step = rounded(low - spare, max(max(means) + spare, low + 1e-9))
+    x = Axis(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
+    y = Axis(bottom, top, HEIGHT - BOTTOM, TOP)
+    formats = writing.formats
+    unit = formats.unit(metric.unit)
+
+    def shown(value: float) -> str:
+        return formats.measured(value, metric.unit)
+
+    title = formats.words(metric.name)
+    said = writing.word("chart_summary").format(
+        title=title, low=shown(min(means)), high=shown(max(means)), last=shown(means[-1])
+    )
+    return Chart(
+        title=title,
+        unit=unit,
+        heading=writing.word("week" if span == "hour" else "of_a_year"),
+        said=typeset(said, writing.language),
+        path=_path(values, x, y, 3600.0 if span == "hour" else 86_400.0),
+        across=_days(x, start, end, writing) if span == "hour" else _months(x, start, end, writing),
+        up=[Mark(round(mark.at), mark.label) for mark in value_marks(y, step, formats)],
+        rows=_rows(metric, values, span, writing),
+    )
+
+
+def _path(values: Sequence[Value], x: Axis, y: Axis, width_s: float) -> str:
+    parts: list[str] = []
+    before: datetime | None = None
+    across = up = 0
+    for value in values:
+        # What lies before the chart's first instant is its first day's, cut.
+        if value.time.timestamp() < x.low:
+            continue
+        to = round(x.at(value.time.timestamp())), round(y.at(value.mean))
+        if before is None or (value.time - before).total_seconds() > _GAP * width_s:
+            parts.append(f"M{to[0]} {to[1]}h0")
+        else:
+            parts.append(f"l{to[0] - across} {to[1] - up}")
+        before, (across, up) = value.time, to
+    return "".join(parts)
+
+
+def _days(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+    day = start.date() + timedelta(days=1)
+    marks = []
+    while day <= end.date():
+        midnight = datetime(day.year, day.month, day.day, tzinfo=writing.zone)
+        marks.append(Mark(round(x.at(midnight.timestamp())), f"{day.day}"))
+        day += timedelta(days=1)
+    return marks
+
+
+def _months(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+    marks = []
+    year, month = start.year, start.month
+    while (year, month) < (end.year, end.month):
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004 (months)
+        first = datetime(year, month, 1, tzinfo=writing.zone)
+        marks.append(Mark(round(x.at(first.timestamp())), f"{month}"))
+    return marks
+
+
+def _rows(metric: Metric, values: Sequence[Value], span: Span, writing: Writing) -> list[tuple[str, str]]:
+    """Means of the days of hours, or of the months of days, each weighed by its values."""
+    groups: dict[date, list[Value]] = {}
+    for value in values:
+        local = value.time.astimezone(writing.zone).date()
+        groups.setdefault(local if span == "hour" else local.replace(day=1), []).append(value)
+    name = writing.formats.short_day if span == "hour" else writing.formats.month
+    return [
+        (name(day), writing.formats.measured(mean_of(metric, group), metric.unit))
+        for day, group in groups.items()
+    ]
+
+
+def mean_of(metric: Metric, values: Sequence[Value]) -> float:
+    """The mean of means, weighed by their values; of levels that of the energy, 10·log10(Σn·10^(L/10)/Σn)."""
+    count = sum(value.count for value in values)
+    if metric.kind == "level":
+        energy = sum(value.count * 10 ** (value.mean / 10) for value in values)
+        return 10 * math.log10(energy / count)
+    return sum(value.count * value.mean for value in values) / count

@@ -1,0 +1,96 @@
+"""What the register's routes stand on: connections that see what is public and nothing else, and a shelf."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+from uuid import UUID
+
+import asyncpg
+from fastapi import Depends, Request
+
+from app.core.database import Database
+from app.core.errors import NotFoundError
+from app.core.ids import parse_id
+from app.core.register_settings import RegisterSettings
+from app.register import reads
+from app.register.incidents import ReadIncidents
+from app.register.model import Change, OpenData, Register, SiteEntry
+from app.register.page import Tiles
+from app.register.shelf import Shelf
+
+CONNECTIONS: Final = 2
+"""Database connections of a process for the register: whoever else works has others."""
+
+REGISTER_S: Final = 5.0
+"""How old what is shown may be (seconds); figures of open data may be ten times as old."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterContext:
+    """The register of a process.
+
+    Attributes:
+        pool: Connections under the role that sees views of what is published.
+        incidents: Says how many incidents there were, and how often they were real.
+        tiles: The operator's ground of the map.
+        base_url: Where the installation is reached.
+    """
+
+    pool: asyncpg.Pool
+    incidents: ReadIncidents
+    tiles: Tiles
+    base_url: str
+    shelf: Shelf = field(default_factory=Shelf)
+
+    @classmethod
+    async def of(
+        cls, database: Database, settings: RegisterSettings, base_url: str, incidents: ReadIncidents
+    ) -> "RegisterContext":
+        """Make it; connections are made when they are needed."""
+        pool = await database.pool(size=CONNECTIONS, eager=False, role=reads.ROLE)
+        return cls(pool, incidents, Tiles(settings.tiles_url, settings.tiles_credit), base_url)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.pool.close()
+
+    async def register(self) -> Register:
+        """All that is published but figures and history."""
+        return await self.shelf.get("register", REGISTER_S, self._read)
+
+    async def _read(self) -> Register:
+        return await reads.read_register(self.pool, await self.incidents())
+
+    async def site(self, site_id: str) -> tuple[Register, SiteEntry]:
+        """A site, and the register that it is in (NotFoundError)."""
+        register = await self.register()
+        found = register.sites.get(parse_id(site_id, "site"))
+        if found is None:
+            raise NotFoundError("site", site_id)
+        return register, found
+
+    async def open_data(self, register: Register, site: SiteEntry) -> OpenData:
+        """The published figures of a site."""
+        metrics = site.open_metrics
+
+        async def read() -> OpenData:
+            return await reads.read_open_data(self.pool, site.id, metrics, register.at)
+
+        return await self.shelf.get(("data", site.id, metrics), 10 * REGISTER_S, read)
+
+    async def changes(self, site_id: UUID | None, before: int | None = None) -> Sequence[Change]:
+        """A page of the history, and one line more where there is more."""
+
+        async def read() -> Sequence[Change]:
+            return await reads.read_changes(self.pool, site_id, before, reads.CHANGES_PAGE + 1)
+
+        return await self.shelf.get(("changes", site_id, before), REGISTER_S, read)
+
+
+async def _context(request: Request) -> RegisterContext:
+    found: RegisterContext = request.app.state.register
+    return found
+
+
+Context = Annotated[RegisterContext, Depends(_context)]
+"""FastAPI dependency: the process's register."""

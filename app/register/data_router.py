@@ -1,0 +1,212 @@
+"""The register as data: GeoJSON, CSV, JSON, DTPR and Atom. No sign-in, for any web page."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from app.core.problems import documented
+from app.register import atom, dtpr, geojson, reads, tables
+from app.register.answers import FRESH_S, Made, answer, kept_for
+from app.register.context import REGISTER_S, Context, RegisterContext
+from app.register.document import PublicRegister, PublicSite, register_document, site_document
+from app.register.language import language_of
+from app.register.words import WORDS
+from app.register.writing import Writing
+
+router: Final = APIRouter(prefix="/public", tags=["Public register"])
+_JSON: Final = "application/json"
+_CSV: Final = "text/csv; charset=utf-8"
+_encode: Final = msgspec.json.Encoder().encode
+_Language = Annotated[
+    Literal["en", "fr"] | None,
+    Query(alias="lang", description="By default what `Accept-Language` asks for", examples=["fr"]),
+]
+
+
+def _media(media_type: str, *, text: bool = False) -> dict[int | str, dict[str, Any]]:
+    schema = {"type": "string"} if text else {"type": "object", "additionalProperties": True}
+    return {200: {"content": {media_type: {"schema": schema}}}}
+
+
+async def _shown(
+    request: Request,
+    context: RegisterContext,
+    key: Hashable,
+    media_type: str,
+    make: Callable[[], Awaitable[bytes]],
+    *,
+    name: str = "",
+) -> Response:
+    async def made() -> Made:
+        return Made.of(await make(), media_type)
+
+    found = await context.shelf.get(("data", key), REGISTER_S, made)
+    # Whoever shows the register on a page of their own may: it is public, and knows of no caller.
+    headers = {"Access-Control-Allow-Origin": "*", **kept_for(FRESH_S)}
+    if name:
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer(request, found, headers)
+
+
+@router.get(
+    "/register.geojson",
+    operation_id="get_register_geojson",
+    summary="The register as GeoJSON",
+    response_class=Response,
+    responses=_media(geojson.MEDIA_TYPE),
+)
+async def register_geojson(request: Request, context: Context) -> Response:
+    """Sites and boxes as points: the middle of the cells of a grid in which they lie (RFC 7946, WGS 84)."""
+
+    async def make() -> bytes:
+        return _encode(geojson.of_register(await context.register()))
+
+    return await _shown(request, context, "geojson", geojson.MEDIA_TYPE, make)
+
+
+@router.get(
+    "/register.csv",
+    operation_id="get_register_csv",
+    summary="The register as CSV",
+    response_class=Response,
+    responses=_media("text/csv", text=True),
+)
+async def register_csv(request: Request, context: Context) -> Response:
+    """A line for each purpose of each site (RFC 4180)."""
+
+    async def make() -> bytes:
+        return tables.of_register(await context.register()).encode()
+
+    return await _shown(request, context, "csv", _CSV, make, name="register.csv")
+
+
+@router.get(
+    "/register.json",
+    operation_id="get_register",
+    summary="The register as JSON",
+    response_model=PublicRegister,
+)
+async def register_json(request: Request, context: Context) -> Response:
+    """All sites with their purposes, boxes, recipients, alerts and refusals."""
+
+    async def make() -> bytes:
+        return register_document(await context.register()).model_dump_json().encode()
+
+    return await _shown(request, context, "json", _JSON, make)
+
+
+@router.get(
+    "/changes.atom",
+    operation_id="get_register_changes",
+    summary="The register's history as a feed",
+    response_class=Response,
+    responses=_media(atom.MEDIA_TYPE, text=True),
+)
+async def changes_atom(request: Request, context: Context, lang: _Language = None) -> Response:
+    """The last changes of what the register shows (RFC 4287)."""
+    return await _feed(request, context, None, lang)
+
+
+@router.get(
+    "/sites/{site_id}/register.geojson",
+    operation_id="get_register_site_geojson",
+    summary="A site of the register as GeoJSON",
+    response_class=Response,
+    responses={**_media(geojson.MEDIA_TYPE), **documented(404)},
+)
+async def site_geojson(site_id: str, request: Request, context: Context) -> Response:
+    """The site, its boxes, and the cells in which they lie."""
+
+    async def make() -> bytes:
+        _, site = await context.site(site_id)
+        return _encode(geojson.of_site(site))
+
+    return await _shown(request, context, ("geojson", site_id), geojson.MEDIA_TYPE, make)
+
+
+@router.get(
+    "/sites/{site_id}/register.json",
+    operation_id="get_register_site",
+    summary="A site of the register as JSON",
+    response_model=PublicSite,
+    responses=documented(404),
+)
+async def site_json(site_id: str, request: Request, context: Context) -> Response:
+    """All that is public of a site, but for its figures."""
+
+    async def make() -> bytes:
+        register, site = await context.site(site_id)
+        return site_document(site, register.at).model_dump_json().encode()
+
+    return await _shown(request, context, ("json", site_id), _JSON, make)
+
+
+@router.get(
+    "/sites/{site_id}/data.csv",
+    operation_id="get_register_site_data",
+    summary="Open data of a site as CSV",
+    response_class=Response,
+    responses={**_media("text/csv", text=True), **documented(404)},
+)
+async def site_data(site_id: str, request: Request, context: Context) -> Response:
+    """Means over the site's boxes, of the hours of seven days and the days of a year.
+
+    Of purposes whose figures are published, as measured. Sound levels are averaged by energy.
+    """
+
+    async def make() -> bytes:
+        register, site = await context.site(site_id)
+        return tables.of_data(await context.open_data(register, site)).encode()
+
+    return await _shown(request, context, ("csv", site_id), _CSV, make, name=f"vigie-{site_id}.csv")
+
+
+@router.get(
+    "/sites/{site_id}/dtpr.json",
+    operation_id="get_register_site_dtpr",
+    summary="A site in the words of DTPR",
+    response_class=Response,
+    responses={**_media(_JSON), **documented(404)},
+)
+async def site_dtpr(site_id: str, request: Request, context: Context) -> Response:
+    """A datachain of Digital Trust for Places and Routines for each purpose that is in force."""
+
+    async def make() -> bytes:
+        _, site = await context.site(site_id)
+        return _encode(dtpr.datachains(site, Writing("en")))
+
+    return await _shown(request, context, ("dtpr", site_id), _JSON, make)
+
+
+@router.get(
+    "/sites/{site_id}/changes.atom",
+    operation_id="get_register_site_changes",
+    summary="A site's history as a feed",
+    response_class=Response,
+    responses={**_media(atom.MEDIA_TYPE, text=True), **documented(404)},
+)
+async def site_changes_atom(
+    site_id: str, request: Request, context: Context, lang: _Language = None
+) -> Response:
+    """The last changes of what the register shows of a site (RFC 4287)."""
+    await context.site(site_id)
+    return await _feed(request, context, site_id, lang)
+
+
+async def _feed(
+    request: Request, context: RegisterContext, site_id: str | None, lang: str | None
+) -> Response:
+    writing = Writing(language_of(lang, request.headers.get("accept-language", "")))
+
+    async def make() -> bytes:
+        register = await context.register()
+        title, path, wanted = writing.said(WORDS["register"]), "/public/changes", None
+        if site_id is not None:
+            _, site = await context.site(site_id)
+            title, path, wanted = f"{title}: {site.name}", f"/public/sites/{site.id}/changes", site.id
+        found = list(await context.changes(wanted))[: reads.CHANGES_PAGE]
+        return atom.feed(found, writing, base=context.base_url, path=path, title=title, now=register.at)
+
+    return await _shown(request, context, ("atom", site_id, writing.language), atom.MEDIA_TYPE, make)

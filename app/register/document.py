@@ -1,0 +1,223 @@
+"""The register as JSON: the shapes of what is public, on the wire. Shapes only."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.register.model import PurposeEntry, RefusalCount, Register, SiteEntry
+from app.sites.event_catalogue import EVENT_TYPE_OF
+
+
+class PublicText(BaseModel):
+    """A text in both languages."""
+
+    en: str = Field(examples=["Noise"])
+    fr: str = Field(examples=["Bruit"])
+
+
+class PublicEvent(BaseModel):
+    """A type of event that is recognised."""
+
+    name: str = Field(examples=["gunshot"], description="The `type` of messages")
+    title: PublicText
+
+
+class PublicRetention(BaseModel):
+    """How long what is measured for a purpose is kept."""
+
+    days: int | None = Field(description="Null: without limit of time")
+    removed: bool = Field(
+        description="Whether what is older is removed; otherwise it is refused on arrival, and no more"
+    )
+    summaries_days: int | None = Field(
+        description="How long means of hours and days are kept; null: without limit of time"
+    )
+
+
+class PublicPurpose(BaseModel):
+    """What a site measures for, and by what right. Null is what the operator has not said."""
+
+    name: str = Field(examples=["noise"])
+    title: PublicText
+    standing: Literal["in_force", "not_yet", "awaiting_approval", "ended"] = Field(
+        description="Only for a purpose that is in force anything is taken"
+    )
+    sensitive: bool = Field(description="Every field and a second person's approval are required")
+    metrics: list[str] = Field(description="What may be measured for it (`GET /v1/metrics`)")
+    events: list[PublicEvent]
+    legal_basis: str | None = Field(examples=["public_task"])
+    legal_reference: str | None
+    controller: str = Field(description="Who answers for it; the operator where nobody else is named")
+    contact: str | None
+    impact_assessment: str | None
+    notice: str | None = Field(description="Where the notice to the public is")
+    description: str | None
+    description_fr: str | None
+    open_data: bool = Field(description="Whether figures are published")
+    starts_at: datetime | None
+    ends_at: datetime | None
+    approved_at: datetime | None = Field(description="When a second person approved it; who, is not public")
+    retention: PublicRetention
+
+
+class PublicBox(BaseModel):
+    """A box."""
+
+    id: str = Field(
+        description="Its number in the register; the id under which it sends is not public",
+        examples=["3f9c2a7d10be"],
+    )
+    since: date
+    longitude: float | None = Field(description="The middle of its cell; null: the site's")
+    latitude: float | None = Field(description="The middle of its cell; null: the site's")
+
+
+class PublicRecipient(BaseModel):
+    """Whom alerts go to."""
+
+    kind: Literal["webhook", "email", "mqtt"]
+    name: str | None = Field(description="Null: the operator has named nobody")
+
+
+class PublicAlerts(BaseModel):
+    """How many alerts fired."""
+
+    severity: str
+    last_30_days: int
+    last_365_days: int
+
+
+class PublicRefusals(BaseModel):
+    """How often something was refused; nothing of it is stored."""
+
+    code: str
+    purpose: str | None
+    last_30_days: int
+    last_365_days: int
+
+
+class PublicIncidents(BaseModel):
+    """Acoustic incidents, and how often they were real."""
+
+    last_30_days: int
+    last_365_days: int
+    confirmed: int
+    dismissed: int
+    precision: float | None = Field(description="Confirmed among reviewed ones, of one; null: none reviewed")
+    false_alarms_per_year: float | None
+
+
+class PublicSite(BaseModel):
+    """A site with all that is public of it."""
+
+    model_config = ConfigDict(title="PublicSite")
+
+    id: UUID
+    name: str
+    operator: str
+    kind: str = Field(examples=["street"])
+    timezone: str = Field(examples=["Europe/Paris"])
+    longitude: float = Field(description="The middle of its cell, WGS 84")
+    latitude: float = Field(description="The middle of its cell, WGS 84")
+    precision_m: int = Field(description="How wide cells are (m)")
+    since: datetime
+    boxes: list[PublicBox]
+    purposes: list[PublicPurpose]
+    recipients: list[PublicRecipient]
+    alerts: list[PublicAlerts]
+    refusals: list[PublicRefusals]
+    incidents: PublicIncidents | None = Field(description="Null: none are recognised here")
+
+
+class PublicRegister(BaseModel):
+    """The whole register."""
+
+    format_version: Literal[1] = Field(description="Of this document; additions do not change it")
+    made_at: datetime
+    sites: list[PublicSite]
+    refusals: list[PublicRefusals] = Field(description="Of no known site")
+
+
+def _refusals(refusals: tuple[RefusalCount, ...]) -> list[PublicRefusals]:
+    return [
+        PublicRefusals(code=each.code, purpose=each.purpose, last_30_days=each.month, last_365_days=each.year)
+        for each in refusals
+    ]
+
+
+def _purpose(site: SiteEntry, each: PurposeEntry, now: datetime) -> PublicPurpose:
+    known = each.known
+    told: dict[str, Any] = {
+        name: getattr(each, name) for name in PublicPurpose.model_fields if hasattr(each, name)
+    }
+    return PublicPurpose.model_validate(
+        {
+            **told,
+            "name": each.purpose,
+            "title": {"en": known.title, "fr": known.title_fr},
+            "standing": each.standing(now),
+            "metrics": known.metrics,
+            "events": [
+                {"name": name, "title": {"en": EVENT_TYPE_OF[name].title, "fr": EVENT_TYPE_OF[name].title_fr}}
+                for name in known.events
+            ],
+            "controller": each.controller or site.operator,
+            "retention": {
+                "days": site.retention.days(each.purpose),
+                "removed": site.retention.removes,
+                "summaries_days": site.retention.summaries_days,
+            },
+        }
+    )
+
+
+def site_document(site: SiteEntry, now: datetime) -> PublicSite:
+    """A site as JSON has it."""
+    figures = site.incidents
+    return PublicSite(
+        id=site.id,
+        name=site.name,
+        operator=site.operator,
+        kind=site.kind,
+        timezone=site.timezone,
+        longitude=site.longitude,
+        latitude=site.latitude,
+        precision_m=site.precision_m,
+        since=site.created_at,
+        boxes=[
+            PublicBox(id=each.id, since=each.since, longitude=each.longitude, latitude=each.latitude)
+            for each in site.boxes
+        ],
+        purposes=[_purpose(site, each, now) for each in site.purposes],
+        recipients=[
+            PublicRecipient.model_validate({"kind": each.kind, "name": each.recipient})
+            for each in site.recipients
+        ],
+        alerts=[
+            PublicAlerts(severity=each.severity, last_30_days=each.month, last_365_days=each.year)
+            for each in site.alerts
+        ],
+        refusals=_refusals(site.refusals),
+        incidents=None
+        if figures is None
+        else PublicIncidents(
+            last_30_days=figures.month,
+            last_365_days=figures.year,
+            confirmed=figures.confirmed,
+            dismissed=figures.dismissed,
+            precision=figures.precision,
+            false_alarms_per_year=figures.false_alarms_per_year,
+        ),
+    )
+
+
+def register_document(register: Register) -> PublicRegister:
+    """All of it as JSON."""
+    return PublicRegister(
+        format_version=1,
+        made_at=register.at,
+        sites=[site_document(site, register.at) for site in register.sites.values()],
+        refusals=_refusals(register.unattributed),
+    )

@@ -1,0 +1,129 @@
+"""What all pages of the register have in common: templates, addresses in a language, the policy. Pure.
+
+Owns the templates' surroundings: what is set into them is escaped, and a name that is missing is an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.register.files import address
+from app.register.words import WORDS
+from app.register.writing import Writing
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Pictures of a map from another host, where the operator has set one: it learns who looks at what."""
+
+    url: str = ""
+    credit: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What the policy lets in of it; empty where there is none."""
+        parts = urlsplit(self.url.replace("{s}", "*"))
+        return f"{parts.scheme}://{parts.netloc}" if self.url else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a page is made in.
+
+    Attributes:
+        writing: The language, and the clocks of UTC.
+        now: When what it shows was read.
+        tiles: The ground of its map.
+    """
+
+    writing: Writing
+    now: datetime
+    tiles: Tiles = Tiles()
+
+    def to(self, path: str, **query: object) -> str:
+        """An address of the register in the page's language; queries without a value are left out."""
+        return in_language(path, self.writing.language, **query)
+
+
+def in_language(path: str, language: str, **query: object) -> str:
+    """An address with its language and what else is asked."""
+    given = {name: value for name, value in query.items() if value not in {None, ""}}
+    return f"{path}?{urlencode({**given, 'lang': language})}"
+
+
+def policy(tiles: Tiles) -> str:
+    """The Content-Security-Policy of a page: its own files and nothing else, but for the operator's tiles."""
+    images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.url else [])])
+    return f"default-src 'self'; {images}; object-src 'none'; base-uri 'none'; form-action 'self'"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["file"] = address
+    return environment
+
+
+def rendered(
+    template: str,
+    frame: Frame,
+    *,
+    title: str,
+    path: str,
+    query: Mapping[str, object] | None = None,
+    data: list[tuple[str, str]] | None = None,
+    **more: Any,  # noqa: ANN401 (whatever the template takes)
+) -> str:
+    """A page.
+
+    Args:
+        template: Its file.
+        frame: What it is made in.
+        title: Its title.
+        path: Its address without a query.
+        query: What was asked besides the language.
+        data: Addresses of the same as data, with what they are called.
+        **more: What else the template takes.
+    """
+    writing = frame.writing
+    asked = dict(query or {})
+    made = writing.word("made_at").format(day=writing.day(frame.now), clock=writing.clock(frame.now))
+    feed = "/public/changes.atom" if "/sites/" not in path else f"{path}/changes.atom"
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            w=writing,
+            word=_word(writing),
+            title=title,
+            path=path,
+            to=frame.to,
+            here=lambda language: in_language(path, language, **asked),
+            feed=in_language(feed, writing.language),
+            data=data or [],
+            made=made,
+            colon=" : " if writing.language == "fr" else ": ",
+            tiles=frame.tiles.url,
+            credit=frame.tiles.credit,
+            **more,
+        )
+    )
+
+
+def _word(writing: Writing) -> Any:  # noqa: ANN401 (a function of a template)
+    said = {key: writing.said(text) for key, text in WORDS.items()}
+    return said.__getitem__

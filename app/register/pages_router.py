@@ -1,0 +1,142 @@
+"""The pages of the register, for people: no sign-in, in English and French, complete without scripts."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import datetime
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from app.core.errors import NotFoundError
+from app.core.ids import parse_id
+from app.register import reads
+from app.register.answers import FRESH_S, Made, answer, kept_for
+from app.register.context import REGISTER_S, Context, RegisterContext
+from app.register.files import files
+from app.register.history_pages import about_page, changes_page, missing_page
+from app.register.language import language_of
+from app.register.list_page import Asked, index_page
+from app.register.page import Frame, policy
+from app.register.site_page import site_page
+from app.register.writing import Writing
+
+router: Final = APIRouter(prefix="/public", include_in_schema=False)
+_HTML: Final = "text/html; charset=utf-8"
+_YEAR_S: Final = 31_536_000
+_LONGEST: Final = 100
+_MOST_PAGES: Final = 10_000
+_LONGEST_NUMBER: Final = 15
+
+
+def _frame(request: Request, context: RegisterContext, now: datetime) -> Frame:
+    language = language_of(request.query_params.get("lang"), request.headers.get("accept-language", ""))
+    return Frame(Writing(language), now, context.tiles)
+
+
+async def _shown(
+    request: Request,
+    context: RegisterContext,
+    key: Hashable,
+    make: Callable[[Frame], Awaitable[str]],
+    *,
+    status: int = 200,
+) -> Response:
+    """A page, which is made once for all who ask within some seconds."""
+    register = await context.register()
+    frame = _frame(request, context, register.at)
+
+    async def made() -> Made:
+        return Made.of((await make(frame)).encode(), _HTML)
+
+    page = await context.shelf.get((key, frame.writing.language, status), REGISTER_S, made)
+    headers = {
+        "Content-Security-Policy": policy(context.tiles),
+        "Content-Language": frame.writing.language,
+        **kept_for(FRESH_S if status < 400 else 0),  # noqa: PLR2004 (an HTTP status)
+    }
+    return answer(request, page, headers, status=status)
+
+
+def _number(text: str | None, most: int) -> int | None:
+    """A number of a query; None where it is none."""
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        return None
+    return min(int(text), most)
+
+
+@router.get("")
+async def index(request: Request, context: Context) -> Response:
+    """The map and the list."""
+    query = request.query_params
+    asked = Asked(
+        query.get("q", "")[:_LONGEST].strip(),
+        query.get("purpose", "")[:_LONGEST],
+        _number(query.get("page"), _MOST_PAGES) or 1,
+    )
+
+    async def make(frame: Frame) -> str:
+        return index_page(await context.register(), asked, frame)
+
+    return await _shown(request, context, ("index", asked), make)
+
+
+@router.get("/sites/{site_id}")
+async def site(site_id: str, request: Request, context: Context) -> Response:
+    """All that is public of a site."""
+    try:
+        _, found = await context.site(site_id)
+    except NotFoundError:
+        return await _missing(request, context)
+
+    async def make(frame: Frame) -> str:
+        register, entry = await context.site(site_id)
+        data = await context.open_data(register, entry)
+        changes = list(await context.changes(entry.id))[:10]
+        return site_page(register, entry, data, changes, frame)
+
+    return await _shown(request, context, ("site", found.id), make)
+
+
+@router.get("/changes")
+async def changes(request: Request, context: Context) -> Response:
+    """The history, of all sites or of one."""
+    before = _number(request.query_params.get("before"), 2**62)
+    named = request.query_params.get("site")
+    register = await context.register()
+    try:
+        wanted = None if named is None else parse_id(named, "site")
+    except NotFoundError:
+        return await _missing(request, context)
+
+    async def make(frame: Frame) -> str:
+        found = list(await context.changes(wanted, before))
+        more = len(found) > reads.CHANGES_PAGE
+        entry = None if wanted is None else register.sites.get(wanted)
+        return changes_page(found[: reads.CHANGES_PAGE], register, frame, site=entry, more=more)
+
+    return await _shown(request, context, ("changes page", wanted, before), make)
+
+
+@router.get("/about")
+async def about(request: Request, context: Context) -> Response:
+    """How to read the register."""
+
+    async def make(frame: Frame) -> str:
+        return about_page(frame)
+
+    return await _shown(request, context, "about", make)
+
+
+@router.get("/static/{name:path}")
+async def static(name: str, request: Request) -> Response:
+    """One of the register's own files."""
+    found = files().get(name)
+    if found is None:
+        raise NotFoundError("file", name)
+    return answer(request, found, kept_for(_YEAR_S, immutable="v" in request.query_params))
+
+
+async def _missing(request: Request, context: RegisterContext) -> Response:
+    async def make(frame: Frame) -> str:
+        return missing_page(frame)
+
+    return await _shown(request, context, "missing", make, status=404)

@@ -1,0 +1,163 @@
+"""All SQL of the register: it reads views of what is published, under a role that sees nothing else.
+
+Owns how rows become what `app.register.model` has. Must not read a table: its role could not.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from app.register.incidents import IncidentFigures
+from app.register.model import (
+    AlertCount,
+    BoxEntry,
+    Change,
+    OpenData,
+    PurposeEntry,
+    Recipient,
+    RefusalCount,
+    Register,
+    SiteEntry,
+    Value,
+)
+from app.sites.catalogue import CATALOGUE
+from app.sites.purposes import PURPOSES
+from app.sites.retention import Retention
+
+ROLE: Final = "vigie_public"
+CHANGES_PAGE: Final = 100
+_LEVELS: Final = [metric.name for metric in CATALOGUE if metric.kind == "level"]
+_PLACE: Final = {purpose.name: place for place, purpose in enumerate(PURPOSES)}
+_SITES: Final = "SELECT * FROM public_sites ORDER BY lower(name), id"
+_BOXES: Final = "SELECT * FROM public_boxes ORDER BY id"
+_PURPOSES: Final = "SELECT * FROM public_purposes"
+_RECIPIENTS: Final = "SELECT * FROM public_recipients ORDER BY recipient NULLS LAST, kind"
+_ALERTS: Final = "SELECT * FROM public_alerts"
+_REFUSALS: Final = "SELECT * FROM public_refusals ORDER BY year DESC, code, purpose"
+_CHANGES: Final = """
+SELECT id, at, site_id, site_name, kind, data::text AS data FROM public_changes
+WHERE ($1::uuid IS NULL OR site_id = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+_MEASURED: Final = "SELECT metric FROM public_measured WHERE site_id = $1"
+# Levels are averaged by energy, weighed by the values that each mean is of.
+_MEANS: Final = """
+SELECT metric, time, sum(count)::bigint AS count, CASE WHEN metric = ANY ($4)
+    THEN 10 * log(sum(count * power(10, mean / 10)) / sum(count))
+    ELSE sum(count * mean) / sum(count) END AS mean
+FROM {view} WHERE site_id = $1 AND metric = ANY ($2) AND {since} >= $3
+GROUP BY metric, time ORDER BY metric, time
+"""
+_HOURS: Final = _MEANS.format(view="public_hours", since="day")
+_DAYS: Final = _MEANS.format(view="public_days", since="time")
+_HOURS_OF: Final = timedelta(days=7)
+_DAYS_OF: Final = timedelta(days=365)
+
+
+async def read_register(pool: asyncpg.Pool, incidents: Mapping[UUID, IncidentFigures] | None) -> Register:
+    """All that is published, of one moment, but for figures and history.
+
+    Args:
+        pool: Connections under `ROLE`.
+        incidents: What is known of incidents; None: none are recognised.
+    """
+    async with pool.acquire() as connection, _one_moment(connection):
+        at: datetime = await connection.fetchval("SELECT now()")
+        sites = await connection.fetch(_SITES)
+        boxes = _by_site(BoxEntry(**row) for row in await connection.fetch(_BOXES))
+        purposes = _by_site(PurposeEntry(**row) for row in await connection.fetch(_PURPOSES))
+        recipients = _by_site(Recipient(**row) for row in await connection.fetch(_RECIPIENTS))
+        alerts = _by_site(AlertCount(**row) for row in await connection.fetch(_ALERTS))
+        refusals = _by_site(RefusalCount(**row) for row in await connection.fetch(_REFUSALS))
+    found: dict[UUID, SiteEntry] = {}
+    for row in sites:
+        key: UUID = row["id"]
+        found[key] = SiteEntry(
+            **_site(row),
+            boxes=tuple(boxes[key]),
+            purposes=tuple(
+                sorted(
+                    (each for each in purposes[key] if each.purpose in _PLACE),
+                    key=lambda each: _PLACE[each.purpose],  # type: ignore[index]
+                )
+            ),
+            recipients=tuple(recipients[key]),
+            alerts=tuple(alerts[key]),
+            refusals=tuple(refusals[key]),
+            incidents=None if incidents is None else incidents.get(key),
+        )
+    return Register(at, found, tuple(refusals[None]), incidents is not None)
+
+
+async def read_changes(
+    pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None, limit: int = CHANGES_PAGE
+) -> list[Change]:
+    """The history, the newest first: of all sites or of one, from before a line on."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(_CHANGES, site_id, before, limit)
+    return [Change(**{**row, "data": json.loads(row["data"])}) for row in rows]
+
+
+async def read_open_data(
+    pool: asyncpg.Pool, site_id: UUID, metrics: Sequence[str], now: datetime
+) -> OpenData:
+    """The published figures of a site, as means over its boxes.
+
+    Args:
+        pool: Connections under `ROLE`.
+        site_id: Whose.
+        metrics: Those that are published.
+        now: The time; the current day is in there as far as it has been summed up.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with pool.acquire() as connection, _one_moment(connection):
+        measured = await connection.fetch(_MEASURED, site_id)
+        wanted = list(metrics)
+        hours = await connection.fetch(_HOURS, site_id, wanted, midnight - _HOURS_OF, _LEVELS)
+        days = await connection.fetch(_DAYS, site_id, wanted, midnight - _DAYS_OF, _LEVELS)
+    return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
+
+
+def _one_moment(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
+    return connection.transaction(isolation="repeatable_read", readonly=True)
+
+
+def _by_site[T: (BoxEntry, PurposeEntry, Recipient, AlertCount, RefusalCount)](
+    entries: Iterable[T],
+) -> dict[UUID | None, list[T]]:
+    found: dict[UUID | None, list[T]] = defaultdict(list)
+    for entry in entries:
+        found[entry.site_id].append(entry)
+    return found
+
+
+def _site(row: asyncpg.Record) -> dict[str, Any]:
+    names = (
+        "id",
+        "operator",
+        "name",
+        "kind",
+        "timezone",
+        "precision_m",
+        "longitude",
+        "latitude",
+        "created_at",
+    )
+    retention = Retention.of_columns(
+        row["retention_days"],
+        row["retention_purposes"],
+        row["summaries_days"],
+        removes=row["retention_removes"],
+    )
+    return {**{name: row[name] for name in names}, "retention": retention}
+
+
+def _series(rows: Iterable[asyncpg.Record]) -> dict[str, list[Value]]:
+    found: dict[str, list[Value]] = {}
+    for row in rows:
+        found.setdefault(row["metric"], []).append(Value(row["time"], row["mean"], row["count"]))
+    return found

@@ -1,0 +1,357 @@
+"""What the pages of the register say, in English and French. Pure."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from app.city.results import Text
+
+WORDS: Final[Mapping[str, Text]] = {
+    # Every page.
+    "register": Text("Public register of sensors", "Registre public des capteurs"),
+    "skip": Text("Skip to the content", "Aller au contenu"),
+    "menu": Text("Pages of the register", "Pages du registre"),
+    "nav_map": Text("Map and list", "Carte et liste"),
+    "nav_changes": Text("History", "Historique"),
+    "nav_about": Text("How to read it", "Mode d'emploi"),
+    "nav_requests": Text("Exercise your rights", "Exercer vos droits"),
+    "other_language": Text("Français", "English"),
+    "made_at": Text(
+        "Made of the live configuration on {day} at {clock} (UTC).",
+        "Établi d'après la configuration en vigueur le {day} à {clock} (UTC).",
+    ),
+    "data_as": Text("The same as data:", "Les mêmes informations en données :"),
+    "feed": Text("Feed of changes (Atom)", "Flux des changements (Atom)"),
+    "not_given": Text("not yet given by the operator", "pas encore indiqué par l'exploitant"),
+    "none": Text("none", "aucun"),
+    "yes": Text("yes", "oui"),
+    "no": Text("no", "non"),
+    # Map and list.
+    "lead": Text(
+        "What measures here, where, why, by what right, for how long, and who answers for it.",
+        "Ce qui mesure ici, où, pourquoi, à quel titre, pour combien de temps, et qui en répond.",
+    ),
+    "sites": Text("Sites", "Sites"),
+    "boxes": Text("Boxes", "Boîtiers"),
+    "operators": Text("Operators", "Exploitants"),
+    "sensitive_sites": Text("Sites with a sensitive purpose", "Sites à finalité sensible"),
+    "search": Text("Search", "Recherche"),
+    "search_hint": Text("Name of a site or an operator", "Nom d'un site ou d'un exploitant"),
+    "purpose": Text("Purpose", "Finalité"),
+    "any_purpose": Text("Any purpose", "Toutes les finalités"),
+    "apply": Text("Show", "Afficher"),
+    "clear": Text("Show all", "Tout afficher"),
+    "map": Text("Map of the sites", "Carte des sites"),
+    "map_said": Text(
+        "The list below says the same as this map. Arrow keys move the map, + and - zoom.",
+        "La liste ci-dessous dit la même chose que cette carte. Les flèches déplacent la carte, + et - "
+        "changent "
+        "l'échelle.",
+    ),
+    "map_without_script": Text(
+        "The map needs JavaScript; the list below says the same.",
+        "La carte a besoin de JavaScript ; la liste ci-dessous dit la même chose.",
+    ),
+    "map_key_site": Text(
+        "A site; the number is how many boxes it has", "Un site ; le chiffre est le nombre de ses boîtiers"
+    ),
+    "map_key_sensitive": Text("A site with a sensitive purpose", "Un site à finalité sensible"),
+    "map_key_box": Text("Boxes (from nearby)", "Boîtiers (de près)"),
+    "map_key_cell": Text(
+        "Places are shown as the cell of a grid in which they lie.",
+        "Les emplacements sont indiqués par la maille d'une grille.",
+    ),
+    "list": Text("List of the sites", "Liste des sites"),
+    "found_one": Text("{} site", "{} site"),
+    "found_many": Text("{} sites", "{} sites"),
+    "nothing_found": Text(
+        "No site fits. Try fewer words, or another purpose.",
+        "Aucun site ne correspond. Essayez avec moins de mots, ou une autre finalité.",
+    ),
+    "no_sites": Text("No boxes are registered here yet.", "Aucun boîtier n'est encore enregistré ici."),
+    "box_one": Text("{} box", "{} boîtier"),
+    "box_many": Text("{} boxes", "{} boîtiers"),
+    "operated_by": Text("operated by {name}", "exploité par {name}"),
+    "refused_here": Text("Refused at the doors, of no known site", "Refusé à l'entrée, sans site connu"),
+    "page_of": Text("Sites {first} to {last} of {total}", "Sites {first} à {last} sur {total}"),
+    "next_page": Text("Next sites", "Sites suivants"),
+    "earlier_page": Text("Earlier sites", "Sites précédents"),
+    # A site.
+    "in_short": Text("In short", "En bref"),
+    "what": Text("What", "Quoi"),
+    "where": Text("Where", "Où"),
+    "why": Text("Why", "Pourquoi"),
+    "by_what_right": Text("By what right", "À quel titre"),
+    "how_long": Text("How long", "Combien de temps"),
+    "who": Text("Who", "Qui"),
+    "where_said": Text(
+        "within {size} of latitude {latitude}, longitude {longitude}",
+        "dans une maille de {size} autour de la latitude {latitude}, longitude {longitude}",
+    ),
+    "precision": Text("Precision of the places", "Précision des emplacements"),
+    "precision_said": Text(
+        "cells of {size}, the middle of which is shown; set by the operator",
+        "mailles de {size}, dont le centre est indiqué ; choix de l'exploitant",
+    ),
+    "operator": Text("Operator", "Exploitant"),
+    "kind": Text("Kind of place", "Type de lieu"),
+    "since": Text("In service since", "En service depuis"),
+    "purposes": Text("What is measured, and by what right", "Ce qui est mesuré, et à quel titre"),
+    "measures": Text("Measures", "Mesure"),
+    "recognises": Text("Recognises", "Reconnaît"),
+    "measured_now": Text("measured here within 30 days", "mesuré ici depuis 30 jours"),
+    "not_measured_now": Text(
+        "May also be measured, but was not within 30 days: {names}.",
+        "Peuvent aussi être mesurés, mais ne l'ont pas été depuis 30 jours : {names}.",
+    ),
+    "description": Text("Why", "Pourquoi"),
+    "legal_basis": Text("Legal basis", "Base légale"),
+    "legal_reference": Text("Text that it rests on", "Texte de référence"),
+    "controller": Text("Controller", "Responsable du traitement"),
+    "controller_default": Text("{name} (the operator)", "{name} (l'exploitant)"),
+    "contact": Text("Contact", "Contact"),
+    "retention": Text("How long it is kept", "Durée de conservation"),
+    "duration": Text("From when to when", "Période"),
+    "impact_assessment": Text("Impact assessment", "Analyse d'impact"),
+    "notice": Text("Notice to the public", "Information du public"),
+    "approval": Text("Approved by a second person", "Approuvé par une seconde personne"),
+    "approval_not_needed": Text("not required for this purpose", "non requis pour cette finalité"),
+    "approval_missing": Text("not approved: nothing is taken for it", "non approuvé : rien n'est accepté"),
+    "open_data": Text("Figures published", "Données publiées"),
+    "open_yes": Text("yes, see the charts below", "oui, voir les graphiques ci-dessous"),
+    "open_no": Text("no", "non"),
+    "open_never": Text(
+        "no: a sensitive purpose is never published", "non : une finalité sensible n'est jamais publiée"
+    ),
+    "sensitive": Text("sensitive", "sensible"),
+    "never": Text("What never enters", "Ce qui n'entre jamais"),
+    "never_said": Text(
+        "Sound recordings, voices, images, video, faces, number plates and identifiers of persons are "
+        "refused at "
+        "the door and stored nowhere.",
+        "Les enregistrements sonores, les voix, les images, les vidéos, les visages, les plaques "
+        "d'immatriculation "
+        "et les identifiants de personnes sont refusés à l'entrée et ne sont enregistrés nulle part.",
+    ),
+    "places": Text("Where the boxes are", "Où sont les boîtiers"),
+    "box": Text("Box", "Boîtier"),
+    "box_said": Text(
+        "Each box has a public number of its own; the name under which it sends stays secret.",
+        "Chaque boîtier a un numéro public ; le nom sous lequel il émet reste secret.",
+    ),
+    "latitude": Text("Latitude", "Latitude"),
+    "longitude": Text("Longitude", "Longitude"),
+    "at_the_site": Text("at the place of the site", "à l'emplacement du site"),
+    "more_boxes": Text(
+        "{count} more are in the data (GeoJSON).", "{count} autres figurent dans les données (GeoJSON)."
+    ),
+    "recipients": Text("Who receives alerts", "Qui reçoit les alertes"),
+    "recipients_none": Text(
+        "Nobody is sent alerts of this site.", "Les alertes de ce site ne sont envoyées à personne."
+    ),
+    "unnamed": Text(
+        "a recipient not named by the operator", "un destinataire que l'exploitant n'a pas nommé"
+    ),
+    "by_webhook": Text("by webhook", "par webhook"),
+    "by_email": Text("by e-mail", "par courriel"),
+    "by_mqtt": Text("by MQTT", "par MQTT"),
+    "activity": Text("What became of it", "Ce qu'il en est advenu"),
+    "alerts": Text("Alerts", "Alertes"),
+    "severity": Text("Severity", "Gravité"),
+    "month": Text("30 days", "30 jours"),
+    "year": Text("365 days", "365 jours"),
+    "alerts_none": Text("No alert within 365 days.", "Aucune alerte depuis 365 jours."),
+    "incidents": Text("Acoustic incidents", "Incidents acoustiques"),
+    "incidents_off": Text(
+        "No acoustic incidents are recognised here.", "Aucun incident acoustique n'est reconnu ici."
+    ),
+    "incidents_said": Text(
+        "{month} within 30 days, {year} within 365 days; of these, people confirmed {confirmed} and "
+        "dismissed "
+        "{dismissed}.",
+        "{month} en 30 jours, {year} en 365 jours ; parmi ceux-ci, {confirmed} confirmés et {dismissed} "
+        "écartés "
+        "par des personnes.",
+    ),
+    "precision_published": Text("Precision", "Précision"),
+    "precision_is": Text(
+        "{share} of the reviewed incidents were confirmed",
+        "{share} des incidents examinés ont été confirmés",
+    ),
+    "precision_unknown": Text("not known: none was reviewed yet", "inconnue : aucun n'a encore été examiné"),
+    "false_alarms": Text("False alarms", "Fausses alertes"),
+    "false_alarms_are": Text("{rate} a year", "{rate} par an"),
+    "refusals": Text("Refused at the doors", "Refusé à l'entrée"),
+    "refusals_said": Text(
+        "What came without a purpose, or was content that may never enter. It was counted, and stored "
+        "nowhere.",
+        "Ce qui est arrivé sans finalité, ou dont le contenu ne doit jamais entrer. Compté, et "
+        "enregistré nulle part.",
+    ),
+    "refusals_none": Text("Nothing was refused within 365 days.", "Rien n'a été refusé depuis 365 jours."),
+    "reason": Text("Reason", "Motif"),
+    "charts": Text("Open data", "Données ouvertes"),
+    "charts_said": Text(
+        "Means over all boxes of the site, as measured; sound levels are averaged by energy.",
+        "Moyennes de tous les boîtiers du site, telles que mesurées ; les niveaux sonores sont moyennés "
+        "en énergie.",
+    ),
+    "charts_none": Text(
+        "No figures of this site are published, or nothing was measured.",
+        "Aucune donnée de ce site n'est publiée, ou rien n'a été mesuré.",
+    ),
+    "week": Text("Last 7 days, hour by hour", "7 derniers jours, heure par heure"),
+    "of_a_year": Text("Last 365 days, day by day", "365 derniers jours, jour par jour"),
+    "numbers": Text("Numbers", "Valeurs"),
+    "when": Text("When", "Quand"),
+    "mean": Text("Mean", "Moyenne"),
+    "chart_summary": Text(
+        "{title}: between {low} and {high}; the last one {last}.",
+        "{title} : entre {low} et {high} ; la dernière {last}.",
+    ),
+    "days_of_numbers": Text("Daily means of the hours", "Moyennes par jour de ces heures"),
+    "dtpr": Text("In the words of DTPR", "Selon DTPR"),
+    "dtpr_said": Text(
+        "Digital Trust for Places and Routines is an open standard for telling of technology in public "
+        "places.",
+        "Digital Trust for Places and Routines est un standard ouvert pour informer sur la technologie dans "
+        "les lieux publics.",
+    ),
+    "changes": Text("Last changes", "Derniers changements"),
+    "all_changes": Text("All changes of this site", "Tous les changements de ce site"),
+    "changes_lead": Text(
+        "Every change of what the register shows, written by the database with the change itself.",
+        "Tout changement de ce que montre le registre, inscrit par la base de données avec le changement "
+        "lui-même.",
+    ),
+    "changes_none": Text("Nothing has changed yet.", "Rien n'a encore changé."),
+    "older": Text("Older changes", "Changements plus anciens"),
+    "back": Text("Back to the map and the list", "Retour à la carte et à la liste"),
+    "missing_title": Text("There is no such site in the register", "Ce site n'est pas au registre"),
+    "missing_said": Text(
+        "It may have been removed: the history says so.",
+        "Il a pu être retiré : l'historique le dit.",
+    ),
+    "comma": Text(", ", ", "),
+    "metre": Text("{} m", "{} m"),
+    "kilometre": Text("{} km", "{} km"),
+    # How to read it.
+    "about_lead": Text(
+        "This register is generated: nobody writes it. It shows what the boxes of this installation are "
+        "configured to do at this moment.",
+        "Ce registre est généré : personne ne le rédige. Il montre ce que les boîtiers de cette "
+        "installation sont "
+        "réglés pour faire en ce moment.",
+    ),
+}
+"""By key. `{name}` is filled in."""
+
+ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
+    (
+        Text("What is in it", "Ce qu'on y trouve"),
+        (
+            Text(
+                "Every site with at least one box is here, and no operator can hide one. What an "
+                "operator chooses "
+                "is how precisely places are shown.",
+                "Tout site comptant au moins un boîtier y figure, et aucun exploitant ne peut en cacher un. "
+                "L'exploitant ne choisit que la précision des emplacements.",
+            ),
+            Text(
+                "A place is shown as the middle of the cell of a grid in which it lies, 1 m to 10 km "
+                "wide. The cell "
+                "is always the same: watching the register for long does not tell the exact place.",
+                "Un emplacement est indiqué par le centre de la maille où il se trouve, large de 1 m à "
+                "10 km. La "
+                "maille est toujours la même : observer longtemps le registre ne révèle pas l'endroit exact.",
+            ),
+            Text(
+                "What an operator has not said is marked as missing. For sensitive purposes nothing may "
+                "be missing: "
+                "without every field, and the approval of a second person, nothing is taken.",
+                "Ce que l'exploitant n'a pas indiqué est signalé comme manquant. Pour une finalité "
+                "sensible, rien "
+                "ne peut manquer : sans toutes les mentions et l'approbation d'une seconde personne, "
+                "rien n'est "
+                "accepté.",
+            ),
+        ),
+    ),
+    (
+        Text("Purposes and legal bases", "Finalités et bases légales"),
+        (
+            Text(
+                "Each measured quantity and each kind of event belongs to one purpose. What belongs to "
+                "none that is "
+                "declared and in force is refused at the door; the register shows how often.",
+                "Chaque grandeur et chaque type d'événement relève d'une finalité. Ce qui ne relève "
+                "d'aucune finalité "
+                "déclarée et en vigueur est refusé à l'entrée ; le registre indique combien de fois.",
+            ),
+            Text(
+                "The legal basis is the operator's own statement. The register explains what each means; "
+                "it does "
+                "not judge whether it is the right one.",
+                "La base légale est déclarée par l'exploitant. Le registre explique ce qu'elle signifie "
+                "; il ne juge "
+                "pas si elle est fondée.",
+            ),
+        ),
+    ),
+    (
+        Text("Figures", "Chiffres"),
+        (
+            Text(
+                "Charts show means over all boxes of a site, only of purposes whose figures the operator "
+                "publishes. "
+                "They are as measured: neither corrected nor checked by a person. The day under way is "
+                "incomplete.",
+                "Les graphiques montrent des moyennes sur tous les boîtiers d'un site, uniquement pour "
+                "les finalités "
+                "dont l'exploitant publie les données. Elles sont brutes : ni corrigées ni vérifiées par une "
+                "personne. Le jour en cours est incomplet.",
+            ),
+            Text(
+                "Precision is the share of acoustic incidents, among those that people reviewed, that "
+                "were real. "
+                "False alarms are those that they dismissed.",
+                "La précision est la part des incidents acoustiques examinés par des personnes qui "
+                "étaient réels. "
+                "Les fausses alertes sont ceux qu'elles ont écartés.",
+            ),
+        ),
+    ),
+    (
+        Text("Using the data", "Réutiliser les données"),
+        (
+            Text(
+                "Facts of the register and open data may be reused. Under which licence is for the "
+                "operator to say "
+                "(ask the contact of the purpose); where none is named, cite the operator and the date.",
+                "Les informations du registre et les données ouvertes peuvent être réutilisées. La "
+                "licence relève de "
+                "l'exploitant (à demander au contact de la finalité) ; si aucune n'est indiquée, citez "
+                "l'exploitant "
+                "et la date.",
+            ),
+            Text(
+                "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "
+                "domain. Map "
+                "library: Leaflet, BSD 2-Clause. This page asks no other host for anything.",
+                "Éléments DTPR : Helpful Places, CC BY 4.0. Contours des terres : Natural Earth, domaine "
+                "public. "
+                "Bibliothèque de carte : Leaflet, BSD 2 clauses. Cette page ne demande rien à un autre "
+                "serveur.",
+            ),
+        ),
+    ),
+    (
+        Text("Your rights", "Vos droits"),
+        (
+            Text(
+                "You may ask whether anything here concerns you, see it, and object.",
+                "Vous pouvez demander si quelque chose ici vous concerne, y accéder et vous y opposer.",
+            ),
+        ),
+    ),
+)
+"""The page on how to read the register: headings with their paragraphs."""

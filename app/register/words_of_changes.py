@@ -1,0 +1,122 @@
+"""What the history says of each change, in words. Pure: a change in, a sentence out."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from app.city.results import Text
+from app.register.model import Change
+from app.register.words_of_law import BASES
+from app.register.writing import Writing
+from app.sites.purposes import BY_NAME
+
+_KINDS: Final[Mapping[str, Text]] = {
+    "site_added": Text("Site added to the register.", "Site ajouté au registre."),
+    "site_renamed": Text("Site renamed; it was called “{from}”.", "Site renommé ; il s'appelait « {from} »."),
+    "site_moved": Text("Site moved to another cell.", "Site déplacé vers une autre maille."),
+    "site_removed": Text("Site removed from the register.", "Site retiré du registre."),
+    "boxes_added": Text("Boxes added: {count}.", "Boîtiers ajoutés : {count}."),
+    "boxes_removed": Text("Boxes removed: {count}.", "Boîtiers retirés : {count}."),
+    "boxes_moved": Text(
+        "Boxes moved to another cell: {count}.", "Boîtiers déplacés vers une autre maille : {count}."
+    ),
+    "purpose_declared": Text(
+        "Purpose declared: {purpose}. Legal basis: {basis}.",
+        "Finalité déclarée : {purpose}. Base légale : {basis}.",
+    ),
+    "purpose_changed": Text(
+        "Purpose changed: {purpose}. {changes}.", "Finalité modifiée : {purpose}. {changes}."
+    ),
+    "purpose_approved": Text(
+        "Purpose approved by a second person: {purpose}.",
+        "Finalité approuvée par une seconde personne : {purpose}.",
+    ),
+    "purpose_approval_withdrawn": Text(
+        "Approval of a purpose ended: {purpose}. Nothing is taken for it until it is approved anew.",
+        "Fin de l'approbation d'une finalité : {purpose}. Rien n'est accepté avant une nouvelle approbation.",
+    ),
+    "purpose_ended": Text("Purpose ended: {purpose}.", "Finalité terminée : {purpose}."),
+    "retention_changed": Text(
+        "How long data are kept has changed: {kept}.", "Durée de conservation modifiée : {kept}."
+    ),
+    "precision_changed": Text(
+        "Precision of the places changed from {from} to {to}.",
+        "Précision des emplacements passée de {from} à {to}.",
+    ),
+}
+_FIELDS: Final[Mapping[str, Text]] = {
+    "legal_basis": Text("legal basis", "base légale"),
+    "legal_reference": Text("text that it rests on", "texte de référence"),
+    "controller": Text("controller", "responsable du traitement"),
+    "contact": Text("contact", "contact"),
+    "impact_assessment": Text("impact assessment", "analyse d'impact"),
+    "notice": Text("notice to the public", "information du public"),
+    "description": Text("description (English)", "description (anglais)"),
+    "description_fr": Text("description (French)", "description (français)"),
+    "open_data": Text("publication of figures", "publication des données"),
+    "starts_at": Text("beginning", "début"),
+    "ends_at": Text("end", "fin"),
+}
+_FROM_TO: Final = Text("{field}: {from} → {to}", "{field} : {from} → {to}")
+_NOTHING: Final = Text("none", "néant")
+_TRUTH: Final = {True: Text("yes", "oui"), False: Text("no", "non")}
+
+
+def sentence(change: Change, writing: Writing) -> str:
+    """What a change says."""
+    known = _KINDS.get(change.kind)
+    if known is None:
+        return change.kind
+    return writing.filled(known, **_values(change, writing))
+
+
+def _values(change: Change, writing: Writing) -> dict[str, str]:
+    data = change.data
+    match change.kind:
+        case "site_renamed":
+            return {"from": str(data["from"])}
+        case "boxes_added" | "boxes_removed" | "boxes_moved":
+            return {"count": writing.number(data["count"])}
+        case "precision_changed":
+            return {"from": writing.length(data["from"]), "to": writing.length(data["to"])}
+        case "retention_changed":
+            return {"kept": writing.kept(data["days"], removes=data["removes"])}
+        case _ if "purpose" in data:
+            return {
+                "purpose": _purpose(data["purpose"], writing),
+                "basis": _shown("legal_basis", data.get("legal_basis"), writing),
+                "changes": "; ".join(
+                    _change(name, told, writing) for name, told in data.get("changes", {}).items()
+                ),
+            }
+        case _:
+            return {}
+
+
+def _purpose(name: str, writing: Writing) -> str:
+    known = next((each for key, each in BY_NAME.items() if key == name), None)
+    return name if known is None else writing.said(Text(known.title, known.title_fr))
+
+
+def _change(name: str, told: Mapping[str, Any] | None, writing: Writing) -> str:
+    field = writing.said(_FIELDS[name]) if name in _FIELDS else name
+    if told is None:
+        return field
+    return writing.filled(
+        _FROM_TO,
+        **{
+            "field": field,
+            "from": _shown(name, told["from"], writing),
+            "to": _shown(name, told["to"], writing),
+        },
+    )
+
+
+def _shown(name: str, value: object, writing: Writing) -> str:
+    if value is None:
+        return writing.said(_NOTHING)
+    if isinstance(value, bool):
+        return writing.said(_TRUTH[value])
+    if name == "legal_basis":
+        return writing.said(BASES[str(value)][0]) if value in BASES else str(value)
+    return writing.day(datetime.fromisoformat(str(value)))

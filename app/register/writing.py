@@ -1,0 +1,93 @@
+"""How the register writes numbers, dates, lengths and spans of time in each language. Pure: no clock."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date
+
+from app.city.results import Text
+from app.register.words import WORDS
+from app.register.words_of_law import KEPT, SPANS
+from app.reports.drawn.formats import Formats, typeset
+from app.reports.material import ReportLanguage
+
+_KILOMETRE: Final = 1000
+_UTC: Final = ZoneInfo("UTC")
+_LOCALES: Final = {"en": "en_GB", "fr": "fr_FR"}
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A language, and the clocks of a place.
+
+    Attributes:
+        language: `en` or `fr`.
+        zone: whose days are meant.
+    """
+
+    language: ReportLanguage
+    zone: ZoneInfo = _UTC
+
+    @property
+    def formats(self) -> Formats:
+        """The formats of reports, which are the same."""
+        return Formats(self.language, self.zone)
+
+    def said(self, text: Text) -> str:
+        """A text of ours, with its language's typography."""
+        return typeset(text.fr if self.language == "fr" else text.en, self.language)
+
+    def word(self, key: str) -> str:
+        """One of `WORDS`."""
+        return self.said(WORDS[key])
+
+    def filled(self, text: Text, **values: str) -> str:
+        """A text of ours with what is told in it; what others wrote keeps its own typography."""
+        return self.said(text).format(**values)
+
+    def number(self, value: float, decimals: int = 0) -> str:
+        """A number."""
+        return self.formats.number(value, decimals)
+
+    def length(self, metres: int) -> str:
+        """A length in metres or kilometres."""
+        if metres < _KILOMETRE:
+            return self.word("metre").format(self.number(metres))
+        return self.word("kilometre").format(self.number(metres // _KILOMETRE))
+
+    def day(self, moment: datetime | date) -> str:
+        """A date with its year."""
+        local = moment.astimezone(self.zone).date() if isinstance(moment, datetime) else moment
+        text = format_date(local, "d MMMM y", locale=_LOCALES[self.language])
+        return f"1er{text[1:]}" if self.language == "fr" and local.day == 1 else text
+
+    def clock(self, moment: datetime) -> str:
+        """A time of a day (UTC)."""
+        at = moment.astimezone(UTC)
+        return f"{at:%H:%M}" if self.language == "en" else f"{at.hour}\xa0h\xa0{at:%M}"
+
+    def days(self, count: int) -> str:
+        """A number of days."""
+        return self.formats.counted(count, KEPT["day_one"], KEPT["day_many"])
+
+    def kept(self, days: int | None, *, removes: bool) -> str:
+        """How long something is kept."""
+        if days is None:
+            return self.said(KEPT["ever"])
+        return self.said(KEPT["removed" if removes else "refused"]).format(self.days(days))
+
+    def span(self, start: datetime | None, end: datetime | None, now: datetime) -> str:
+        """From when to when a purpose holds."""
+        if start is not None and end is not None:
+            return self.filled(SPANS["both"], start=self.day(start), end=self.day(end))
+        if start is not None:
+            return self.filled(SPANS["start" if start <= now else "from"], start=self.day(start))
+        if end is not None:
+            return self.filled(SPANS["end"], end=self.day(end))
+        return self.said(SPANS["open"])
+
+    def joined(self, parts: list[str]) -> str:
+        """Parts of a sentence, one behind the other."""
+        return self.formats.joined(parts)

@@ -1,0 +1,40 @@
+"""Pictures of the register for the documentation: `make register-pictures`. Not collected by itself."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+
+from tests.conftest import Tenant
+from tests.integration.register.browsing import chromium, furnish, looking
+from tests.integration.webhooks.streams import serving
+
+_FOLDER: Final = Path(__file__).parents[3] / "docs" / "img"
+_DESK: Final = {"viewport": {"width": 1180, "height": 980}}
+_PHONE: Final = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
+_DARK: Final = {**_DESK, "color_scheme": "dark"}
+
+
+@pytest.mark.timeout(120)
+async def test_pictures(
+    application: FastAPI, tenant: Tenant, site_id: str, owner: asyncpg.Connection
+) -> None:
+    await furnish(tenant.client, owner, site_id)
+    site = f"/public/sites/{site_id}"
+    wanted: list[tuple[str, str, dict[str, Any], bool]] = [
+        ("en", "/public?lang=en", _DESK, False),
+        ("fr", f"{site}?lang=fr", _DESK, True),
+        ("site", f"{site}?lang=en", _DESK, True),
+        ("mobile", "/public?lang=fr", _PHONE, False),
+        ("dark", "/public?lang=fr", _DARK, False),
+    ]
+    async with chromium() as browser, serving(application) as base:
+        for name, path, options, whole in wanted:
+            async with looking(browser, base, **options) as watched:
+                await watched.go(path)
+                await watched.page.wait_for_timeout(500)
+                target = _FOLDER / f"register-{name}.png"
+                await watched.page.screenshot(path=target, full_page=whole, animations="disabled")
+                watched.check()
