@@ -45,6 +45,8 @@ from app.people.context import People
 from app.people.routers import routers as people
 from app.reports.printing import Printers
 from app.reports.router import router as reports
+from app.rights.router import anybody as anybodys_rights
+from app.rights.router import router as rights
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.quotas import QuotaExceededError, count_refusal
@@ -93,6 +95,10 @@ _TAGS = [
     {
         "name": "Audit",
         "description": "Who did what, and who saw whose data; in a chain that shows each change",
+    },
+    {
+        "name": "People's rights",
+        "description": "Requests for access, objections and the like, by anybody",
     },
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
@@ -207,6 +213,8 @@ def create_app(settings: Settings) -> FastAPI:
         *webhooks,
         event_types,
         stream,
+        anybodys_rights,
+        rights,
         audit,
         service,
     )

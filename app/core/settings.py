@@ -23,6 +23,7 @@ from app.core.encryption_settings import EncryptionSettings
 from app.core.insecurities import Code
 from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
+from app.core.rights_settings import RightsSettings
 from app.core.setting_sources import SourcedSettings
 from app.core.setting_types import Port, Seconds
 
@@ -259,6 +260,7 @@ class Settings(OnlyDatabase):
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     api: ApiSettings = ApiSettings()
+    rights: RightsSettings = RightsSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()
     encryption: EncryptionSettings = EncryptionSettings()
