@@ -46,6 +46,7 @@ class RightsRequestCreate(Body):
             "examples": [
                 {
                     "kind": "access",
+                    "site_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10",
                     "message": "What did the box by number 12 record on the evening of 24 November?",
                     "begins_at": "2026-11-24T18:00:00+01:00",
                     "ends_at": "2026-11-24T22:00:00+01:00",
