@@ -5,7 +5,7 @@ go this way.
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from app.core import attempts
 from app.core.addresses import address_of
@@ -17,6 +17,18 @@ from app.rights.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade
 from app.webhooks.outbox import wake_after
 
 _HOUR_S: Final = 3600.0
+
+
+class OfOwn(Protocol):
+    """What somebody may do with a request of their own."""
+
+    async def __call__(
+        self, database: Database, asked: RightsAsk, settings: Settings, *, host: str | None
+    ) -> RightsStatus:
+        """Do it, and show what became of the request."""
+        ...
+
+
 _WHO: Final = Caller(EVERYTHING, actor("anybody", None, "who makes a request"))
 
 
