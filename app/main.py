@@ -49,6 +49,7 @@ from app.register.incidents import no_incidents
 from app.register.routers import routers as register
 from app.reports.printing import Printers
 from app.reports.router import router as reports
+from app.rights.routers import routers as rights
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
 from app.sites.quotas import QuotaExceededError, count_refusal
@@ -103,6 +104,10 @@ _TAGS = [
     {
         "name": "Public register",
         "description": "What is measured where, why and by what right: for everybody, without a key",
+    },
+    {
+        "name": "People's rights",
+        "description": "Requests for access, objections and the like, by anybody",
     },
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
@@ -222,6 +227,7 @@ def create_app(settings: Settings) -> FastAPI:
         *webhooks,
         event_types,
         stream,
+        *rights,
         audit,
         *register,
         service,

@@ -44,6 +44,7 @@ from app.observations.quarantine import purge_quarantine
 from app.observations.retention.worker import RetentionWorker
 from app.observations.rollups.worker import RollupWorker
 from app.people.retention import forget_people
+from app.rights.worker import look_after_requests
 from app.rules.backtest_worker import BacktestWorker
 from app.sites.accounts import sync
 from app.sites.configs import publish_due
@@ -159,6 +160,10 @@ async def _forget_people(role: Role, connection: asyncpg.Connection) -> None:
     await forget_people(connection, role.settings.sessions)
 
 
+async def _look_after_requests(role: Role, connection: asyncpg.Connection) -> None:
+    await look_after_requests(connection, role.settings.rights)
+
+
 async def _prune(role: Role, connection: asyncpg.Connection) -> None:
     await prune(connection, keep_days=role.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
@@ -266,6 +271,7 @@ def _jobs(
         _Job("secrets", 60.0, seal_anew),
         _Job("deliveries", 300.0, _forget_deliveries),
         _Job("people", 300.0, _forget_people),
+        _Job("rights", 30.0, _look_after_requests),
         _Job("audit", 3600.0, tell_heads),
     ]
 

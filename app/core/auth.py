@@ -57,6 +57,8 @@ SCOPES = (
     "audit:read",
     "members:read",
     "members:write",
+    "rights:read",
+    "rights:write",
 )
 ALL = "*"
 # What has a scope may do what is a part of it.
@@ -65,7 +67,7 @@ _COVERED_BY = {"boxes:write": "sites:write"}
 _WHOLE = frozenset(
     {
         *("organisations:read", "organisations:write", "webhooks:read", "webhooks:write"),
-        *("audit:read", "members:read", "members:write"),
+        *("audit:read", "members:read", "members:write", "rights:read", "rights:write"),
     }
 )
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."

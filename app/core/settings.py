@@ -25,6 +25,7 @@ from app.core.insecurities import Code
 from app.core.people_settings import OidcSettings, SessionSettings
 from app.core.quota_settings import QuotaSettings
 from app.core.register_settings import RegisterSettings
+from app.core.rights_settings import RightsSettings
 from app.core.setting_sources import SourcedSettings
 from app.core.setting_types import Port, Seconds
 
@@ -262,6 +263,7 @@ class Settings(OnlyDatabase):
     ingest: IngestSettings = IngestSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     api: ApiSettings = ApiSettings()
+    rights: RightsSettings = RightsSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()
     encryption: EncryptionSettings = EncryptionSettings()

@@ -35,6 +35,8 @@ SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
         "incidents:write",
         "webhooks:write",
         "audit:read",
+        "rights:read",
+        "rights:write",
     ),
     # What others did is in the audit log, who they are among the members: neither is shown to those who look.
     "viewer": _READS,

@@ -66,9 +66,9 @@ def policy(tiles: Tiles) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path | None) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES] if folder is None else [folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -86,6 +86,7 @@ def rendered(
     path: str,
     query: Mapping[str, object] | None = None,
     data: list[tuple[str, str]] | None = None,
+    folder: Path | None = None,
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> str:
     """A page.
@@ -97,6 +98,7 @@ def rendered(
         path: Its address without a query.
         query: What was asked besides the language.
         data: Addresses of the same as data, with what they are called.
+        folder: Where another room's template is; it has the frame of this one.
         **more: What else the template takes.
     """
     writing = frame.writing
@@ -104,7 +106,7 @@ def rendered(
     made = writing.word("made_at").format(day=writing.day(frame.now), clock=writing.clock(frame.now))
     feed = "/public/changes.atom" if "/sites/" not in path else f"{path}/changes.atom"
     return (
-        _environment()
+        _environment(folder)
         .get_template(template)
         .render(
             w=writing,

@@ -9,6 +9,8 @@ from app.webhooks.event_types import (
     MESSAGES_DROPPED,
     QUOTA_EXCEEDED,
     QUOTA_WARNING,
+    RIGHTS_OVERDUE,
+    RIGHTS_RECEIVED,
     TEST_EVENT,
 )
 from app.webhooks.grouping import GROUP_EVENT
@@ -87,6 +89,18 @@ _QUOTA: Final = {
 }
 
 
+_RIGHTS: Final = {
+    "request_id": "0194a1b2-0000-7000-8000-00000000c0de",
+    "reference": "R-7K3F9-Q2DXM",
+    "organisation_id": ORGANISATION,
+    "site_id": None,
+    "kind": "access",
+    "state": "received",
+    "received_at": "2026-10-24T10:00:00Z",
+    "due_at": "2026-11-24T10:00:00Z",
+}
+
+
 def _body(type_: str, at: str, data: Example) -> Example:
     return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": data}
 
@@ -157,6 +171,8 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             {**_NOTICE, "reason": "gone", "last_reason": "gone", "last_status": 410},
         ),
         _body(QUOTA_WARNING, "19:12:04.310", _QUOTA),
+        _body(RIGHTS_RECEIVED, "10:00:00.204", _RIGHTS),
+        _body(RIGHTS_OVERDUE, "10:00:31.090", _RIGHTS),
         _body(QUOTA_EXCEEDED, "23:02:11.904", {**_QUOTA, "used": 5_000_000, "refused": 1210}),
         _body(
             MESSAGES_DROPPED,

@@ -19,6 +19,8 @@ from app.webhooks.event_types import (
     MESSAGES_DROPPED,
     QUOTA_EXCEEDED,
     QUOTA_WARNING,
+    RIGHTS_OVERDUE,
+    RIGHTS_RECEIVED,
     TEST_EVENT,
 )
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS
@@ -149,6 +151,19 @@ class QuotaData(BaseModel):
     used: int = Field(description="How much there is; of samples, how many were stored in the day")
     refused: int = Field(description="How much was refused in the day so far")
     resets_at: datetime | None = Field(description="When the day ends; null where it is no quota of a day")
+
+
+class RightsData(BaseModel):
+    """A request by which somebody uses a right (`/v1/rights-requests`)."""
+
+    request_id: UUID
+    reference: str = Field(examples=["R-7K3F9-Q2DXM"])
+    organisation_id: UUID
+    site_id: UUID | None = Field(description="Null where it is about none, or several")
+    kind: Literal["access", "objection", "erasure", "rectification", "restriction", "question"]
+    state: Literal["received", "in_progress"]
+    received_at: datetime
+    due_at: datetime = Field(description="Until when it has to be answered")
 
 
 class DroppedData(BaseModel):
@@ -288,6 +303,20 @@ class QuotaExceeded(Envelope):
     data: QuotaData
 
 
+class RightsReceived(Envelope):
+    """Somebody uses a right: it has to be answered within a month. Not who, nor what they wrote."""
+
+    type: Literal["rights.received"]
+    data: RightsData
+
+
+class RightsOverdue(Envelope):
+    """A request was not answered in time. Once for each."""
+
+    type: Literal["rights.overdue"]
+    data: RightsData
+
+
 class MessagesDropped(Envelope):
     """The broker dropped messages; for the platform's own organisation."""
 
@@ -315,6 +344,8 @@ SENT: Final[Mapping[str, type[Envelope]]] = {
     ENDPOINT_DISABLED: EndpointDisabled,
     QUOTA_WARNING: QuotaWarning,
     QUOTA_EXCEEDED: QuotaExceeded,
+    RIGHTS_RECEIVED: RightsReceived,
+    RIGHTS_OVERDUE: RightsOverdue,
     MESSAGES_DROPPED: MessagesDropped,
     TEST_EVENT: WebhookTest,
 }

@@ -21,6 +21,8 @@ INCIDENT_DETECTED: Final = "incident.detected"
 INCIDENT_UPDATED: Final = "incident.updated"
 INCIDENT_CONFIRMED: Final = "incident.confirmed"
 INCIDENT_DISMISSED: Final = "incident.dismissed"
+RIGHTS_RECEIVED: Final = "rights.received"
+RIGHTS_OVERDUE: Final = "rights.overdue"
 
 NOTICES: Final = frozenset({ENDPOINT_FAILING, ENDPOINT_DISABLED})
 """Of an endpoint, for its owner: also sent to the organisation's e-mail channels, but never to itself."""
@@ -43,6 +45,8 @@ EVENTS: Final[Mapping[str, str]] = {
     ENDPOINT_DISABLED: "Another endpoint of the organisation was disabled: gone, or failing for too long",
     QUOTA_WARNING: "Four fifths of the samples of the day are used",
     QUOTA_EXCEEDED: "A quota is used up: what exceeds it is refused",
+    RIGHTS_RECEIVED: "Somebody uses a right: it has to be answered within a month",
+    RIGHTS_OVERDUE: "A request was not answered in time",
     MESSAGES_DROPPED: "The broker dropped messages; for the platform's own organisation",
 }
 """What an endpoint can subscribe to."""

@@ -22,7 +22,7 @@ from migrations.isolation import (
 from migrations.register_history import FUNCTIONS, SIGNATURES, TRIGGERS
 
 revision = "0026"
-down_revision = "0024"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 

@@ -41,6 +41,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "password_resets",
                 "provisioning_keys",
                 "quarantine",
+                "rights_requests",
                 "rollup_states",
                 "rule_versions",
                 "rules",
@@ -227,6 +228,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "registry": "SELECT (version, marks_epoch), UPDATE (version, marks_epoch)",
         "removals": "SELECT, INSERT, UPDATE",
         "retention_states": _ALL,
+        "rights_requests": (
+            "SELECT (id, reference, organisation_id, site_id, kind, state, received_at, due_at, closed_at, "
+            "overdue_told_at), UPDATE (overdue_told_at), DELETE"
+        ),
         "rollup_day_marks": "SELECT, INSERT, DELETE",
         "rollup_marks": "SELECT, UPDATE, DELETE",
         "rollup_states": _ALL,

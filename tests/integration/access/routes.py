@@ -10,6 +10,7 @@ from tests.openapi import openapi_document
 OPEN: Final = frozenset(
     {
         *("get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"),
+        *("create_rights_request", "get_rights_request_status", "withdraw_rights_request"),
         *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc", "confirm_oidc"),
     }
 )

@@ -114,6 +114,8 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
     # Of a time in which nothing was measured: the rest of the world stays as it is.
     long_ago = {"from": "2001-01-01T00:00:00Z", "until": "2001-01-02T00:00:00Z"}
     erasure = await make(client, f"/v1/sites/{site['id']}/erasures", reason=f"{MARK} file", **long_ago)
+    await make(client, "/v1/rights-requests", kind="access", site_id=site["id"], message=f"{MARK} asks")
+    requests = (await client.get("/v1/rights-requests")).json()["data"]
     alerts = (await client.get("/v1/alerts?limit=1")).json()["data"]
     quarantine = (await client.get("/v1/quarantine?limit=1")).json()["data"]
     return {
@@ -133,6 +135,7 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         "alert_id": alerts[0]["id"],
         "entry_id": quarantine[0]["id"],
         "erasure_id": erasure["id"],
+        "request_id": requests[0]["id"],
     }
 
 

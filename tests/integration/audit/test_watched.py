@@ -69,6 +69,10 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         *("created_by", "started_at", "finished_at", "leased_until", "attempts", "samples_total"),
         *("samples_done", "boxes_total", "boxes_done", "result", "error"),
     },
+    "rights_requests": {
+        *("token_hash", "language", "begins_at", "ends_at", "received_at", "handled_kind"),
+        "overdue_told_at",
+    },
     "site_purposes": {"sensitive", "declared_kind", "declared_at", "revision"},
     "boxes": {
         "key",

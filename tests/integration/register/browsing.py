@@ -131,7 +131,7 @@ class Watched:
         """Go somewhere, and wait for the map where there is one."""
         answer = await self.page.goto(self.base + path)
         assert answer is not None
-        assert answer.status < 400, path  # noqa: PLR2004 (an HTTP status)
+        assert answer.status < 400, path
         await self.map_ready()
 
     async def map_ready(self) -> None:
