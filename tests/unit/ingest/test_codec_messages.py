@@ -183,7 +183,7 @@ def test_the_most_candidates() -> None:
 
 
 def test_each_form_carries_its_own() -> None:
-    spectrum = {band: 60.0 for band in reversed(OCTAVES)}
+    spectrum = dict.fromkeys(reversed(OCTAVES), 60.0)
     found = [
         decode_event(json.dumps(AT_ONCE | event).encode(), NOW)
         for event in (
