@@ -1,0 +1,205 @@
+"""Whether a text carries bytes: encoded media, samples of sound or pixels written out.
+
+Owns the bounds, which were chosen by measurement (docs/decisions/0029), and the magic bytes of media. Pure,
+in time linear in the text: every pattern is possessive, and none begins again within what it has read.
+
+What base64, base32 and hexadecimal digits have in common, and words and addresses have not, is that kinds of
+characters change all the time: of random base64 42 % of neighbours differ (upper case, lower case, digit; a
+capital before a small letter is none), of hexadecimal digits 47 %, of base32 30 %; of French prose less than
+1 %, of addresses and identifiers less than 15 %.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+RUN_LIMIT: Final = 128
+"""Characters that one encoded run may have: a SHA-512 in hexadecimal digits has as many."""
+
+SUM_LIMIT: Final = 512
+"""Characters that all encoded pieces of one document may have together: eight SHA-256, UUIDs not counted."""
+
+NUMBERS_LIMIT: Final = 64
+"""Numbers that may follow each other in one array, those in it included, or in one text."""
+
+_PIECE: Final = 16
+_CHANGES: Final = 0.2
+_CHANGES_JOINED: Final = 0.25
+_FEW: Final = 4
+_ALPHABET: Final = "A-Za-z0-9+/_="
+_TOKEN: Final = re.compile(rf"(?<![{_ALPHABET}-])[{_ALPHABET}-]{{{_PIECE},}}+")
+_ADDRESS: Final = re.compile(r"\b(?:https?|wss?|mqtts?|ftp)://[^\s\"'<>\\]++", re.IGNORECASE)
+_ADDRESS_PARTS: Final = re.compile(r"[A-Za-z0-9+_-]{16,}+")
+_UUID: Final = re.compile(
+    r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
+)
+_CHANGE: Final = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])")
+_NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Za-z0-9]+")
+_WORD: Final = re.compile(rf"[A-Za-z0-9]{{{RUN_LIMIT + 1},}}+")
+_DATA_URI: Final = re.compile(
+    r"\bdata\s*:\s*[a-z0-9.+-]*+/?[a-z0-9.+;=_-]*+\s*[;,]\s*(?:base64|charset|%)", re.IGNORECASE
+)
+_MEDIA_TYPE: Final = re.compile(r"\bdata\s*:\s*(?:image|audio|video|application|font)/", re.IGNORECASE)
+_SOLID: Final = re.compile(rf"[!-~]{{{RUN_LIMIT + 1},}}+")
+_SYMBOLS: Final = re.compile(r"[^A-Za-z0-9]")
+_SYMBOL_SHARE: Final = 0.2
+_DIGITS: Final = re.compile(rf"[0-9]{{{RUN_LIMIT + 1},}}+")
+# A run of numbers begins where nothing before it belongs to it: no position is tried twice.
+_NUMBERS: Final = re.compile(
+    r"(?<![0-9\s,;|\[\]\"])(?<![0-9][eE.+-])(?<![eE][+-])[\s,;|\[\]\"]*+"
+    rf"(?:[-+]?+[0-9]++(?:\.[0-9]*+)?+(?:[eE][-+]?+[0-9]++)?+[\s,;|\[\]\"]++){{{NUMBERS_LIMIT // 2},}}+"
+)
+_HEX_PAIRS: Final = re.compile(
+    rf"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][:;,%\s-])(?:(?:0x|\\x|%)?+[0-9A-Fa-f]{{2}}[:;,\s-]++){{{NUMBERS_LIMIT},}}+"
+)
+_ONE_NUMBER: Final = re.compile(r"[0-9][0-9.eE+-]*+")
+_WHITE: Final = re.compile(r"\s+")
+
+# Long enough to be no accident, wherever they stand in bytes that are no text.
+_MAGIC: Final = re.compile(
+    rb"\xff\xd8\xff[\xdb\xe0-\xef\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )|OggS\0|fLaC\0"
+    rb"|II\*\0|MM\0\*|\0\0\0.ftyp|\x1aE\xdf\xa3|FORM.{4}AIF[FC]|%PDF-|PK\x03\x04|#!AMR|ID3[\x02-\x04]"
+    rb"|\0\0\0\x01[\x67\x40\x42]",
+    re.DOTALL,
+)
+# The same and more where bytes begin.
+_HEAD: Final = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8[79]|RIFF.{4}|OggS|fLaC|.{4}ftyp|\x1aE\xdf\xa3|FORM.{4}AIF|%PDF|PK\x03\x04|#!AMR"
+    rb"|ID3[\x02-\x04]|FLV\x01|\.snd\0|caff\0|8BPS\0|II\*\0|MM\0\*",
+    re.DOTALL,
+)
+# These may be accidents, where little follows. BMP: its reserved words are empty; sound: a frame's head.
+_WEAK_HEAD: Final = re.compile(
+    rb"BM.{4}\0{4}|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xee]|\xff[\xf0\xf1\xf8\xf9][\x40-\x7f]|MThd|[FC]WS",
+    re.DOTALL,
+)
+_HEAD_CHARACTERS: Final = 64
+
+
+def is_media(data: bytes) -> bool:
+    """Tell whether bytes begin like sound, image, video or a document, or hold the beginning of one."""
+    return any(
+        found is not None for found in (_HEAD.match(data), _WEAK_HEAD.match(data), _MAGIC.search(data))
+    )
+
+
+def changes(text: str) -> float:
+    """The share of neighbours among letters and digits that are of different kinds; 0 for less than two."""
+    pairs = len(text) - len(_NOT_ALPHANUMERIC.findall(text)) - 1
+    return len(_CHANGE.findall(text)) / pairs if pairs > 0 else 0.0
+
+
+def looks_encoded(text: str) -> bool:
+    """Tell whether a run of base64's characters is no word, number or identifier."""
+    return changes(text) >= _CHANGES and len(set(text)) > _FEW
+
+
+def numbers_in(text: str) -> int:
+    """How many numbers follow each other at most in a text, brackets and commas between them."""
+    return max((len(_ONE_NUMBER.findall(found[0])) for found in _NUMBERS.finditer(text)), default=0)
+
+
+def _decoded_heads(token: str) -> list[bytes]:
+    """What the beginning of a run would be in each encoding that can be."""
+    head = token[:_HEAD_CHARACTERS].rstrip("=")
+    heads = []
+    for alphabet in (None, b"-_"):
+        cut = head[: len(head) // 4 * 4]
+        try:
+            heads.append(base64.b64decode(cut, alphabet, validate=True))
+        except (binascii.Error, ValueError):
+            continue
+    try:
+        heads.append(bytes.fromhex(head[: len(head) // 2 * 2]))
+    except ValueError:
+        with suppress(binascii.Error, ValueError):
+            heads.append(base64.b32decode(head[: len(head) // 8 * 8], casefold=True))
+    return heads
+
+
+def _is_number(token: str) -> bool:
+    return token.isdecimal()
+
+
+class Encoded:
+    """Adds up the encoded pieces of one document."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        # What is said again says nothing more: the name of a box in each record of a pack.
+        self._seen: set[str] = set()
+
+    def found_in(self, text: str, *, solid: bool = True) -> bool:
+        """Tell whether a text, or with it the document, carries encoded bytes.
+
+        Args:
+            text: the text.
+            solid: whether it is one text, in which nothing but words and spaces is due; False for the source
+                of a document, which has brackets and quotation marks as well.
+        """
+        if len(text) < _PIECE:
+            return False
+        if "data" in text.lower() and (_MEDIA_TYPE.search(text) or _DATA_URI.search(text)):
+            return True
+        if len(text) > 2 * NUMBERS_LIMIT and _HEX_PAIRS.search(text):
+            return True
+        rest = _UUID.sub(" ", text) if "-" in text else text
+        if "://" in rest:
+            for address in _ADDRESS.finditer(rest):
+                if any(self._take(part) for part in _ADDRESS_PARTS.findall(address[0])):
+                    return True
+            rest = _ADDRESS.sub(" ", rest)
+        if any(self._take(token) for token in _TOKEN.findall(rest)):
+            return True
+        return solid and (self._is_solid(rest) or self._is_scattered(rest))
+
+    def _take(self, token: str) -> bool:
+        if token in self._seen or _is_number(token):
+            return False
+        self._seen.add(token)
+        encoded = looks_encoded(token)
+        for head in _decoded_heads(token):
+            if _HEAD.match(head) or (encoded and len(token) > _HEAD_CHARACTERS and _WEAK_HEAD.match(head)):
+                return True
+        if encoded:
+            self.characters += len(token)
+        return (
+            self.characters > SUM_LIMIT
+            or (encoded and len(token) > RUN_LIMIT)
+            or any(len(set(word)) > _FEW and not word.isdecimal() for word in _WORD.findall(token))
+        )
+
+    def _is_solid(self, text: str) -> bool:
+        """Ascii85 and its like: every kind of sign, and never a space."""
+        return any(
+            len(_SYMBOLS.findall(found)) >= _SYMBOL_SHARE * len(found) and len(set(found)) > 2 * _PIECE
+            for found in _SOLID.findall(text)
+        )
+
+    def _is_scattered(self, text: str) -> bool:
+        """A run cut into shorter ones by spaces or line ends."""
+        joined = _WHITE.sub("", text)
+        if len(joined) <= 2 * RUN_LIMIT or len(joined) == len(text):
+            return False
+        return any(
+            len(found) > 2 * RUN_LIMIT and changes(found) >= _CHANGES_JOINED and not _is_number(found)
+            for found in _TOKEN.findall(joined)
+        )
+
+
+def joined_is_encoded(texts: Iterable[str]) -> bool:
+    """Tell whether short texts are the pieces of one run, one after the other; of those that repeat, once."""
+    pieces = (text for text in dict.fromkeys(texts) if len(text) <= RUN_LIMIT and not _UUID.fullmatch(text))
+    joined = _WHITE.sub("", "".join(pieces))
+    return any(
+        len(found) > 2 * RUN_LIMIT and changes(found) >= _CHANGES_JOINED and not _is_number(found)
+        for found in _TOKEN.findall(joined)
+    )
+
+
+def is_opaque(text: str) -> bool:
+    """Tell whether a text has a number of more digits than any has: nothing is known of what it says."""
+    return _DIGITS.search(text) is not None
