@@ -38,6 +38,7 @@ the guard itself has failed."""
 _MOST_NAMES: Final = 4_000
 _LONGEST_BYTES: Final = 64
 _PATH_LIMIT: Final = 64
+_BIG_NUMBERS: Final = (2, 3)
 
 CODES: Final = ("forbidden_content", "camera_coupling")
 """The reason codes that findings have."""
@@ -247,8 +248,13 @@ class _Walk:
             return self._mapping(value, path)
         if isinstance(value, list | tuple):
             return self._array(value, name, path)
-        inner = getattr(value, "value", None)  # a tag of CBOR
-        return None if inner is None else self.of(inner, name, path)
+        return self._tagged(getattr(value, "tag", None), getattr(value, "value", None), name, path)
+
+    def _tagged(self, tag: object, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
+        """A tag of CBOR. The bytes of a big number are its digits: it is refused as one, and not kept."""
+        if tag in _BIG_NUMBERS and isinstance(value, bytes):
+            return Finding("media", path) if runs.is_media(value) else None
+        return None if value is None else self.of(value, name, path)
 
     def _mapping(self, found: Mapping[Any, Any], path: str) -> Finding | None:
         if _is_numbered(found):

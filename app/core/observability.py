@@ -60,6 +60,11 @@ QUARANTINE_REPLAYS = Counter(
 ACKS_SENT = Counter("vigie_acks_sent_total", "Application acknowledgements published")
 ACKS_FAILED = Counter("vigie_acks_failed_total", "Application acknowledgements that could not be published")
 BOXES_ENROLLED = Counter("vigie_boxes_enrolled_total", "Boxes registered without an API key", ["by"])
+DOOR_REFUSALS = Counter(
+    "vigie_door_refusals_total",
+    "What was refused for its purpose or its content, and kept nowhere: by MQTT, HTTP and REST",
+    ["door", "code"],
+)
 QUOTA_REFUSED = Counter(
     "vigie_quota_refused_total", "Things that were not made: the organisation's quota is used up", ["quota"]
 )

@@ -18,6 +18,7 @@ from app.core.errors import VigieError
 from app.core.observability import get_logger
 from app.core.reasons import REASONS
 from app.core.request_ids import current_request_id
+from app.core.told_errors import told, where
 
 MEDIA_TYPE = "application/problem+json"
 _log = get_logger(__name__)
@@ -199,14 +200,21 @@ def _database(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
         return unexpected(request, error)
-    _log.warning("database_away", path=request.scope["path"], method=request.method, error=repr(error))
+    _log.warning("database_away", path=request.scope["path"], method=request.method, error=told(error))
     detail = "The database cannot answer now. Nothing was changed: try again."
     return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:
     """Answer what nobody foresaw, and log it."""
-    _log.error("unexpected_error", path=request.scope["path"], method=request.method, exc_info=error)
+    # Not the error's own words: they may cite what was sent.
+    _log.error(
+        "unexpected_error",
+        path=request.scope["path"],
+        method=request.method,
+        error=told(error),
+        at=where(error),
+    )
     return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
 
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from app.core.content_guard import examine_name
+
 _DETAIL_LIMIT: Final = 400
 _SHOWN_LIMIT: Final = 40
+_EXAMINED: Final = 4_096
 
 
 class Reason(NamedTuple):
@@ -159,7 +162,8 @@ class RejectedError(ValueError):
 def shown(value: object) -> str:
     """Return a value as a detail shows it: ASCII, without control characters, at most 40 characters.
 
-    Containers are named, not written out: they can be large, and their contents are nobody's concern here.
+    Containers are named, not written out: they can be large, and their contents are nobody's concern here. So
+    is a text that carries what must never enter, or the name of it.
     """
     if isinstance(value, dict):
         return "an object"
@@ -168,13 +172,16 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        # Cut before it is escaped: a text can be a megabyte long.
-        text = ascii(value[:_SHOWN_LIMIT])
-        return (
-            text
-            if len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
-            else text[:_SHOWN_LIMIT] + "..."
-        )
+        return _shown_text(value)
     if isinstance(value, int) and value.bit_length() > 120:  # noqa: PLR2004 - 36 digits; writing out more is slow
         return f"an integer of {value.bit_length()} bits"
     return repr(value)[:_SHOWN_LIMIT]
+
+
+def _shown_text(value: str) -> str:
+    if examine_name(value[:_EXAMINED]) is not None:
+        return f"a text of {len(value)} characters"
+    # Cut before it is escaped: a text can be a megabyte long.
+    text = ascii(value[:_SHOWN_LIMIT])
+    whole = len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
+    return text if whole else text[:_SHOWN_LIMIT] + "..."

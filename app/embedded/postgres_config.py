@@ -91,7 +91,12 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         "log_destination": "'stderr'",
         "logging_collector": "off",
         "log_line_prefix": "'%m [%p] %q%u@%d '",
+        # Statements as they stand in the program, without their parameters; of errors neither the rows nor
+        # the lines of COPY that they are about: what boxes and people send is in no log.
         "log_min_duration_statement": "'2s'",
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
+        "log_error_verbosity": "'terse'",
         "log_lock_waits": "on",
         "log_checkpoints": "on" if durable else "off",
     }

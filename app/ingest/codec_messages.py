@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from app.core.content_guard import examine_document
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import Json, check_texts, loads
 from app.ingest.codec import MAX_FUTURE_US
@@ -147,7 +148,8 @@ def decode_http_events(
 
 def _judged(document: Json, now_us: int, max_future_us: int) -> Event | Rejection:
     try:
-        return _event(an_object(document, "the event"), now_us, max_future_us)
+        event = _event(an_object(document, "the event"), now_us, max_future_us)
+        return guarded(document, event)
     except RejectedError as error:
         kind = document.get("type") if isinstance(document, dict) else None
         purpose = PURPOSE_OF_EVENT.get(kind) if isinstance(kind, str) else None
@@ -157,7 +159,9 @@ def _judged(document: Json, now_us: int, max_future_us: int) -> Event | Rejectio
 def decode_status(payload: bytes) -> Status | Rejection:
     """Decode a status message, or say why it cannot be taken."""
     try:
-        return _status(an_object(loads(payload), "the status"))
+        document = loads(payload)
+        status = _status(an_object(document, "the status"))
+        return status if status.firmware is None else guarded(document, status)
     except RejectedError as error:
         return error.rejection()
 
@@ -174,7 +178,13 @@ def decode_reported_config(payload: bytes) -> dict[str, Json] | Rejection:
         check_texts(config, _MAX_CONFIG_TEXT)
     except RejectedError as error:
         return error.rejection()
-    return config
+    return guarded(config, config)
+
+
+def guarded[Message](document: Json, message: Message) -> Message | Rejection:
+    """A message that was taken, or why its texts may not enter."""
+    finding = examine_document(document)
+    return message if finding is None else Rejection(finding.code, finding.detail, readable_seq(document))
 
 
 def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:

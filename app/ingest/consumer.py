@@ -22,6 +22,7 @@ from app.core.heartbeat import WAITING
 from app.core.locks import CONSUMER
 from app.core.observability import get_logger, root_of
 from app.core.role import Role
+from app.core.told_errors import told
 from app.ingest.acks import AckPublisher
 from app.ingest.allowances import Allowances
 from app.ingest.intake import Intake, sort_messages
@@ -83,8 +84,8 @@ class Consumer:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
         # A batch that took too long ends as a transaction that cannot be left: say how it began.
         root = root_of(why)
-        more = {} if root is why else {"because": repr(root)}
-        _log.warning("database_lost", error=repr(why), **more, **batch, again_in_s=round(wait, 2))
+        more = {} if root is why else {"because": told(root)}
+        _log.warning("database_lost", error=told(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
         """Let `/readyz` tell that nothing is stored now, and why."""
@@ -174,7 +175,7 @@ class Consumer:
             if not is_transient(error):
                 raise
             metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
-            _log.warning("look_tried_again", error=repr(error))
+            _log.warning("look_tried_again", error=told(error))
             return
         await self._after(connection, receipt)
 
@@ -208,7 +209,7 @@ class Consumer:
                     raise
                 # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
-                _log.warning("batch_tried_again", error=repr(error), **_batch(intake, began))
+                _log.warning("batch_tried_again", error=told(error), **_batch(intake, began))
                 self._wait_for_database(error)
                 await self._role.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)

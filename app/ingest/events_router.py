@@ -7,14 +7,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app.core.auth import Principal, requires
+from app.core.content_payloads import judged
 from app.core.fields import BOX_ID_PATTERN
 from app.core.problems import documented
-from app.core.reasons import Rejection
+from app.core.reasons import RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_body import check_media_type
 from app.ingest.codec_messages import MAX_COUNT, MAX_EVENTS, OCTAVES, decode_http_events
 from app.ingest.http_door import TelemetryOutcome, read, take
-from app.ingest.intake import Intake, Sent, Turned
+from app.ingest.intake import Intake, Sent
 from app.sites.event_catalogue import EVENT_TYPES
 
 router: Final = APIRouter(tags=["Telemetry"])
@@ -93,14 +94,20 @@ async def _sort(request: Request, intake: Intake, now: datetime) -> None:
     finally:
         intake.messages = [Sent(None, b"")]
     check_media_type(request, body)
-    box, decoded = decode_http_events(body, now_us, future_us)
+    try:
+        box, decoded = decode_http_events(body, now_us, future_us)
+    except RejectedError:
+        finding = judged(body).finding
+        if finding is not None:
+            raise RejectedError(finding.code, finding.detail) from None
+        raise
     # Each as the message that it would be by MQTT, under the topic that tells its format.
     intake.messages = [Sent(f"vigie/v1/{box}/event", part) for part, _ in decoded]
     intake.by_event = True
     for place, (part, event) in enumerate(decoded):
         if isinstance(event, Rejection):
             placed = Rejection(event.code, event.detail, event.seq, place, event.purpose)
-            intake.turned.append(Turned(place, box, placed, part))
+            intake.turn(place, box, placed, part)
         else:
             intake.events.append((box, event, place))
 

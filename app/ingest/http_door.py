@@ -21,8 +21,9 @@ from app.core.problems import problem
 from app.core.reasons import RejectedError, Rejection, status_of
 from app.core.settings import Settings
 from app.core.strict_body import content_encoding, read_body
+from app.core.told_errors import told
 from app.ingest.codec import encode_sample
-from app.ingest.intake import Intake, Sent, Turned
+from app.ingest.intake import Intake, Sent
 from app.ingest.pipeline import Pipeline
 from app.ingest.progress import Progress
 from app.ingest.quota import next_day
@@ -148,7 +149,7 @@ async def take(
     except VigieError as error:
         refused, rejection = error, Rejection(error.code, error.detail)
     if rejection is not None:
-        intake.turned.append(Turned(0, box, rejection, intake.messages[0].payload))
+        intake.turn(0, box, rejection)
     receipt = await _commit(request, intake, now)
     if refused is not None:
         raise refused
@@ -181,8 +182,8 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
             INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning(
                 "telemetry_tried_again",
-                error=repr(error),
-                because=repr(root_of(error)),
+                error=told(error),
+                because=told(root_of(error)),
                 batch_ran_s=round(time.monotonic() - began, 2),
                 left=left,
             )

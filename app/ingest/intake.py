@@ -15,10 +15,12 @@ from uuid import UUID
 from app.core.observability import INGEST_IGNORED, get_logger
 from app.core.reach import Reach
 from app.core.reasons import NEVER_KEPT, RejectedError, Rejection
+from app.core.told_errors import told, where
 from app.ingest.adapters import registry as adapters
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, adapt_json
 from app.ingest.codec import Row, decode_singles, encode_sample, parse_topic
 from app.ingest.codec_messages import Event, Status, decode_event, decode_reported_config, decode_status
+from app.ingest.guarding import Guard, refusal
 from app.sites.purposes import PURPOSE_OF_EVENT
 
 
@@ -30,12 +32,16 @@ class Sent(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """One refusal: which message, whose, why, and the part of the payload that is concerned."""
+    """One refusal: which message, whose, why, and the part of the payload that is concerned.
+
+    `size` is how many bytes it was, where they may not be kept and `part` is empty.
+    """
 
     origin: int
     box: str | None
     rejection: Rejection
     part: bytes
+    size: int | None = None
 
 
 class Messages(Sequence[Sent]):
@@ -96,9 +102,21 @@ class Intake:
     places: list[int] = field(default_factory=list)
     by_event: bool = False
     until: int = field(init=False)
+    guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
         self.until = len(self.messages)
+
+    def turn(self, origin: int, box: str | None, rejection: Rejection, part: bytes | None = None) -> None:
+        """Refuse a message, or a part of it: what must never enter is found here, and kept no further."""
+        judgement = self.guard.judge(origin, self.messages[origin], box, part)
+        kept = self.messages[origin].payload if part is None else part
+        if judgement.finding is not None:
+            self.turned.append(Turned(origin, box, refusal(judgement.finding, rejection), b""))
+        elif judgement.readable:
+            self.turned.append(Turned(origin, box, rejection, kept))
+        else:
+            self.turned.append(Turned(origin, box, rejection, b"", len(kept)))
 
     def __len__(self) -> int:
         """How many things there are to store: samples, events, statuses, configurations and refusals."""
@@ -161,7 +179,7 @@ class Intake:
         elif self.statuses or self.configs:
             box, _, origin = (*self.statuses, *self.configs)[0]
         else:
-            origin, box, former, part = self.turned[0]
+            origin, box, former, part, _ = self.turned[0]
             if former.code in NEVER_KEPT:
                 # The database's words may have of it what nobody is to keep.
                 detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
@@ -261,10 +279,8 @@ def sort_messages(
     for packet in poison if intake.until == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, Sent(None, packet)]
-        rejection = Rejection(
-            "malformed_packet", "An MQTT packet that could not be read came again and again"
-        )
-        intake.turned.append(Turned(origin, None, rejection, packet))
+        detail = "An MQTT packet that could not be read came again and again"
+        intake.turn(origin, None, Rejection("malformed_packet", detail))
     return intake
 
 
@@ -274,9 +290,10 @@ def _guarded(intake: Intake, origin: int, box: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 (whatever it is, it must not come again for ever)
-        _log.exception("message_not_sorted", topic=intake.messages[origin].topic)
+        # Neither the topic nor the error's own words: both may have of it what nobody is to keep.
+        _log.error("message_not_sorted", error=told(error), at=where(error))
         rejection = Rejection("undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log.")
-        intake.turned.append(Turned(origin, box, rejection, intake.messages[origin].payload))
+        intake.turn(origin, box, rejection)
 
 
 def add_telemetry(intake: Intake, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
@@ -291,8 +308,7 @@ def add_adapted(intake: Intake, origin: int, adapted: Adapted) -> None:
     intake.rows.extend(row for _, row in adapted.samples)
     intake.origins.extend([origin] * len(adapted.samples))
     for box, rejection, part in adapted.refusals:
-        payload = intake.messages[origin].payload if part is None else part
-        intake.turned.append(Turned(origin, box, rejection, payload))
+        intake.turn(origin, box, rejection, part)
 
 
 def add_foreign(intake: Intake, origin: int, adapter: Adapter, arrival: Arrival) -> Adapted:
@@ -300,8 +316,7 @@ def add_foreign(intake: Intake, origin: int, adapter: Adapter, arrival: Arrival)
     try:
         adapted = adapter.decode(intake.messages[origin].payload, arrival)
     except RejectedError as error:
-        rejection = error.rejection()
-        intake.turned.append(Turned(origin, arrival.box, rejection, intake.messages[origin].payload))
+        intake.turn(origin, arrival.box, error.rejection())
         return Adapted()
     if adapted.ignored:
         INGEST_IGNORED.labels(adapter.name).inc(adapted.ignored)
@@ -330,7 +345,7 @@ def _sort_other(
         else:
             refused = _sort_own(intake, origin, box, kind, clock)
     if refused is not None:
-        intake.turned.append(Turned(origin, box, refused, intake.messages[origin].payload))
+        intake.turn(origin, box, refused)
 
 
 def _sort_own(intake: Intake, origin: int, box: str, kind: str, clock: _Clock) -> Rejection | None:

@@ -41,6 +41,7 @@ from app.alerts.recorder import record
 from app.core.database import RawConnection, is_transient, is_unfit
 from app.core.gate import pass_gate
 from app.core.observability import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.core.told_errors import told
 from app.ingest.allowances import Allowances
 from app.ingest.effort import portion
 from app.ingest.intake import Intake
@@ -209,7 +210,7 @@ class Pipeline:
             if is_transient(error) or is_unfit(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
-            _log.warning("batch_refused_by_database", things=len(intake), error=repr(error))
+            _log.warning("batch_refused_by_database", things=len(intake), error=told(error))
             return await self._bisect(connection, intake, now, error, whole=whole), None
 
     async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
@@ -364,7 +365,7 @@ class Pipeline:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"It cannot be stored: {cause}"[:400]) if total else intake
+            refused = intake.refused(f"The database refuses it: {told(cause)}") if total else intake
             return (await self._attempt(connection, refused, now, whole=whole))[0]
         middle = total // 2
         receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.core import observability as metrics
+from app.core.reasons import NEVER_KEPT
 from app.ingest.intake import Turned
 
 # Boxes choose the types of their events, and each type makes a Prometheus series.
@@ -103,7 +104,10 @@ class Receipt:
             metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.turned).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
+            if code in NEVER_KEPT:
+                metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.withheld).items():
             metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
+            metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():
             metrics.ALERT_TRANSITIONS.labels(state, severity).inc(number)

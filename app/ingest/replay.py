@@ -25,6 +25,7 @@ from app.core.reach import Reach
 from app.core.reasons import NEVER_KEPT, RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_json import loads
+from app.core.told_errors import told, where
 from app.ingest.adapters.base import Adapted, Arrival, Refusal, adapt_decoded, adapt_json
 from app.ingest.adapters.registry import ADAPTERS
 from app.ingest.codec import decode_http_telemetry
@@ -209,7 +210,7 @@ def _readings(payload: bytes, arrival: Arrival) -> Iterator[Adapted]:
         except RejectedError as error:
             yield Adapted(refusals=[Refusal(arrival.box, error.rejection())])
         except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
-            _log.exception("entry_not_read")
+            _log.error("entry_not_read", error=told(error), at=where(error))
             detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
             yield Adapted(refusals=[Refusal(arrival.box, Rejection("undecodable", detail))])
 

@@ -79,7 +79,7 @@ def _permitted(
 
 
 def _count_also(work: Work, box: BoxEntry, turned: Sequence[Turned]) -> None:
-    for _, _, rejection, _ in turned:
+    for _, _, rejection, *_ in turned:
         work.also[DoorRefusal(box.organisation_id, box.site_id, rejection.code, rejection.purpose)] += 1
 
 

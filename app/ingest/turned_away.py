@@ -40,6 +40,7 @@ async def quarantine_refused(work: Work) -> None:
                 rejection.detail if has_basis else title_of(rejection.code),
                 topic,
                 turned.part if has_basis else b"",
+                len(turned.part) if turned.size is None else turned.size,
             )
         )
     await quarantine(work.connection, refused, door=work.intake.door, now=work.now)

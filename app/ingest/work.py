@@ -161,10 +161,16 @@ class Work:
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
         forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
-        if (is_cut or self.withheld or origin in self._batches) and not forget:
+        apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
+        if apart and not forget:
             self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
+
+    def _is_foreign(self, origin: int) -> bool:
+        """Whether a message came in another format, with more in it than its sample: only that is kept."""
+        topic = self.intake.messages[origin].topic
+        return topic is not None and not topic.endswith("/telemetry")
 
     def receipt(self) -> Receipt:
         """Sum up, once the transaction is committed."""

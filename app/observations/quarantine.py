@@ -1,4 +1,4 @@
-"""Writes what was refused: as it came, with its reason, so that it can be looked at, mended and replayed.
+"""Writes what was refused, with its reason, so that it can be looked at, mended and replayed.
 
 Owns how entries come and how they go for their age. Must not judge them: that is the codec's and the
 pipeline's.
@@ -47,7 +47,8 @@ class Refused(NamedTuple):
         code: the stable reason code.
         detail: what is wrong and what to do.
         topic: the MQTT topic; None at the HTTP door.
-        payload: what came.
+        payload: what came; empty where it may not be kept.
+        size: how many bytes it was, where that is not what `payload` has.
     """
 
     organisation_id: UUID | None
@@ -56,6 +57,7 @@ class Refused(NamedTuple):
     detail: str
     topic: str | None
     payload: bytes
+    size: int | None = None
 
 
 @contextmanager
@@ -98,7 +100,7 @@ async def quarantine(
             shortened(entry.detail),
             None if entry.topic is None else cleaned(entry.topic),
             entry.payload[:KEPT_BYTES],
-            len(entry.payload),
+            len(entry.payload) if entry.size is None else entry.size,
         )
         for entry in refused
     ]

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import cbor2
 
+from app.core.content_guard import examine_document
 from app.core.inflate import MAGIC
 from app.core.instants import US_PER_S, format_us
 from app.core.reasons import RejectedError, Rejection, shown
@@ -183,6 +184,24 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
     if arrival.box is not None and payload.startswith(b"{"):
         return adapt_json(payload, arrival.box, arrival)
     raw = _decoded(payload)
+    try:
+        adapted = _adapted(raw, arrival)
+    except RejectedError:
+        _guard(raw)
+        raise
+    if adapted.refusals:
+        _guard(raw)
+    return adapted
+
+
+def _guard(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
+    """Refuse what must never enter: bytes that are media, arrays of numbers, names (RejectedError)."""
+    finding = examine_document(raw)
+    if finding is not None:
+        raise RejectedError(finding.code, finding.detail) from None
+
+
+def _adapted(raw: Any, arrival: Arrival) -> Adapted:  # noqa: ANN401 (as above)
     document = _Plain().of(raw)
     if arrival.box is None:
         box, decoded = decode_http_document(document, arrival.now_us, arrival.max_future_us)

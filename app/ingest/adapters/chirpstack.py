@@ -8,6 +8,7 @@ are taken; all others are left out, and counted. An object that has values and n
 or nobody would learn that the codec's names do not fit.
 """
 
+import json
 import re
 from collections import deque
 from typing import Final
@@ -43,11 +44,16 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
         time_us = an_instant(event["time"], arrival.now_us, arrival.max_future_us)
         values, ignored = _values(event)
     except RejectedError as error:
-        return Adapted([], [Refusal(arrival.box, error.rejection(seq=seq))])
+        return Adapted([], [Refusal(arrival.box, error.rejection(seq=seq), _without_frame(event))])
     row: list[float | None] = [None] * len(COLUMNS)
     for name, value in values.items():
         row[INDEX[name]] = value
     return Adapted([(arrival.box, (time_us, seq, tuple(row)))], ignored=ignored)
+
+
+def _without_frame(event: dict[str, Json]) -> bytes:
+    """An event as it is kept: the device's frame is bytes in base64, and nobody knows what they say."""
+    return json.dumps({key: value for key, value in event.items() if key != "data"}).encode()
 
 
 def _check_event(event: dict[str, Json], box: str) -> None:

@@ -19,6 +19,10 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
         return adapt_json(payload, arrival.box, arrival)
     inflated = gunzip(payload, arrival.max_bytes)
     adapted = adapt_json(inflated, arrival.box, arrival)
+    # What was refused is kept as text: on this topic that is read as well.
+    adapted.refusals = [
+        each if each.part is not None else each._replace(part=inflated) for each in adapted.refusals
+    ]
     adapted.inflated = len(inflated)
     return adapted
 
