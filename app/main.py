@@ -19,6 +19,8 @@ from app.audit.refusals import RefusalsMiddleware
 from app.audit.router import router as audit
 from app.city.router import router as indices
 from app.core import header_docs, problems
+from app.core.auth import known_principal
+from app.core.body_guard import ForbiddenContentError
 from app.core.database import TRANSIENT, Database
 from app.core.docs_page import add_docs
 from app.core.edge.install import install
@@ -52,6 +54,7 @@ from app.reports.router import router as reports
 from app.rights.routers import routers as rights
 from app.rules.routers import routers as rules
 from app.sites.bootstrap import bootstrap
+from app.sites.door_refusals import count_at_rest
 from app.sites.quotas import QuotaExceededError, count_refusal
 from app.sites.routers import routers as sites
 from app.webhooks.events_router import describe_events
@@ -181,6 +184,21 @@ async def _over_quota(request: Request, error: Exception) -> JSONResponse:
     return problems.problem_of(error)
 
 
+async def _forbidden(request: Request, error: Exception) -> JSONResponse:
+    """Count what must never enter, once its own transaction is rolled back, and say so."""
+    assert isinstance(error, ForbiddenContentError)  # noqa: S101 (registered for this class alone)
+    path = request.path_params
+    await count_at_rest(
+        request.app.state.database,
+        error.code,
+        known_principal(request.scope),
+        site=path.get("site_id"),
+        box=path.get("box"),
+        now=datetime.now(UTC),
+    )
+    return problems.problem_of(error)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
     # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
@@ -205,6 +223,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     problems.install(app)
     app.add_exception_handler(QuotaExceededError, _over_quota)
+    app.add_exception_handler(ForbiddenContentError, _forbidden)
     install(
         app,
         settings,

@@ -13,7 +13,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from simulators import demo_setup, events
+from simulators import demo_purposes, demo_setup, events
 from simulators.demo_boxes import LiveBox
 from simulators.demo_places import EVENT_BOX, PLACES, PREFIX
 from simulators.demo_state import FILE, DemoState
@@ -81,6 +81,9 @@ class _Demo:
         state = self._state
         created = await demo_setup.sites_and_boxes(api, state, self._passwords, stations)
         say(f"sites: {len(state.site_ids)}, boxes: {len(state.boxes)}, created now: {created}")
+        completed = await demo_purposes.environmental(api, state)
+        approved = await demo_purposes.acoustic_safety(api, state)
+        say(f"purposes: {completed} completed now; acoustic safety {'approved now' if approved else 'holds'}")
         made = await demo_setup.rules(api, state)
         say(f"rules: {made} created now")
         await demo_setup.endpoint(api, state, receiver.url)

@@ -42,12 +42,12 @@ class ApiError(Exception):
 
 
 class Api:
-    """An async context manager around one API and one key."""
+    """An async context manager around one API and one key, or the token of a sign-in; empty: nobody."""
 
     def __init__(self, address: str, key: str, *, timeout_s: float = 30.0) -> None:
         self.address = address
         self.key = key
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 

@@ -22,6 +22,7 @@ from app.core import idempotency, strict_json
 from app.core.answers import Answer, record
 from app.core.api_settings import ApiSettings
 from app.core.auth import Principal, Requirement, current_principal, identify, known_principal, reading_of
+from app.core.body_guard import check_body
 from app.core.errors import VigieError
 from app.core.etags import Shape, Shown, tagged
 from app.core.reasons import RejectedError, shown, status_of
@@ -46,8 +47,9 @@ class StrictRoute(APIRoute):
     """A route whose JSON body is read strictly.
 
     NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
-    is 415; more than `max_body` or `api.max_body_bytes` is 413, whether or not the length was announced. Who
-    sends no valid key is told so (401) before anything of the body is read, and so is who may not (403).
+    is 415; more than `max_body` or `api.max_body_bytes` is 413, whether or not the length was announced; what
+    must never enter is 422 (`app.core.body_guard`). Who sends no valid key is told so (401) before anything
+    of the body is read, and so is who may not (403).
     """
 
     max_depth: ClassVar[int] = strict_json.MAX_DEPTH
@@ -169,9 +171,11 @@ def _requirements(dependant: Dependant) -> Iterator[Requirement]:
 
 def _document(body: bytes, max_depth: int) -> strict_json.Json:
     try:
-        return strict_json.loads(body, max_depth=max_depth)
+        document = strict_json.loads(body, max_depth=max_depth)
     except RejectedError as error:
         raise UnreadableBodyError(error.code, error.detail) from None
+    check_body(document)
+    return document
 
 
 def check_media_type(request: Request, body: bytes) -> None:

@@ -8,7 +8,16 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.core.database import RawConnection
+from sqlalchemy import Date, Text, Uuid, bindparam, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.auth import Principal
+from app.core.database import Database, RawConnection, ending_plainly
+from app.core.observability import DOOR_REFUSALS, get_logger
+from app.core.reach import reaching_everything
+from app.core.told_errors import told
+
+_log = get_logger(__name__)
 
 
 class DoorRefusal(NamedTuple):
@@ -51,6 +60,29 @@ ON CONFLICT ON CONSTRAINT uq_door_refusals DO UPDATE SET refused = r.refused + e
 """
 
 
+# Texts are compared: what a path names need be no id at all.
+_PLACE: Final = text(
+    """
+    SELECT s.organisation_id, s.id FROM sites s
+    WHERE s.id::text = :site
+        OR s.id = (SELECT b.site_id FROM boxes b WHERE b.id = :box AND b.deleted_at IS NULL)
+    LIMIT 1
+    """
+).bindparams(bindparam("site", type_=Text), bindparam("box", type_=Text))
+_ADD_ONE: Final = text(
+    """
+    INSERT INTO door_refusals AS r (day, organisation_id, site_id, door, code, writer, refused)
+    VALUES (:day, :owner, :site, 'rest', :code, pg_backend_pid(), 1)
+    ON CONFLICT ON CONSTRAINT uq_door_refusals DO UPDATE SET refused = r.refused + 1
+    """
+).bindparams(
+    bindparam("day", type_=Date),
+    bindparam("owner", type_=Uuid),
+    bindparam("site", type_=Uuid),
+    bindparam("code", type_=Text),
+)
+
+
 async def add_door_refusals(
     connection: RawConnection, counts: Mapping[DoorRefusal, int], *, door: str, now: datetime
 ) -> None:
@@ -59,12 +91,40 @@ async def add_door_refusals(
     Args:
         connection: in the transaction of what was taken of the same batch.
         counts: how many of each.
-        door: "mqtt" or "http".
+        door: "mqtt", "http" or "rest".
         now: says which day it is.
     """
     if counts:
         columns = map(list, zip(*counts, strict=True))
         await connection.execute(_ADD, now.date(), door, *columns, list(counts.values()))
+
+
+async def count_at_rest(
+    database: Database,
+    code: str,
+    principal: Principal | None,
+    *,
+    site: str | None,
+    box: str | None,
+    now: datetime,
+) -> None:
+    """Count what REST has refused, in a transaction of its own: the one that was refused is rolled back.
+
+    Under the site that the path names, where the caller may see it; else under the caller's organisation.
+    Never fails: what was refused stays refused.
+    """
+    DOOR_REFUSALS.labels("rest", code).inc()
+    owner, place = None if principal is None else principal.organisation_id, None
+    try:
+        with reaching_everything(), ending_plainly():
+            async with database.write() as session:
+                found = (await session.execute(_PLACE, {"site": site, "box": box})).one_or_none()
+                if found is not None and principal is not None and principal.visible().includes(*found):
+                    owner, place = found
+                row = {"day": now.date(), "owner": owner, "site": place, "code": code}
+                await session.execute(_ADD_ONE, row)
+    except (SQLAlchemyError, OSError, TimeoutError) as failure:
+        _log.warning("refusal_not_counted", code=code, error=told(failure))
 
 
 async def fold_door_refusals(connection: RawConnection, now: datetime) -> None:

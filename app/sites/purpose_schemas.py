@@ -130,7 +130,7 @@ class SitePurposeChange(SitePurposeSet):
 class PurposeEnd(Body):
     """When a purpose is to end."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"at": None}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"at": "2099-01-01T00:00:00Z"}]})
 
     at: Instant | None = Field(None, description="A time to come; null: now")
 

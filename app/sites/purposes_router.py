@@ -1,8 +1,8 @@
 """REST for purposes: the catalogues, and what each site has declared, approved and ended."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 
 from app.core.auth import current_principal
 from app.core.errors import NotFoundError
@@ -27,6 +27,7 @@ from app.sites.purposes import PURPOSES
 
 catalogue: Final = APIRouter(prefix="/v1", tags=["Purposes"], dependencies=[Depends(current_principal)])
 router: Final = APIRouter(prefix="/v1/sites/{site_id}/purposes", tags=["Purposes"], route_class=StrictRoute)
+Which = Annotated[str, Path(description="Its name in `GET /v1/purposes`", examples=["noise"])]
 _ALL: Final = Page[PurposeOut](data=[PurposeOut.of(each) for each in PURPOSES], next=None)
 _TYPES: Final = Page[EventTypeOut](data=[EventTypeOut.of(each) for each in EVENT_TYPES], next=None)
 
@@ -41,11 +42,11 @@ async def list_purposes() -> Page[PurposeOut]:
 
 @catalogue.get(
     "/event-catalogue",
-    operation_id="list_event_types",
+    operation_id="list_event_catalogue",
     summary="The catalogue of types of events",
     responses=documented(401),
 )
-async def list_event_types() -> Page[EventTypeOut]:
+async def list_event_catalogue() -> Page[EventTypeOut]:
     """Every type of events that is taken, and what each may carry. What is not here is refused."""
     return _TYPES
 
@@ -72,7 +73,7 @@ async def list_site_purposes(site_id: str, principal: SitesReader, session: Read
     responses=documented(401, 403, 404),
 )
 async def get_site_purpose(
-    site_id: str, purpose: str, principal: SitesReader, session: Reads
+    site_id: str, purpose: Which, principal: SitesReader, session: Reads
 ) -> SitePurposeOut:
     """What the site has declared, in which state it is, and what it lacks."""
     found = declarations.known(purpose)
@@ -89,7 +90,7 @@ async def get_site_purpose(
 )
 async def declare_site_purpose(
     site_id: str,
-    purpose: str,
+    purpose: Which,
     body: SitePurposeSet,
     principal: SitesWriter,
     session: Writes,
@@ -118,7 +119,7 @@ async def declare_site_purpose(
 )
 async def update_site_purpose(
     site_id: str,
-    purpose: str,
+    purpose: Which,
     body: SitePurposeChange,
     principal: SitesWriter,
     session: Writes,
@@ -142,7 +143,7 @@ async def update_site_purpose(
 )
 async def end_site_purpose(
     site_id: str,
-    purpose: str,
+    purpose: Which,
     body: PurposeEnd,
     principal: SitesWriter,
     session: Writes,
@@ -168,7 +169,7 @@ async def end_site_purpose(
     responses=documented(401, 403, 404, 409),
 )
 async def approve_site_purpose(
-    site_id: str, purpose: str, principal: SitesWriter, session: Writes, *, matching: Matching
+    site_id: str, purpose: Which, principal: SitesWriter, session: Writes, *, matching: Matching
 ) -> SitePurposeOut:
     """Approve what another person declared: its data are taken from now on, or from its beginning on.
 
@@ -191,7 +192,7 @@ async def approve_site_purpose(
     responses=documented(401, 403, 404, 409),
 )
 async def delete_site_purpose(
-    site_id: str, purpose: str, principal: SitesWriter, session: Writes, *, matching: Matching
+    site_id: str, purpose: Which, principal: SitesWriter, session: Writes, *, matching: Matching
 ) -> None:
     """The same as `POST …/end` without a time: what was declared is not forgotten, it ends."""
     site, found, row = await declarations.begin(session, site_id, purpose, principal)

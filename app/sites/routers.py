@@ -13,6 +13,7 @@ from app.sites import (
     provisioning_router,
     purposes_router,
     quotas_router,
+    refusals_router,
     sites_router,
 )
 
@@ -23,6 +24,7 @@ routers: Final = (
     sites_router.router,
     purposes_router.router,
     purposes_router.catalogue,
+    refusals_router.router,
     boxes_router.router,
     bulk_router.router,
     configs_router.router,

@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from app.core.body_guard import check_body
 from app.core.errors import VigieError
 from app.core.problems import FAULTS_LIMIT, field_code
 from app.core.reasons import REASONS
@@ -56,6 +57,7 @@ class TableRoute(StrictRoute):
                 table = await asyncio.to_thread(read_table, body)
             except TableError as error:
                 raise FaultyTableError(error.faults) from None
+            await asyncio.to_thread(check_body, table.document)
             try:
                 return await plain(_as_json(request, table))
             except RequestValidationError as error:

@@ -22,6 +22,7 @@ OTHER_KEYS: Final = frozenset({"provision_box"})
 ANY_KEY: Final = frozenset(
     {
         *("list_metrics", "list_indices", "list_rule_presets", "get_rule_preset", "list_event_types"),
+        *("list_purposes", "list_event_catalogue"),
         *("list_acoustic_sources", "get_acoustic_source", "get_me"),
     }
 )
@@ -80,6 +81,7 @@ _BODIES: Final[Mapping[str, Any]] = {
         "timezone": "UTC",
         "location": {"type": "Point", "coordinates": [0, 0]},
     },
+    "post_events": {"box": "@box", "events": [{"time": "2026-03-01T00:00:00Z", "type": "tamper"}]},
     "post_telemetry": {
         "box": "@box",
         "samples": [{"time": "2026-03-01T00:00:00Z", "values": {"pm2_5": 1}}],
@@ -181,7 +183,7 @@ def routes(ids: Mapping[str, str]) -> Iterator[Route]:
     document = openapi_document()
     found = []
     for template, operations in document["paths"].items():
-        own = {"preset_id": PRESET, "source_id": SOURCE, "position": "1", **ids}
+        own = {"preset_id": PRESET, "source_id": SOURCE, "position": "1", "purpose": "noise", **ids}
         if template in _PATHS:
             own["key_id"] = ids[_PATHS[template]]
         for method, operation in operations.items():

@@ -101,7 +101,12 @@ async def test_a_key_without_the_scope_is_403(application: FastAPI, world: World
 
 
 def _takes_telemetry(route: Route) -> bool:
-    return route.name.startswith("push_") or "telemetry" in route.name or "quarantine" in route.name
+    return (
+        route.name.startswith("push_")
+        or route.name == "post_events"
+        or "telemetry" in route.name
+        or "quarantine" in route.name
+    )
 
 
 @pytest.mark.parametrize("whose", ["sibling", "stranger"])
@@ -121,7 +126,7 @@ async def test_another_tenants_things_do_not_exist(world: World, whose: str) -> 
 
 def refused(answer: httpx.Response, route: Route) -> bool:
     """Whether an answer is right for somebody else's key."""
-    if route.name in {"post_telemetry", "push_sensor_community"}:
+    if route.name in {"post_telemetry", "post_events", "push_sensor_community"}:
         return bool(answer.json()["code"] == "unknown_box")
     if route.name == "create_organisation":
         return answer.status_code == 404
@@ -231,7 +236,7 @@ async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world
                 continue
             answer = await call(limited, route)
             right = {403, 404} if route.refers else {200, 201, 403}
-            if route.name in {"post_telemetry", "push_sensor_community"}:
+            if route.name in {"post_telemetry", "post_events", "push_sensor_community"}:
                 right = {422, 404}
             if route.name in _SKIPS_WHAT_IS_NOT_THERE | _NAMES_AN_ORGANISATION:
                 right = {200, 201, 403}

@@ -26,6 +26,7 @@ ONE_ORDER = {
     "list_site_index_history",
     "list_export_parts",
     "count_quarantine",
+    "list_refusals",
 }
 RANKS = {"info": 0, "warning": 1, "critical": 2}
 PLACE = {"type": "Point", "coordinates": [0, 0]}

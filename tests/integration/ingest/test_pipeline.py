@@ -14,6 +14,7 @@ from app.ingest.pipeline import Pipeline
 from app.ingest.receipt import Receipt
 from app.ingest.registry import Registry
 from tests.conftest import Tenant
+from tests.purposes import approve
 
 START = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
@@ -58,6 +59,12 @@ def sample(minute: float, *, seq: int | None = None, **values: float) -> dict[st
 
 def telemetry(box: str, body: dict[str, Any] | bytes) -> tuple[str, Any]:
     return f"vigie/v1/{box}/telemetry", body
+
+
+async def approved(database: Database, site_id: str) -> None:
+    owner = await database.connect()
+    await approve(owner, site_id)
+    await owner.close()
 
 
 async def rows(door: Door) -> list[tuple[Any, ...]]:
@@ -198,7 +205,10 @@ async def test_two_sensors_of_one_box_do_not_make_each_other_late(
     assert (receipt.late, receipt.transitions) == (0, [("firing", "warning")])
 
 
-async def test_events_and_status(door: Door, box: str, tenant: Tenant) -> None:
+async def test_events_and_status(
+    door: Door, box: str, tenant: Tenant, database: Database, site_id: str
+) -> None:
+    await approved(database, site_id)
     event = {
         "seq": 7,
         "time": "2026-11-24T22:14:03.125Z",

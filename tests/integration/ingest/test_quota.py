@@ -162,7 +162,7 @@ async def test_events_and_statuses_have_no_quota(
     await register(tenant, site_id, "mine")
     await give(api, tenant.id, 0)
     bodies = {
-        "event": {"time": NOW.isoformat(), "type": "gunshot"},
+        "event": {"time": NOW.isoformat(), "type": "tamper"},
         "status": {"state": "online"},
         "telemetry": sample(1),
     }
@@ -173,7 +173,7 @@ async def test_events_and_statuses_have_no_quota(
         max_future_us=600_000_000,
     )
     receipt = await door.pipeline.commit(door.connection, intake, now=NOW)
-    assert (receipt.stored, receipt.new_events) == (0, ["gunshot"])
+    assert (receipt.stored, receipt.new_events) == (0, ["tamper"])
     assert [turned.rejection.code for turned in receipt.turned] == ["quota_exceeded"]
     assert await door.connection.fetchval("SELECT state FROM boxes WHERE id = 'mine'") == "online"
 

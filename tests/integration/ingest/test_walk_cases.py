@@ -129,7 +129,7 @@ async def test_a_poison_row_of_one_box_does_not_change_the_order_of_another(
     door: Door, tenant: Tenant, site_id: str, size: int
 ) -> None:
     await door.connection.execute("ALTER TABLE samples ADD CONSTRAINT poison CHECK (pm2_5 <> 666)")
-    both = {"all": [{"event": "gunshot", "window": "PT5S"}, ABOVE]}
+    both = {"all": [{"event": "noise_peak", "window": "PT5S"}, ABOVE]}
     await add_rule(tenant, site_id, "both", {"severity": "critical", "condition": both})
     shot = Sent("box-0", T0 + S, {}, 0.9)
     stream = [pm("box-0", T0, 40), shot, pm("box-0", T0 + 60 * S, 40), pm("box-1", T0, 666)]
@@ -170,7 +170,7 @@ async def test_what_a_failing_tick_had_looked_at_is_looked_at_again(
 async def test_events_of_several_boxes_are_judged_as_they_came(
     door: Door, tenant: Tenant, site_id: str, size: int
 ) -> None:
-    any_shot = {"boxes": {"event": "gunshot"}, "at_least": 1}
+    any_shot = {"boxes": {"event": "noise_peak"}, "at_least": 1}
     await add_rule(tenant, site_id, "shots", {"severity": "info", "condition": any_shot})
     stream = [Sent("box-1", T0 + 10 * S, {}, 0.5), Sent("box-0", T0 + 5 * S, {}, 0.5)]
     while stream:

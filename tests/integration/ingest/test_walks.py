@@ -33,7 +33,7 @@ BOXES = ("box-0", "box-1", "box-2")
 ABOVE = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
 WINDOW = {"metric": "pm2_5", "operator": ">", "threshold": 25, "function": "mean", "window": "PT20S"}
 SILENT = {"no_data": "PT9S", "metric": "laeq"}
-SHOTS = {"event": "gunshot", "confidence": 0.5, "count": 2, "window": "PT15S"}
+SHOTS = {"event": "noise_peak", "confidence": 0.5, "count": 2, "window": "PT15S"}
 
 RULES: Mapping[str, dict[str, Any]] = {
     "plain": {"severity": "warning", "condition": ABOVE | {"for": "PT3S"}},
@@ -84,7 +84,7 @@ class Sent:
         candidates = [{"class": "pistol", "confidence": self.confidence}]
         return (
             f"vigie/v1/{self.box}/event",
-            json.dumps({"time": time, "type": "gunshot", "candidates": candidates}).encode(),
+            json.dumps({"time": time, "type": "noise_peak", "candidates": candidates}).encode(),
         )
 
 
@@ -173,7 +173,7 @@ async def oracle(
             walk.take(Seen(order, key, sent.time_us, tuple(row)))
         else:
             event = SeenEvent(sent.time_us, [{"class": "pistol", "confidence": sent.confidence}])
-            walk.take(Seen(order, key, sent.time_us, None, ("gunshot", event)))
+            walk.take(Seen(order, key, sent.time_us, None, ("noise_peak", event)))
     if until_us is not None:
         walk.catch_up(until_us)
     return sorted(_alerts([step for _, step in walk.found], names))

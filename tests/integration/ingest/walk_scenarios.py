@@ -30,7 +30,7 @@ BETWEEN: Final = {"metric": "laeq", "operator": "inside", "low": 20, "high": 25,
 BEYOND: Final = {"metric": "laeq", "operator": "outside", "low": 18, "high": 34, "margin": 3}
 WINDOW: Final = {"metric": "pm2_5", "operator": ">", "threshold": 27, "clear": 24, "window": "PT20S"}
 MEAN: Final = WINDOW | {"function": "mean"}
-SHOT: Final = {"event": "gunshot"}
+SHOT: Final = {"event": "noise_peak"}
 
 PLAIN: Final[Sequence[Condition]] = (
     OF_SITE,

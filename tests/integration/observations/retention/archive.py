@@ -17,6 +17,7 @@ from app.observations.erasure.worker import ErasureWorker
 from app.observations.retention.worker import RetentionWorker
 from tests.conftest import Tenant
 from tests.integration.observations.rollups.street import Door, Maintainer, maintaining, register
+from tests.purposes import approve
 
 PARIS: Final = ZoneInfo("Europe/Paris")
 NOW: Final = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -52,6 +53,7 @@ class Archive:
         return await self.door.take((box, told))
 
     async def send_event(self, box: str, time: datetime) -> Any:  # noqa: ANN401 (a receipt)
+        await approve(self.owner, self.site)
         candidates = [{"class": "gunshot", "confidence": 1}]
         event = {"time": time.isoformat(), "type": "gunshot", "candidates": candidates}
         now = datetime.now(UTC)

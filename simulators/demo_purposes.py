@@ -1,0 +1,113 @@
+"""What the demo's sites declare that they measure for: as a city would, by two people who sign in.
+
+Each function may be repeated at any time and does nothing twice. Whom it invites are invented people; they
+keep no password, for nobody is to sign in as one of them again: the next start invites anew where it has to.
+"""
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from simulators.demo_state import DemoState
+from simulators.rest import Api, Json
+
+_LASTS: Final = timedelta(days=730)
+_KEPT_DAYS: Final = 30
+_CONTROLLER: Final = "Demo City, Urban Environment Department"
+_CONTACT: Final = "data-protection@demo-city.example"
+_NOTICE: Final = "https://demo-city.example/sensors"
+ACOUSTIC_SITE: Final = "street"
+"""The site that recognises gunshots."""
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "air_quality": (
+        "Shows how clean the air is where people walk, and warns when it is not.",
+        "Montre la qualité de l'air là où l'on marche, et alerte quand elle se dégrade.",
+    ),
+    "noise": (
+        "Measures sound levels, never sound itself, to find where noise exceeds the guide values.",
+        "Mesure des niveaux sonores, jamais le son lui-même, pour trouver où le bruit dépasse les repères.",
+    ),
+    "indoor_comfort": (
+        "Tells when rooms should be aired, heated or shaded.",
+        "Dit quand aérer, chauffer ou ombrager les salles.",
+    ),
+    "odour": (
+        "Follows odours that residents complain of back to where they come from.",
+        "Remonte à l'origine des odeurs dont se plaignent les riverains.",
+    ),
+    "equipment": (
+        "Keeps the boxes working: their battery, their radio link, and whether somebody opened them.",
+        "Maintient les appareils en service : batterie, liaison radio, ouverture du boîtier.",
+    ),
+}
+_ACOUSTIC: Final = {
+    "legal_basis": "public_task",
+    "legal_reference": "Deliberation 2026-17 of the city council (invented, as all of this city is)",
+    "controller": _CONTROLLER,
+    "contact": _CONTACT,
+    "impact_assessment": "DPIA 2026-004",
+    "notice": _NOTICE,
+    "description": "Tells emergency services within seconds where a shot was fired. Boxes recognise the "
+    "sound themselves and send what it was and how loud; no sound leaves them.",
+    "description_fr": "Indique aux secours, en quelques secondes, où un coup de feu a retenti. Les appareils "
+    "reconnaissent le bruit eux-mêmes et n'envoient que sa nature et son niveau ; aucun son n'en sort.",
+}
+
+
+async def environmental(api: Api, state: DemoState) -> int:
+    """Say of each site what its measurements are for, where nobody has said so.
+
+    Returns:
+        How many were completed.
+    """
+    completed = 0
+    for site_id in state.site_ids.values():
+        for declared in (await api.get(f"/v1/sites/{site_id}/purposes"))["data"]:
+            name = str(declared["purpose"])
+            if name not in _WORDS or declared["state"] != "active" or declared["controller"] is not None:
+                continue
+            description, description_fr = _WORDS[name]
+            body = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            body |= {"description": description, "description_fr": description_fr}
+            await api.patch(f"/v1/sites/{site_id}/purposes/{name}", body)
+            completed += 1
+    return completed
+
+
+async def acoustic_safety(api: Api, state: DemoState) -> bool:
+    """Have one person declare that a site recognises gunshots, and another approve it.
+
+    Returns:
+        Whether they had to.
+    """
+    site_id = state.site_ids[ACOUSTIC_SITE]
+    path = f"/v1/sites/{site_id}/purposes/acoustic_safety"
+    if (await api.get(path))["state"] == "active":
+        return False
+    await _keep_shortly(api, site_id)
+    ends_at = (datetime.now(UTC) + _LASTS).replace(microsecond=0)
+    async with await _person(api, "Camille Roux", "camille.roux@demo-city.example") as declarer:
+        await declarer.call("PUT", path, {**_ACOUSTIC, "ends_at": ends_at.isoformat()})
+    async with await _person(api, "Dominique Faure", "dominique.faure@demo-city.example") as approver:
+        await approver.post(f"{path}/approve")
+    return True
+
+
+async def _keep_shortly(api: Api, site_id: str) -> None:
+    """Have the site remove gunshots after a month, and keep all else as it does."""
+    path = f"/v1/sites/{site_id}/retention"
+    kept: Json = await api.get(path)
+    purposes = {**kept["purposes"], "acoustic_safety": _KEPT_DAYS}
+    same = {name: kept[name] for name in ("default_days", "summaries_days")}
+    await api.call("PUT", path, {**same, "purposes": purposes, "removes": True})
+
+
+async def _person(api: Api, name: str, email: str) -> Api:
+    """Somebody who was invited, and has signed in."""
+    invitation = await api.post("/v1/invitations", {"email": email, "role": "operator"})
+    async with Api(api.address, "") as anybody:
+        body = {"token": invitation["token"], "name": name, "password": secrets.token_urlsafe(24)}
+        signed_in = await anybody.post("/v1/invitations/accept", body)
+    return Api(api.address, str(signed_in["token"]))
