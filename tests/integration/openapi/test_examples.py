@@ -29,6 +29,8 @@ REFUSED: Final = {
     "update_me": 403,
     "change_password": 403,
     "update_member": 404,
+    "confirm_incident": 404,
+    "dismiss_incident": 404,
 }
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ONE_OF: Final = {"boxes": "box", "site_ids": "site_id", "rule_ids": "rule_id"}
