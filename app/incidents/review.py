@@ -50,6 +50,7 @@ async def review(
         ConflictError: `already_reviewed`, `incident_changed`.
         PreconditionFailedError: of `check`.
     """
+    row = await repository.find(session, incident_id, principal.visible(), lock=True)
     if principal.kind != _PERSON:
         raise ForbiddenError(
             "A person has to review an incident: sign in (POST /v1/sessions). API keys cannot.",
@@ -61,7 +62,6 @@ async def review(
             "that says so.",
             code="unknown_outcome",
         ).at("body.outcome")
-    row = await repository.find(session, incident_id, principal.visible(), lock=True)
     check(row)
     _may(row, told.sequence)
     # A correction does not change how long the first one took.

@@ -42,7 +42,7 @@ _Asked = Annotated[Pagination, Depends(repository.INCIDENTS.asked)]
 _FARTHEST_M: Final = 100_000.0
 _EAST, _NORTH = 180.0, 90.0
 _RANGE: Final = timedelta(days=90)
-_NUMBER: Final = r"-?[0-9]{1,6}(\.[0-9]{1,9})?"
+_NUMBER: Final = r"-?[0-9]{1,6}(\.[0-9]{1,16})?"
 _EXAMPLE: Final[dict[str, Any]] = {"type": "FeatureCollection", "features": [], "next": None}
 
 

@@ -110,6 +110,7 @@ _QUERIES: Final[Mapping[str, str]] = {
     "get_audit_head": "?organisation=@organisation_id",
     "get_audit_entry": "?organisation=@organisation_id",
     "export_audit": "?organisation=@organisation_id",
+    "get_incident_statistics": "?from=2026-01-01T00:00:00Z&to=2099-01-01T00:00:00Z",
     "export_readings": "?from=2026-01-01T00:00:00Z&to=2099-01-01T00:00:00Z&box=@box",
     "list_export_parts": "?from=2026-01-01T00:00:00Z&to=2099-01-01T00:00:00Z&box=@box",
 }

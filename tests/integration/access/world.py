@@ -14,6 +14,7 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.core.ids import new_id
 from tests.conftest import Tenant, client_of
+from tests.incidents import put_incident
 
 MARK: Final = "zebra"
 """Part of every name that the client gives: whoever else reads it has been told too much."""
@@ -216,6 +217,7 @@ async def make_world(
         stranger = await _tenant(application, stack, admin, "Stranger")
         ids = await _things(client.client)
         ids |= await _people(client.client)
+        ids["incident_id"] = await put_incident(database, ids["site_id"], boxes=[ids["box"]])
         ids["delivery"] = await _delivery(database, client.id, ids["webhook"])
         keys = await _keys(client.client, database)
         ids |= {"organisation_id": client.id, "key_id": keys.pop("key_id")}

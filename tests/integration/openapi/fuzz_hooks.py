@@ -63,6 +63,8 @@ BEYOND_SCHEMAS: Final = {
     "metric_not_of_index": "a `metric` of which the `index` has a value",
     "unknown_band": "a class of the `index`, but its best one",
     "mixed_condition": "a rule on indices, or on samples",
+    "unknown_outcome": "what the catalogue says of an incident's finding",
+    "invalid_near": "a place on earth, and a radius",
     "password_about_you": "not one's name or address",
     "owner_of_sites": "an owner is one of the whole organisation",
     # What only this installation knows.

@@ -31,6 +31,8 @@ REFUSED: Final = {
     "update_member": 404,
     "get_rights_request_status": 404,
     "withdraw_rights_request": 404,
+    "confirm_incident": 404,
+    "dismiss_incident": 404,
 }
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ONE_OF: Final = {"boxes": "box", "site_ids": "site_id", "rule_ids": "rule_id"}
