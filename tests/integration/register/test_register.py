@@ -3,17 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import AsyncIterator
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from app.register.atom import NAMESPACE
-from tests.conftest import Tenant, client_of
+from tests.conftest import Tenant
 
 LONGITUDE, LATITUDE = 1.445317, 43.604589
 PLACE: Final = {"type": "Point", "coordinates": [LONGITUDE, LATITUDE]}
