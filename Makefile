@@ -10,10 +10,11 @@ export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # seven processes with the same modules, and to compile them takes each of them as long as all the rest of its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic sample-reports clean
+.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic sample-reports \
+	register-pictures clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Install what is missing: Debian packages, uv, the Python environment
 	@sh deploy/install.sh
@@ -53,6 +54,9 @@ bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS
 
 sample-reports: install-tests ## Make the sample reports of the documentation anew (needs pdftoppm of poppler-utils)
 	uv run --frozen python -m tests.sample_report
+
+register-pictures: install-tests ## Make the pictures of the public register in the documentation anew
+	uv run --frozen pytest -n 0 tests/integration/register/pictures.py
 
 # One thread: the arrays are small, and figures are of one core.
 bench-acoustic: install ## Find simulated shots, and see how well; writes docs/acoustics.md (ARGS="--shots 100 …")

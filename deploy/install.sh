@@ -68,6 +68,8 @@ missing_packages() {
     library_is_there libharfbuzz-subset.so.0 || printf 'libharfbuzz-subset0 '
     [ -e /usr/share/fonts/opentype/inter/Inter-Regular.otf ] || printf 'fonts-inter '
     [ -z "$with_tests" ] || library_is_there faketime/libfaketimeMT.so.1 || printf 'faketime '
+    # What looks at the public register.
+    [ -z "$with_tests" ] || have chromium || printf 'chromium '
 }
 
 restore() {
@@ -199,7 +201,7 @@ sync_environment() {
     env -u VIRTUAL_ENV "$found" "$@" || fail 'uv sync failed (see above)'
 }
 
-# What the tests verify signatures with in JavaScript. Node itself is one of the Python packages.
+# What the tests verify signatures with in JavaScript, and look at pages with. Node itself is one of the Python packages.
 install_node_packages() {
     folder=$root/tests/node
     # The mark is made last: what an interrupted run has left is installed anew.

@@ -93,8 +93,8 @@ def _path(values: Sequence[Value], x: Axis, y: Axis, width_s: float) -> str:
     before: datetime | None = None
     across = up = 0
     for value in values:
-        # What lies before the chart's first instant is its first day's, cut.
-        if value.time.timestamp() < x.low:
+        # The first day is cut; a box whose clock is ahead does not draw beyond the frame.
+        if not x.low <= value.time.timestamp() <= x.high:
             continue
         to = round(x.at(value.time.timestamp())), round(y.at(value.mean))
         if before is None or (value.time - before).total_seconds() > _GAP * width_s:

@@ -92,9 +92,9 @@ def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str]]:
         ),
         (writing.word("where"), _where(site, writing)),
         (writing.word("why"), " ".join(dict.fromkeys(descriptions)) or missing),
-        (writing.word("by_what_right"), "; ".join(bases) or missing),
-        (writing.word("how_long"), "; ".join(kept) or writing.word("none")),
-        (writing.word("who"), "; ".join([*who, *contacts])),
+        (writing.word("by_what_right"), writing.listed(bases) or missing),
+        (writing.word("how_long"), writing.listed(list(kept)) or writing.word("none")),
+        (writing.word("who"), writing.listed([*who, *contacts])),
     ]
 
 

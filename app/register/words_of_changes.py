@@ -85,8 +85,8 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             return {
                 "purpose": _purpose(data["purpose"], writing),
                 "basis": _shown("legal_basis", data.get("legal_basis"), writing),
-                "changes": "; ".join(
-                    _change(name, told, writing) for name, told in data.get("changes", {}).items()
+                "changes": writing.listed(
+                    [_change(name, told, writing) for name, told in data.get("changes", {}).items()]
                 ),
             }
         case _:

@@ -91,3 +91,7 @@ class Writing:
     def joined(self, parts: list[str]) -> str:
         """Parts of a sentence, one behind the other."""
         return self.formats.joined(parts)
+
+    def listed(self, parts: list[str]) -> str:
+        """Parts that have commas of their own."""
+        return ("\u202f; " if self.language == "fr" else "; ").join(parts)

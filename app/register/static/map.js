@@ -8,12 +8,13 @@
   const say = element.dataset;
   element.replaceChildren();
   const map = L.map(element, {
-    minZoom: 1, maxZoom: 18, worldCopyJump: true, zoomAnimation: !still, fadeAnimation: !still,
+    zoomControl: false, minZoom: 1, maxZoom: 18, worldCopyJump: true, zoomAnimation: !still, fadeAnimation: !still,
     markerZoomAnimation: !still, inertia: !still, scrollWheelZoom: false,
   }).setView([30, 5], 2);
   map.attributionControl.setPrefix(false);
   map.on("focus", () => map.scrollWheelZoom.enable());
   map.on("blur", () => map.scrollWheelZoom.disable());
+  L.control.zoom({ position: "topright" }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
   map.createPane("ground").style.zIndex = 210;
   map.createPane("degrees").style.zIndex = 220;
@@ -55,7 +56,7 @@
   } else {
     map.on("moveend", graticule);
     fetch(say.land).then((answer) => answer.json()).then((land) => L.geoJSON(land, {
-      interactive: false, pane: "ground", style: { className: "land", weight: 1 },
+      interactive: false, pane: "ground", style: { className: "land", weight: 1, fillOpacity: 1 },
     }).addTo(map)).then(graticule).catch(() => {});
   }
 

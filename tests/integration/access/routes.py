@@ -12,6 +12,9 @@ OPEN: Final = frozenset(
         *("get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"),
         *("create_rights_request", "get_rights_request_status", "withdraw_rights_request"),
         *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc", "confirm_oidc"),
+        *("get_register", "get_register_csv", "get_register_geojson", "get_register_changes"),
+        *("get_register_site", "get_register_site_geojson", "get_register_site_data"),
+        *("get_register_site_dtpr", "get_register_site_changes"),
     }
 )
 """Routes that ask for no key."""

@@ -1,4 +1,4 @@
-"""A city to look at, and a browser to look at it with: Chromium, which may ask our own server and nobody else."""
+"""A city to look at, and Chromium to look at it with, which may ask our own server and nobody else."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, Route, 
 
 _ROOT: Final = Path(__file__).parents[3]
 AXE: Final = _ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+_RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _GRAVE: Final = {"serious", "critical"}
 # Reads of what is refused, and of a year of sound and dust.
 _FIGURES: Final = """
@@ -44,11 +45,13 @@ UPDATE site_purposes SET legal_basis = 'public_task',
 WHERE purpose = 'noise'
 """
 _SENSITIVE: Final = """
-INSERT INTO site_purposes (site_id, purpose, organisation_id, sensitive, legal_basis, legal_reference, controller,
-    contact, impact_assessment, notice, description, description_fr, starts_at, ends_at, declared_by,
-    declared_kind, approved_by, approved_at)
-SELECT s.id, 'acoustic_safety', s.organisation_id, true, 'law_enforcement', 'Directive (EU) 2016/680, article 8',
-    'Police municipale de Toulouse', 'dpo@toulouse.example', 'AIPD 2026-014', 'https://toulouse.example/acoustique',
+INSERT INTO site_purposes (site_id, purpose, organisation_id, sensitive, legal_basis, legal_reference,
+    controller, contact, impact_assessment, notice, description, description_fr, starts_at, ends_at,
+    declared_by, declared_kind, approved_by, approved_at)
+SELECT s.id, 'acoustic_safety', s.organisation_id, true, 'law_enforcement',
+    'Directive (EU) 2016/680, article 8',
+    'Police municipale de Toulouse', 'dpo@toulouse.example', 'AIPD 2026-014',
+    'https://toulouse.example/acoustique',
     'To send help at once where a shot or an explosion is heard.',
     'Envoyer les secours au plus vite là où un tir ou une explosion est entendu.',
     now() - interval '20 days', now() + interval '1 year', gen_random_uuid(), 'user', gen_random_uuid(), now()
@@ -145,7 +148,7 @@ class Watched:
             # By the debugger: the page's own policy lets no foreign script in, and must not.
             await self.page.evaluate(AXE.read_text(encoding="utf-8"))
         found: dict[str, Any] = await self.page.evaluate(
-            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+            "rules => axe.run(document, {runOnly: rules})", _RULES
         )
         return [
             json.dumps(

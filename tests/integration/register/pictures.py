@@ -13,6 +13,7 @@ from tests.integration.webhooks.streams import serving
 
 _FOLDER: Final = Path(__file__).parents[3] / "docs" / "img"
 _DESK: Final = {"viewport": {"width": 1180, "height": 980}}
+_TALL: Final = {"viewport": {"width": 1180, "height": 1620}}
 _PHONE: Final = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
 _DARK: Final = {**_DESK, "color_scheme": "dark"}
 
@@ -25,10 +26,10 @@ async def test_pictures(
     site = f"/public/sites/{site_id}"
     wanted: list[tuple[str, str, dict[str, Any], bool]] = [
         ("en", "/public?lang=en", _DESK, False),
-        ("fr", f"{site}?lang=fr", _DESK, True),
-        ("site", f"{site}?lang=en", _DESK, True),
+        ("fr", "/public?lang=fr", _DESK, False),
+        ("site", f"{site}?lang=en", _TALL, False),
         ("mobile", "/public?lang=fr", _PHONE, False),
-        ("dark", "/public?lang=fr", _DARK, False),
+        ("dark", f"{site}?lang=fr#charts", _DARK, False),
     ]
     async with chromium() as browser, serving(application) as base:
         for name, path, options, whole in wanted:

@@ -1,4 +1,4 @@
-"""Chromium walks the register: map, site, French, history; by keyboard, without scripts, in the dark, on a phone."""
+"""Chromium walks the register: by mouse and keyboard, in both languages, dark, small, without scripts."""
 
 from collections.abc import AsyncIterator
 
@@ -95,7 +95,9 @@ async def test_by_keyboard_alone(browser: Browser, city: tuple[str, str]) -> Non
     async with looking(browser, base) as watched:
         page = watched.page
         await watched.go("/public?lang=en")
-        focused = "document.activeElement.textContent.trim() || document.activeElement.id || document.activeElement.getAttribute('aria-label')"
+        focused = (
+            "(at => at.textContent.trim() || at.id || at.getAttribute('aria-label'))(document.activeElement)"
+        )
         await page.keyboard.press("Tab")
         assert await page.evaluate(focused) == "Skip to the content"
         await page.keyboard.press("Enter")
