@@ -18,7 +18,7 @@ from app.ingest.http_door import TelemetryOutcome, read, take
 from app.ingest.intake import Intake, Sent
 from app.sites.event_catalogue import EVENT_TYPES
 
-router: Final = APIRouter(tags=["Telemetry"])
+router: Final = APIRouter()
 
 _EXAMPLE: Final = {
     "box": "box-0001",
