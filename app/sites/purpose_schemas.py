@@ -1,7 +1,7 @@
 """The shapes of purposes on the wire. Shapes only."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -124,7 +124,7 @@ class SitePurposeChange(SitePurposeSet):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"contact": "privacy@toulouse.example"}]})
 
-    open_data: bool = absent()
+    open_data: Annotated[bool, Field(description="Whether its figures are published")] = absent()
 
 
 class PurposeEnd(Body):
