@@ -16,7 +16,9 @@ from jsonschema import Draft7Validator
 
 from app import __version__
 from app.core.reasons import REASONS
-from app.sites.catalogue import CATALOGUE
+from app.ingest.codec_messages import OCTAVES
+from app.sites.catalogue import BY_NAME, CATALOGUE
+from app.sites.event_catalogue import EVENT_TYPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"
@@ -36,10 +38,22 @@ def _codes() -> Iterator[str]:
     yield from (f"- {code}" for code in ("conflict", *REASONS))
 
 
+def _types() -> Iterator[str]:
+    yield f"enum: [{', '.join(each.name for each in EVENT_TYPES)}]"
+
+
+def _octaves() -> Iterator[str]:
+    level = BY_NAME["lcpeak"]
+    for band in OCTAVES:
+        yield f'"{band}": {{type: number, minimum: {level.minimum:g}, maximum: {level.maximum:g}}}'
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "version": lambda: iter([f"version: {__version__}"]),
     "values": _values,
     "codes": _codes,
+    "types": _types,
+    "octaves": _octaves,
 }
 
 

@@ -56,8 +56,9 @@ _OF_FORM: Final[Mapping[EventForm, tuple[str, ...]]] = {
 }
 # What is of no use without them.
 _REQUIRED: Final[Mapping[EventForm, tuple[str, ...]]] = {"count": ("count",), "state": ("state",)}
-# A name of a catalogue, and no free text.
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+NAME_PATTERN: Final = "^[a-z0-9][a-z0-9_.:-]{0,63}$"
+"""A class or a model: a name of a catalogue, and no free text."""
+_NAME: Final = re.compile(NAME_PATTERN)
 _PHASES: Final[dict[str, Phase]] = {"begin": "begin", "end": "end"}
 _CANDIDATE: Final = ("class", "model", "confidence")
 _STATUS: Final = ("state", "firmware", "battery", "rssi")

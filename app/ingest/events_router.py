@@ -13,12 +13,12 @@ from app.core.problems import documented
 from app.core.reasons import RejectedError, Rejection
 from app.core.settings import Settings
 from app.core.strict_body import check_media_type
-from app.ingest.codec_messages import MAX_COUNT, MAX_EVENTS, OCTAVES, decode_http_events
+from app.ingest.codec_messages import MAX_COUNT, MAX_EVENTS, NAME_PATTERN, OCTAVES, decode_http_events
 from app.ingest.http_door import TelemetryOutcome, read, take
 from app.ingest.intake import Intake, Sent
 from app.sites.event_catalogue import EVENT_TYPES
 
-router: Final = APIRouter(tags=["Telemetry"])
+router: Final = APIRouter()
 
 _EXAMPLE: Final = {
     "box": "box-0001",
@@ -46,8 +46,8 @@ _EVENT: Final[dict[str, Any]] = {
                 "required": ["class", "confidence"],
                 "additionalProperties": False,
                 "properties": {
-                    "class": {"type": "string"},
-                    "model": {"type": "string"},
+                    "class": {"type": "string", "pattern": NAME_PATTERN},
+                    "model": {"type": "string", "pattern": NAME_PATTERN},
                     "confidence": {"type": "number", "minimum": 0, "maximum": 1},
                 },
             },

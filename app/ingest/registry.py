@@ -193,6 +193,12 @@ class Edition:
             )
         return now_us < self._first_refusal_us
 
+    def restricted(self, now_us: int) -> frozenset[UUID]:
+        """The sites that may not take all that is measured."""
+        if self.takes_every_metric(now_us):
+            return frozenset()
+        return frozenset(site for site, each in self._permits.items() if each.first_refusal_us <= now_us)
+
     def permits(self, site_id: UUID) -> SitePermits:
         """What a site may take."""
         return self._permits.get(site_id, NOTHING_DECLARED)

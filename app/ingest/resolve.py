@@ -6,6 +6,7 @@ among what was refused for its age.
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, cast
 
 from app.core.reasons import NEVER_KEPT, Rejection
@@ -20,18 +21,19 @@ from app.sites.purposes import BY_NAME, PURPOSE_OF_EVENT
 from app.sites.retention import DAY_US
 from app.sites.status import StatusRow
 
+_site_of: Final = attrgetter("site_id")
 _UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
 _ERASED: Final = "What the box measured then was erased, and is not taken again. Forget it."
 
 
 def _resolve_samples(work: Work) -> None:
     intake, registry = work.intake, work.registry
-    if intake.limit is None and registry.keeps_everything and registry.takes_every_metric(work.judged_us):
+    if intake.limit is None and registry.keeps_everything:
         # Usual, and ten times as quick: all are known, all is permitted, and nothing is too old.
-        boxes = list(map(registry.boxes.get, intake.boxes))
-        if None not in boxes:
-            work.rows, work.sample_boxes = intake.rows, cast("list[BoxEntry]", boxes)
-            work.origins = intake.origins
+        found_all = cast("list[BoxEntry]", list(map(registry.boxes.get, intake.boxes)))
+        restricted = registry.restricted(work.judged_us)
+        if None not in found_all and (not restricted or restricted.isdisjoint(map(_site_of, found_all))):
+            work.rows, work.sample_boxes, work.origins = intake.rows, found_all, intake.origins
             return
     rows: list[Row] = []
     found: list[BoxEntry] = []

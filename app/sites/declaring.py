@@ -12,10 +12,10 @@ from typing import Final, Literal, Protocol
 from app.sites.purposes import Purpose
 from app.sites.retention import Retention
 
-type PurposeState = Literal["not_declared", "incomplete", "awaiting_approval", "upcoming", "active", "ended"]
+PurposeState = Literal["not_declared", "incomplete", "awaiting_approval", "upcoming", "active", "ended"]
 """What holds of a purpose at a site. Data are taken in `active` alone."""
 
-type LegalBasis = Literal[
+LegalBasis = Literal[
     "consent",
     "contract",
     "legal_obligation",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-type EventForm = Literal["recognised", "plain", "count", "state"]
+EventForm = Literal["recognised", "plain", "count", "state"]
 """What an event of a type may carry besides its time and `seq`.
 
 `recognised`: candidates, level, spectrum and clock error, of what was heard or smelt; `plain`: nothing more;

@@ -1,7 +1,7 @@
 """The shapes of purposes on the wire. Shapes only."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,9 +39,9 @@ _EXAMPLE: Final[dict[str, Any]] = {
 class PurposeOut(BaseModel):
     """A purpose that sites can declare."""
 
-    name: PurposeName
-    title: str
-    title_fr: str
+    name: PurposeName = Field(description="As paths and settings call it")
+    title: str = Field(description="What people call it, in English")
+    title_fr: str = Field(description="The same in French")
     sensitive: bool = Field(
         description="Whether it needs every field of `required`, and a second person's approval. The others "
         "are declared with each site"
@@ -64,20 +64,20 @@ class PurposeOut(BaseModel):
         )
 
 
-class EventTypeOut(BaseModel):
+class CatalogueEventOut(BaseModel):
     """A type of events that boxes and gateways may report."""
 
-    name: str = Field(examples=["gunshot"])
-    title: str
-    title_fr: str
+    name: str = Field(description="The `type` of messages", examples=["gunshot"])
+    title: str = Field(description="What people call it, in English")
+    title_fr: str = Field(description="The same in French")
     form: EventForm = Field(
         description="What it may carry besides `time` and `seq`. `recognised`: candidates, level_db, "
         "spectrum, clock_error_ms; `plain`: nothing; `count`: count; `state`: state"
     )
-    purpose: PurposeName
+    purpose: PurposeName = Field(description="What it is for")
 
     @classmethod
-    def of(cls, kind: EventType) -> "EventTypeOut":
+    def of(cls, kind: EventType) -> "CatalogueEventOut":
         """The shape of a type."""
         return cls(
             name=kind.name,
@@ -124,7 +124,7 @@ class SitePurposeChange(SitePurposeSet):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"contact": "privacy@toulouse.example"}]})
 
-    open_data: bool = absent()
+    open_data: Annotated[bool, Field(description="Whether its figures are published")] = absent()
 
 
 class PurposeEnd(Body):
@@ -138,8 +138,8 @@ class PurposeEnd(Body):
 class MissingOut(BaseModel):
     """Something that a sensitive purpose lacks."""
 
-    field: str = Field(examples=["impact_assessment"])
-    detail: str
+    field: str = Field(description="Which field", examples=["impact_assessment"])
+    detail: str = Field(description="What is wrong with it")
     where: str = Field(
         description="Where it is set", examples=["PATCH /v1/sites/{site_id}/purposes/acoustic_safety"]
     )
@@ -150,35 +150,35 @@ class SitePurposeOut(Resource):
 
     volatile: ClassVar[frozenset[str]] = frozenset({"state"})
 
-    site_id: UUID
-    purpose: PurposeName
-    title: str
-    title_fr: str
-    sensitive: bool
-    metrics: list[str]
-    event_types: list[str]
+    site_id: UUID = Field(description="Where")
+    purpose: PurposeName = Field(description="Which of `GET /v1/purposes`")
+    title: str = Field(description="What people call it, in English")
+    title_fr: str = Field(description="The same in French")
+    sensitive: bool = Field(description="Whether a second person has to approve it")
+    metrics: list[str] = Field(description="Metrics that are for it")
+    event_types: list[str] = Field(description="Types of events that are for it")
     state: PurposeState = Field(description="Data are taken in the state `active` alone")
     missing: list[MissingOut] = Field(description="What it lacks before it can be approved")
-    legal_basis: LegalBasis | None
-    legal_reference: str | None
-    controller: str | None
-    contact: str | None
-    impact_assessment: str | None
-    notice: str | None
-    description: str | None
-    description_fr: str | None
-    open_data: bool
-    starts_at: datetime | None
-    ends_at: datetime | None
+    legal_basis: LegalBasis | None = Field(description="By what right")
+    legal_reference: str | None = Field(description="The law or the decision that it rests on")
+    controller: str | None = Field(description="Who answers for it; null: the site's organisation")
+    contact: str | None = Field(description="Where that one is reached")
+    impact_assessment: str | None = Field(description="The reference of the impact assessment")
+    notice: str | None = Field(description="Where the notice to the public is")
+    description: str | None = Field(description="What it is for, in English")
+    description_fr: str | None = Field(description="The same in French")
+    open_data: bool = Field(description="Whether its figures are published")
+    starts_at: datetime | None = Field(description="Nothing measured before is taken; null: no limit")
+    ends_at: datetime | None = Field(description="Nothing is taken from then on; null: no end")
     retention_days: int | None = Field(
         description="For how many days its data are kept, as the site's retention says; null: for ever"
     )
     removes: bool = Field(description="Whether what is older is removed")
     declared_by: UUID | None = Field(description="The person or key that declared it as it is")
     declared_kind: str | None = Field(description="`user`, `key`, or `system`: with the site")
-    declared_at: datetime | None
+    declared_at: datetime | None = Field(description="When it was declared as it is")
     approved_by: UUID | None = Field(description="The person who approved it")
-    approved_at: datetime | None
+    approved_at: datetime | None = Field(description="Since when it is approved; null: it is not")
 
     @classmethod
     def of(cls, site: Site, purpose: Purpose, row: SitePurpose | None, now: datetime) -> "SitePurposeOut":

@@ -16,7 +16,7 @@ from app.sites import declarations
 from app.sites.dependencies import SitesReader, SitesWriter
 from app.sites.event_catalogue import EVENT_TYPES
 from app.sites.purpose_schemas import (
-    EventTypeOut,
+    CatalogueEventOut,
     PurposeEnd,
     PurposeOut,
     SitePurposeChange,
@@ -29,7 +29,7 @@ catalogue: Final = APIRouter(prefix="/v1", tags=["Purposes"], dependencies=[Depe
 router: Final = APIRouter(prefix="/v1/sites/{site_id}/purposes", tags=["Purposes"], route_class=StrictRoute)
 Which = Annotated[str, Path(description="Its name in `GET /v1/purposes`", examples=["noise"])]
 _ALL: Final = Page[PurposeOut](data=[PurposeOut.of(each) for each in PURPOSES], next=None)
-_TYPES: Final = Page[EventTypeOut](data=[EventTypeOut.of(each) for each in EVENT_TYPES], next=None)
+_TYPES: Final = Page[CatalogueEventOut](data=[CatalogueEventOut.of(each) for each in EVENT_TYPES], next=None)
 
 
 @catalogue.get(
@@ -46,7 +46,7 @@ async def list_purposes() -> Page[PurposeOut]:
     summary="The catalogue of types of events",
     responses=documented(401),
 )
-async def list_event_catalogue() -> Page[EventTypeOut]:
+async def list_event_catalogue() -> Page[CatalogueEventOut]:
     """Every type of events that is taken, and what each may carry. What is not here is refused."""
     return _TYPES
 
@@ -84,11 +84,11 @@ async def get_site_purpose(
 
 @router.put(
     "/{purpose}",
-    operation_id="declare_site_purpose",
+    operation_id="set_site_purpose",
     summary="Declare a purpose",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def declare_site_purpose(
+async def set_site_purpose(
     site_id: str,
     purpose: Which,
     body: SitePurposeSet,

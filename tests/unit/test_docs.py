@@ -33,7 +33,8 @@ from app.people.roles import SCOPES_OF
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Citation
 from app.sites.catalogue import CATALOGUE
-from app.sites.purposes import PURPOSES
+from app.sites.event_catalogue import EVENT_TYPES
+from app.sites.purposes import PURPOSE_OF_EVENT, PURPOSES
 from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
@@ -183,11 +184,33 @@ def purposes_table() -> str:
             f"`{purpose.name}`",
             purpose.title,
             purpose.title_fr,
-            ", ".join(f"`{name}`" for name in purpose.metrics) or "events, whatever their type",
+            ", ".join(f"`{name}`" for name in purpose.metrics),
+            ", ".join(f"`{name}`" for name in purpose.events),
+            "yes" if purpose.sensitive else "",
         )
         for purpose in PURPOSES
     ]
-    return rows("purpose", "what", "en français", "what it has", body=body)
+    return rows("purpose", "what", "en français", "metrics", "types of events", "sensitive", body=body)
+
+
+def event_types_table() -> str:
+    carries = {
+        "recognised": "`candidates`, `level_db`, `spectrum`, `clock_error_ms`, each if known",
+        "plain": "nothing more",
+        "count": "`count`",
+        "state": "`state`",
+    }
+    body = [
+        (
+            f"`{kind.name}`",
+            kind.title,
+            kind.title_fr,
+            carries[kind.form],
+            f"`{PURPOSE_OF_EVENT[kind.name]}`",
+        )
+        for kind in EVENT_TYPES
+    ]
+    return rows("type", "what", "en français", "what it may carry", "purpose", body=body)
 
 
 def cited(citation: Citation | None) -> str:
@@ -338,6 +361,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
     "purposes": purposes_table,
+    "event-types": event_types_table,
     "presets": presets_table,
     "quality-limits": quality_table,
     "routes": routes_table,

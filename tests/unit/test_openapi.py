@@ -42,8 +42,8 @@ def test_whoever_sends_a_body_is_told_how_it_may_be_refused(answers: dict[str, A
 def test_a_post_with_an_api_key_takes_an_idempotency_key(path: str) -> None:
     operation = DOCUMENT["paths"][path]["post"]
     named = [each["name"] for each in operation.get("parameters", [])].count("Idempotency-Key")
-    # Samples are known by box and time; who accepts an invitation may call as nobody.
-    by_itself = path.startswith(("/v1/telemetry", "/v1/adapters/", "/v1/invitations/accept"))
+    # Samples and events are known by box and time; who accepts an invitation may call as nobody.
+    by_itself = path.startswith(("/v1/telemetry", "/v1/events", "/v1/adapters/", "/v1/invitations/accept"))
     assert named == (0 if by_itself or {"ApiKey": []} not in operation.get("security", []) else 1)
     assert not named or {"409", "422", "503"} <= set(operation["responses"])
 

@@ -54,6 +54,8 @@ BEYOND_SCHEMAS: Final = {
     "after_not_taken": "no `after` for Parquet",
     "too_many_series": "boxes times metrics",
     "until_in_future": "a time that has passed",
+    "ends_too_late": "an end that is not put off",
+    "not_open": "no open data of what is sensitive",
     "summaries_before_samples": "no number of days less than the others",
     "invalid_noise": "the begin before the end",
     "noise_missing": "`noise` where a `method` needs it",
@@ -104,6 +106,8 @@ BEYOND_SCHEMAS_OF: Final = {
         # The second: of another kind of comparison.
         ("missing_field", "unknown_field"),
     ),
+    # An event carries what its type says.
+    *itertools.product(("POST /v1/events",), ("missing_field", "unknown_field")),
     # `timezone` is that of a `schedule`.
     ("POST /v1/silences", "invalid_value"),
     # Each kind has numbers of its own.
