@@ -13,9 +13,10 @@ import typer
 
 from app.core.instants import parse_rfc3339
 from app.core.reasons import RejectedError
-from simulators import city_job, events_job, replay_job
+from simulators import city_job, events_job, replay_job, shots_job
 from simulators.city import City
 from simulators.demo import run as run_demo
+from simulators.events import SOURCES
 from simulators.faults import Faults
 from simulators.listen import Wish, follow
 from simulators.options import (
@@ -164,6 +165,41 @@ def events(
             find_target(run, api, key, mqtt, None), box or [], every_s=every, count=count, seed=seed
         )
     )
+
+
+def _place(value: str) -> tuple[float, float]:
+    longitude, latitude = (float(part) for part in value.split(","))
+    return longitude, latitude
+
+
+@app.command()
+def shots(
+    *,
+    site: Annotated[str, typer.Option(help="The id of the site whose boxes hear it")],
+    at: Annotated[
+        str | None, typer.Option(help="Longitude,latitude; default: somewhere between the boxes")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help=f"One of: {', '.join(SOURCES)}; default: any of them")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=30, help="Shots of each; default: 1 to 3")] = None,
+    every: Annotated[float, typer.Option(min=0.0, help="Seconds between two, on average")] = 30.0,
+    count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes them the same on each run")] = None,
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+) -> None:
+    """Fire at a site: each of its boxes reports it when the sound has come there, with its own clock."""
+    if source is not None and source not in SOURCES:
+        raise typer.BadParameter(f"one of {', '.join(SOURCES)}", param_hint="--source")
+    try:
+        place = None if at is None else _place(at)
+    except ValueError:
+        raise typer.BadParameter("longitude,latitude in degrees", param_hint="--at") from None
+    order = shots_job.Order(every, count, seed, place, source, rounds)
+    _run(lambda: shots_job.run(find_target(run, api, key, mqtt, None), site, order))
 
 
 @app.command()

@@ -13,9 +13,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from simulators import demo_purposes, demo_setup, events
+from simulators import demo_purposes, demo_setup, shots
 from simulators.demo_boxes import LiveBox
-from simulators.demo_places import EVENT_BOX, PLACES, PREFIX
+from simulators.demo_places import EVENT_SITE, PLACES, PREFIX
 from simulators.demo_state import FILE, DemoState
 from simulators.mqtt import linked
 from simulators.receiver import Receiver
@@ -26,7 +26,7 @@ from simulators.target import Target
 
 SHIPPED = Path(__file__).parent / "data" / "aberdeen"
 _SPEED = 360.0
-_EVENT_EVERY_S = 60.0
+_EVENT_EVERY_S = 120.0
 _SAVE_EVERY_S = 5.0
 
 
@@ -104,11 +104,13 @@ class _Demo:
 
     async def _live(self, api: Api, stations: list[Station]) -> None:
         boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in PLACES]
-        heard = next(box.link for box in boxes if box.place.id == EVENT_BOX)
+        street = [box for box in boxes if box.place.site == EVENT_SITE]
+        links = {box.place.id: box.link for box in street}
+        places = {box.place.id: (box.place.longitude, box.place.latitude) for box in street}
         async with linked([box.link for box in boxes], wait_s=None), asyncio.TaskGroup() as group:
             for box in boxes:
                 group.create_task(box.live())
-            group.create_task(events.run(heard, [EVENT_BOX], every_s=_EVENT_EVERY_S, count=None, seed=None))
+            group.create_task(shots.run(links, places, every_s=_EVENT_EVERY_S))
             group.create_task(self._replay(api, stations))
             say(f"{len(boxes)} synthetic boxes are live")
 

@@ -19,7 +19,8 @@ SEED: Final = 31
 ZONE: Final = "Europe/Paris"
 PREFIX: Final = "demo-aberdeen"
 ACK_BOX: Final = "demo-street-1"
-EVENT_BOX: Final = "demo-street-2"
+EVENT_SITE: Final = "street"
+"""Its boxes hear what bangs."""
 
 SITES: Final[dict[str, SiteSpec]] = {
     "street": SiteSpec("Rue d'Alsace-Lorraine, Toulouse", "street", ZONE, 1.4453, 43.6045),
@@ -66,7 +67,7 @@ class Place:
 PLACES: Final[tuple[Place, ...]] = (
     # A delivery lorry stands with its engine running.
     Place(ACK_BOX, "street", "Place Esquirol", 1.4447, 43.6002, _dust(48, 240, 110)),
-    Place(EVENT_BOX, "street", "Rue de la Pomme", 1.4463, 43.6035),
+    Place("demo-street-2", "street", "Rue de la Pomme", 1.4463, 43.6035),
     # A siren.
     Place("demo-street-3", "street", "Place du Capitole", 1.4440, 43.6044, _loud(24, 300, 45, 90)),
     Place("demo-street-4", "street", "Square Wilson", 1.4480, 43.6050),

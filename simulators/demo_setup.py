@@ -13,7 +13,10 @@ from simulators.replay import box_specs
 from simulators.rest import Api, ApiError
 from simulators.sensor_community import Station
 
-_EVENTS = ["alert.firing", "alert.resolved", "alert.acknowledged"]
+_EVENTS = [
+    *("alert.firing", "alert.resolved", "alert.acknowledged"),
+    *("incident.detected", "incident.updated"),
+]
 _UNAUTHORISED = 401
 _NOT_FOUND = 404
 

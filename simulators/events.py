@@ -30,6 +30,8 @@ _MODELS: Final[Mapping[str, Sequence[str]]] = {
 }
 GUNS: Final = frozenset(_MODELS)
 """The classes that are gunshots; the others only sound like one."""
+SOURCES: Final = tuple(_SOURCES)
+"""What events may be of."""
 
 
 def make_event(chance: random.Random, seq: int, time_us: int, source: str | None = None) -> Event:

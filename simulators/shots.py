@@ -1,16 +1,22 @@
-"""A shot at a place, as the boxes of a site report it: each at its own time, with its own clock. Pure.
+"""A shot at a place, as the boxes of a site report it: each at its own time, with its own clock.
+
+Pure, but for `fire` and `run`.
 
 Sound takes its time to each box; clocks are off by what boxes tell of them; now and then a wall sends the
 sound a second time. What boxes take it for comes from `simulators.events`, and is as invented as there.
 """
 
+import asyncio
+import json
 import math
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from simulators.events import Event, make_event
+from simulators.events import GUNS, SOURCES, Event, make_event
+from simulators.mqtt import Link, topic
 
 type Place = tuple[float, float]
 """Longitude and latitude, degrees."""
@@ -88,3 +94,76 @@ def apart_m(one: Place, other: Place) -> float:
     middle = math.radians((one[1] + other[1]) / 2.0)
     east = (one[0] - other[0]) * _METRES_PER_DEGREE * math.cos(middle)
     return math.hypot(east, (one[1] - other[1]) * _METRES_PER_DEGREE)
+
+
+async def fire(
+    links: Mapping[str, Link], chance: random.Random, shot: Shot, boxes: Mapping[str, Place]
+) -> int:
+    """Have boxes report a shot, each when the sound has come to it; returns how many reports that makes.
+
+    Args:
+        links: of each box, an account that may publish for it.
+        chance: where the choices come from.
+        shot: what happens, about now.
+        boxes: where they stand, by id.
+    """
+    reports = heard(chance, shot, boxes)
+    for box, event in reports:
+        wait_s = event["seq"] / 1e3 - time.time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        await links[box].publish(topic(box, "event"), json.dumps(event).encode())
+    return len(reports)
+
+
+def somewhere(chance: random.Random, boxes: Mapping[str, Place]) -> Place:
+    """A place between boxes: their mean, with weights of chance."""
+    weights = {box: chance.random() for box in sorted(boxes)}
+    total = sum(weights.values())
+    longitude = sum(boxes[box][0] * weight for box, weight in weights.items()) / total
+    return longitude, sum(boxes[box][1] * weight for box, weight in weights.items()) / total
+
+
+async def run(
+    links: Mapping[str, Link],
+    boxes: Mapping[str, Place],
+    *,
+    every_s: float,
+    count: int | None = None,
+    seed: int | None = None,
+    place: Place | None = None,
+    source: str | None = None,
+    rounds: int | None = None,
+) -> int:
+    """Have something bang now and then, and boxes report it.
+
+    Args:
+        links: of each box, an account that may publish for it.
+        boxes: where they stand, by id.
+        every_s: seconds between two bangs on average; the first one is at once.
+        count: how many; None until cancelled.
+        seed: makes places and sources the same on each run.
+        place: where; None: somewhere between the boxes.
+        source: what; None: whatever chance has it, mostly no firearm.
+        rounds: how many shots of it; None: one to three.
+
+    Returns:
+        How many there were.
+    """
+    chance = random.Random(seed)
+    done = 0
+    while count is None or done < count:
+        if done:
+            await asyncio.sleep(chance.expovariate(1 / every_s) if every_s > 0 else 0.0)
+        what = source or chance.choice(list(SOURCES))
+        shot = Shot(
+            place or somewhere(chance, boxes),
+            time.time_ns() // 1_000,
+            what,
+            rounds or (chance.randint(1, 3) if what in GUNS else 1),
+        )
+        told = await fire(links, chance, shot, boxes)
+        done += 1
+        where = f"{shot.place[0]:.5f},{shot.place[1]:.5f}"
+        print(f"{what} at {where}, rounds: {shot.rounds}, reports: {told}", flush=True)
+    return done

@@ -41,6 +41,7 @@ from app.webhooks.outbox import wake
 
 _log = get_logger(__name__)
 _EVERY_S: Final = 0.5
+_TURN_S: Final = 1.0
 _AFTER_FAILURE_S: Final = 5.0
 _STOP_S: Final = 5.0
 _TRIES: Final = 5
@@ -89,9 +90,13 @@ class IncidentWorker:
             return False
         told = 0
         done = False
+        until = time.monotonic() + _TURN_S
         for work in await next_works(connection):
             if self._failing.get(work.site_id, 0.0) > time.monotonic():
                 continue
+            if done and time.monotonic() > until:
+                # What has come since has its turn too.
+                break
             done = True
             told += await self._try(connection, work)
             if told:

@@ -1,6 +1,8 @@
 """What the worker reads: marks, events and where their boxes stood, incidents, temperatures."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -13,8 +15,10 @@ from app.incidents.hearing import HEARD_TYPES, Heard
 from app.incidents.plan import Known
 from app.incidents.slots import first_run, window
 
-_MARKS: Final = 20_000
-_READ_MARKS: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id LIMIT $1"
+_MARKS: Final = 2_000
+_RUNS: Final = 50
+_OLDEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id LIMIT $1"
+_NEWEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id DESC LIMIT $1"
 # A box that has moved has left its events with the incidents of the site where it was.
 _AT_SITE: Final = """
 FROM events e JOIN boxes b ON b.key = e.box_key
@@ -87,16 +91,31 @@ _candidates: Final = msgspec.json.Decoder(list[_Candidate]).decode
 
 
 async def next_works(connection: RawConnection) -> list[Work]:
-    """One piece of work of each site that has marks, whose marks are oldest first."""
+    """What is marked, site by site in turns: of each first what was marked last, then the oldest.
+
+    So what is sent with times of long ago, or by another site, does not keep the present waiting.
+    """
     by_site: dict[UUID, list[tuple[int, int]]] = {}
-    for row in await connection.fetch(_READ_MARKS, _MARKS):
-        by_site.setdefault(row["site_id"], []).append((row["id"], row["slot"]))
-    works = []
-    for site_id, marks in by_site.items():
-        # With the oldest mark: what is sent with times of long ago does not keep the present waiting.
-        oldest = marks[0][1]
-        run = first_run(slot for _, slot in marks if slot >= oldest)
-        works.append(Work(site_id, run, [mark for mark, slot in marks if slot in run]))
+    rows = [*await connection.fetch(_OLDEST, _MARKS), *await connection.fetch(_NEWEST, _MARKS)]
+    for mark, site_id, slot in sorted({(row["id"], row["site_id"], row["slot"]) for row in rows}):
+        by_site.setdefault(site_id, []).append((mark, slot))
+    queues = [_runs(site_id, marks) for site_id, marks in by_site.items()]
+    return [work for turn in zip_longest(*queues) for work in turn if work is not None]
+
+
+def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[Work]:
+    """A site's marks, by what is looked at in one go."""
+    by_slot: dict[int, list[int]] = {}
+    for mark, slot in marks:
+        by_slot.setdefault(slot, []).append(mark)
+    left = sorted(by_slot)
+    works: list[Work] = []
+    begin = marks[-1][1]
+    while left and len(works) < _RUNS:
+        run = first_run(left[bisect_left(left, begin) :])
+        works.append(Work(site_id, run, [mark for slot in run for mark in by_slot[slot]]))
+        left = [slot for slot in left if slot not in run]
+        begin = left[0] if left else 0
     return works
 
 

@@ -14,6 +14,7 @@ from app.core.ids import new_id
 from app.incidents import worker_writes
 from app.incidents.worker import IncidentWorker
 from app.observations.erasure.worker import ErasureWorker
+from app.webhooks import outbox
 from simulators.shots import apart_m
 from tests.integration.incidents.square import BOXES, SHOT, Report, Square, shot
 from tests.roles import working_as
@@ -273,7 +274,7 @@ async def test_whoever_dies_before_the_end_has_told_nothing(
     square: Square, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await square.send(shot())
-    enqueue = worker_writes.enqueue
+    enqueue = outbox.enqueue
 
     async def dying(connection: asyncpg.Connection, records: Any) -> None:  # noqa: ANN401 (whatever is told)
         await enqueue(connection, records)
