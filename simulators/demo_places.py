@@ -14,6 +14,7 @@ from simulators.patterns import Box, Episode
 
 ORGANISATION: Final = "Demo City / Ville démo"
 ENDPOINT: Final = "The demo's own receiver"
+RECIPIENT: Final = "Salle de veille de la ville démo"
 INTERVAL_S: Final = 5
 SEED: Final = 31
 ZONE: Final = "Europe/Paris"

@@ -6,7 +6,7 @@ Each function may be repeated at any time and creates nothing twice. Must not se
 from collections.abc import Sequence
 
 from simulators import enrol
-from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RULES, SITES, TREES
+from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RECIPIENT, RULES, SITES, TREES
 from simulators.demo_state import DemoState
 from simulators.enrol import Passwords
 from simulators.replay import box_specs
@@ -91,7 +91,7 @@ async def endpoint(api: Api, state: DemoState, url: str) -> None:
             return
     found = await enrol.find_by(api, "/v1/webhooks", "description", ENDPOINT)
     if found is None:
-        body = {"url": url, "events": _EVENTS, "description": ENDPOINT}
+        body = {"url": url, "events": _EVENTS, "description": ENDPOINT, "recipient": RECIPIENT}
         found = await api.post("/v1/webhooks", body)
         state.secret = str(found["secret"])
     else:

@@ -25,6 +25,9 @@ REGISTER_S: Final = 5.0
 """How old what is shown may be (seconds); figures of open data may be ten times as old."""
 
 
+_FIGURES: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
 class RegisterContext:
     """The register of a process.
@@ -34,6 +37,8 @@ class RegisterContext:
         incidents: Says how many incidents there were, and how often they were real.
         tiles: The operator's ground of the map.
         base_url: Where the installation is reached.
+        shelf: What was read and made.
+        figures: Open data, which are large: a crawler that looks at all sites must not fill the memory.
     """
 
     pool: asyncpg.Pool
@@ -41,6 +46,7 @@ class RegisterContext:
     tiles: Tiles
     base_url: str
     shelf: Shelf = field(default_factory=Shelf)
+    figures: Shelf = field(default_factory=lambda: Shelf(_FIGURES))
 
     @classmethod
     async def of(
@@ -76,7 +82,7 @@ class RegisterContext:
         async def read() -> OpenData:
             return await reads.read_open_data(self.pool, site.id, metrics, register.at)
 
-        return await self.shelf.get(("data", site.id, metrics), 10 * REGISTER_S, read)
+        return await self.figures.get((site.id, metrics), 10 * REGISTER_S, read)
 
     async def changes(self, site_id: UUID | None, before: int | None = None) -> Sequence[Change]:
         """A page of the history, and one line more where there is more."""

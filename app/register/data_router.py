@@ -25,9 +25,20 @@ _Language = Annotated[
 ]
 
 
-def _media(media_type: str, *, text: bool = False) -> dict[int | str, dict[str, Any]]:
-    schema = {"type": "string"} if text else {"type": "object", "additionalProperties": True}
-    return {200: {"content": {media_type: {"schema": schema}}}}
+# Of one site; its datachains are as long as DTPR has them.
+_CHAIN: Final = {
+    "site_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+    "attribution": dtpr.ATTRIBUTION,
+    "datachains": [{"schema": dtpr.SCHEMA, "datachain": {"type": "device", "version": dtpr.VERSION}}],
+}
+
+
+def _media(
+    media_type: str, *, text: bool = False, example: dict[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    schema: dict[str, Any] = {"type": "string"} if text else {"type": "object", "additionalProperties": True}
+    shown = {} if example is None else {"example": example}
+    return {200: {"content": {media_type: {"schema": schema, **shown}}}}
 
 
 async def _shown(
@@ -168,7 +179,7 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     operation_id="get_register_site_dtpr",
     summary="A site in the words of DTPR",
     response_class=Response,
-    responses={**_media(_JSON), **documented(404)},
+    responses={**_media(_JSON, example=_CHAIN), **documented(404)},
 )
 async def site_dtpr(site_id: str, request: Request, context: Context) -> Response:
     """A datachain of Digital Trust for Places and Routines for each purpose that is in force."""

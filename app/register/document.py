@@ -1,10 +1,11 @@
 """The register as JSON: the shapes of what is public, on the wire. Shapes only."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
 from app.register.model import PurposeEntry, RefusalCount, Register, SiteEntry
 from app.sites.event_catalogue import EVENT_TYPE_OF
@@ -13,8 +14,8 @@ from app.sites.event_catalogue import EVENT_TYPE_OF
 class PublicText(BaseModel):
     """A text in both languages."""
 
-    en: str = Field(examples=["Noise"])
-    fr: str = Field(examples=["Bruit"])
+    en: str = Field(description="In English", examples=["Noise"])
+    fr: str = Field(description="In French", examples=["Bruit"])
 
 
 class PublicEvent(BaseModel):
@@ -39,27 +40,46 @@ class PublicRetention(BaseModel):
 class PublicPurpose(BaseModel):
     """What a site measures for, and by what right. Null is what the operator has not said."""
 
-    name: str = Field(examples=["noise"])
+    name: str = Field(description="The purpose's name", examples=["noise"])
     title: PublicText
     standing: Literal["in_force", "not_yet", "awaiting_approval", "ended"] = Field(
         description="Only for a purpose that is in force anything is taken"
     )
     sensitive: bool = Field(description="Every field and a second person's approval are required")
     metrics: list[str] = Field(description="What may be measured for it (`GET /v1/metrics`)")
-    events: list[PublicEvent]
-    legal_basis: str | None = Field(examples=["public_task"])
-    legal_reference: str | None
+    events: list[PublicEvent] = Field(description="What may be recognised for it")
+    legal_basis: str | None = Field(
+        description="By what right: a basis of the GDPR, `law_enforcement`, `other_law`, `not_personal_data`",
+        examples=["public_task"],
+    )
+    legal_reference: str | None = Field(
+        description="The text that it rests on", examples=["Code de l'environnement, article L. 572-1"]
+    )
     controller: str = Field(description="Who answers for it; the operator where nobody else is named")
-    contact: str | None
-    impact_assessment: str | None
+    contact: str | None = Field(description="Where that one is reached")
+    impact_assessment: str | None = Field(
+        description="The reference of the data-protection impact assessment"
+    )
     notice: str | None = Field(description="Where the notice to the public is")
-    description: str | None
-    description_fr: str | None
+    description: str | None = Field(
+        description="What it is for, in English", examples=["To know how loud the street is."]
+    )
+    description_fr: str | None = Field(
+        description="The same in French", examples=["Connaître le niveau sonore de la rue."]
+    )
     open_data: bool = Field(description="Whether figures are published")
-    starts_at: datetime | None
-    ends_at: datetime | None
+    starts_at: datetime | None = Field(description="From when on; null: whatever was measured")
+    ends_at: datetime | None = Field(description="Until when; null: without an end")
     approved_at: datetime | None = Field(description="When a second person approved it; who, is not public")
     retention: PublicRetention
+
+
+_BOX: Final[JsonDict] = {
+    "id": "3f9c2a7d10be",
+    "since": "2026-11-24",
+    "longitude": 1.445132,
+    "latitude": 43.604474,
+}
 
 
 class PublicBox(BaseModel):
@@ -69,65 +89,75 @@ class PublicBox(BaseModel):
         description="Its number in the register; the id under which it sends is not public",
         examples=["3f9c2a7d10be"],
     )
-    since: date
-    longitude: float | None = Field(description="The middle of its cell; null: the site's")
-    latitude: float | None = Field(description="The middle of its cell; null: the site's")
+    since: date = Field(description="When it was registered")
+    longitude: float | None = Field(
+        description="The middle of its cell; null: the site's", examples=[1.445132]
+    )
+    latitude: float | None = Field(
+        description="The middle of its cell; null: the site's", examples=[43.604474]
+    )
 
 
 class PublicRecipient(BaseModel):
     """Whom alerts go to."""
 
-    kind: Literal["webhook", "email", "mqtt"]
-    name: str | None = Field(description="Null: the operator has named nobody")
+    kind: Literal["webhook", "email", "mqtt"] = Field(description="By which way")
+    name: str | None = Field(
+        description="Who; null: the operator has named nobody", examples=["Police municipale"]
+    )
 
 
 class PublicAlerts(BaseModel):
     """How many alerts fired."""
 
-    severity: str
-    last_30_days: int
-    last_365_days: int
+    severity: str = Field(description="Of the alerts", examples=["warning"])
+    last_30_days: int = Field(description="Within 30 days", examples=[2])
+    last_365_days: int = Field(description="Within 365 days", examples=[17])
 
 
 class PublicRefusals(BaseModel):
     """How often something was refused; nothing of it is stored."""
 
-    code: str
-    purpose: str | None
-    last_30_days: int
-    last_365_days: int
+    code: str = Field(description="Why", examples=["purpose_not_declared"])
+    purpose: str | None = Field(
+        description="What it was for; null where the code has none", examples=["video_analytics"]
+    )
+    last_30_days: int = Field(description="Within 30 days", examples=[2])
+    last_365_days: int = Field(description="Within 365 days", examples=[17])
 
 
 class PublicIncidents(BaseModel):
     """Acoustic incidents, and how often they were real."""
 
-    last_30_days: int
-    last_365_days: int
-    confirmed: int
-    dismissed: int
-    precision: float | None = Field(description="Confirmed among reviewed ones, of one; null: none reviewed")
-    false_alarms_per_year: float | None
+    last_30_days: int = Field(description="Within 30 days", examples=[2])
+    last_365_days: int = Field(description="Within 365 days", examples=[17])
+    confirmed: int = Field(description="Of those of 365 days that people confirmed", examples=[9])
+    dismissed: int = Field(description="Of those of 365 days that people dismissed", examples=[1])
+    precision: float | None = Field(
+        description="Confirmed among reviewed ones, of one; null: none was reviewed", examples=[0.9]
+    )
+    false_alarms_per_year: float | None = Field(
+        description="Dismissed ones in a year; null: not known", examples=[1.0]
+    )
 
 
 class PublicSite(BaseModel):
     """A site with all that is public of it."""
 
-    model_config = ConfigDict(title="PublicSite")
-
-    id: UUID
-    name: str
-    operator: str
-    kind: str = Field(examples=["street"])
-    timezone: str = Field(examples=["Europe/Paris"])
-    longitude: float = Field(description="The middle of its cell, WGS 84")
-    latitude: float = Field(description="The middle of its cell, WGS 84")
-    precision_m: int = Field(description="How wide cells are (m)")
-    since: datetime
-    boxes: list[PublicBox]
-    purposes: list[PublicPurpose]
-    recipients: list[PublicRecipient]
-    alerts: list[PublicAlerts]
-    refusals: list[PublicRefusals]
+    id: UUID = Field(description="The site's id")
+    name: str = Field(description="What its operator calls it", examples=["Rue d'Alsace-Lorraine"])
+    operator: str = Field(description="The organisation whose it is", examples=["Ville de Toulouse"])
+    kind: str = Field(description="The kind of place", examples=["street"])
+    timezone: str = Field(description="Says what a day is there", examples=["Europe/Paris"])
+    longitude: float = Field(description="The middle of its cell, WGS 84", examples=[1.445132])
+    latitude: float = Field(description="The middle of its cell, WGS 84", examples=[43.604474])
+    precision_m: int = Field(description="How wide cells are (m)", examples=[100])
+    since: datetime = Field(description="When it was made")
+    boxes: list[PublicBox] = Field(description="What stands there", examples=[[_BOX]])
+    purposes: list[PublicPurpose] = Field(description="What it measures for, and by what right")
+    recipients: list[PublicRecipient] = Field(description="Whom alerts go to")
+    alerts: list[PublicAlerts] = Field(description="How many fired")
+    refusals: list[PublicRefusals] = Field(description="What was refused at the doors")
     incidents: PublicIncidents | None = Field(description="Null: none are recognised here")
 
 
@@ -135,8 +165,8 @@ class PublicRegister(BaseModel):
     """The whole register."""
 
     format_version: Literal[1] = Field(description="Of this document; additions do not change it")
-    made_at: datetime
-    sites: list[PublicSite]
+    made_at: datetime = Field(description="When it was read")
+    sites: list[PublicSite] = Field(description="Every site with at least one box")
     refusals: list[PublicRefusals] = Field(description="Of no known site")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.core.database import TRANSIENT
 
-_MOST: Final = 1_000
+_MOST: Final = 200
 _STALE_S: Final = 600.0
 
 

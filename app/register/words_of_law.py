@@ -93,10 +93,12 @@ SEVERITIES: Final[Mapping[str, Text]] = {
 REFUSALS: Final[Mapping[str, Text]] = {
     "purpose_not_declared": Text("the purpose is not declared", "la finalité n'est pas déclarée"),
     "purpose_not_approved": Text("the purpose is not approved", "la finalité n'est pas approuvée"),
-    "purpose_not_started": Text("the purpose has not begun", "la finalité n'a pas commencé"),
     "purpose_ended": Text("the purpose has ended", "la finalité est terminée"),
     "unknown_event_type": Text("an event of no known type", "un événement de type inconnu"),
-    "content_not_allowed": Text("content that may never enter", "un contenu qui ne doit jamais entrer"),
+    "forbidden_content": Text("content that may never enter", "un contenu qui ne doit jamais entrer"),
+    "camera_coupling": Text(
+        "a camera coupled with what was heard", "une caméra couplée à ce qui a été entendu"
+    ),
 }
 """Codes of refusals that have words of their own; the others are shown as they are."""
 

@@ -60,7 +60,7 @@ FROM sites s WHERE s.id = $1
 _REFUSALS: Final = """
 INSERT INTO door_refusals (day, organisation_id, site_id, door, code, purpose, writer, refused)
 SELECT current_date, s.organisation_id, s.id, 'mqtt', r.code, r.purpose, 1, r.refused FROM sites s,
-    (VALUES ('content_not_allowed', NULL, 3), ('purpose_not_declared', 'video_analytics', 41))
+    (VALUES ('forbidden_content', NULL, 3), ('purpose_not_declared', 'video_analytics', 41))
     AS r (code, purpose, refused) WHERE s.id = $1
 """
 

@@ -46,6 +46,7 @@ async def test_the_life_of_an_email_channel(tenant: Tenant, site_id: str) -> Non
         "events": ["alert.firing", "alert.escalated", "alert.resolved"],
         "site_ids": [site_id],
         "min_severity": None,
+        "recipient": None,
         "grouping": {"by": ["site", "rule"], "wait": "PT30S", "interval": "PT5M"},
         "rate_per_s": None,
         "description": "Night shift",
