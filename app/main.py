@@ -47,7 +47,6 @@ from app.observations.routers import routers as observations
 from app.people.context import People
 from app.people.routers import routers as people
 from app.register.context import RegisterContext
-from app.register.incidents import no_incidents
 from app.register.routers import routers as register
 from app.reports.printing import Printers
 from app.reports.router import router as reports
@@ -137,9 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
-    app.state.register = await RegisterContext.of(
-        database, settings.public_register, settings.api.base_url, no_incidents
-    )
+    app.state.register = await RegisterContext.of(database, settings.public_register, settings.api.base_url)
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.

@@ -1,11 +1,9 @@
 """What the incidents of a site came to: how many were any, and how long people took to say so.
 
 For the API, and for whoever publishes it. Incidents whose events were erased count, though nothing else of
-them is left. The interval of the precision is Wilson's score interval (E. B. Wilson, J. Am. Stat. Assoc.
-22(158), 1927; recommended for few observations by Brown, Cai and DasGupta, Statistical Science 16(2), 2001).
+them is left. The interval of the precision is Wilson's (`app.core.intervals`).
 """
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,9 +12,9 @@ from uuid import UUID
 from sqlalchemy import text
 
 from app.core.database import ReadSession
+from app.core.intervals import wilson
 
 LEVEL: Final = 0.95
-_Z: Final = 1.959963984540054
 _DAY_S: Final = 86_400.0
 _COUNTS: Final = text("""
 SELECT count(*) FILTER (WHERE state = 'open') AS open,
@@ -27,26 +25,6 @@ SELECT count(*) FILTER (WHERE state = 'open') AS open,
     (SELECT count(*) FROM boxes WHERE site_id = :site AND deleted_at IS NULL) AS boxes
 FROM incidents WHERE site_id = :site AND detected_at >= :first AND detected_at < :last
 """)
-
-
-def wilson(successes: int, trials: int, z: float = _Z) -> tuple[float, float] | None:
-    """Wilson's score interval of a share; None where there was nothing to see.
-
-    Args:
-        successes: how many were.
-        trials: of how many.
-        z: quantile of the normal distribution; the default is of 95 %.
-    """
-    if not trials:
-        return None
-    share = successes / trials
-    middle = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    # At the ends rounding would leave 0 and 1 by a hair.
-    low = 0.0 if successes == 0 else (middle - half) / scale
-    high = 1.0 if successes == trials else (middle + half) / scale
-    return low, high
 
 
 @dataclass(frozen=True, slots=True)

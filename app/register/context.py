@@ -13,7 +13,6 @@ from app.core.errors import NotFoundError
 from app.core.ids import parse_id
 from app.core.register_settings import RegisterSettings
 from app.register import reads
-from app.register.incidents import ReadIncidents
 from app.register.model import Change, OpenData, Register, SiteEntry
 from app.register.page import Tiles
 from app.register.shelf import Shelf
@@ -34,7 +33,6 @@ class RegisterContext:
 
     Attributes:
         pool: Connections under the role that sees views of what is published.
-        incidents: Says how many incidents there were, and how often they were real.
         tiles: The operator's ground of the map.
         base_url: Where the installation is reached.
         shelf: What was read and made.
@@ -42,19 +40,16 @@ class RegisterContext:
     """
 
     pool: asyncpg.Pool
-    incidents: ReadIncidents
     tiles: Tiles
     base_url: str
     shelf: Shelf = field(default_factory=Shelf)
     figures: Shelf = field(default_factory=lambda: Shelf(_FIGURES))
 
     @classmethod
-    async def of(
-        cls, database: Database, settings: RegisterSettings, base_url: str, incidents: ReadIncidents
-    ) -> "RegisterContext":
+    async def of(cls, database: Database, settings: RegisterSettings, base_url: str) -> "RegisterContext":
         """Make it; connections are made when they are needed."""
         pool = await database.pool(size=CONNECTIONS, eager=False, role=reads.ROLE)
-        return cls(pool, incidents, Tiles(settings.tiles_url, settings.tiles_credit), base_url)
+        return cls(pool, Tiles(settings.tiles_url, settings.tiles_credit), base_url)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -65,7 +60,7 @@ class RegisterContext:
         return await self.shelf.get("register", REGISTER_S, self._read)
 
     async def _read(self) -> Register:
-        return await reads.read_register(self.pool, await self.incidents())
+        return await reads.read_register(self.pool)
 
     async def site(self, site_id: str) -> tuple[Register, SiteEntry]:
         """A site, and the register that it is in (NotFoundError)."""

@@ -136,8 +136,14 @@ class PublicIncidents(BaseModel):
     precision: float | None = Field(
         description="Confirmed among reviewed ones, of one; null: none was reviewed", examples=[0.9]
     )
+    precision_interval: list[float] | None = Field(
+        description="Within which the precision is with 95 % (Wilson's score interval), of one; null: the "
+        "same",
+        examples=[[0.596, 0.982]],
+    )
     false_alarms_per_year: float | None = Field(
-        description="Dismissed ones in a year; null: not known", examples=[1.0]
+        description="Dismissed ones in a year, in proportion to the days observed; null: fewer than seven",
+        examples=[1.0],
     )
 
 
@@ -238,6 +244,7 @@ def site_document(site: SiteEntry, now: datetime) -> PublicSite:
             confirmed=figures.confirmed,
             dismissed=figures.dismissed,
             precision=figures.precision,
+            precision_interval=None if figures.interval is None else list(figures.interval),
             false_alarms_per_year=figures.false_alarms_per_year,
         ),
     )

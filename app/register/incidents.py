@@ -1,35 +1,43 @@
-"""What the register shows of acoustic incidents, and where it gets it: a port. Pure.
+"""What the register shows of acoustic incidents, and of how often they were real. Pure."""
 
-The register counts nothing itself: whoever recognises incidents says how many, and how often it was right.
-"""
-
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
+
+from app.core.intervals import wilson
+
+_YEAR_DAYS = 365.0
+_LEAST_DAYS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentFigures:
-    """Of one site.
+    """Of one site that recognises shots, or did.
 
     Attributes:
         month, year: incidents within 30 and 365 days.
         confirmed, dismissed: of those of the year, what people found.
-        precision: the share of reviewed incidents that were confirmed (of one); None: none was reviewed.
-        false_alarms_per_year: dismissed incidents within 365 days, in proportion to the days observed.
+        days: for how many days of the year shots were recognised.
     """
 
+    site_id: UUID
     month: int
     year: int
     confirmed: int
     dismissed: int
-    precision: float | None
-    false_alarms_per_year: float | None
+    days: float
 
+    @property
+    def precision(self) -> float | None:
+        """The share of reviewed incidents that were confirmed (of one); None: none was reviewed."""
+        reviewed = self.confirmed + self.dismissed
+        return self.confirmed / reviewed if reviewed else None
 
-type ReadIncidents = Callable[[], Awaitable[Mapping[UUID, IncidentFigures] | None]]
-"""The figures of all sites by id; None: no incidents are recognised here."""
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """In which that share is with 95 %, however few were reviewed; None: none was."""
+        return wilson(self.confirmed, self.confirmed + self.dismissed)
 
-
-async def no_incidents() -> None:
-    """What an installation says that recognises none."""
+    @property
+    def false_alarms_per_year(self) -> float | None:
+        """Dismissed incidents in proportion to the days observed; None: these are too few to say."""
+        return self.dismissed / self.days * _YEAR_DAYS if self.days >= _LEAST_DAYS else None

@@ -154,7 +154,6 @@ class Register:
     at: datetime
     sites: Mapping[UUID, SiteEntry]
     unattributed: tuple[RefusalCount, ...]
-    incidents: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Owns how rows become what `app.register.model` has. Must not read a table: its r
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -39,6 +39,7 @@ _PURPOSES: Final = "SELECT * FROM public_purposes"
 _RECIPIENTS: Final = "SELECT * FROM public_recipients ORDER BY recipient NULLS LAST, kind"
 _ALERTS: Final = "SELECT * FROM public_alerts"
 _REFUSALS: Final = "SELECT * FROM public_refusals ORDER BY year DESC, code, purpose"
+_INCIDENTS: Final = "SELECT * FROM public_incidents"
 _CHANGES: Final = """
 SELECT id, at, site_id, site_name, kind, data::text AS data FROM public_changes
 WHERE ($1::uuid IS NULL OR site_id = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
@@ -58,12 +59,11 @@ _HOURS_OF: Final = timedelta(days=7)
 _DAYS_OF: Final = timedelta(days=365)
 
 
-async def read_register(pool: asyncpg.Pool, incidents: Mapping[UUID, IncidentFigures] | None) -> Register:
+async def read_register(pool: asyncpg.Pool) -> Register:
     """All that is published, of one moment, but for figures and history.
 
     Args:
         pool: Connections under `ROLE`.
-        incidents: What is known of incidents; None: none are recognised.
     """
     async with pool.acquire() as connection, _one_moment(connection):
         at: datetime = await connection.fetchval("SELECT now()")
@@ -72,6 +72,7 @@ async def read_register(pool: asyncpg.Pool, incidents: Mapping[UUID, IncidentFig
         purposes = _by_site(PurposeEntry(**row) for row in await connection.fetch(_PURPOSES))
         recipients = _by_site(Recipient(**row) for row in await connection.fetch(_RECIPIENTS))
         alerts = _by_site(AlertCount(**row) for row in await connection.fetch(_ALERTS))
+        incidents = {row["site_id"]: IncidentFigures(**row) for row in await connection.fetch(_INCIDENTS)}
         refusals = _by_site(RefusalCount(**row) for row in await connection.fetch(_REFUSALS))
     found: dict[UUID, SiteEntry] = {}
     for row in sites:
@@ -88,9 +89,9 @@ async def read_register(pool: asyncpg.Pool, incidents: Mapping[UUID, IncidentFig
             recipients=tuple(recipients[key]),
             alerts=tuple(alerts[key]),
             refusals=tuple(refusals[key]),
-            incidents=None if incidents is None else incidents.get(key),
+            incidents=incidents.get(key),
         )
-    return Register(at, found, tuple(refusals[None]), incidents is not None)
+    return Register(at, found, tuple(refusals[None]))
 
 
 async def read_changes(

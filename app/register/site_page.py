@@ -234,11 +234,12 @@ def _alerts(site: SiteEntry, writing: Writing) -> list[list[str]]:
 
 
 def _incidents(figures: IncidentFigures, writing: Writing) -> dict[str, Any]:
-    precision = (
-        writing.word("precision_unknown")
-        if figures.precision is None
-        else writing.word("precision_is").format(share=writing.formats.percent(100 * figures.precision))
-    )
+    precision = writing.word("precision_unknown")
+    if figures.precision is not None and figures.interval is not None:
+        shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
+        precision = writing.word("precision_is").format(
+            **{name: writing.formats.percent(100 * share) for name, share in shares.items()}
+        )
     rows = [(writing.word("precision_published"), precision)]
     if figures.false_alarms_per_year is not None:
         rate = writing.number(figures.false_alarms_per_year, 1)

@@ -174,8 +174,10 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "precision_published": Text("Precision", "Précision"),
     "precision_is": Text(
-        "{share} of the reviewed incidents were confirmed",
-        "{share} des incidents examinés ont été confirmés",
+        "{share} of the reviewed incidents were confirmed; with so few or so many, the share lies between "
+        "{low} and {high} with 95 % certainty",
+        "{share} des incidents examinés ont été confirmés ; vu leur nombre, la part est entre {low} et "
+        "{high} avec une certitude de 95 %",
     ),
     "precision_unknown": Text("not known: none was reviewed yet", "inconnue : aucun n'a encore été examiné"),
     "false_alarms": Text("False alarms", "Fausses alertes"),

@@ -107,6 +107,16 @@ _VIEWS: Final = {
             count(*) FILTER (WHERE a.started_at > {_MONTH}) AS month
         FROM alerts a WHERE NOT a.dry_run AND a.started_at > {_YEAR} GROUP BY a.site_id, a.severity
     """,  # noqa: S608 (constants)
+    # Of sites that recognise shots, or did. What the program itself withdrew was no incident.
+    "public_incidents": f"""
+        SELECT p.site_id, count(i.id) AS year, count(i.id) FILTER (WHERE i.detected_at > {_MONTH}) AS month,
+            count(i.id) FILTER (WHERE i.state = 'confirmed') AS confirmed,
+            count(i.id) FILTER (WHERE i.state = 'dismissed') AS dismissed,
+            least(extract(epoch FROM now() - min(p.starts_at)) / 86400, 365)::float8 AS days
+        FROM site_purposes p LEFT JOIN incidents i ON i.site_id = p.site_id AND i.detected_at > {_YEAR}
+            AND i.reviewed_kind IS DISTINCT FROM 'system'
+        WHERE p.purpose = 'acoustic_safety' AND p.starts_at <= now() GROUP BY p.site_id
+    """,  # noqa: S608 (constants)
     # Of no site where it was not known whose it was.
     "public_refusals": f"""
         SELECT r.site_id, r.code, r.purpose, sum(r.refused)::bigint AS year,

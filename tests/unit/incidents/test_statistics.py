@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from app.incidents.statistics import Statistics, wilson
+from app.core.intervals import wilson
+from app.incidents.statistics import Statistics
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(3, 4), (1, 10), (50, 100), (399, 400)])

@@ -68,7 +68,7 @@ def site(*purposes: PurposeEntry, name: str = "Rue d'Alsace", **more: Any) -> Si
 
 
 def register(*sites: SiteEntry) -> Register:
-    return Register(NOW, {each.id: each for each in sites}, (), incidents=False)
+    return Register(NOW, {each.id: each for each in sites}, ())
 
 
 @given(st.floats(-180, 180), st.floats(-85, 85), st.sampled_from([1, 10, 100, 1000, 10_000]))
