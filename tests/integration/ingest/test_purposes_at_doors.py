@@ -153,7 +153,7 @@ async def test_approved_events_come_in_by_both_doors_with_all_that_they_carry(do
     events: list[dict[str, Any]] = [
         {"time": at(-50), "type": "crowd", "count": 41},
         {"time": at(-40), "type": "smoke", "state": "begin"},
-        shot(time=at(-30)) | {"image": CANARY * 2},
+        shot(time=at(-30)) | {"loudness": CANARY},
     ]
     answer = await doors.http("events", *events)
     assert answer.status_code == 200
@@ -173,7 +173,7 @@ async def test_approved_events_come_in_by_both_doors_with_all_that_they_carry(do
 
 
 async def test_an_event_with_a_fault_has_no_more_basis_than_another(doors: Doors) -> None:
-    faulty = shot(audio=CANARY)
+    faulty = shot(loudness=CANARY)
     receipt = await doors.mqtt("event", faulty)
     assert [turned.rejection.code for turned in receipt.turned] == ["purpose_not_declared"]
     answer = await doors.http("events", faulty)
