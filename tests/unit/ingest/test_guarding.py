@@ -11,7 +11,7 @@ import pytest
 from app.core.told_errors import told, where
 from app.ingest import guarding
 from app.ingest import intake as sorting
-from app.ingest.codec_messages import decode_event, decode_reported_config, decode_status
+from app.ingest.codec_messages import decode_reported_config, decode_status
 from app.ingest.intake import Intake, Turned, sort_messages
 
 NOW = 1_795_514_400_000_000
@@ -118,8 +118,8 @@ def test_texts_that_are_taken_are_examined_too() -> None:
         [{"class": "AB-123-CD", "confidence": 0.1}],
     ):
         event = {"time": TIME, "type": "gunshot", "candidates": candidates}
-        refused = decode_event(json.dumps(event).encode(), NOW)
-        assert getattr(refused, "code", None) == "forbidden_content"
+        turned = one("vigie/v1/a/event", json.dumps(event).encode())
+        assert (turned.rejection.code, turned.part) == ("forbidden_content", b"")
     status = {"state": "online", "firmware": base64.b64encode(b"\xff\xd8\xff\xe0" + BYTES[:40]).decode()}
     assert getattr(decode_status(json.dumps(status).encode()), "code", None) == "forbidden_content"
     reported = {"interval_s": 60, "note": BASE64}
