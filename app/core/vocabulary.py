@@ -53,6 +53,8 @@ SCHEMAS: Final = {
     "Fill": "What stands in a bucket without a value.",
     "Language": "The language of texts: English or French.",
     "MetricName": "A metric of the catalogue (`GET /v1/metrics`).",
+    "RefusalCode": "Why something was refused that is kept nowhere",
+    "RefusalDoor": "Where it came: by MQTT, by HTTP from boxes, or as a body of REST",
     "SilenceState": "Whether a silence is to come, holds, or is over.",
     "ChannelCreate": "A channel to be: e-mail or MQTT.",
     "ChannelCreated": "A new channel; what it shows of secrets is shown once.",

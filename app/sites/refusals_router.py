@@ -20,7 +20,7 @@ from app.sites.purposes import PurposeName
 
 router: Final = APIRouter(prefix="/v1/refusals", tags=["Purposes"])
 
-type Door = Literal["mqtt", "http", "rest"]
+type RefusalDoor = Literal["mqtt", "http", "rest"]
 type RefusalCode = Literal[
     "purpose_not_declared",
     "purpose_not_approved",
@@ -47,7 +47,7 @@ class RefusalsOfDay(BaseModel):
     day: date = Field(description="In UTC")
     organisation_id: UUID | None = Field(description="Null where it is not known whose it was")
     site_id: UUID | None = Field(description="Null where it is not known of which site it was")
-    door: Door = Field(description="Where it came: by MQTT, by HTTP from boxes, or as a body of REST")
+    door: RefusalDoor = Field(description="Where it came: by MQTT, by HTTP from boxes, or as a body of REST")
     code: RefusalCode = Field(description="The reason code")
     purpose: PurposeName | None = Field(description="Of what it was, where that is known")
     refused: int = Field(description="How many: messages, samples, events or bodies")
@@ -101,7 +101,7 @@ async def _wanted(  # noqa: PLR0917 (one for each parameter)
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,
     organisation: OrganisationFilter = None,
     code: Annotated[RefusalCode | None, Query(description="Only for this reason")] = None,
-    door: Annotated[Door | None, Query(description="Only at this door")] = None,
+    door: Annotated[RefusalDoor | None, Query(description="Only at this door")] = None,
     purpose: Annotated[PurposeName | None, Query(description="Only of this purpose")] = None,
 ) -> Wanted:
     now = datetime.now(UTC)
