@@ -13,6 +13,8 @@ from app.webhooks.grouping import GROUP_EVENT
 from app.webhooks.mail.alerts import SiteName, alert_page
 from app.webhooks.mail.events import AlertEvent, AnyEvent, GroupEvent
 from app.webhooks.mail.groups import group_page
+from app.webhooks.mail.incidents import PREFIX as INCIDENTS
+from app.webhooks.mail.incidents import incident_page
 from app.webhooks.mail.layout import as_html, as_text
 from app.webhooks.mail.notices import notice_page
 from app.webhooks.mail.page import Page
@@ -75,6 +77,8 @@ def _page_of(body: bytes, sites: Mapping[str, SiteName], texts: Texts) -> Page:
         # Of an alert whose event is new the alert can be told all the same; without one there is nothing.
         if event.type.startswith(_ALERTS) and event.data.get("alert_id") is not None:
             return alert_page(msgspec.json.decode(body, type=AlertEvent), sites, texts)
+        if event.type.startswith(INCIDENTS) and event.type in texts.notices and event.data.get("incident_id"):
+            return incident_page(event, sites, texts)
     except msgspec.ValidationError:
         # Of a later version, perhaps: told in its own words, not lost.
         pass

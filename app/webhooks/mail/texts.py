@@ -26,6 +26,7 @@ class Texts:
         resolutions, reasons: Why an alert ended, and why it went up or down.
         functions, kinds, recognised: What windows come to, ways out, types of events of boxes.
         quotas: What each is of.
+        evidences: How far it is known where something was.
         and_more, firing, resolved, unlisted: Of one, and of several.
     """
 
@@ -54,6 +55,7 @@ class Texts:
     kinds: Mapping[str, str]
     recognised: Mapping[str, str]
     quotas: Mapping[str, str]
+    evidences: Mapping[str, str]
     labels: Mapping[str, str]
     whole_site: str
     and_more: tuple[str, str]

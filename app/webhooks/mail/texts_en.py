@@ -76,7 +76,20 @@ ENGLISH: Final = Texts(
         "clients": "clients",
         "samples_per_day": "samples a day",
     },
+    evidences={
+        "unlocated": "not located: one box alone heard it",
+        "branch": "on a curve: two boxes heard it",
+        "position": "a position, of three boxes or more",
+    },
     labels={
+        "occurred_at": "Heard at",
+        "evidence": "Evidence",
+        "position": "Latitude, longitude",
+        "class": "Most likely",
+        "probability": "A gunshot or an explosion",
+        "rounds": "Rounds",
+        "boxes": "Heard by",
+        "outcome": "Found",
         "severity": "Severity",
         "highest_severity": "Highest severity",
         "site": "Site",
@@ -152,6 +165,19 @@ ENGLISH: Final = Texts(
                 "Nothing could be delivered there for too long, so nothing is sent there any more. Enable"
                 " it again once it works: what is waiting is then sent."
             ),
+        ),
+        "incident.detected": (
+            "Possible gunshot",
+            "Boxes heard what may be a gunshot or an explosion. Nobody has looked at it yet.",
+        ),
+        "incident.updated": (
+            "Possible gunshot: more is known",
+            "Later reports changed what is known of an incident. Nobody has reviewed it yet.",
+        ),
+        "incident.confirmed": ("Incident confirmed", "A person found that it was one."),
+        "incident.dismissed": (
+            "Incident dismissed",
+            "A person found that it was none, or nothing is left of it.",
         ),
         "quota.warning": (
             "A quota is nearly used up",

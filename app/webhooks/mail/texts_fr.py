@@ -80,7 +80,20 @@ _AS_TYPED: Final = Texts(
         "clients": "clients",
         "samples_per_day": "relevés par jour",
     },
+    evidences={
+        "unlocated": "non localisé : un seul appareil l'a entendu",
+        "branch": "sur une courbe : deux appareils l'ont entendu",
+        "position": "une position, de trois appareils ou plus",
+    },
     labels={
+        "occurred_at": "Entendu le",
+        "evidence": "Niveau de preuve",
+        "position": "Latitude, longitude",
+        "class": "Le plus probable",
+        "probability": "Coup de feu ou explosion",
+        "rounds": "Coups",
+        "boxes": "Entendu par",
+        "outcome": "Constaté",
         "severity": "Gravité",
         "highest_severity": "Gravité maximale",
         "site": "Site",
@@ -159,6 +172,25 @@ _AS_TYPED: Final = Texts(
                 "Rien n'a pu y être livré depuis trop longtemps : plus rien n'y est envoyé. Réactivez-le "
                 "quand il fonctionnera : ce qui attend partira alors."
             ),
+        ),
+        "incident.detected": (
+            "Coup de feu possible",
+            (
+                "Des appareils ont entendu ce qui peut être un coup de feu ou une explosion. Personne ne l'a "
+                "encore examiné."
+            ),
+        ),
+        "incident.updated": (
+            "Coup de feu possible : on en sait plus",
+            (
+                "Des signalements ultérieurs ont changé ce que l'on sait d'un incident. Personne ne l'a "
+                "encore examiné."
+            ),
+        ),
+        "incident.confirmed": ("Incident confirmé", "Une personne a constaté que c'en était un."),
+        "incident.dismissed": (
+            "Incident écarté",
+            "Une personne a constaté que ce n'en était pas un, ou il n'en reste rien.",
         ),
         "quota.warning": (
             "Quota bientôt atteint",
