@@ -110,4 +110,5 @@ def too_late(ends_at: datetime, now: datetime) -> bool:
 def is_weaker(purpose: Purpose, before: Retention, after: Retention) -> bool:
     """Whether data of a purpose would be kept longer than before, or be removed no more."""
     was, now = (each.days(purpose.name) if each.removes else None for each in (before, after))
-    return now is None if was is None or now is None else now > was
+    # What was kept for ever cannot be kept longer.
+    return was is not None and (now is None or now > was)

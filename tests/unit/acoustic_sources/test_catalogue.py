@@ -95,10 +95,10 @@ def test_what_simulated_boxes_send_is_in_it() -> None:
 
 def test_a_box_may_send_what_is_not_in_it() -> None:
     payload = b"""{"time": "2026-11-24T22:14:03Z", "type": "gunshot",
-        "candidates": [{"class": "railgun", "model": "Mk 1", "confidence": 0.5}]}"""
+        "candidates": [{"class": "railgun", "model": "mk-1", "confidence": 0.5}]}"""
     event = decode_event(payload, parse_rfc3339("2026-11-24T22:14:05Z"))
     assert isinstance(event, Event)
-    assert [*event.candidates] == [Candidate("railgun", 0.5, "Mk 1")]
+    assert [*event.candidates] == [Candidate("railgun", 0.5, "mk-1")]
     assert "railgun" not in CATALOGUE.classes
 
 
