@@ -14,7 +14,7 @@ from app.rights.models import RightsRequest
 type RightsKind = Literal["access", "objection", "erasure", "rectification", "restriction", "question"]
 type RightsState = Literal["received", "in_progress", "answered", "withdrawn"]
 type RightsOutcome = Literal["granted", "partly_granted", "refused", "nothing_held"]
-type RightsLanguage = Literal["en", "fr"]
+type Language = Literal["en", "fr"]
 
 MESSAGE_LIMIT: Final = 4_000
 _REFERENCE: Final = Field(
@@ -67,7 +67,7 @@ class RightsRequestCreate(Body):
     contact: Name | None = Field(
         None, description="Where the answer may be sent besides; null: it is read with the token alone"
     )
-    language: RightsLanguage = Field("en", description="Of the answer")
+    language: Language = Field("en", description="Of the answer")
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -127,7 +127,7 @@ class RightsRequestOut(Resource):
     organisation_id: UUID
     site_id: UUID | None
     kind: RightsKind
-    language: RightsLanguage = Field(description="Of the answer")
+    language: Language = Field(description="Of the answer")
     name: str | None = Field(description="Who asks, where they said so")
     contact: str | None = Field(description="Where the answer may be sent besides")
     message: str
