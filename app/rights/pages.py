@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from app.core.body_guard import check_body
 from app.core.errors import ForbiddenError, InvalidError, VigieError
 from app.core.problems import field_code
 from app.core.settings import Settings
@@ -83,6 +84,8 @@ def _instant(text: str, zone: ZoneInfo) -> datetime | None:
 
 def _request(given: Mapping[str, str], zones: Mapping[str, ZoneInfo], language: str) -> RightsRequestCreate:
     """A form's request (InvalidError with the code of its first fault)."""
+    # Bodies of REST are guarded where they are read; forms come another way.
+    check_body(dict(given))
     zone = zones.get(given.get("site_id", ""), ZoneInfo("UTC"))
     try:
         fields: dict[str, Any] = {

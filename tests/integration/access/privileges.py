@@ -88,6 +88,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "public_changes",
             "public_days",
             "public_hours",
+            "public_incidents",
             "public_measured",
             "public_purposes",
             "public_recipients",

@@ -90,7 +90,7 @@ class World:
             value = part
             if part.startswith("{"):
                 listed = (await self.clients["ApiKey"].get(path)).json()
-                found = [each["id"] for each in listed.get("data", ())]
+                found = [each.get("id", each.get("purpose")) for each in listed.get("data", ())]
                 # The first of the keys is the one that all this is done with: it keeps what it may.
                 value = found[-1 if path.endswith("api-keys") else 0] if found else self.known["site_id"]
             path += f"/{value}"

@@ -66,6 +66,11 @@ async def test_a_form_is_sent_followed_answered_and_read(
         ({"kind": "access", "message": WORDS, "begins_at": "yesterday"}, 422, "Look at what you wrote"),
         ({"kind": "access", "message": WORDS, "site_id": "nowhere"}, 422, "Look at what you wrote"),
         (
+            {"kind": "access", "message": "UklGR" + "iQAAABXQVZFZm10" * 60},
+            422,
+            "Pictures, sound and long codes",
+        ),
+        (
             {
                 "kind": "access",
                 "message": WORDS,

@@ -143,7 +143,8 @@ async def test_requests_of_one_address_are_limited(
         ({"message": "  "}, "invalid_text"),
         ({"message": "x" * 4_001}, "text_too_long"),
         ({"begins_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}, "range_reversed"),
-        ({"passport": "12"}, "unknown_field"),
+        ({"hurry": True}, "unknown_field"),
+        ({"passport": "12"}, "forbidden_content"),
     ],
 )
 async def test_what_is_no_request_is_refused(
