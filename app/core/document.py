@@ -242,7 +242,8 @@ def _name_members(document: Node) -> None:
     for node in list(_objects(document["paths"])) + list(_objects(document["components"]["schemas"])):
         words = node.get("enum")
         if isinstance(words, list) and not all(str(word).isidentifier() for word in words):
-            node["x-enum-varnames"] = [_member(str(word)) for word in words]
+            # Who has names of their own keeps them.
+            node.setdefault("x-enum-varnames", [_member(str(word)) for word in words])
 
 
 def _member(word: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from app.core.auth import ALL, SCOPES, ApiKey
@@ -164,11 +164,18 @@ _RETENTION: Final = Field(
 )
 
 
+_PRECISIONS: Final = (1, 10, 100, 1_000, 10_000)
 Precision = Annotated[
     Literal[1, 10, 100, 1000, 10000],
-    Field(
-        description="How precisely the public register shows where the site and its boxes are: as the cell "
-        "of a grid of so many metres"
+    WithJsonSchema(
+        {
+            "type": "integer",
+            "enum": [*_PRECISIONS],
+            # Generated clients have names for numbers.
+            "x-enum-varnames": [f"METRES_{metres}" for metres in _PRECISIONS],
+            "description": "How precisely the public register shows where the site and its boxes are: as the "
+            "cell of a grid of so many metres",
+        }
     ),
 ]
 

@@ -8,6 +8,7 @@ from simulators.city import City
 from simulators.city_job import CityJob, run
 from simulators.faults import Faults
 from simulators.target import Target
+from tests.purposes import approve
 from tests.scenarios.processes import RoleProcess, until
 
 
@@ -34,6 +35,15 @@ async def counted(target: Target, query: str) -> int:
         await connection.close()
 
 
+async def approved(target: Target) -> None:
+    """All sites may take what boxes hear."""
+    assert target.database is not None
+    connection = await asyncpg.connect(target.database)
+    for (site,) in await connection.fetch("SELECT id FROM sites"):
+        await approve(connection, site)
+    await connection.close()
+
+
 async def test_what_was_measured_is_stored_once_whatever_goes_wrong(
     target: Target, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +65,7 @@ async def test_what_was_measured_is_stored_once_whatever_goes_wrong(
     assert await until(all_there)
     assert await counted(target, "SELECT count(*) FROM quarantine") == 0
     assert await counted(target, "SELECT count(*) FROM sites") == 3
+    await approved(target)
     assert await events_job.run(target, [], every_s=0.0, count=10, seed=1) == 0
 
     async def events_there() -> bool:

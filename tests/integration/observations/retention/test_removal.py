@@ -138,22 +138,21 @@ async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archi
 async def test_a_chunk_that_somebody_writes_to_is_left_for_later(archive: Archive) -> None:
     await archive.fill(30)
     await archive.set(default_days=5, removes=True)
+    written = NOW - timedelta(days=20, minutes=7)
     writing = archive.owner.transaction()
     await writing.start()
-    await archive.owner.execute(
-        "INSERT INTO samples (box_key, time, pm2_5) VALUES (1, $1, 1)", NOW - timedelta(days=29, minutes=7)
-    )
+    await archive.owner.execute("INSERT INTO samples (box_key, time, pm2_5) VALUES (1, $1, 1)", written)
     before = await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')")
     dropped = []
     while row := await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
-        dropped.append(row["first"])
-    # A week of chunks may begin in this very hour.
-    assert all(first >= NOW - timedelta(days=29) for first in dropped)
+        dropped.append((row["first"], row["last"]))
+    assert dropped
+    assert not any(first <= written < last for first, last in dropped)
     await writing.commit()
     assert await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')") == before - len(
         dropped
     )
-    assert await archive.count("samples", "time < $1", NOW - timedelta(days=29)) > 0
+    assert await archive.count("samples", "time = $1", written) == 1
 
 
 async def test_the_door_refuses_by_the_longest_of_a_samples_purposes(archive: Archive) -> None:
