@@ -70,8 +70,8 @@ def _title(purpose: PurposeEntry, writing: Writing) -> str:
     return writing.said(Text(purpose.known.title, purpose.known.title_fr))
 
 
-def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str]]:
-    """The six answers, each in a line."""
+def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str | list[str]]]:
+    """The six answers, each in a line, or in one for each purpose that has another one."""
     active = [each for each in site.purposes if each.in_force]
     descriptions = [text for each in active if (text := _description(each, writing)[0])]
     bases = [
@@ -92,26 +92,24 @@ def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str]]:
             writing.joined([_title(each, writing) for each in active]) or writing.word("none"),
         ),
         (writing.word("where"), _where(site, writing)),
-        (writing.word("why"), " ".join(dict.fromkeys(descriptions)) or missing),
+        (writing.word("why"), list(dict.fromkeys(descriptions)) or missing),
         (writing.word("by_what_right"), _of_which(bases, writing) or missing),
         (writing.word("how_long"), _of_which(kept, writing) or writing.word("none")),
         (writing.word("who"), writing.listed([*who, *contacts])),
     ]
 
 
-def _of_which(answers: Sequence[tuple[str, PurposeEntry]], writing: Writing) -> str:
+def _of_which(answers: Sequence[tuple[str, PurposeEntry]], writing: Writing) -> list[str]:
     """Answers of purposes, each once; where they differ, with the purposes that each is of."""
     titles: dict[str, list[str]] = {}
     for value, purpose in answers:
         titles.setdefault(value, []).append(_title(purpose, writing))
     if len(titles) == 1:
-        return next(iter(titles))
-    return writing.listed(
-        [
-            writing.filled(WORDS["of_which"], value=value, titles=writing.joined(named))
-            for value, named in titles.items()
-        ]
-    )
+        return list(titles)
+    return [
+        writing.filled(WORDS["of_which"], value=value, titles=writing.joined(named))
+        for value, named in titles.items()
+    ]
 
 
 def _where(site: SiteEntry, writing: Writing) -> str:
@@ -148,7 +146,7 @@ def _purpose(
     description, language = _description(each, writing)
     basis = BASES.get(each.legal_basis or "")
     rest = writing.word("not_measured_now" if measured else "none_measured_now").format(
-        names=", ".join(names(name) for name in others)
+        names=writing.listed([names(name) for name in others])
     )
     return {
         "name": each.purpose,
@@ -158,7 +156,7 @@ def _purpose(
         "standing": writing.said(STANDINGS[each.standing(register.at)]),
         "description": description,
         "description_language": language,
-        "measured": ", ".join(names(name) for name in measured),
+        "measured": writing.listed([names(name) for name in measured]),
         "unmeasured": rest if others else "",
         "events": ", ".join(
             writing.said(Text(EVENT_TYPE_OF[name].title, EVENT_TYPE_OF[name].title_fr))

@@ -182,7 +182,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "precision_is": Text(
         "{share} of the {reviewed} that people reviewed were confirmed (95% confidence interval: {low} to "
         "{high})",
-        "part confirmée de ceux qui ont été examinés ({reviewed}) : {share} (intervalle de confiance à 95 % "
+        "part confirmée des incidents examinés ({reviewed}) : {share} (intervalle de confiance à 95 % "
         ": de {low} à {high})",
     ),
     "precision_unknown": Text("not known: none was reviewed yet", "inconnue : aucun n'a encore été examiné"),
@@ -247,9 +247,9 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "rights_here": Text(
         "Ask what is held of this place, object, or put a question",
-        "Demander ce qui est conservé de ce lieu, s'y opposer ou poser une question",
+        "Demander ce qui est conservé au sujet de ce lieu, s'y opposer ou poser une question",
     ),
-    "of_which": Text("{value} ({titles})", "{value} ({titles})"),
+    "of_which": Text("{titles}: {value}", "{titles} : {value}"),
     "history_of": Text("History: {name}", "Historique : {name}"),
     "comma": Text(", ", ", "),
     "metre": Text("{} m", "{} m"),

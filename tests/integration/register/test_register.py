@@ -58,7 +58,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "within 100 m of latitude",
         "To map noise.",
         # Where the answers of purposes differ, it is said which is whose.
-        "Public task (GDPR, Article 6(1)(e)) (Noise)",
+        "<br>Noise: Public task (GDPR, Article 6(1)(e))",
         "yes; there are none of the last 365 days yet",
         "There are no figures of the last 365 days yet.",
         f"/public/requests?site={site}&amp;lang=en",
