@@ -14,7 +14,7 @@ from simulators.rest import Api, Json
 
 _LASTS: Final = timedelta(days=730)
 _KEPT_DAYS: Final = 30
-_CONTROLLER: Final = "Demo City, Urban Environment Department"
+_CONTROLLER: Final = "Demo City, Urban Environment Department / Ville démo, direction de l'environnement"
 _CONTACT: Final = "data-protection@demo-city.example"
 _NOTICE: Final = "https://demo-city.example/sensors"
 ACOUSTIC_SITE: Final = "street"
@@ -22,8 +22,8 @@ ACOUSTIC_SITE: Final = "street"
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "air_quality": (
-        "Shows how clean the air is where people walk, and warns when it is not.",
-        "Montre la qualité de l'air là où l'on marche, et alerte quand elle se dégrade.",
+        "Shows how clean the air is where people are, and warns when it is not.",
+        "Montre la qualité de l'air là où sont les gens, et alerte quand elle se dégrade.",
     ),
     "noise": (
         "Measures sound levels, never sound itself, to find where noise exceeds the guide values.",
@@ -44,10 +44,11 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _ACOUSTIC: Final = {
     "legal_basis": "public_task",
-    "legal_reference": "Deliberation 2026-17 of the city council (invented, as all of this city is)",
+    "legal_reference": "Decision 2026-17 of the city council / Délibération 2026-17 du conseil municipal "
+    "(invented, as all of this city is / fictive, comme toute cette ville)",
     "controller": _CONTROLLER,
     "contact": _CONTACT,
-    "impact_assessment": "DPIA 2026-004",
+    "impact_assessment": "DPIA / AIPD 2026-004",
     "notice": _NOTICE,
     "description": "Tells emergency services within seconds where a shot was fired. Boxes recognise the "
     "sound themselves and send what it was and how loud; no sound leaves them.",

@@ -49,6 +49,13 @@ def _told(data: Message) -> list[str]:
         inside = [_mapping(event) for event in data["events"]]
         alerts = "; ".join(describe(event) for event in inside[:3])
         return [f"{data.get('firing')} firing, {data.get('resolved')} resolved:", alerts]
+    if "incident_id" in data:
+        chance = data.get("probability")
+        return [
+            *(str(data[name]) for name in ("outcome", "evidence") if data.get(name) is not None),
+            *([f"{chance:.0%}"] if isinstance(chance, float) else []),
+            f"at {data.get('occurred_at')}, sequence {data.get('sequence')}",
+        ]
     if "metric" in data:
         value = data.get("resolved_value") if data.get("state") == "resolved" else data.get("value")
         value = data.get("value") if value is None else value

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.core.instants import format_us, from_datetime
 from app.register.model import Change, Register, SiteEntry
 from app.register.page import Frame, in_language, rendered
-from app.register.words import ABOUT
+from app.register.words import ABOUT, WORDS
 from app.register.words_of_changes import sentence
 
 
@@ -41,7 +41,7 @@ def changes_page(
         data=[(in_language(feed, writing.language), "Atom")],
         heading=writing.word("nav_changes")
         if site is None
-        else f"{writing.word('nav_changes')}: {site.name}",
+        else writing.filled(WORDS["history_of"], name=site.name),
         changes=lines(changes, frame, register),
         older=frame.to(path, **query, before=changes[-1].id) if more and changes else "",
     )

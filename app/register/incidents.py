@@ -6,7 +6,8 @@ from uuid import UUID
 from app.core.intervals import wilson
 
 _YEAR_DAYS = 365.0
-_LEAST_DAYS = 7.0
+LEAST_DAYS = 7.0
+"""Observed for less, a site has no rate of false alarms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +41,4 @@ class IncidentFigures:
     @property
     def false_alarms_per_year(self) -> float | None:
         """Dismissed incidents in proportion to the days observed; None: these are too few to say."""
-        return self.dismissed / self.days * _YEAR_DAYS if self.days >= _LEAST_DAYS else None
+        return self.dismissed / self.days * _YEAR_DAYS if self.days >= LEAST_DAYS else None

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from app.city.results import Text
 from app.register import charts, dtpr
 from app.register.history_pages import lines
-from app.register.incidents import IncidentFigures
+from app.register.incidents import LEAST_DAYS, IncidentFigures
 from app.register.list_page import kind_of, line_of, refusal_rows
 from app.register.model import Change, OpenData, PurposeEntry, Register, SiteEntry
 from app.register.page import Frame, in_language, rendered
@@ -70,18 +70,19 @@ def _title(purpose: PurposeEntry, writing: Writing) -> str:
     return writing.said(Text(purpose.known.title, purpose.known.title_fr))
 
 
-def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str]]:
-    """The six answers, each in a line."""
+def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str | list[str]]]:
+    """The six answers, each in a line, or in one for each purpose that has another one."""
     active = [each for each in site.purposes if each.in_force]
     descriptions = [text for each in active if (text := _description(each, writing)[0])]
     bases = [
-        writing.said(BASES[basis][0])
-        for basis in dict.fromkeys(each.legal_basis for each in active if each.legal_basis)
-        if basis in BASES
+        (writing.said(BASES[basis][0]), each)
+        for each in active
+        if (basis := each.legal_basis) is not None and basis in BASES
     ]
-    kept = dict.fromkeys(
-        writing.kept(site.retention.days(each.purpose), removes=site.retention.removes) for each in active
-    )
+    kept = [
+        (writing.kept(site.retention.days(each.purpose), removes=site.retention.removes), each)
+        for each in active
+    ]
     who = dict.fromkeys(each.controller or site.operator for each in active) or {site.operator: None}
     contacts = dict.fromkeys(each.contact for each in active if each.contact)
     missing = writing.word("not_given")
@@ -91,10 +92,23 @@ def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str]]:
             writing.joined([_title(each, writing) for each in active]) or writing.word("none"),
         ),
         (writing.word("where"), _where(site, writing)),
-        (writing.word("why"), " ".join(dict.fromkeys(descriptions)) or missing),
-        (writing.word("by_what_right"), writing.listed(bases) or missing),
-        (writing.word("how_long"), writing.listed(list(kept)) or writing.word("none")),
+        (writing.word("why"), list(dict.fromkeys(descriptions)) or missing),
+        (writing.word("by_what_right"), _of_which(bases, writing) or missing),
+        (writing.word("how_long"), _of_which(kept, writing) or writing.word("none")),
         (writing.word("who"), writing.listed([*who, *contacts])),
+    ]
+
+
+def _of_which(answers: Sequence[tuple[str, PurposeEntry]], writing: Writing) -> list[str]:
+    """Answers of purposes, each once; where they differ, with the purposes that each is of."""
+    titles: dict[str, list[str]] = {}
+    for value, purpose in answers:
+        titles.setdefault(value, []).append(_title(purpose, writing))
+    if len(titles) == 1:
+        return list(titles)
+    return [
+        writing.filled(WORDS["of_which"], value=value, titles=writing.joined(named))
+        for value, named in titles.items()
     ]
 
 
@@ -131,7 +145,9 @@ def _purpose(
     names = writing.formats.words
     description, language = _description(each, writing)
     basis = BASES.get(each.legal_basis or "")
-    rest = writing.word("not_measured_now").format(names=", ".join(names(name) for name in others))
+    rest = writing.word("not_measured_now" if measured else "none_measured_now").format(
+        names=writing.listed([names(name) for name in others])
+    )
     return {
         "name": each.purpose,
         "title": _title(each, writing),
@@ -140,7 +156,7 @@ def _purpose(
         "standing": writing.said(STANDINGS[each.standing(register.at)]),
         "description": description,
         "description_language": language,
-        "measured": ", ".join(names(name) for name in measured),
+        "measured": writing.listed([names(name) for name in measured]),
         "unmeasured": rest if others else "",
         "events": ", ".join(
             writing.said(Text(EVENT_TYPE_OF[name].title, EVENT_TYPE_OF[name].title_fr))
@@ -158,9 +174,19 @@ def _purpose(
         "notice": each.notice,
         "notice_href": each.notice if (each.notice or "").startswith(("https://", "http://")) else "",
         "approval": _approval(each, writing),
-        "open": writing.word("open_never" if each.sensitive else "open_yes" if each.open_data else "open_no"),
+        "open": writing.word(_open(each, data)),
         "dtpr": _dtpr(site, each, writing) if each.in_force else [],
     }
+
+
+def _open(purpose: PurposeEntry, data: OpenData) -> str:
+    """The key of what is said of whether figures are published."""
+    if purpose.sensitive:
+        return "open_never"
+    if not purpose.open_data:
+        return "open_no"
+    drawn = any(data.hours.get(name) or data.days.get(name) for name in purpose.known.metrics)
+    return "open_yes" if drawn else "open_none_yet"
 
 
 def _contact_href(contact: str | None) -> str:
@@ -238,12 +264,16 @@ def _incidents(figures: IncidentFigures, writing: Writing) -> dict[str, Any]:
     if figures.precision is not None and figures.interval is not None:
         shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
         precision = writing.word("precision_is").format(
-            **{name: writing.formats.percent(100 * share) for name, share in shares.items()}
+            reviewed=writing.number(figures.confirmed + figures.dismissed),
+            **{name: writing.formats.percent(100 * share) for name, share in shares.items()},
         )
     rows = [(writing.word("precision_published"), precision)]
-    if figures.false_alarms_per_year is not None:
+    if figures.false_alarms_per_year is None:
+        false = writing.word("false_alarms_unknown").format(days=writing.number(LEAST_DAYS))
+    else:
         rate = writing.number(figures.false_alarms_per_year, 1)
-        rows.append((writing.word("false_alarms"), writing.word("false_alarms_are").format(rate=rate)))
+        false = writing.word("false_alarms_are").format(rate=rate)
+    rows.append((writing.word("false_alarms"), false))
     numbers = ("month", "year", "confirmed", "dismissed")
     said = writing.word("incidents_said").format(
         **{name: writing.number(getattr(figures, name)) for name in numbers}

@@ -70,7 +70,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "no_sites": Text("No boxes are registered here yet.", "Aucun boîtier n'est encore enregistré ici."),
     "box_one": Text("{} box", "{} boîtier"),
     "box_many": Text("{} boxes", "{} boîtiers"),
-    "operated_by": Text("operated by {name}", "exploité par {name}"),
+    "operated_by": Text("operated by {name}", "exploitant : {name}"),
     "refused_here": Text("Refused at the doors, of no known site", "Refusé à l'entrée, sans site connu"),
     "page_of": Text("Sites {first} to {last} of {total}", "Sites {first} à {last} sur {total}"),
     "next_page": Text("Next sites", "Sites suivants"),
@@ -97,8 +97,12 @@ WORDS: Final[Mapping[str, Text]] = {
     "since": Text("In service since", "En service depuis"),
     "purposes": Text("What is measured, and by what right", "Ce qui est mesuré, et à quel titre"),
     "measures": Text("Measures", "Mesure"),
-    "recognises": Text("Recognises", "Reconnaît"),
-    "measured_now": Text("measured here within 30 days", "mesuré ici depuis 30 jours"),
+    "recognises": Text("May recognise", "Peut reconnaître"),
+    "measured_now": Text("measured here within 30 days", "mesures faites ici au cours des 30 derniers jours"),
+    "none_measured_now": Text(
+        "Nothing of it within 30 days. May be measured: {names}.",
+        "Rien au cours des 30 derniers jours. Peuvent être mesurés : {names}.",
+    ),
     "not_measured_now": Text(
         "May also be measured, but was not within 30 days: {names}.",
         "Peuvent aussi être mesurés, mais ne l'ont pas été depuis 30 jours : {names}.",
@@ -113,11 +117,15 @@ WORDS: Final[Mapping[str, Text]] = {
     "duration": Text("From when to when", "Période"),
     "impact_assessment": Text("Impact assessment", "Analyse d'impact"),
     "notice": Text("Notice to the public", "Information du public"),
-    "approval": Text("Approved by a second person", "Approuvé par une seconde personne"),
-    "approval_not_needed": Text("not required for this purpose", "non requis pour cette finalité"),
-    "approval_missing": Text("not approved: nothing is taken for it", "non approuvé : rien n'est accepté"),
+    "approval": Text("Approved by a second person", "Approbation par une seconde personne"),
+    "approval_not_needed": Text("not required for this purpose", "non requise pour cette finalité"),
+    "approval_missing": Text("not approved: nothing is taken for it", "absente : rien n'est accepté"),
     "open_data": Text("Figures published", "Données publiées"),
     "open_yes": Text("yes, see the charts below", "oui, voir les graphiques ci-dessous"),
+    "open_none_yet": Text(
+        "yes; there are none of the last 365 days yet",
+        "oui ; il n'y en a pas encore pour les 365 derniers jours",
+    ),
     "open_no": Text("no", "non"),
     "open_never": Text(
         "no: a sensitive purpose is never published", "non : une finalité sensible n'est jamais publiée"
@@ -166,28 +174,30 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "incidents_said": Text(
         "{month} within 30 days, {year} within 365 days; of these, people confirmed {confirmed} and "
-        "dismissed "
-        "{dismissed}.",
-        "{month} en 30 jours, {year} en 365 jours ; parmi ceux-ci, {confirmed} confirmés et {dismissed} "
-        "écartés "
-        "par des personnes.",
+        "dismissed {dismissed}.",
+        "{month} en 30 jours, {year} en 365 jours. Après examen par des personnes, confirmés : {confirmed} ; "
+        "écartés : {dismissed}.",
     ),
     "precision_published": Text("Precision", "Précision"),
     "precision_is": Text(
-        "{share} of the reviewed incidents were confirmed; with so few or so many, the share lies between "
-        "{low} and {high} with 95 % certainty",
-        "{share} des incidents examinés ont été confirmés ; vu leur nombre, la part est entre {low} et "
-        "{high} avec une certitude de 95 %",
+        "{share} of the {reviewed} that people reviewed were confirmed (95% confidence interval: {low} to "
+        "{high})",
+        "part confirmée des incidents examinés ({reviewed}) : {share} (intervalle de confiance à 95 % "
+        ": de {low} à {high})",
     ),
     "precision_unknown": Text("not known: none was reviewed yet", "inconnue : aucun n'a encore été examiné"),
     "false_alarms": Text("False alarms", "Fausses alertes"),
     "false_alarms_are": Text("{rate} a year", "{rate} par an"),
+    "false_alarms_unknown": Text(
+        "not known as a rate: observed for less than {days} days",
+        "fréquence inconnue : moins de {days} jours d'observation",
+    ),
     "refusals": Text("Refused at the doors", "Refusé à l'entrée"),
     "refusals_said": Text(
-        "What came without a purpose, or was content that may never enter. It was counted, and stored "
-        "nowhere.",
-        "Ce qui est arrivé sans finalité, ou dont le contenu ne doit jamais entrer. Compté, et "
-        "enregistré nulle part.",
+        "What came without a purpose in force, or was content that may never enter. It was counted, and "
+        "stored nowhere.",
+        "Les envois sans finalité en vigueur, ou dont le contenu ne doit jamais entrer. Ils sont comptés, "
+        "et ne sont enregistrés nulle part.",
     ),
     "refusals_none": Text("Nothing was refused within 365 days.", "Rien n'a été refusé depuis 365 jours."),
     "reason": Text("Reason", "Motif"),
@@ -197,9 +207,11 @@ WORDS: Final[Mapping[str, Text]] = {
         "Moyennes de tous les boîtiers du site, telles que mesurées ; les niveaux sonores sont moyennés "
         "en énergie.",
     ),
-    "charts_none": Text(
-        "No figures of this site are published, or nothing was measured.",
-        "Aucune donnée de ce site n'est publiée, ou rien n'a été mesuré.",
+    "charts_none": Text("No figures of this site are published.", "Aucune donnée de ce site n'est publiée."),
+    "charts_none_yet": Text(
+        "There are no figures of the last 365 days yet. The mean of an hour appears once the hour is over.",
+        "Il n'y a pas encore de valeurs pour les 365 derniers jours. La moyenne d'une heure paraît une fois "
+        "l'heure écoulée.",
     ),
     "week": Text("Last 7 days, hour by hour", "7 derniers jours, heure par heure"),
     "of_a_year": Text("Last 365 days, day by day", "365 derniers jours, jour par jour"),
@@ -210,7 +222,7 @@ WORDS: Final[Mapping[str, Text]] = {
         "{title}: between {low} and {high}; the last one {last}.",
         "{title} : entre {low} et {high} ; la dernière {last}.",
     ),
-    "days_of_numbers": Text("Daily means of the hours", "Moyennes par jour de ces heures"),
+    "days_of_numbers": Text("Daily means of the hours", "Moyennes journalières de ces heures"),
     "dtpr": Text("In the words of DTPR", "Selon DTPR"),
     "dtpr_said": Text(
         "Digital Trust for Places and Routines is an open standard for telling of technology in public "
@@ -222,8 +234,8 @@ WORDS: Final[Mapping[str, Text]] = {
     "all_changes": Text("All changes of this site", "Tous les changements de ce site"),
     "changes_lead": Text(
         "Every change of what the register shows, written by the database with the change itself.",
-        "Tout changement de ce que montre le registre, inscrit par la base de données avec le changement "
-        "lui-même.",
+        "Chaque changement de ce que montre le registre, inscrit par la base de données en même temps que "
+        "le changement lui-même.",
     ),
     "changes_none": Text("Nothing has changed yet.", "Rien n'a encore changé."),
     "older": Text("Older changes", "Changements plus anciens"),
@@ -233,6 +245,12 @@ WORDS: Final[Mapping[str, Text]] = {
         "It may have been removed: the history says so.",
         "Il a pu être retiré : l'historique le dit.",
     ),
+    "rights_here": Text(
+        "Ask what is held of this place, object, or put a question",
+        "Demander ce qui est conservé au sujet de ce lieu, s'y opposer ou poser une question",
+    ),
+    "of_which": Text("{titles}: {value}", "{titles} : {value}"),
+    "history_of": Text("History: {name}", "Historique : {name}"),
     "comma": Text(", ", ", "),
     "metre": Text("{} m", "{} m"),
     "kilometre": Text("{} km", "{} km"),
@@ -316,9 +334,9 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "Precision is the share of acoustic incidents, among those that people reviewed, that "
                 "were real. "
                 "False alarms are those that they dismissed.",
-                "La précision est la part des incidents acoustiques examinés par des personnes qui "
-                "étaient réels. "
-                "Les fausses alertes sont ceux qu'elles ont écartés.",
+                "La précision est la part des incidents réels parmi les incidents acoustiques que des "
+                "personnes ont examinés. "
+                "Une fausse alerte est un incident qu'elles ont écarté.",
             ),
         ),
     ),
@@ -326,14 +344,11 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Using the data", "Réutiliser les données"),
         (
             Text(
-                "Facts of the register and open data may be reused. Under which licence is for the "
-                "operator to say "
-                "(ask the contact of the purpose); where none is named, cite the operator and the date.",
-                "Les informations du registre et les données ouvertes peuvent être réutilisées. La "
-                "licence relève de "
-                "l'exploitant (à demander au contact de la finalité) ; si aucune n'est indiquée, citez "
-                "l'exploitant "
-                "et la date.",
+                "Under which licence facts of the register and open data may be reused is for the operator "
+                "to say: ask the contact of the purpose. Cite the operator and the date.",
+                "La licence sous laquelle les informations du registre et les données ouvertes peuvent être "
+                "réutilisées relève de l'exploitant : demandez-la au contact de la finalité. Citez "
+                "l'exploitant et la date.",
             ),
             Text(
                 "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "

@@ -25,7 +25,7 @@ _KINDS: Final[Mapping[str, Text]] = {
         "Finalité déclarée : {purpose}. Base légale : {basis}.",
     ),
     "purpose_changed": Text(
-        "Purpose changed: {purpose}. {changes}.", "Finalité modifiée : {purpose}. {changes}."
+        "Purpose changed: {purpose} ({changes}).", "Finalité modifiée : {purpose} ({changes})."
     ),
     "purpose_approved": Text(
         "Purpose approved by a second person: {purpose}.",
@@ -58,6 +58,8 @@ _FIELDS: Final[Mapping[str, Text]] = {
     "ends_at": Text("end", "fin"),
 }
 _FROM_TO: Final = Text("{field}: {from} → {to}", "{field} : {from} → {to}")
+_OWN: Final = Text("{purpose}: {kept}", "{purpose} : {kept}")
+_OTHERWISE: Final = Text("all else: {kept}", "tout le reste : {kept}")
 _NOTHING: Final = Text("none", "néant")
 _TRUTH: Final = {True: Text("yes", "oui"), False: Text("no", "non")}
 
@@ -80,7 +82,7 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
         case "precision_changed":
             return {"from": writing.length(data["from"]), "to": writing.length(data["to"])}
         case "retention_changed":
-            return {"kept": writing.kept(data["days"], removes=data["removes"])}
+            return {"kept": _kept(data, writing)}
         case _ if "purpose" in data:
             return {
                 "purpose": _purpose(data["purpose"], writing),
@@ -91,6 +93,17 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             }
         case _:
             return {}
+
+
+def _kept(data: Mapping[str, Any], writing: Writing) -> str:
+    """How long data are kept from then on: in general, and for each purpose that has days of its own."""
+    removes = data["removes"]
+    general = writing.kept(data["days"], removes=removes)
+    own = [
+        writing.filled(_OWN, purpose=_purpose(name, writing), kept=writing.kept(days, removes=removes))
+        for name, days in (data.get("purposes") or {}).items()
+    ]
+    return writing.listed([*own, writing.filled(_OTHERWISE, kept=general)]) if own else general
 
 
 def _purpose(name: str, writing: Writing) -> str:

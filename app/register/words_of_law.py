@@ -33,8 +33,8 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
         Text("Public task (GDPR, Article 6(1)(e))", "Mission d'intérêt public (RGPD, article 6, § 1, e)"),
         Text(
             "It serves a task in the public interest that a law gives to the controller. You may object.",
-            "C'est nécessaire à une mission d'intérêt public confiée au responsable. Vous pouvez vous y "
-            "opposer.",
+            "C'est nécessaire à une mission d'intérêt public qu'un texte confie au responsable. Vous pouvez "
+            "vous y opposer.",
         ),
     ),
     "legitimate_interests": (
@@ -107,7 +107,7 @@ NO_PURPOSE: Final = Text("of no purpose", "sans finalité")
 
 KEPT: Final[Mapping[str, Text]] = {
     "ever": Text("without limit of time", "sans limite de durée"),
-    "removed": Text("{}, then removed", "{}, puis supprimé"),
+    "removed": Text("{}, then removed", "{}, puis suppression"),
     "refused": Text(
         "what is older than {} is refused on arrival; what is stored is not removed automatically",
         "ce qui date de plus de {} est refusé à l'arrivée ; ce qui est enregistré n'est pas supprimé "

@@ -134,10 +134,15 @@ _VIEWS: Final = {
         SELECT b.site_id, d.metric, d.day AS time, d.count, d.mean
         FROM daily d JOIN boxes b ON b.key = d.box_key AND b.deleted_at IS NULL WHERE {_OPEN}
     """,  # noqa: S608 (constants)
-    # Which of what it may measure a site does measure.
+    # Which of what it may measure a site does measure: an hour has its roll-up when it is over, and what came
+    # since then is among the newest values of its box.
     "public_measured": """
         SELECT DISTINCT b.site_id, h.metric FROM hourly h
         JOIN boxes b ON b.key = h.box_key AND b.deleted_at IS NULL WHERE h.day > now() - interval '30 days'
+        UNION
+        SELECT b.site_id, e.key FROM box_states s JOIN boxes b ON b.key = s.box_key AND b.deleted_at IS NULL
+        CROSS JOIN jsonb_each(s.latest) AS e
+        WHERE (e.value ->> 1)::bigint > extract(epoch FROM now() - interval '30 days') * 1000000
     """,
     "public_changes": """
         SELECT c.id, c.at, c.site_id, c.site_name, c.kind, c.data FROM register_changes c

@@ -94,6 +94,9 @@ async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: 
     (await client.post("/v1/webhooks", json=hook)).raise_for_status()
     for statement in (_PURPOSES, _FIGURES, _HOURS):
         await owner.execute(statement)
+    # Without days after which it is removed no sensitive purpose is in force.
+    retention = {"default_days": 730, "purposes": {"acoustic_safety": 30}, "removes": True}
+    (await client.put(f"/v1/sites/{street}/retention", json=retention)).raise_for_status()
     for statement in (_SENSITIVE, _REFUSALS):
         await owner.execute(statement, street)
     (await client.patch(f"/v1/sites/{street}", json={"register_precision_m": 100})).raise_for_status()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -56,7 +57,11 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "Sound level",
         "within 100 m of latitude",
         "To map noise.",
-        "Public task (GDPR, Article 6(1)(e))",
+        # Where the answers of purposes differ, it is said which is whose.
+        "<br>Noise: Public task (GDPR, Article 6(1)(e))",
+        "yes; there are none of the last 365 days yet",
+        "There are no figures of the last 365 days yet.",
+        f"/public/requests?site={site}&amp;lang=en",
         "Code de l&#39;environnement, L571-10",
         "without limit of time",
         "Ville de Toulouse",
@@ -168,6 +173,8 @@ async def test_the_history_tells_each_change_and_no_more(
         {"retention_days": 30},
     ):
         (await patch(f"/v1/sites/{site}", json=change)).raise_for_status()
+    own = {"default_days": 30, "purposes": {"acoustic_safety": 7}, "removes": True}
+    (await tenant.client.put(f"/v1/sites/{site}/retention", json=own)).raise_for_status()
     await owner.execute(
         "UPDATE site_purposes SET ends_at = now() WHERE site_id = $1 AND purpose = 'odour'", site
     )
@@ -182,6 +189,7 @@ async def test_the_history_tells_each_change_and_no_more(
         "precision_changed",
         "site_moved",
         "retention_changed",
+        "retention_changed",
         "purpose_ended",
         "boxes_removed",
     ]
@@ -194,6 +202,7 @@ async def test_the_history_tells_each_change_and_no_more(
         "legal basis: No personal data → Public task (GDPR, Article 6(1)(e))",
         "Precision of the places changed from 100 m to 1 km.",
         "How long data are kept has changed: what is older than 30 days is refused on arrival",
+        "has changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
         "Purpose ended: Odours.",
     ):
         assert said in english, said
@@ -260,6 +269,17 @@ INSERT INTO hourly SELECT date_trunc('day', now(), 'UTC'), b.key, m.metric, arra
     array_fill(0::real, '{24}')
 FROM boxes b, (VALUES ('laeq', 60::float8), ('co2', 900), ('pm10', 12)) AS m (metric, mean)
 """
+
+
+async def test_what_is_measured_is_said_before_its_hour_is_over(
+    public: httpx.AsyncClient, tenant: Tenant, site: str
+) -> None:
+    sample = {"seq": 1, "time": datetime.now(UTC).isoformat(), "values": {"no2": 21.5}}
+    stored = await tenant.client.post("/v1/telemetry", json={"box": BOX, "samples": [sample]})
+    assert stored.json()["stored"] == 1
+    shown = await page(public, f"/public/sites/{site}?lang=en")
+    assert "Nitrogen dioxide <small>(measured here within 30 days)" in shown
+    assert "Nothing of it within 30 days. May be measured: Equivalent sound level" in shown
 
 
 async def test_open_data_are_published_and_no_others(

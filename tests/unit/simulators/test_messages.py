@@ -45,6 +45,19 @@ ALERT = {"labels": {"alertname": "Fine", "severity": "critical"}, "annotations":
             {"type": "endpoint.disabled", "data": {"reason": "gone", "target": "x"}},
             "endpoint.disabled x gone",
         ),
+        (
+            {
+                "type": "incident.detected",
+                "data": {
+                    "incident_id": "i",
+                    "evidence": "branch",
+                    "probability": 0.93,
+                    "sequence": 1,
+                    "outcome": None,
+                },
+            },
+            "incident.detected branch 93% at None, sequence 1",
+        ),
         ({"type": "webhook.test", "data": {"message": "hi"}}, "webhook.test hi"),
         (
             {"type": "alert.firing", "data": {**DATA, "box": None, "metric": None}},
