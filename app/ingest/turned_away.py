@@ -34,7 +34,7 @@ _PURPOSE_OF_NAME: Final = {
     name.encode(): purpose for name, purpose in (*PURPOSE_OF.items(), *PURPOSE_OF_EVENT.items())
 }
 # Names of metrics and types of events, quoted as in JSON: whatever topic they came by, they say what it is.
-_NAMED: Final = re.compile(rb'"(' + b"|".join(sorted(_PURPOSE_OF_NAME, key=len, reverse=True)) + rb')"')
+_NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
 async def quarantine_refused(work: Work) -> None:
