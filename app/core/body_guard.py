@@ -22,7 +22,7 @@ EXEMPT: Final = frozenset(
         *("token", "code", "state", "key"),
     }
 )
-"""Names of fields below which nothing is looked at."""
+"""Fields of a body below which nothing is looked at. In attributes and configurations the same names are."""
 
 
 class ForbiddenContentError(InvalidError):

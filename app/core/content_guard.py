@@ -109,6 +109,12 @@ _PERSONAL: Final = re.compile(
     r"|[A-Z]{2}[- ][0-9]{3}[- ][A-Z]{2}"  # a French plate
 )
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*")
+# A document within a text, such as gateways forward: its names are names.
+_DOCUMENT: Final = re.compile(r"\s*[\[{][\s\[{]*+\"")
+_LAYERS: Final = 4
+# People's own words for a thing, where people write.
+_PEOPLES: Final = frozenset({"label", "n", "bn"})
+_EUI: Final = re.compile(r"[0-9A-Fa-f]{16}")
 _LAST_PART: Final = re.compile(r"[^:/]*(?=[:/]*$)")
 
 
@@ -128,6 +134,12 @@ class Examination:
         self._encoded = runs.Encoded()
         self._persons = persons
         self._names: set[str] = set()
+        self._depth = 0
+
+    @property
+    def persons(self) -> bool:
+        """Whether addresses and numbers of persons must not be in it either: not where people write."""
+        return self._persons
 
     def of_name(self, name: str) -> Kind | None:
         """A name: of a field, or of a thing."""
@@ -146,7 +158,7 @@ class Examination:
 
     def of_value(self, name: str, text: str) -> Kind | None:
         """A text that stands in a field of this name."""
-        if name in _NAMING:
+        if name in _NAMING and (self._persons or not (name in _PEOPLES or " " in text)):
             last = _LAST_PART.search(text)
             named = name_class(last[0] if last is not None and name in {"n", "bn"} else text)
             if named is not None:
@@ -155,7 +167,18 @@ class Examination:
             return None
         if self._persons and len(text) <= 320 and _PERSONAL.fullmatch(text):  # noqa: PLR2004 (an e-mail address)
             return "person"
+        if _DOCUMENT.match(text):
+            return self._of_inner(text)
         return self.of_text(text)
+
+    def _of_inner(self, text: str) -> Kind | None:
+        if self._depth >= _LAYERS:
+            return "not_examined"
+        self._depth += 1
+        try:
+            return self.of_source(text)
+        finally:
+            self._depth -= 1
 
     def of_source(self, source: str) -> Kind | None:
         """A document's source, whether or not it can be read as one."""
@@ -225,7 +248,7 @@ def examine_document(
         document: of what JSON or CBOR have.
         persons: whether addresses and numbers of persons must not be in it either.
         own_names: names that are the program's own: they are not judged, what is below them is.
-        exempt: names below which nothing is judged.
+        exempt: names below which nothing is judged, where they are the document's own fields: not further in.
     """
     return _Walk(Examination(persons=persons), frozenset(own_names), frozenset(exempt)).of(document, "", "")
 
@@ -237,6 +260,7 @@ class _Walk:
         self._examination = examination
         self._own = own
         self._exempt = exempt
+        self._numbers = 0
 
     def of(self, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
         if isinstance(value, str):
@@ -260,7 +284,7 @@ class _Walk:
         if _is_numbered(found):
             return Finding("number_array", path)
         for key, value in found.items():
-            if key in self._exempt:
+            if not path and key in self._exempt:
                 continue
             name = key if isinstance(key, str) else ""
             if name not in self._own and (kind := self._of_key(key)) is not None:
@@ -275,8 +299,12 @@ class _Walk:
         return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
 
     def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> Finding | None:
-        if _count_numbers(items) > runs.NUMBERS_LIMIT:
+        numbers = _count_numbers(items)
+        self._numbers += numbers
+        if numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
             return Finding("number_array", path)
+        if name == "boxes" and not self._examination.persons and _are_euis(items):
+            return None
         for index, item in enumerate(items):
             finding = self.of(item, name, f"{path}.{index}" if path else str(index))
             if finding is not None:
@@ -285,6 +313,11 @@ class _Walk:
 
     def _joined(self, texts: Iterable[str], path: str) -> Finding | None:
         return _found("encoded_media" if runs.joined_is_encoded(texts) else None, path)
+
+
+def _are_euis(items: Collection[Any]) -> bool:
+    """Whether boxes are called by the addresses of LoRaWAN: so many digits are no bytes of anything."""
+    return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
 
 
 def _found(kind: Kind | None, path: str) -> Finding | None:

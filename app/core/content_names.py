@@ -19,6 +19,14 @@ type NameClass = Literal["sound", "image", "biometric", "person", "prediction", 
 _SEPARATORS: Final = re.compile(r"[^0-9A-Za-z]+")
 _HUMPS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LONGEST: Final = 128
+# Letters of other alphabets that look like these, and the dotless i.
+_LOOKALIKES: Final = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u0432\u043a\u043c\u043d\u0442"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03b1\u03b9\u03bd\u03bf\u03c1\u0131\u0130",
+    "aeopcyxijsdhqbkmhtABEKMHOPCTXIJSABEZHIKMNOPTYXaivopiI",
+)
+_ESCAPED: Final = re.compile(r"%([0-7][0-9A-Fa-f])|\\u00([0-7][0-9A-Fa-f])|&#x([0-7][0-9A-Fa-f]);")
 _MOST_WORDS: Final = 3
 
 
@@ -37,7 +45,9 @@ _SOUND: Final = _words(
     aufnahme aufnahmen aufzeichnung aufzeichnungen grabacion grabaciones wav wavs wavfile waveform waveforms
     pcm opus mp3 aac flac ogg voice voices voix stimme stimmen voz voces speech parole paroles habla
     transcript transcripts transcription transcriptions transkript transkripte transkription transcripcion
-    utterance utterances conversation conversations gesprach gesprache conversacion spectrogram spectrograms
+    tonaufnahme tonaufnahmen sprachaufnahme sprachaufnahmen mikrofonaufnahme audioaufnahme tonspur
+    adpcm speex s16le pcm16 utterance utterances conversation conversations gesprach gesprache
+    conversacion spectrogram spectrograms
     spectrogramme spektrogramm espectrograma mfcc mfccs cepstrum soundbite soundclip
     """
 )
@@ -46,7 +56,8 @@ _IMAGE: Final = _words(
     image images img imgs imagen imagenes bild bilder bilddaten picture pictures photo photos photograph
     photographs photographie photographies foto fotos fotografia snapshot snapshots screenshot screenshots
     schnappschuss instantanea thumbnail thumbnails jpeg jpeg2000 jpg png gif webp heic heif
-    avif bmp tiff video videos videoclip mp4 mp2 h264 h265 hevc mjpeg mkv webm avi rtsp rtsps webrtc hls
+    avif bmp tiff video videos videoclip mp4 mp2 h264 h265 hevc mjpeg mjpg vp9 mkv webm avi rtsp rtsps
+    webrtc hls
     keyframe keyframes pixels pixeles base64 b64 blob blobs attachment attachments multimedia
     """
 )
@@ -56,7 +67,8 @@ _BIOMETRIC: Final = _words(
     embeddings biometric biometrics biometrie biometrique biometriques biometrisch biometrische biometria
     biometrico biometricos biometrica biometricas fingerprint fingerprints fingerabdruck fingerabdrucke
     dactyloscopy iris retina voiceprint voiceprints speaker speakers locuteur locuteurs sprecher hablante
-    hablantes gait keypoints minutiae minuties reidentification emotion emotions gender ethnicity ethnie
+    hablantes gesichtserkennung gesichtserkennungen gait keypoints minutiae minuties reidentification
+    emotion emotions gender ethnicity ethnie
     ethnicite etnia mugshot selfie
     """
 )
@@ -99,7 +111,8 @@ _TOGETHER: Final[dict[str, NameClass]] = {
     **dict.fromkeys(
         _phrases(
             """
-            sound clip, sound file, sound data, sound sample, sound samples, key frame, clip url,
+            sound clip, sound file, sound data, sound sample, sound samples, echantillon sonore,
+            key frame, clip url,
             clip id, spoken words, word list, extrait sonore
             """
         ),
@@ -117,7 +130,8 @@ _TOGETHER: Final[dict[str, NameClass]] = {
     **dict.fromkeys(
         _phrases(
             """
-            finger print, voice print, face id, feature vector, empreinte digitale, empreintes digitales,
+            reconnaissance faciale, reconocimiento facial, finger print, voice print, face id,
+            feature vector, empreinte digitale, empreintes digitales,
             empreinte vocale, huella dactilar, huellas dactilares, skin color, skin colour, age estimate,
             age group, re id, bio template, person template, template data, template id
             """
@@ -135,7 +149,8 @@ _TOGETHER: Final[dict[str, NameClass]] = {
             social security, national id, identity card, carte identite, carte d identite, number plate,
             license plate, licence plate, vehicle id, vehicle registration, plaque immatriculation,
             kfz kennzeichen, auto kennzeichen, mobile number, phone number, numero telephone,
-            device mac, client mac, station mac, mac hash, mac list, mac address, mac addresses,
+            wifi mac, phone mac, passenger name, numero secu, securite sociale, device mac,
+            client mac, station mac, mac hash, mac list, mac address, mac addresses,
             probe request, probe requests, bluetooth address, ble address, advertising id, home address,
             adresse personnelle, track id, trajectory id
             """
@@ -178,6 +193,18 @@ _BEGINNINGS: Final[tuple[tuple[str, NameClass], ...]] = (
     ),
     *((each, "person") for each in ("immatricul", "licenseplate", "licenceplate", "macaddr", "numberplate")),
 )
+# Together these are parts and settings of things: they are taken out, and what is left is judged.
+_OF_EQUIPMENT: Final = frozenset(
+    _phrases(
+        """
+        base plate, mounting plate, back plate, wall plate, pressure plate, plate material, firmware image,
+        fw image, os image, disk image, docker image, container image, image tag, image version,
+        recording interval, recording period, snapshot interval, snapshot period, photo sensor, photo cell,
+        face orientation, wall face, north face, south face, east face, west face, face nord, face sud,
+        face est, face ouest, led pixels, display pixels
+        """
+    )
+)
 _HARMLESS: Final = frozenset({"videoanalytics"})
 """The purpose `video_analytics`: counts and states without persons, once it is approved."""
 
@@ -185,8 +212,10 @@ _HARMLESS: Final = frozenset({"videoanalytics"})
 def words_of(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and without accents; the first 128 characters of it."""
     plain = name[:_LONGEST]
+    if "%" in plain or "\\" in plain or "&" in plain:
+        plain = _ESCAPED.sub(lambda found: chr(int(found[1] or found[2] or found[3], 16)), plain)
     if not plain.isascii():
-        decomposed = unicodedata.normalize("NFKD", plain).replace("ß", "ss")
+        decomposed = unicodedata.normalize("NFKD", plain.translate(_LOOKALIKES)).replace("ß", "ss")
         plain = "".join(each for each in decomposed if not unicodedata.combining(each))
     return tuple(word.lower() for part in _SEPARATORS.split(plain) for word in _HUMPS.findall(part))
 
@@ -194,7 +223,7 @@ def words_of(name: str) -> tuple[str, ...]:
 @lru_cache(maxsize=8_192)
 def name_class(name: str) -> NameClass | None:
     """What must never come that a field of this name would carry; None where the name says nothing of it."""
-    words = words_of(name)
+    words = _without_equipment(words_of(name))
     compact = "".join(words)
     if not words or compact in _HARMLESS:
         return None
@@ -213,6 +242,13 @@ def name_class(name: str) -> NameClass | None:
     return found
 
 
+def _without_equipment(words: tuple[str, ...]) -> tuple[str, ...]:
+    for index in range(len(words) - 1):
+        if " ".join(words[index : index + 2]) in _OF_EQUIPMENT:
+            return _without_equipment((*words[:index], *words[index + 2 :]))
+    return words
+
+
 def _of_words(words: tuple[str, ...]) -> NameClass | None:
     # `h264` and `mp3` come apart at their digits: pairs are looked at as one word too.
     for index, word in enumerate(words):
@@ -229,7 +265,10 @@ def _of_words(words: tuple[str, ...]) -> NameClass | None:
 
 # Whose risk: of a building or a sensor, it is no judgement on a person or a place's people.
 _OF_THINGS: Final = _words(
-    "mould mold mites dust virus pollen flood fire frost storm corrosion condensation comfort air heat noise"
+    """
+    mould mold mites dust virus pollen flood fire frost storm seismic landslide avalanche ice drought
+    corrosion condensation comfort air heat noise
+    """
 )
 
 

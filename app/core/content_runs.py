@@ -15,12 +15,16 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 RUN_LIMIT: Final = 128
 """Characters that one encoded run may have: a SHA-512 in hexadecimal digits has as many."""
 
 SUM_LIMIT: Final = 512
 """Characters that all encoded pieces of one document may have together: eight SHA-256, UUIDs not counted."""
+
+NUMBERS_SUM: Final = 512
+"""Numbers that all arrays of one document may have together."""
 
 NUMBERS_LIMIT: Final = 64
 """Numbers that may follow each other in one array, those in it included, or in one text."""
@@ -53,10 +57,16 @@ _NUMBERS: Final = re.compile(
     rf"(?:[-+]?+[0-9]++(?:\.[0-9]*+)?+(?:[eE][-+]?+[0-9]++)?+[\s,;|\[\]\"]++){{{NUMBERS_LIMIT // 2},}}+"
 )
 _HEX_PAIRS: Final = re.compile(
-    rf"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][:;,%\s-])(?:(?:0x|\\x|%)?+[0-9A-Fa-f]{{2}}[:;,\s-]++){{{NUMBERS_LIMIT},}}+"
+    rf"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][:;,%\s-])(?:(?:0x|\\x|%)?+[0-9A-Fa-f]{{2}}[:;,.|/_\s-]++){{{NUMBERS_LIMIT},}}+"
 )
 _ONE_NUMBER: Final = re.compile(r"[0-9][0-9.eE+-]*+")
-_WHITE: Final = re.compile(r"\s+")
+# What a run may be cut by: spaces, marks of prose, and characters that nobody sees.
+_CUTS: Final = re.compile(r"[\s.,;|\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
+_UNSEEN: Final = re.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
+_WIDE: Final = {code + 0xFEE0: code for code in range(0x21, 0x7F)}
+# Bytes by their numbers, one after the other: `\xff\xd8`, `=FF=D8`, `&#255;&#216;`.
+_PREFIXED: Final = re.compile(rf"(?:(?:0x|\\x|\\u00|=|&#x?)[0-9A-Fa-f]{{2,3}}+[;,\s]*+){{{NUMBERS_LIMIT},}}+")
+_PERCENT: Final = re.compile(rf"(?:%[0-9A-Fa-f]{{2}}[\w.~-]{{0,3}}+){{{NUMBERS_LIMIT},}}+")
 
 # Long enough to be no accident, wherever they stand in bytes that are no text.
 _MAGIC: Final = re.compile(
@@ -120,6 +130,18 @@ def _decoded_heads(token: str) -> list[bytes]:
     return heads
 
 
+def _is_counted_out(text: str) -> bool:
+    """Tell whether bytes are written one by one. Other alphabets in addresses are UTF-8, and words."""
+    if _HEX_PAIRS.search(text) or _PREFIXED.search(text):
+        return True
+    for found in _PERCENT.finditer(text) if "%" in text else ():
+        try:
+            unquote_to_bytes(found[0]).decode()
+        except UnicodeDecodeError:
+            return True
+    return False
+
+
 def _is_number(token: str) -> bool:
     return token.isdecimal()
 
@@ -144,7 +166,10 @@ class Encoded:
             return False
         if "data" in text.lower() and (_MEDIA_TYPE.search(text) or _DATA_URI.search(text)):
             return True
-        if len(text) > 2 * NUMBERS_LIMIT and _HEX_PAIRS.search(text):
+        if not text.isascii():
+            # Wide letters are letters, and what is not seen cuts nothing.
+            text = _UNSEEN.sub("", text.translate(_WIDE))
+        if len(text) > 2 * NUMBERS_LIMIT and _is_counted_out(text):
             return True
         rest = _UUID.sub(" ", text) if "-" in text else text
         if "://" in rest:
@@ -180,8 +205,8 @@ class Encoded:
         )
 
     def _is_scattered(self, text: str) -> bool:
-        """A run cut into shorter ones by spaces or line ends."""
-        joined = _WHITE.sub("", text)
+        """A run cut into shorter ones by spaces, line ends or marks."""
+        joined = _CUTS.sub("", text)
         if len(joined) <= 2 * RUN_LIMIT or len(joined) == len(text):
             return False
         return any(
@@ -193,7 +218,7 @@ class Encoded:
 def joined_is_encoded(texts: Iterable[str]) -> bool:
     """Tell whether short texts are the pieces of one run, one after the other; of those that repeat, once."""
     pieces = (text for text in dict.fromkeys(texts) if len(text) <= RUN_LIMIT and not _UUID.fullmatch(text))
-    joined = _WHITE.sub("", "".join(pieces))
+    joined = _CUTS.sub("", "".join(pieces))
     return any(
         len(found) > 2 * RUN_LIMIT and changes(found) >= _CHANGES_JOINED and not _is_number(found)
         for found in _TOKEN.findall(joined)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core import idempotency_keys
 from app.core.answers import Answer, record
 from app.core.auth import Principal
+from app.core.body_guard import check_body
 from app.core.database import TRANSIENT, Database, ending_with
 from app.core.errors import InvalidError
 from app.core.observability import get_logger
@@ -41,7 +42,7 @@ def key_of(request: Request) -> str:
     """The key that a request names, in either form: as it is, or in the quotes of RFC 9651.
 
     Raises:
-        InvalidError: `invalid_idempotency_key`.
+        InvalidError: `invalid_idempotency_key`; it carries what must never enter.
     """
     given = request.headers.getlist(HEADER)
     if len(given) != 1 or not _KEY.fullmatch(given[0]):
@@ -49,6 +50,8 @@ def key_of(request: Request) -> str:
             f"`{HEADER}` is given once, with 1 to 255 visible ASCII characters: a UUID, say.",
             code="invalid_idempotency_key",
         )
+    # It is kept as it was written: no other text is that nobody has looked at.
+    check_body(given[0])
     quoted = re.fullmatch('"(.+)"', given[0])
     return quoted[1] if quoted else given[0]
 

@@ -5,6 +5,7 @@ else, whichever step or codec refused it. Must not judge anything: what is refus
 these steps begin.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -15,11 +16,25 @@ from app.ingest.registry import BoxEntry
 from app.ingest.work import Work
 from app.observations.quarantine import Refused, quarantine
 from app.sites.door_refusals import DoorRefusal, add_door_refusals
-from app.sites.purposes import OF_EVENTS, OF_METRICS, PURPOSES, Purpose
+from app.sites.purposes import (
+    BY_NAME,
+    OF_EVENTS,
+    OF_METRICS,
+    PURPOSE_OF,
+    PURPOSE_OF_EVENT,
+    PURPOSES,
+    Purpose,
+    PurposeName,
+)
 
 # What is refused for one of these was permitted, or what was not has been taken out.
 _JUDGED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
 _OF_NO_PURPOSE: Final = frozenset({"status", "reported"})
+_PURPOSE_OF_NAME: Final = {
+    name.encode(): purpose for name, purpose in (*PURPOSE_OF.items(), *PURPOSE_OF_EVENT.items())
+}
+# Names of metrics and types of events, quoted as in JSON: whatever topic they came by, they say what it is.
+_NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
 async def quarantine_refused(work: Work) -> None:
@@ -31,7 +46,9 @@ async def quarantine_refused(work: Work) -> None:
             continue
         box = None if turned.box is None else work.find(turned.box)
         topic = work.intake.messages[turned.origin].topic
-        has_basis = rejection.code in _JUDGED or _has_basis(work, box, rejection.purpose, topic)
+        has_basis = _may_be_kept(turned) and (
+            rejection.code in _JUDGED or _has_basis(work, box, rejection.purpose, topic, turned.part)
+        )
         refused.append(
             Refused(
                 work.organisation_id if box is None else box.organisation_id,
@@ -46,19 +63,32 @@ async def quarantine_refused(work: Work) -> None:
     await quarantine(work.connection, refused, door=work.intake.door, now=work.now)
 
 
-def _has_basis(work: Work, box: BoxEntry | None, purpose: str | None, topic: str | None) -> bool:
+def _may_be_kept(turned: Turned) -> bool:
+    """Whether it is not older than its site keeps what is sensitive: the quarantine would keep it longer."""
+    purpose = next((each for each in PURPOSES if each.name == turned.rejection.purpose), None)
+    return turned.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
+
+
+def _named_in(part: bytes) -> set[PurposeName]:
+    return {_PURPOSE_OF_NAME[name] for name in _NAMED.findall(part)}
+
+
+def _has_basis(work: Work, box: BoxEntry | None, purpose: str | None, topic: str | None, part: bytes) -> bool:
     """Whether what could not be read may be kept: all that it may be has to be permitted.
 
     Of a box that nobody has registered it is not known what its site has declared: what needs no approval may
-    be kept until it is registered. What is neither event nor measurement has no purpose.
+    be kept until it is registered. What is neither event nor measurement has no purpose, unless it names one:
+    an event that was sent as a status is an event.
     """
     kind = None if topic is None else topic.rpartition("/")[2]
-    if kind in _OF_NO_PURPOSE:
-        return True
+    usual: Iterable[Purpose]
     if purpose is not None:
-        purposes: Iterable[Purpose] = (each for each in PURPOSES if each.name == purpose)
+        usual = (each for each in PURPOSES if each.name == purpose)
+    elif kind in _OF_NO_PURPOSE:
+        usual = ()
     else:
-        purposes = OF_EVENTS if kind == "event" else OF_METRICS
+        usual = OF_EVENTS if kind == "event" else OF_METRICS
+    purposes = {*usual, *(BY_NAME[name] for name in _named_in(part))}
     if box is None:
         return not any(each.sensitive for each in purposes)
     permits, now_us = work.registry.permits(box.site_id), work.judged_us

@@ -19,6 +19,7 @@ from app.core.database import WriteSession
 from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.core.gate import close_gate
 from app.core.ids import parse_id
+from app.core.reach import current_caller
 from app.sites import repository
 from app.sites.declaring import LONGEST_DAYS, is_weaker, missing, too_late
 from app.sites.models import Site, SitePurpose
@@ -35,6 +36,9 @@ WITH RECURSIVE makers (id) AS (
 )
 SELECT id FROM makers
 """)
+# An integrator's key is in the integrator's log, which its clients' people do not see: who made it counts.
+_NARROW: Final = text("SELECT set_config('vigie.reach', :reach, true)")
+_WIDEN: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 
 
 class PersonRequiredError(ForbiddenError):
@@ -139,7 +143,8 @@ async def declare(
 ) -> SitePurpose:
     """Declare a purpose, or change what was declared.
 
-    Of one that had ended nothing is taken that was measured before it was declared anew.
+    Of one that had ended nothing is taken that was measured before it was declared anew. A beginning is never
+    put back: where an earlier one, or none, is asked for, the former stays, or now where that lies ahead.
 
     Raises:
         InvalidError: as `check` does.
@@ -157,11 +162,14 @@ async def declare(
         )
         session.add(row)
     had_ended = row.ends_at is not None and row.ends_at <= now
+    begun = None if row.starts_at is None else min(row.starts_at, now)
     changed = is_new or had_ended or any(getattr(row, name) != value for name, value in values.items())
     for name, value in values.items():
         setattr(row, name, value)
-    if had_ended and (row.starts_at is None or row.starts_at < now):
-        row.starts_at = now
+    # Before it began there was no basis, and no later word makes one: not by a second PUT either.
+    floor = now if had_ended else begun
+    if floor is not None and (row.starts_at is None or row.starts_at < floor):
+        row.starts_at = floor
     check(purpose, row, now)
     if changed:
         row.declared_by, row.declared_kind = principal.key_id, principal.kind
@@ -236,12 +244,17 @@ async def _declarers(session: AsyncSession, row: SitePurpose) -> set[UUID]:
         return set()
     if row.declared_kind != "key":
         return {row.declared_by}
-    found = await session.execute(_MAKERS, {"key": str(row.declared_by)})
-    return {row.declared_by, *(UUID(identifier) for (identifier,) in found)}
+    await session.execute(_WIDEN)
+    found = (await session.execute(_MAKERS, {"key": str(row.declared_by)})).scalars().all()
+    await session.execute(_NARROW, {"reach": current_caller().settings()["vigie.reach"]})
+    return {row.declared_by, *map(UUID, found)}
 
 
 async def withdraw_weakened(session: WriteSession, site: Site, before: Retention) -> None:
-    """Take the approval of those sensitive purposes away whose data the site would keep longer now."""
+    """Take the approval of those sensitive purposes away whose data the site would keep longer now.
+
+    The caller has closed the gate, before it locked the site: no batch is under way that knows the approval.
+    """
     after = retention_of(site)
     names: list[PurposeName] = [
         name for name, each in BY_NAME.items() if each.sensitive and is_weaker(each, before, after)

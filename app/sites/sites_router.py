@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from app.core.errors import ConflictError, NotFoundError
 from app.core.etags import Matching
 from app.core.fields import Kind, given
+from app.core.gate import close_gate
 from app.core.ids import new_id, parse_id
 from app.core.pagination import Page
 from app.core.problems import documented
@@ -98,6 +99,10 @@ async def update_site(
     site_id: str, body: SiteChange, principal: SitesWriter, session: Writes, matching: Matching
 ) -> SiteOut:
     """Change the fields that are given."""
+    if "retention_days" in body.model_fields_set:
+        # An approval may go with it, and is not to be gone while a batch relies on it.
+        await declarations.find_site(session, site_id, principal)
+        await close_gate(session)
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site_id)

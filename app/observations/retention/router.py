@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.auth import Principal
 from app.core.errors import NotFoundError
 from app.core.etags import Matching
+from app.core.gate import close_gate
 from app.core.ids import parse_id
 from app.core.problems import documented
 from app.core.strict_body import StrictRoute
@@ -63,6 +64,9 @@ async def set_site_retention(
     With `removes` what is older goes for good, beginning within a minute: look at the preview before. A
     sensitive purpose whose data would be kept longer than before, or not be removed, has to be approved anew.
     """
+    await _site(session, site_id, principal)
+    # An approval may go with it, and is not to be gone while a batch relies on it.
+    await close_gate(session)
     site = await _site(session, site_id, principal, lock=True)
     matching.check(await _shown(session, site))
     settings = body.settings()

@@ -181,6 +181,16 @@ async def test_a_key_is_1_to_255_visible_characters(tenant: Tenant, key: str) ->
     assert await code_of(refused) == (422, "invalid_idempotency_key")
 
 
+async def test_a_key_carries_nothing_that_must_never_enter(tenant: Tenant, database: Database) -> None:
+    carrier = base64.b64encode(bytes(range(3, 190))).decode()
+    refused = await tenant.client.post("/v1/sites", json=SITE, headers={"Idempotency-Key": carrier})
+    assert await code_of(refused) == (422, "forbidden_content")
+    async with database.read() as session:
+        count = text("SELECT count(*) FROM idempotency_keys WHERE key = :key")
+        kept = await session.scalar(count, {"key": carrier})
+    assert kept == 0
+
+
 async def test_who_has_no_key_has_no_answers_to_ask_for(application: FastAPI) -> None:
     async with client_of(application, None) as nobody:
         for path in ("/v1/claims/redeem", "/v1/provision"):

@@ -298,3 +298,25 @@ async def test_a_quarantined_event_by_http_can_be_replayed(doors: Doors) -> None
     done = (await doors.client.post("/v1/quarantine/replay", json={})).json()
     assert (done["tried"], done["stored"]) == (1, 1)
     assert [each["type"] for each in (await doors.client.get("/v1/events")).json()["data"]] == ["tamper"]
+
+
+async def test_an_event_on_another_topic_is_an_event_still(doors: Doors) -> None:
+    await doors.end("equipment")
+    wrong = shot(canary=CANARY)
+    for kind in ("telemetry", "status", "elsewhere/status", "elsewhere/reported"):
+        receipt = await doors.mqtt(kind, wrong)
+        assert receipt.turned, kind
+    # Nor is a battery kept for a fault beside it.
+    await doors.mqtt("status", {"state": "online", "battery": LOUD, "canary": 1})
+    assert await doors.holding(CANARY, str(LOUD)) == []
+
+
+async def test_an_event_that_is_older_than_it_may_be_kept_is_not_kept_in_the_quarantine(doors: Doors) -> None:
+    await approve(doors.owner, doors.site_id)
+    path = f"/v1/sites/{doors.site_id}/retention"
+    body = {"purposes": {"acoustic_safety": 1}, "removes": True}
+    (await doors.client.put(path, json=body)).raise_for_status()
+    await approve(doors.owner, doors.site_id)
+    receipt = await doors.mqtt("event", shot(time=at(-90_000)))
+    assert [turned.rejection.code for turned in receipt.turned] == ["time_too_old"]
+    assert await doors.holding(CANARY) == []

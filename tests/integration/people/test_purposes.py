@@ -1,11 +1,14 @@
 """Purposes by REST: declared, completed, approved by a second person, changed, ended."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app.core.database import Database
+from app.core.gate import pass_gate
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk, refusal
 
@@ -104,6 +107,33 @@ async def test_who_declared_by_a_key_of_theirs_cannot_approve(
     assert (await two.client.post(f"{acoustic}/approve")).json()["state"] == "active"
 
 
+async def test_who_declared_by_a_key_of_their_integrators_cannot_approve_as_a_member_of_the_client(
+    folk: Folk, api: httpx.AsyncClient
+) -> None:
+    made = await api.post("/v1/organisations", json={"name": "Integrator", "kind": "integrator"})
+    integrator = made.json()["id"]
+    iris = await folk.join("Iris", "owner", integrator)
+    client = (await iris.client.post("/v1/organisations", json={"name": "Client"})).raise_for_status().json()
+    key = await iris.client.post("/v1/api-keys", json={"name": "Iris's", "scopes": ["*"]})
+    hers = await folk.client(key.raise_for_status().json()["key"])
+    site = await hers.post(
+        "/v1/sites",
+        json={
+            "organisation_id": client["id"],
+            "name": "Square",
+            "kind": "street",
+            "timezone": "UTC",
+            "location": {"type": "Point", "coordinates": [1.4, 43.6]},
+        },
+    )
+    path = f"/v1/sites/{site.raise_for_status().json()['id']}"
+    await kept(hers, site.json()["id"])
+    (await hers.put(f"{path}/purposes/acoustic_safety", json=complete())).raise_for_status()
+    as_member = await folk.join("Iris", "owner", client["id"])
+    answer = await as_member.client.post(f"{path}/purposes/acoustic_safety/approve")
+    assert refusal(answer) == (409, "same_person")
+
+
 async def approved(folk: Folk, tenant: Tenant, site_id: str, acoustic: str) -> tuple[Any, Any]:
     one, two = await folk.join("Ada", "owner"), await folk.join("Bea", "owner")
     await kept(tenant.client, site_id)
@@ -161,6 +191,28 @@ async def test_a_weaker_retention_takes_the_approval_away(
     assert await state(tenant.client, acoustic) == state_after
 
 
+async def test_no_batch_is_under_way_when_a_retention_takes_an_approval(
+    folk: Folk, tenant: Tenant, database: Database, site_id: str, acoustic: str
+) -> None:
+    await approved(folk, tenant, site_id, acoustic)
+    batch = await database.connect()
+    try:
+        weaker = [
+            ("PATCH", f"/v1/sites/{site_id}", {"retention_days": 900}),
+            ("PUT", f"/v1/sites/{site_id}/retention", {**RETENTION, "removes": False}),
+        ]
+        for method, path, body in weaker:
+            async with batch.transaction():
+                await pass_gate(batch)
+                waiting = asyncio.ensure_future(tenant.client.request(method, path, json=body))
+                done, _ = await asyncio.wait([waiting], timeout=0.3)
+                assert not done
+            assert (await waiting).status_code == 200
+    finally:
+        await batch.close()
+    assert await state(tenant.client, acoustic) == "incomplete"
+
+
 async def test_the_default_days_of_a_site_are_its_retention_too(
     folk: Folk, tenant: Tenant, site_id: str, acoustic: str
 ) -> None:
@@ -206,6 +258,13 @@ async def test_an_environmental_one_is_completed_ended_and_declared_anew(
     anew = (await client.put(path, json={"description": "Anew"})).json()
     # Nothing is taken of the time in which it had ended.
     assert (anew["state"], anew["starts_at"] is not None) == ("active", True)
+    # Nor by saying it once more, or by taking the beginning away.
+    again = [
+        await client.put(path, json={"description": "Anew"}),
+        await client.patch(path, json={"starts_at": None}),
+        await client.patch(path, json={"starts_at": in_days(-30)}),
+    ]
+    assert [each.json()["starts_at"] for each in again] == [anew["starts_at"]] * 3
     later = await client.put(path, json={"starts_at": in_days(1)})
     assert later.json()["state"] == "upcoming"
 

@@ -229,6 +229,14 @@ HARMLESS = (
         "video_analytics",
         "screen_brightness",
         "wave",
+        "base_plate",
+        "firmware_image",
+        "recording_interval_s",
+        "snapshotInterval",
+        "photo_sensor",
+        "face_nord",
+        "led_pixels",
+        "seismic_risk_rating",
     ),
     *(
         "sampling_rate",
@@ -435,6 +443,43 @@ def test_escapes_hide_nothing() -> None:
     assert examine_source("face_id=1&image=2") is not None
 
 
+def test_disguises_that_cost_nothing_hide_nothing() -> None:
+    pieces = [_BASE64[at : at + 15] for at in range(0, 1_200, 15)]
+    raw = base64.b64decode(_BASE64[:1_200])
+    for text in (
+        *(mark.join(pieces) for mark in (".", ",", ";", "|", "\u200b", "\u00ad", ".\u2060 ")),
+        "".join(chr(ord(each) + 0xFEE0) for each in _BASE64[:1_200]),
+        *(mark.join(f"{byte:02x}" for byte in raw) for mark in "./|_"),
+        *("".join(f"{mark}{byte:02X}" for byte in raw) for mark in ("%", "=", r"\x", "&#x")),
+    ):
+        assert examine_text(text) is not None, text[:40]
+        assert judged(json.dumps({"a": text}).encode()).finding is not None, text[:40]
+    for name in ("c\u0430mera", "\u0430udi\u043e", "aud\u0131o", "%61udio", r"\u0061udio", "au\u200bdio"):
+        assert examine_name(name) is not None, ascii(name)
+    inner = json.dumps({"n": json.dumps([{"face_id": 12}])})
+    assert judged(json.dumps({"payload": inner}).encode()).finding is not None
+    for _ in range(8):
+        inner = json.dumps({"payload": inner})
+    assert not judged(inner.encode()).readable, "a document in documents in documents"
+    short = {name: [index / 3 for index in range(60)] for name in ("aa", "bb", "cc", "dd", "ee", "ff", "gg")}
+    assert examine_document(short) is None
+    assert examine_document({"a": short, "b": short}) is not None
+
+
+def test_people_call_things_as_they_like() -> None:
+    for text in ("Rue de la Camera", "Face nord", "Résidence Iris", "Crime Museum", "Recording studio"):
+        for field in ("name", "label", "type", "kind", "street"):
+            assert examine_document({"attributes": {field: text}}, persons=False) is None
+        assert examine_document({"type": "camera"}, persons=False) is not None
+        assert examine_document({"label": "camera"}) is not None
+    boxes = [hashlib.sha256(str(number).encode()).hexdigest()[:16] for number in range(300)]
+    assert examine_document({"boxes": boxes}, persons=False) is None
+    assert examine_document({"boxes": boxes}) is not None
+    assert examine_document({"boxes": [*boxes, "g" * 16]}, persons=False) is not None
+    arabic = "https://ar.example/" + "%D8%B4%D8%A7%D8%B1%D8%B9" * 20
+    assert examine_text(arabic, persons=False) is None
+
+
 def test_personal_values_at_the_doors_alone() -> None:
     for text in ("aa:bb:cc:dd:ee:ff", "jeanne@example.org", "+33 6 12 34 56 78", "AB-123-CD"):
         finding = examine_text(text)
@@ -455,6 +500,8 @@ def test_paths_name_no_part_of_what_was_found() -> None:
 def test_exempt_names_and_our_own() -> None:
     document = {"headers": {"x": _BASE64}, "user_id": 1}
     assert examine_document(document, exempt={"headers"}, own_names={"user_id"}) is None
+    for inner in ({"config": {"headers": _BASE64}}, [{"headers": _BASE64}]):
+        assert examine_document(inner, exempt={"headers"}) is not None, "a field of theirs, not of a body"
     assert examine_document(document, own_names={"user_id"}) is not None
     assert examine_document({"user_id": _BASE64}, own_names={"user_id"}) is not None
 
