@@ -108,7 +108,7 @@ class IncidentWorker:
         return done
 
     async def _try(self, connection: asyncpg.Connection, work: Work) -> int:
-        """Do a piece of work; one that fails waits a little, and keeps no other waiting, of its site or not."""
+        """Do a piece of work; one that fails waits a little, and keeps no other waiting, not of its site."""
         try:
             for _ in range(_TRIES):
                 with suppress(MovedError):
