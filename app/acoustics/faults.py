@@ -29,6 +29,8 @@ _SAME_M: Final = 2.0
 _COARSE: Final = 4.0
 _LEAST_COST: Final = 4.0
 _FLIPS: Final = 2
+_PAIRS_OF: Final = 16
+"""Up to so many arrivals are left out in pairs: of fifty these are 1,225, which took seconds."""
 _ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
 
 
@@ -154,7 +156,8 @@ def _tried(problem: Problem, starts: Floats, used: Mask) -> tuple[Floats, Mask, 
 
 
 def _flips(count: int) -> list[list[int]]:
-    return [list(which) for size in range(_FLIPS + 1) for which in combinations(range(count), size)]
+    most = _FLIPS if count <= _PAIRS_OF else 1
+    return [list(which) for size in range(most + 1) for which in combinations(range(count), size)]
 
 
 def _joined(

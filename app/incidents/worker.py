@@ -54,7 +54,7 @@ class IncidentWorker:
     def __init__(self, settings: IncidentSettings) -> None:
         self._settings = settings
         self._working: asyncio.Task[None] | None = None
-        self._failing: dict[UUID, float] = {}
+        self._failing: dict[tuple[UUID, int], float] = {}
 
     async def tick(self, role: Role, _: asyncpg.Connection) -> None:
         """See that the work goes on. Does not wait for it: what takes long holds up nobody."""
@@ -92,7 +92,7 @@ class IncidentWorker:
         done = False
         until = time.monotonic() + _TURN_S
         for work in await next_works(connection):
-            if self._failing.get(work.site_id, 0.0) > time.monotonic():
+            if self._failing.get(_place(work), 0.0) > time.monotonic():
                 continue
             if done and time.monotonic() > until:
                 # What has come since has its turn too.
@@ -108,7 +108,7 @@ class IncidentWorker:
         return done
 
     async def _try(self, connection: asyncpg.Connection, work: Work) -> int:
-        """Do a piece of work; a site at which that fails waits a little, and keeps nobody from theirs."""
+        """Do a piece of work; one that fails waits a little, and keeps no other waiting, not of its site."""
         try:
             for _ in range(_TRIES):
                 with suppress(MovedError):
@@ -117,7 +117,9 @@ class IncidentWorker:
             if is_transient(error):
                 raise
             _log.exception("incidents_of_site_failed", site_id=str(work.site_id))
-        self._failing[work.site_id] = time.monotonic() + _AFTER_FAILURE_S
+        now = time.monotonic()
+        self._failing = {place: until for place, until in self._failing.items() if until > now}
+        self._failing[_place(work)] = now + _AFTER_FAILURE_S
         return 0
 
     async def _do(self, connection: asyncpg.Connection, work: Work) -> int:
@@ -159,6 +161,11 @@ class IncidentWorker:
         for entry in entries:
             INCIDENTS_TOLD.labels(entry.kind).inc()
         return len(entries)
+
+
+def _place(work: Work) -> tuple[UUID, int]:
+    """By what a piece of work is known again: its site, and where it begins."""
+    return work.site_id, work.slots[0]
 
 
 async def _read(

@@ -1,5 +1,6 @@
 """The history as an Atom feed (RFC 4287). Pure."""
 
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,8 @@ from app.register.writing import Writing
 MEDIA_TYPE: Final = "application/atom+xml"
 NAMESPACE: Final = "http://www.w3.org/2005/Atom"
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
+# What XML 1.0 (2.2) has no place for, not even escaped: one name with it would make the feed unreadable.
+_UNTAKEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def feed(
@@ -51,7 +54,7 @@ def feed(
 
 def _text(parent: ET.Element, name: str, text: str) -> ET.Element:
     child = ET.SubElement(parent, name)
-    child.text = text
+    child.text = _UNTAKEN.sub("\ufffd", text)
     return child
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from app.core.ids import parse_id
 from app.core.problems import documented
 from app.register import atom, dtpr, geojson, reads, tables
 from app.register.answers import FRESH_S, Made, answer, kept_for
@@ -39,6 +40,11 @@ def _media(
     schema: dict[str, Any] = {"type": "string"} if text else {"type": "object", "additionalProperties": True}
     shown = {} if example is None else {"example": example}
     return {200: {"content": {media_type: {"schema": schema, **shown}}}}
+
+
+def _named(site_id: str) -> str:
+    """A site's id as it is kept by (NotFoundError): however many ways there are to write it, it is one."""
+    return str(parse_id(site_id, "site"))
 
 
 async def _shown(
@@ -129,12 +135,13 @@ async def changes_atom(request: Request, context: Context, lang: _Language = Non
 )
 async def site_geojson(site_id: str, request: Request, context: Context) -> Response:
     """The site, its boxes, and the cells in which they lie."""
+    named = _named(site_id)
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
         return _encode(geojson.of_site(site))
 
-    return await _shown(request, context, ("geojson", site_id), geojson.MEDIA_TYPE, make)
+    return await _shown(request, context, ("geojson", named), geojson.MEDIA_TYPE, make)
 
 
 @router.get(
@@ -146,12 +153,13 @@ async def site_geojson(site_id: str, request: Request, context: Context) -> Resp
 )
 async def site_json(site_id: str, request: Request, context: Context) -> Response:
     """All that is public of a site, but for its figures."""
+    named = _named(site_id)
 
     async def make() -> bytes:
         register, site = await context.site(site_id)
         return site_document(site, register.at).model_dump_json().encode()
 
-    return await _shown(request, context, ("json", site_id), _JSON, make)
+    return await _shown(request, context, ("json", named), _JSON, make)
 
 
 @router.get(
@@ -166,12 +174,13 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
 
     Of purposes whose figures are published, as measured. Sound levels are averaged by energy.
     """
+    named = _named(site_id)
 
     async def make() -> bytes:
         register, site = await context.site(site_id)
         return tables.of_data(await context.open_data(register, site)).encode()
 
-    return await _shown(request, context, ("csv", site_id), _CSV, make, name=f"vigie-{site_id}.csv")
+    return await _shown(request, context, ("csv", named), _CSV, make, name=f"vigie-{named}.csv")
 
 
 @router.get(
@@ -183,12 +192,13 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
 )
 async def site_dtpr(site_id: str, request: Request, context: Context) -> Response:
     """A datachain of Digital Trust for Places and Routines for each purpose that is in force."""
+    named = _named(site_id)
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
         return _encode(dtpr.datachains(site, Writing("en")))
 
-    return await _shown(request, context, ("dtpr", site_id), _JSON, make)
+    return await _shown(request, context, ("dtpr", named), _JSON, make)
 
 
 @router.get(
@@ -203,7 +213,7 @@ async def site_changes_atom(
 ) -> Response:
     """The last changes of what the register shows of a site (RFC 4287)."""
     await context.site(site_id)
-    return await _feed(request, context, site_id, lang)
+    return await _feed(request, context, _named(site_id), lang)
 
 
 async def _feed(

@@ -62,7 +62,9 @@ def in_language(path: str, language: str, **query: object) -> str:
 def policy(tiles: Tiles) -> str:
     """The Content-Security-Policy of a page: its own files and nothing else, but for the operator's tiles."""
     images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.url else [])])
-    return f"default-src 'self'; {images}; object-src 'none'; base-uri 'none'; form-action 'self'"
+    # No page of another site shows these in a frame, with a form of its own over theirs.
+    rest = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    return f"default-src 'self'; {images}; {rest}"
 
 
 @cache

@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from app.core.body_guard import check_body
 from app.core.errors import ForbiddenError, InvalidError, VigieError
+from app.core.instants import check_range, from_datetime
 from app.core.problems import field_code
+from app.core.reasons import RejectedError
 from app.core.settings import Settings
 from app.core.strict_body import read_body
 from app.register.context import Context, RegisterContext
@@ -79,7 +81,13 @@ def _instant(text: str, zone: ZoneInfo) -> datetime | None:
     """What a field for a time holds, by the clock of the place; None where it is empty (ValueError)."""
     if not text:
         return None
-    return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+    try:
+        found = datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+        # The calendar ends before some clocks do; and a body's times have the same range.
+        check_range(from_datetime(found))
+    except (OverflowError, RejectedError) as error:
+        raise ValueError(text) from error
+    return found
 
 
 def _request(given: Mapping[str, str], zones: Mapping[str, ZoneInfo], language: str) -> RightsRequestCreate:

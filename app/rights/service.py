@@ -164,6 +164,9 @@ async def findings(session: AsyncSession, row: RightsRequest, now: datetime) -> 
         InvalidError: `range_too_large`.
     """
     ends_at = row.ends_at or min(now, row.received_at)
+    if row.begins_at is not None and row.ends_at is None:
+        # Since long ago: the first month of it, and what is later with the series' endpoints.
+        ends_at = max(row.begins_at, min(ends_at, row.begins_at + LONGEST))
     begins_at = row.begins_at or ends_at - LONGEST
     if ends_at - begins_at > LONGEST:
         raise InvalidError(

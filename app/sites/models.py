@@ -165,6 +165,8 @@ class Box(Base):
     shared_until: Mapped[datetime | None] = mapped_column(_Instant)
     # For the pipeline, which reads it in SQL.
     erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
+    # Written by a trigger, read by the register's views alone: when it came from another site.
+    came_at: Mapped[datetime | None] = mapped_column(_Instant, deferred=True)
 
 
 class BoxConfig(Base):

@@ -33,6 +33,9 @@ _TABLES: Final = (
             CHECK (register_precision_m IN (1, 10, 100, 1000, 10000))
     """,
     "ALTER TABLE webhook_endpoints ADD COLUMN recipient text",
+    # When a box came to its site from another one; null: it has always been there. What it measured before is
+    # no open data of the site where it is now: it may come from somebody's office.
+    "ALTER TABLE boxes ADD COLUMN came_at timestamptz",
     # A site that was removed stays in the history for as long as its organisation does.
     """
     CREATE TABLE register_changes (
@@ -63,6 +66,17 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
                 / cos(radians(least(floor(abs(latitude)), 88) + 0.5)) AS x
     ) step
 $$
+"""
+_CAME: Final = """
+CREATE FUNCTION register_came() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.came_at := clock_timestamp();
+    RETURN NEW;
+END $$
+"""
+_COMES: Final = """
+CREATE TRIGGER register_came BEFORE UPDATE OF site_id ON boxes FOR EACH ROW
+WHEN (NEW.site_id <> OLD.site_id) EXECUTE FUNCTION register_came()
 """
 _IN_FORCE: Final = (
     "(p.starts_at IS NULL OR p.starts_at <= now()) AND (p.ends_at IS NULL OR p.ends_at > now())"
@@ -107,12 +121,14 @@ _VIEWS: Final = {
             count(*) FILTER (WHERE a.started_at > {_MONTH}) AS month
         FROM alerts a WHERE NOT a.dry_run AND a.started_at > {_YEAR} GROUP BY a.site_id, a.severity
     """,  # noqa: S608 (constants)
-    # Of sites that recognise shots, or did. What the program itself withdrew was no incident.
+    # Of sites that recognise shots, or did. What the program itself withdrew was no incident. Days after its
+    # end are none: a purpose that has ended would look better every day.
     "public_incidents": f"""
         SELECT p.site_id, count(i.id) AS year, count(i.id) FILTER (WHERE i.detected_at > {_MONTH}) AS month,
             count(i.id) FILTER (WHERE i.state = 'confirmed') AS confirmed,
             count(i.id) FILTER (WHERE i.state = 'dismissed') AS dismissed,
-            least(extract(epoch FROM now() - min(p.starts_at)) / 86400, 365)::float8 AS days
+            (extract(epoch FROM least(now(), min(p.ends_at)) - greatest(min(p.starts_at), {_YEAR}))
+                / 86400)::float8 AS days
         FROM site_purposes p LEFT JOIN incidents i ON i.site_id = p.site_id AND i.detected_at > {_YEAR}
             AND i.reviewed_kind IS DISTINCT FROM 'system'
         WHERE p.purpose = 'acoustic_safety' AND p.starts_at <= now() GROUP BY p.site_id
@@ -129,23 +145,32 @@ _VIEWS: Final = {
         FROM hourly h JOIN boxes b ON b.key = h.box_key AND b.deleted_at IS NULL
         CROSS JOIN generate_series(1, 24) AS k (hour)
         WHERE h.count[k.hour] > 0 AND {_OPEN}
+            AND (b.came_at IS NULL OR h.day + make_interval(hours => k.hour - 1) >= b.came_at)
     """,  # noqa: S608 (constants)
     "public_days": f"""
         SELECT b.site_id, d.metric, d.day AS time, d.count, d.mean
-        FROM daily d JOIN boxes b ON b.key = d.box_key AND b.deleted_at IS NULL WHERE {_OPEN}
+        FROM daily d JOIN boxes b ON b.key = d.box_key AND b.deleted_at IS NULL
+        WHERE {_OPEN} AND (b.came_at IS NULL OR d.day >= b.came_at)
     """,  # noqa: S608 (constants)
     # Which of what it may measure a site does measure: an hour has its roll-up when it is over, and what came
     # since then is among the newest values of its box.
     "public_measured": """
         SELECT DISTINCT b.site_id, h.metric FROM hourly h
-        JOIN boxes b ON b.key = h.box_key AND b.deleted_at IS NULL WHERE h.day > now() - interval '30 days'
+        JOIN boxes b ON b.key = h.box_key AND b.deleted_at IS NULL
+        WHERE h.day > now() - interval '30 days'
+            AND (b.came_at IS NULL OR h.day + interval '1 day' > b.came_at)
         UNION
         SELECT b.site_id, e.key FROM box_states s JOIN boxes b ON b.key = s.box_key AND b.deleted_at IS NULL
         CROSS JOIN jsonb_each(s.latest) AS e
-        WHERE (e.value ->> 1)::bigint > extract(epoch FROM now() - interval '30 days') * 1000000
+        WHERE (e.value ->> 1)::bigint
+            > extract(epoch FROM greatest(now() - interval '30 days', b.came_at)) * 1000000
     """,
+    # Of sites that are in the register, or were: what nobody has put a box to is the operator's own plan.
     "public_changes": """
         SELECT c.id, c.at, c.site_id, c.site_name, c.kind, c.data FROM register_changes c
+        WHERE EXISTS (SELECT FROM boxes b WHERE b.site_id = c.site_id) OR EXISTS (
+            SELECT FROM register_changes k WHERE k.site_id = c.site_id AND k.kind LIKE 'boxes_%'
+        )
     """,
 }
 _LOCK: Final = "LOCK TABLE sites, boxes, site_purposes, webhook_endpoints IN ACCESS EXCLUSIVE MODE"
@@ -164,7 +189,7 @@ def upgrade() -> None:
     """Make room for the register; what there is begins its history."""
     make_roles(PUBLIC)
     op.execute(_LOCK)
-    for statement in (*_TABLES, _CELL, *FUNCTIONS):
+    for statement in (*_TABLES, _CELL, _CAME, _COMES, *FUNCTIONS):
         op.execute(statement)
     op.execute(
         "INSERT INTO register_changes (at, organisation_id, site_id, site_name, kind, data) "
@@ -193,9 +218,11 @@ def downgrade() -> None:
     for name, when in TRIGGERS.items():
         table = when.split(" ON ")[1].split()[0]
         op.execute(f"DROP TRIGGER {name} ON {table}")
-    for signature in (*SIGNATURES, "register_cell(float8, float8, integer)"):
+    op.execute("DROP TRIGGER register_came ON boxes")
+    for signature in (*SIGNATURES, "register_came()", "register_cell(float8, float8, integer)"):
         op.execute(f"DROP FUNCTION {signature}")
     unprotect("register_changes")
     op.execute("DROP TABLE register_changes")
+    op.execute("ALTER TABLE boxes DROP COLUMN came_at")
     op.execute("ALTER TABLE webhook_endpoints DROP COLUMN recipient")
     op.execute("ALTER TABLE sites DROP COLUMN register_precision_m")

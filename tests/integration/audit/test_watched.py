@@ -75,6 +75,7 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
     },
     "site_purposes": {"sensitive", "declared_kind", "declared_at", "revision"},
     "boxes": {
+        "came_at",
         "key",
         "state",
         "state_at",

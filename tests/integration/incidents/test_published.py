@@ -49,3 +49,17 @@ async def _site(client: httpx.AsyncClient, site: str) -> dict[str, dict[str, flo
         each for each in (await client.get("/public/register.json")).json()["sites"] if each["id"] == site
     ]
     return dict(found)
+
+
+async def test_days_after_its_end_make_no_purpose_look_better(
+    square: Square, application: FastAPI, database: Database
+) -> None:
+    made = await put_incident(database, square.site)
+    await square.owner.execute(_REVIEW, UUID(made), "dismissed")
+    await square.owner.execute(
+        "UPDATE site_purposes SET starts_at = now() - interval '300 days', ends_at = now() - interval "
+        "'290 days' WHERE purpose = 'acoustic_safety'"
+    )
+    async with client_of(application, None) as anybody:
+        site = await _site(anybody, square.site)
+    assert site["incidents"]["false_alarms_per_year"] == pytest.approx(36.5, abs=0.1)

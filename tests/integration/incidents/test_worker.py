@@ -12,6 +12,7 @@ import pytest
 from app.core.database import Database
 from app.core.ids import new_id
 from app.incidents import worker_writes
+from app.incidents.hearing import found_of
 from app.incidents.worker import IncidentWorker
 from app.observations.erasure.worker import ErasureWorker
 from app.webhooks import outbox
@@ -304,3 +305,25 @@ async def test_a_flood_of_one_box_costs_little_and_hides_nobody(square: Square) 
     found = [each for each in await square.incidents() if each["evidence"] == "position"]
     assert any(apart_m((each["longitude"], each["latitude"]), SHOT) < 30 for each in found)
     assert all(each["crowded"] for each in found)
+
+
+async def test_what_cannot_be_computed_keeps_nothing_else_of_its_site_waiting(
+    square: Square, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await square.send(shot(1, ago_s=900.0))
+    await square.send(shot(2, ago_s=60.0))
+    latest = await square.owner.fetchval("SELECT extract(epoch FROM max(time)) * 1000000 FROM events")
+
+    def fails(heard: Any, settings: Any, *, crowded: bool) -> Any:  # noqa: ANN401 (what found_of takes)
+        if any(each.time_us > latest - 60_000_000 for each in heard):
+            raise ArithmeticError
+        return found_of(heard, settings, crowded=crowded)
+
+    monkeypatch.setattr("app.incidents.worker.found_of", fails)
+    # What came last is looked at first, and fails.
+    await square.work()
+    (incident,) = await square.incidents()
+    assert incident["evidence"] == "position"
+    monkeypatch.undo()
+    await square.work()
+    assert len(await square.incidents()) == 2

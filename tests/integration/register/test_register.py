@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.register.atom import NAMESPACE
 from tests.conftest import Tenant
@@ -306,3 +307,46 @@ async def test_open_data_are_published_and_no_others(
     assert shown.count('<svg class="chart"') == 1
     assert "67.4" in shown
     assert "Carbon dioxide" in shown  # measured here, and not published
+
+
+async def test_a_site_that_no_box_ever_stood_at_is_in_no_history(
+    public: httpx.AsyncClient, tenant: Tenant, site: str
+) -> None:
+    plan = {"name": "A plan", "kind": "street", "timezone": "Europe/Paris", "location": PLACE}
+    planned = (await tenant.client.post("/v1/sites", json=plan)).json()["id"]
+    (await tenant.client.patch(f"/v1/sites/{planned}", json={"name": "Another plan"})).raise_for_status()
+    for address in ("/public/changes", "/public/changes.atom", f"/public/changes?site={planned}"):
+        assert "plan" not in (await public.get(f"{address}{'&' if '?' in address else '?'}lang=en")).text
+    assert "site_added" not in (await public.get(f"/public/changes?site={site}")).text
+    # What was in the register once stays in its history.
+    (await tenant.client.delete(f"/v1/boxes/{BOX}")).raise_for_status()
+    assert "Rue d" in (await public.get(f"/public/changes?before=999999&site={site}")).text
+
+
+async def test_what_a_box_measured_elsewhere_is_not_published_where_it_stands_now(
+    public: httpx.AsyncClient, tenant: Tenant, site: str, owner: asyncpg.Connection
+) -> None:
+    office = {"name": "Office", "kind": "office", "timezone": "Europe/Paris", "location": PLACE}
+    inside = (await tenant.client.post("/v1/sites", json=office)).json()["id"]
+    moved = {"id": "moving-box", "site_id": inside}
+    (await tenant.client.post("/v1/boxes", json=moved)).raise_for_status()
+    await owner.execute(SAMPLES.replace("now()", "now() - interval '2 days'"))
+    await owner.execute("DELETE FROM hourly USING boxes b WHERE b.key = box_key AND b.id <> 'moving-box'")
+    (await tenant.client.patch("/v1/boxes/moving-box", json={"site_id": site})).raise_for_status()
+    data = await public.get(f"/public/sites/{site}/data.csv")
+    assert data.text.splitlines() == ["time,span,metric,unit,mean,values"]
+    # From here on it is this site's.
+    await owner.execute("UPDATE boxes SET came_at = now() - interval '300 days' WHERE id = 'moving-box'")
+    assert await owner.fetchval("SELECT count(*) FROM public_hours WHERE site_id = $1::uuid", site) > 0
+
+
+async def test_a_site_is_kept_once_however_its_id_is_written(
+    public: httpx.AsyncClient, application: FastAPI, site: str
+) -> None:
+    kept = application.state.register.shelf._kept
+    written = (site, site.upper(), site.replace("-", ""), f"urn:uuid:{site}", f"{{{site}}}")
+    for name in ("register.geojson", "register.json", "data.csv", "dtpr.json", "changes.atom"):
+        answers = [await public.get(f"/public/sites/{each}/{name}") for each in written]
+        assert {each.status_code for each in answers} == {200}, [each.text for each in answers]
+        assert len({each.headers["etag"] for each in answers}) == 1
+    assert sum(site.replace("-", "") in str(key).replace("-", "").lower() for key in kept) == 6

@@ -102,3 +102,16 @@ async def test_a_form_of_another_sites_page_is_refused(anybody: httpx.AsyncClien
     assert cut.status_code == 422
     large = await anybody.post("/public/requests", content=b"message=" + b"a" * 20_000, headers=FORM)
     assert large.status_code == 413
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00", "9999-12-31T23:59", "1999-12-31T10:00"])
+async def test_a_time_that_no_calendar_has_is_told_on_the_page(
+    anybody: httpx.AsyncClient, tenant: Tenant, time: str
+) -> None:
+    place = {"type": "Point", "coordinates": [1.4442, 43.6047]}
+    body = {"name": "S", "kind": "street", "timezone": "America/Los_Angeles", "location": place}
+    site = (await tenant.client.post("/v1/sites", json=body)).json()["id"]
+    (await tenant.client.post("/v1/boxes", json={"id": "west", "site_id": site})).raise_for_status()
+    given = {"kind": "access", "message": "?", "site_id": site, "ends_at": time}
+    answer = await anybody.post("/public/requests?lang=en", data=given)
+    assert answer.status_code == 422

@@ -199,3 +199,16 @@ async def test_what_is_overdue_is_told_once_and_what_ended_long_ago_goes(
         f"/v1/rights-requests/{left[0]['id']}/extend", json={"reason": "We forgot."}
     )
     assert refusal(late) == (409, "request_overdue")
+
+
+@pytest.mark.parametrize("since", ["2020-02-03T00:00:00Z", "9998-02-03T00:00:00Z"])
+async def test_findings_of_what_has_a_beginning_alone_are_of_a_month_at_most(
+    anybody: httpx.AsyncClient, tenant: Tenant, site: str, since: str
+) -> None:
+    await ask(anybody, site_id=site, begins_at=since)
+    (listed,) = (await tenant.client.get(f"/v1/rights-requests?site={site}")).json()["data"]
+    answer = await tenant.client.get(f"/v1/rights-requests/{listed['id']}/findings")
+    found = answer.json()
+    begins, ends = (datetime.fromisoformat(found[name]) for name in ("begins_at", "ends_at"))
+    assert begins == datetime.fromisoformat(since)
+    assert timedelta(0) <= ends - begins <= timedelta(days=31)

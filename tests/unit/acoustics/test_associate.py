@@ -1,6 +1,7 @@
 """Which events are one incident."""
 
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from app.acoustics.associate import associate, continued
 from app.acoustics.events import Event, Incident
 from app.acoustics.linking import horizon_us
+from app.acoustics.model import Box
 from bench import acoustic
 from bench.acoustic_world import Faults
 from tests.unit.acoustics.scene import PISTOL, SETTINGS, SPEED, START_US, boxes_at, events_of, heard
@@ -183,3 +185,20 @@ def test_simulated_shots_that_overlap_are_told_apart() -> None:
     bursts = acoustic.measure(acoustic.burst, 6, Faults(1.0), runs=12, seed=3)
     assert pairs.merged + pairs.split <= 1
     assert bursts.rounds >= 11
+
+
+@pytest.mark.parametrize("spread_us", [1, 1_000_000])
+def test_many_boxes_with_bad_clocks_do_not_keep_the_worker_busy(spread_us: int) -> None:
+    # Each can be of one sound with each: 50 arrivals, of which 1,225 pairs could be wrong, took minutes.
+    draw = random.Random(3)  # noqa: S311 (a simulation)
+    boxes = {
+        f"b{at:02}": Box(f"b{at:02}", 1.44 + 0.003 * (at % 8), 43.6 + 0.003 * (at // 8)) for at in range(50)
+    }
+    events = [
+        Event(f"e{at:03}", f"b{at % 50:02}", START_US + draw.randrange(spread_us), (), None, 250.0)
+        for at in range(100)
+    ]
+    began = time.process_time()
+    found = associate(events, boxes, SETTINGS)
+    assert sum(len(each.events) for each in found) == len(events)
+    assert time.process_time() - began < 5

@@ -306,3 +306,16 @@ def test_what_is_packed_is_the_same() -> None:
     assert made.packed is not None
     assert len(made.packed) < 100
     assert Made.of(b"a", "text/plain").packed is None
+
+
+@pytest.mark.parametrize("odd", ["\ufffe", "\uffff", "\x0b", "\ud800"])
+def test_no_name_makes_a_feed_unreadable(odd: str) -> None:
+    change = Change(1, NOW, SITE, f"A{odd}B", "site_renamed", {"from": f"C{odd}"})
+    data = atom.feed([change], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW)
+    root = ET.fromstring(data)  # noqa: S314 (our own)
+    said = root.findtext(f"{{{atom.NAMESPACE}}}entry/{{{atom.NAMESPACE}}}title") or ""
+    assert said.startswith("A\ufffdB: ")
+
+
+def test_no_other_sites_page_shows_one_in_a_frame() -> None:
+    assert policy(Tiles()).endswith("frame-ancestors 'none'")
