@@ -15,6 +15,13 @@ class IncidentSettings(BaseModel):
         description="An incident is opened where a gunshot or an explosion is as probable as this; where a "
         "box reports one as the event's type, always",
     )
+    gather_s: float = Field(
+        0.7,
+        ge=0,
+        le=30,
+        description="A site's sounds are put together once none has come for so long, or in three times as "
+        "long at most: rounds in quick succession are told of once (seconds)",
+    )
     wind_sigma_m_s: float = Field(
         2.0,
         ge=0,

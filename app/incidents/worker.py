@@ -32,6 +32,7 @@ from app.incidents.worker_reads import (
     known_of,
     next_works,
     site_of,
+    still_coming,
     temperatures,
     times_of,
 )
@@ -91,7 +92,10 @@ class IncidentWorker:
         told = 0
         done = False
         until = time.monotonic() + _TURN_S
+        coming = await still_coming(connection, self._settings.gather_s)
         for work in await next_works(connection):
+            if work.site_id in coming:
+                continue
             if self._failing.get(_place(work), 0.0) > time.monotonic():
                 continue
             if done and time.monotonic() > until:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -56,6 +57,12 @@ SELECT t.temperature FROM (
 """
 
 
+_COMING: Final = """
+SELECT site_id FROM incident_marks GROUP BY site_id
+HAVING max(made_at) > clock_timestamp() - $1::interval AND min(made_at) > clock_timestamp() - 3 * $1::interval
+"""
+
+
 class Work(NamedTuple):
     """Marked slots of a site that are looked at in one go, and the marks that say so."""
 
@@ -88,6 +95,17 @@ class Event(NamedTuple):
 
 
 _candidates: Final = msgspec.json.Decoder(list[_Candidate]).decode
+
+
+async def still_coming(connection: RawConnection, gather_s: float) -> frozenset[UUID]:
+    """The sites of which more may come any moment.
+
+    Args:
+        connection: of the maintain role.
+        gather_s: so long after the last mark nothing more is waited for, and three times as long after the
+            first: what comes without end, or has waited, does not wait for itself.
+    """
+    return frozenset(row["site_id"] for row in await connection.fetch(_COMING, timedelta(seconds=gather_s)))
 
 
 async def next_works(connection: RawConnection) -> list[Work]:

@@ -48,7 +48,7 @@ class Square:
     owner: asyncpg.Connection
     door: asyncpg.Connection
     maintainer: asyncpg.Connection
-    settings: IncidentSettings = field(default_factory=IncidentSettings)
+    settings: IncidentSettings = field(default_factory=lambda: IncidentSettings(gather_s=0))
     pipeline: Pipeline = field(default_factory=lambda: Pipeline(Registry(), sole=True))
 
     async def send(self, reports: Sequence[Report]) -> Receipt:

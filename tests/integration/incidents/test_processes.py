@@ -22,7 +22,8 @@ async def test_killed_again_and_again_it_tells_each_version_once(square: Square,
         body = {"url": receiver.url, "events": ["incident.detected", "incident.updated"]}
         made = (await square.tenant.client.post("/v1/webhooks", json=body)).raise_for_status().json()
         for number in range(_KILLS):
-            await maintain.start()
+            # Something is to be told before the crash.
+            await maintain.start(VIGIE_INCIDENTS__GATHER_S="0")
             reports = shot(number, ago_s=600.0 - 60 * number)
             # Some of it comes before the crash, the rest while nobody works.
             await square.send(reports[:3])

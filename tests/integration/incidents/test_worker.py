@@ -11,6 +11,7 @@ import pytest
 
 from app.core.database import Database
 from app.core.ids import new_id
+from app.core.incident_settings import IncidentSettings
 from app.incidents import worker_writes
 from app.incidents.hearing import found_of
 from app.incidents.worker import IncidentWorker
@@ -45,6 +46,30 @@ def compared(incidents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 async def begin_anew(square: Square) -> None:
     await square.owner.execute("DELETE FROM events; DELETE FROM incidents; DELETE FROM outbox")
     await square.owner.execute("DELETE FROM incident_marks")
+
+
+async def test_what_comes_in_quick_succession_is_looked_at_once_and_not_waited_for_without_end(
+    square: Square,
+) -> None:
+    square.settings = IncidentSettings(gather_s=30)
+    reports = shot()
+    await square.send(reports[:3])
+    await square.work()
+    assert await square.incidents() == []
+    # What has waited is not made to wait by what comes after it.
+    await square.owner.execute("UPDATE incident_marks SET made_at = made_at - interval '91 seconds'")
+    await square.send(reports[3:])
+    await square.work()
+    (incident,) = await square.incidents()
+    assert incident["boxes"] == sorted(BOXES)
+    assert [kind for kind, _ in await square.told()] == ["incident.detected"]
+    await begin_anew(square)
+    await square.send(reports)
+    await square.work()
+    assert await square.incidents() == []
+    await square.owner.execute("UPDATE incident_marks SET made_at = made_at - interval '31 seconds'")
+    await square.work()
+    assert len(await square.incidents()) == 1
 
 
 async def test_a_shot_that_six_boxes_heard_has_a_place(square: Square) -> None:
