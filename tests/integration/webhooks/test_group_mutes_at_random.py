@@ -102,7 +102,7 @@ class Play:
         return {alert: sorted(events, key=lambda event: event.sequence) for alert, events in found.items()}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 async def test_an_end_is_told_exactly_when_the_beginning_was(
     database: Database, connection: asyncpg.Connection, settings: Settings, seed: int
 ) -> None:
