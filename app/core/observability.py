@@ -8,7 +8,12 @@ API's `/metrics` shows them together.
 import logging
 import os
 import sys
+from typing import TextIO
 
+from app.core.metric_files import SHARED, VARIABLE
+
+# isort: split
+# prometheus_client decides at its import whether figures are shared: the files are reserved by then.
 import structlog
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
@@ -217,9 +222,23 @@ HTTP_REFUSED = Counter(
     "Requests refused before anything of them was looked at, by code and by the limit they broke",
     ["code", "policy"],
 )
+LOG_LINES_LOST = Counter(
+    "vigie_log_lines_lost_total", "Log lines that could not be written, for want of room on their disk"
+)
 HTTP_SECONDS = Histogram(
     "vigie_http_request_seconds", "Time of a REST call", ["method", "route"], buckets=_STEPS
 )
+
+
+class _LossyHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines, and counts those that cannot be written: a full disk must not end a process."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the base class's name)
+        """Count a line that was lost for its stream; errors of the line itself are reported as usual."""
+        if isinstance(sys.exception(), OSError):
+            LOG_LINES_LOST.inc()
+        else:
+            super().handleError(record)
 
 
 def configure_logging(settings: LogSettings, *, role: str) -> None:
@@ -247,7 +266,7 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
             )
         ]
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _LossyHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -260,6 +279,8 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     for noisy in ("uvicorn.access", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
+    if not SHARED:
+        get_logger(__name__).warning("metrics_not_shared", reason="no room for their files")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -279,7 +300,7 @@ def root_of(error: BaseException) -> BaseException:
 
 def exposition() -> bytes:
     """The Prometheus text of this process, or of all roles in the multi-process mode."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if VARIABLE not in os.environ:
         return generate_latest(PROCESS_REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # its stub lacks the types

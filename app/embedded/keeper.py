@@ -5,11 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from app.embedded.account import EmbeddedError
 from app.embedded.process import Child
 
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+# Short enough that a stack whose disk was full is ready again within 30 s of there being room.
+LONGEST_PAUSE_S = 5.0
 STABLE_S = 60.0
 
 
@@ -90,12 +90,16 @@ class Keeper:
             self._tell(f"{self.name} runs again (process {child.pid})")
 
     async def _again(self, back_off: BackOff, pause: float) -> Child:
+        failure = ""
         while True:
             await asyncio.sleep(pause)
             try:
                 self.child = await self._start()
-            except (EmbeddedError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is: nobody else starts the child again
                 pause = back_off.pause(0.0)
-                self._tell(f"{self.name} does not start, again in {pause:g} s: {error}")
+                reason = str(error) or type(error).__name__
+                if reason != failure:
+                    failure = reason
+                    self._tell(f"{self.name} does not start, tried every {pause:g} s or so: {reason}")
             else:
                 return self.child

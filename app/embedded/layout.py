@@ -7,15 +7,18 @@
       encryption-keys what of it the roles seal with (0600)
       run.json        for others, while the stack is ready (0600)
       logs/           one file per child
-      metrics/        Prometheus' files of all roles, cleared at each start
       services/       PostgreSQL and Mosquitto; where their accounts cannot reach it (a clone under root's
                       home), a link to /var/lib/vigie/<instance>
+
+Prometheus' files of all roles are elsewhere, in memory: /dev/shm/vigie-metrics-…, cleared at each start and
+removed at each stop. Figures must not need room on the disk that they tell of.
 
 No permission of a folder that was not made here is changed.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pwd
 import secrets
@@ -28,6 +31,9 @@ from app.core.files import replace_text
 from app.embedded.account import Account, EmbeddedError, can_reach
 
 ELSEWHERE = Path("/var/lib/vigie")
+MEMORY = Path("/dev/shm")  # noqa: S108  # the folders in it are named for their owner, and are checked
+_METRICS = "vigie-metrics-"
+_OWNER = "owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,12 @@ class Layout:
 
     @property
     def metrics(self) -> Path:
-        """PROMETHEUS_MULTIPROC_DIR of the roles."""
-        return self.root / "metrics"
+        """PROMETHEUS_MULTIPROC_DIR of the roles: in memory where the system has such a folder."""
+        if not os.access(MEMORY, os.W_OK | os.X_OK):
+            return self.root / "metrics"
+        # By the path as well: a copied data directory is another stack.
+        name = hashlib.sha256(self.marker().encode()).hexdigest()[:16]
+        return MEMORY / f"{_METRICS}{os.geteuid()}-{name}"
 
     @property
     def services(self) -> Path:
@@ -115,8 +125,7 @@ def open_layout(root: Path) -> Layout:
                 f"{layout.root} belongs to {_user_name(owner)}: start it as that user, "
                 "or choose another with --data-dir"
             )
-        for folder in (layout.logs, layout.metrics):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        layout.logs.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise EmbeddedError(f"the data directory {layout.root} cannot be used: {error.strerror}") from error
     return layout
@@ -215,6 +224,27 @@ def stale_services(elsewhere: Path = ELSEWHERE) -> list[Path]:
 
 
 def clear_metrics(layout: Layout) -> None:
-    """Drop the figures of earlier processes."""
+    """Make the folder of figures, without those of earlier processes.
+
+    Raises:
+        EmbeddedError: somebody else's folder has its name, or there is no room for it.
+    """
+    remove_metrics(layout)
+    shutil.rmtree(layout.root / "metrics", ignore_errors=True)  # where releases before 0.2 had them
+    for folder in MEMORY.glob(f"{_METRICS}{os.geteuid()}-*"):
+        # What a supervisor that was killed has left, and whose data directory is gone since.
+        with contextlib.suppress(OSError):
+            if not (folder / _OWNER).readlink().exists():
+                shutil.rmtree(folder, ignore_errors=True)
+    folder = layout.metrics
+    try:
+        folder.mkdir(mode=0o700)
+        # A link has room even where no file has.
+        (folder / _OWNER).symlink_to(layout.root)
+    except OSError as error:
+        raise EmbeddedError(f"the folder of figures {folder} cannot be made: {error.strerror}") from error
+
+
+def remove_metrics(layout: Layout) -> None:
+    """Remove the folder of figures; nothing happens when it is not there."""
     shutil.rmtree(layout.metrics, ignore_errors=True)
-    layout.metrics.mkdir(mode=0o700)

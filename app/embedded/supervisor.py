@@ -6,6 +6,7 @@ while database and broker still serve), then Mosquitto, then PostgreSQL, within 
 """
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Mapping
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import aiohttp
 from prometheus_client.multiprocess import mark_process_dead
+from pydantic import SecretStr
 
 from app.core.files import replace_text
+from app.core.metric_files import trim_metric_files
 from app.core.settings import Settings
 from app.embedded.account import EmbeddedError
 from app.embedded.keeper import Keeper
 from app.embedded.kept import Secrets, alone, keep_secrets, kept_secrets, write_keys
-from app.embedded.layout import Layout, clear_metrics
+from app.embedded.layout import Layout, clear_metrics, remove_metrics
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.parent import MakeWatch
 from app.embedded.ports import free_port, is_free
@@ -39,6 +42,7 @@ _READY_PATIENCE_S = 90.0
 _SETTLE_S = 1.0
 _CRASHES_BORNE = 3
 _LOOK_AT_MAKE_S = 0.5
+_REPAIR_S = 1.0
 
 
 class Supervisor:
@@ -57,6 +61,7 @@ class Supervisor:
         self._migration: Child | None = None
         self._reach: Reach | None = None
         self._ready = False
+        self._has_stale_run_file = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -71,7 +76,7 @@ class Supervisor:
         for number in numbers:
             loop.add_signal_handler(number, self._told_to_stop)
         status = 0
-        watching = asyncio.create_task(self._watch_make())
+        watching = [asyncio.create_task(work) for work in (self._watch_make(), self._repair_run_file())]
         try:
             await self._until_stop(self._start())
             if not self._stop.is_set():
@@ -81,8 +86,10 @@ class Supervisor:
             self._display.say(f"vigie: {error}")
             status = 1
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await self._stop_all()
+            remove_metrics(self._layout)
             for number in numbers:
                 loop.remove_signal_handler(number)
         return status
@@ -232,7 +239,9 @@ class Supervisor:
         keepers = self._keepers()
         if all(keeper.pid != pid for keeper in keepers.values()):
             # It has ended: its gauges must not be shown as a living process's.
-            mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]  # it has no hints
+            with contextlib.suppress(OSError):
+                mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]  # it has no hints
+                trim_metric_files(self._layout.metrics, pid)
         self._write_run_file()
 
     def _write_run_file(self) -> None:
@@ -240,20 +249,40 @@ class Supervisor:
             return
         keepers = self._keepers()
         pids = {name: keeper.pid for name, keeper in keepers.items()}
-        # It may have been replaced meanwhile (`vigie secrets rotate`).
-        reach = replace(self._reach, admin_key=kept_secrets(self._layout.secrets_file).admin_key)
-        write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
+        try:
+            # It may have been replaced meanwhile (`vigie secrets rotate`).
+            reach = replace(self._reach, admin_key=kept_secrets(self._layout.secrets_file).admin_key)
+            write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
+        except (OSError, ValueError, EmbeddedError) as error:
+            if not self._has_stale_run_file:
+                self._display.say(f"{self._layout.run_file} cannot be written, and is tried again: {error}")
+            self._has_stale_run_file = True
+        else:
+            self._has_stale_run_file = False
 
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
         async with aiohttp.ClientSession() as session:
             while True:
-                api = self._reach.api if self._reach else None
-                figures = await scrape(session, api, token) if api else None
-                if self._options.demo:
-                    self._display.demo_key = read_demo_key(self._layout.demo_file)
-                self._display.update(figures, time.monotonic())
+                try:
+                    await self._show(session, token)
+                except Exception as error:  # noqa: BLE001  # what only shows the stack must not end it
+                    self._display.say(f"the figures cannot be shown: {error!r}")
                 await asyncio.sleep(self._display.every_s)
+
+    async def _show(self, session: aiohttp.ClientSession, token: SecretStr | None) -> None:
+        api = self._reach.api if self._reach else None
+        figures = await scrape(session, api, token) if api else None
+        if self._options.demo:
+            self._display.demo_key = read_demo_key(self._layout.demo_file)
+        self._display.update(figures, time.monotonic())
+
+    async def _repair_run_file(self) -> None:
+        """Write `run.json` again for as long as the last try failed: its disk may have been full."""
+        while True:
+            if self._has_stale_run_file:
+                self._write_run_file()
+            await asyncio.sleep(_REPAIR_S)
 
     async def _stop_all(self) -> None:
         self._display.close()

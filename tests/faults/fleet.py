@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import batched
 from pathlib import Path
 
 import aiomqtt
@@ -59,22 +60,31 @@ async def leave_session(broker: PrivateMosquitto, client_id: str) -> None:
             await client.subscribe(topic, qos=1)
 
 
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where a broker is that the test did not start itself."""
+
+    host: str
+    port: int
+
+
 @dataclass
 class Fleet:
     """Boxes, the broker that they publish to, and the ledger of what they sent."""
 
     client: httpx.AsyncClient
-    broker: PrivateMosquitto
+    broker: PrivateMosquitto | BrokerAddress
     database_url: str
     boxes: Sequence[str]
     ledger: Path
     sent: set[tuple[str, int]] = field(default_factory=set)
     next_seq: int = 0
     perhaps_twice: int = 0
+    password: str = ACCOUNTS["gateway"]
     healed_at: float = field(default_factory=time.monotonic)
 
-    async def register(self, site_id: str) -> None:
-        wanted = {"boxes": [{"id": box, "site_id": site_id} for box in self.boxes]}
+    async def register(self, site_id: str, *, ack: bool = False) -> None:
+        wanted = {"boxes": [{"id": box, "site_id": site_id, "ack": ack} for box in self.boxes]}
         (await self.client.post("/v1/boxes/bulk", json=wanted)).raise_for_status()
         rule = {"site_id": site_id, "name": "Dust", "severity": "warning", "condition": RULE}
         (await self.client.post("/v1/rules", json=rule)).raise_for_status()
@@ -95,11 +105,11 @@ class Fleet:
             self.broker.host,
             self.broker.port,
             username="gateway",
-            password=ACCOUNTS["gateway"],
+            password=self.password,
             max_inflight_messages=1000,
             timeout=2,
         )
-        client.pending_calls_threshold = len(self.boxes)
+        client.pending_calls_threshold = max(100, len(self.boxes))
         return client
 
     async def publish(
@@ -241,3 +251,57 @@ class Fleet:
             lost += len(wanted - set(fired))
             twice += len(fired) - len(wanted & set(fired))
         return Outcome(len(written), len(there), lost, twice, recovery)
+
+
+@dataclass
+class Keeping:
+    """Boxes with `ack`: each keeps a sample until it is named, and sends it again after a while."""
+
+    fleet: Fleet
+    kept: dict[tuple[str, int], float] = field(default_factory=dict)
+    again_s: float = 0.5
+
+    def record(self, seq: int) -> None:
+        """A measurement of every box."""
+        self.fleet.note_all(seq)
+        self.kept.update(((box, seq), 0.0) for box in self.fleet.boxes)
+
+    async def live(self) -> None:
+        """Be connected whenever there is a broker: send what is kept, forget what is named."""
+        while True:
+            try:
+                async with self.fleet.gateway() as client:
+                    await client.subscribe("vigie/v1/+/ack", qos=1)
+                    self.kept = dict.fromkeys(self.kept, 0.0)
+                    sending = asyncio.create_task(self._send(client))
+                    try:
+                        async for message in client.messages:
+                            self._forget(message)
+                    finally:
+                        sending.cancel()
+                        await asyncio.gather(sending, return_exceptions=True)
+            except aiomqtt.MqttError:
+                await asyncio.sleep(0.1)
+
+    def _forget(self, message: aiomqtt.Message) -> None:
+        assert isinstance(message.payload, bytes)
+        box = message.topic.value.split("/")[2]
+        for seq in json.loads(message.payload).get("seqs", []):
+            self.kept.pop((box, seq), None)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            now = time.monotonic()
+            due = [entry for entry, sent in self.kept.items() if now - sent >= self.again_s]
+            # Together: one by one they would wait for each other's delayed TCP acknowledgements (40 ms).
+            for portion in batched(due, 100):
+                left = [entry for entry in portion if entry in self.kept]
+                self.kept.update(dict.fromkeys(left, time.monotonic()))
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for box, seq in left:
+                            topic, text = f"vigie/v1/{box}/telemetry", json.dumps(body(seq))
+                            group.create_task(client.publish(topic, text, qos=1))
+                except* aiomqtt.MqttError:
+                    await asyncio.sleep(0.1)  # `live` sees a connection that has ended
+            await asyncio.sleep(0.02)

@@ -1,19 +1,16 @@
 """Processes that die or hang between the broker and the table: ingest, the broker, PostgreSQL."""
 
 import asyncio
-import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiomqtt
 import asyncpg
 import pytest
 
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import PrivatePostgres
-from tests.faults.fleet import Fleet, body
+from tests.faults.fleet import Fleet, Keeping
 from tests.faults.harness import Report, Size
 from tests.scenarios.processes import RoleProcess, role, until
 
@@ -52,53 +49,6 @@ async def test_02_ingest_hangs(fleet: Fleet, size: Size, report: Report, tmp_pat
             ingest.resume()
             fleet.healed()
         report.add("02 ingest hangs (SIGSTOP)", await fleet.outcome(ordered=True))
-
-
-@dataclass
-class Keeping:
-    """Boxes with `ack`: each keeps a sample until it is named, and sends it again after a while."""
-
-    fleet: Fleet
-    kept: dict[tuple[str, int], float] = field(default_factory=dict)
-    again_s: float = 0.5
-
-    def record(self, seq: int) -> None:
-        """A measurement of every box."""
-        self.fleet.note_all(seq)
-        self.kept.update(((box, seq), 0.0) for box in self.fleet.boxes)
-
-    async def live(self) -> None:
-        """Be connected whenever there is a broker: send what is kept, forget what is named."""
-        while True:
-            try:
-                async with self.fleet.gateway() as client:
-                    await client.subscribe("vigie/v1/+/ack", qos=1)
-                    self.kept = dict.fromkeys(self.kept, 0.0)
-                    sending = asyncio.create_task(self._send(client))
-                    try:
-                        async for message in client.messages:
-                            self._forget(message)
-                    finally:
-                        sending.cancel()
-                        await asyncio.gather(sending, return_exceptions=True)
-            except aiomqtt.MqttError:
-                await asyncio.sleep(0.1)
-
-    def _forget(self, message: aiomqtt.Message) -> None:
-        assert isinstance(message.payload, bytes)
-        box = message.topic.value.split("/")[2]
-        for seq in json.loads(message.payload).get("seqs", []):
-            self.kept.pop((box, seq), None)
-
-    async def _send(self, client: aiomqtt.Client) -> None:
-        while True:
-            now = time.monotonic()
-            due = [entry for entry, sent in self.kept.items() if now - sent >= self.again_s]
-            for box, seq in due:
-                if (box, seq) in self.kept:
-                    self.kept[box, seq] = time.monotonic()
-                    await client.publish(f"vigie/v1/{box}/telemetry", json.dumps(body(seq)), qos=1)
-            await asyncio.sleep(0.02)
 
 
 async def test_03_broker_killed(

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -29,6 +28,7 @@ from app.embedded.mosquitto_config import Limits
 from app.embedded.ports import free_port
 from app.embedded.postgres import PrivatePostgres
 from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
+from tests.faults.disks import fill, small_disk
 from tests.faults.fleet import Fleet, body, leave_session
 from tests.faults.harness import Report, Size
 from tests.integration.webhooks.helpers import dispatching, with_webhooks
@@ -96,35 +96,6 @@ async def test_07_postgres_hangs(
     assert max(memory) < 300 * _MIB
 
 
-def _mount(*arguments: str) -> None:
-    sudo = [] if os.geteuid() == 0 else ["sudo"]
-    done = subprocess.run([*sudo, *arguments], check=False, capture_output=True, text=True)  # noqa: S603 (no shell)
-    assert done.returncode == 0, f"a small disk needs root, or sudo: {done.stderr}"
-
-
-@contextmanager
-def _small_disk(size_mib: int) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="vigie-disk-"))
-    folder.chmod(0o755)
-    owner = f"uid={os.geteuid()},gid={os.getegid()}"
-    _mount("mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0755,{owner}", "tmpfs", str(folder))
-    try:
-        yield folder
-    finally:
-        _mount("umount", "--lazy", str(folder))
-        folder.rmdir()
-
-
-def _fill(disk: Path) -> Path:
-    """Take all that is left of a disk."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(_MIB // 16))
-            file.flush()
-    return ballast
-
-
 @dataclass
 class Cramped:
     """A fleet whose database has a small disk."""
@@ -140,7 +111,7 @@ async def cramped(
     settings: Settings, mosquitto: PrivateMosquitto, admin_key: str, tmp_path: Path
 ) -> AsyncIterator[Cramped]:
     async with AsyncExitStack() as stack:
-        disk = stack.enter_context(_small_disk(256))
+        disk = stack.enter_context(small_disk(256))
         server = await stack.enter_async_context(PrivatePostgres(disk / "postgres"))
         own = settings.database.model_copy(update={"url": server.url})
         await asyncio.to_thread(upgrade, own)
@@ -175,7 +146,7 @@ async def test_08_disk_full(cramped: Cramped, size: Size, report: Report, tmp_pa
         await fleet.consuming()
         async with fleet.load():
             await fleet.more(100)
-            ballast = _fill(cramped.disk)
+            ballast = fill(cramped.disk)
 
             async def refused() -> bool:
                 log = ingest.log.read_text()

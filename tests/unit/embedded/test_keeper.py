@@ -3,6 +3,9 @@ import sys
 import time
 from pathlib import Path
 
+import asyncpg
+import pytest
+
 from app.embedded.account import EmbeddedError
 from app.embedded.keeper import BackOff, Keeper
 from app.embedded.process import Child
@@ -52,7 +55,10 @@ async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
     assert keeper.pid is None
 
 
-async def test_a_start_that_fails_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "failure", [EmbeddedError("not yet"), OSError("not yet"), asyncpg.DiskFullError("not yet")], ids=repr
+)
+async def test_a_start_that_fails_is_tried_again(tmp_path: Path, failure: Exception) -> None:
     told: list[str] = []
     starts = 0
 
@@ -60,7 +66,7 @@ async def test_a_start_that_fails_is_tried_again(tmp_path: Path) -> None:
         nonlocal starts
         starts += 1
         if starts == 2:
-            raise EmbeddedError("not yet")
+            raise failure
         return await Child.start(
             [sys.executable, "-c", "import time; time.sleep(60)"], environment={}, log=tmp_path / "log"
         )

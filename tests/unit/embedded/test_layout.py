@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from app.embedded.account import Account, EmbeddedError
-from app.embedded.layout import Layout, locked, open_layout, place_services, stale_services
+from app.embedded.layout import (
+    MEMORY,
+    Layout,
+    clear_metrics,
+    locked,
+    open_layout,
+    place_services,
+    remove_metrics,
+    stale_services,
+)
 
 ROOT = os.geteuid() == 0
 # An account that cannot pass through a folder of mode 0700 that is not its own.
@@ -48,6 +57,31 @@ def test_the_lock_is_held_once(tmp_path: Path) -> None:
         pass
     with locked(layout):
         assert layout.lock_file.read_text() == f"{os.getpid()}\n"
+
+
+def test_figures_are_in_memory_and_go_with_their_stack(tmp_path: Path) -> None:
+    layout, gone = open_layout(tmp_path / "d"), open_layout(tmp_path / "gone")
+    clear_metrics(gone)
+    shutil.rmtree(gone.root)
+    clear_metrics(layout)
+    assert layout.metrics.is_relative_to(MEMORY)
+    assert mode(layout.metrics) == 0o700
+    assert not gone.metrics.exists(), "what a killed supervisor has left is removed by the next one"
+    (layout.metrics / "counter_1.db").touch()
+    clear_metrics(layout)
+    assert [path.name for path in layout.metrics.iterdir()] == ["owner"]
+    remove_metrics(layout)
+    assert not layout.metrics.exists()
+
+
+def test_a_foreign_folder_of_figures_is_not_used(tmp_path: Path) -> None:
+    layout = open_layout(tmp_path / "d")
+    layout.metrics.symlink_to(tmp_path)
+    try:
+        with pytest.raises(EmbeddedError, match="figures"):
+            clear_metrics(layout)
+    finally:
+        layout.metrics.unlink()
 
 
 def test_the_marker_tells_a_copy_from_the_original(tmp_path: Path) -> None:
