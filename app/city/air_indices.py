@@ -74,7 +74,7 @@ EAQI: Final = Method(
     "hour",
     tuple(EAQI_SCALES),
     "1",
-    "75 % of the hour, for each pollutant (Directive 2008/50/EC, Annex VII); the others are left out.",
+    "75 % of the hour, for each pollutant (as in Directive 2008/50/EC, Annex VII); the others are left out.",
 )
 
 ATMO: Final = Method(

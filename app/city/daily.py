@@ -1,7 +1,8 @@
 """Figures of many local days at once: means, and the highest running mean of eight hours. Pure.
 
 A running mean of eight hours belongs to the day on which it ends: the first one of a day covers 17 h of the
-evening before to 1 h (Directive 2008/50/EC, Annex VII and XI). It needs six valid hours, and a day three
+evening before to 1 h (Directive 2008/50/EC, Annex VII and XI; from 12 December 2026 Directive (EU) 2024/2881,
+Annex I). It needs six valid hours, and a day three
 quarters of its running means.
 """
 

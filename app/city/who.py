@@ -22,7 +22,11 @@ GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10
 GUIDELINE_O3_8H: Final = 100.0
 GUIDELINE_O3_PEAK: Final = 60.0
 DAY_COVERAGE: Final = 75.0
-YEAR_COVERAGE: Final = 90.0
+YEAR_COVERAGE: Final = 85.0
+"""Directive (EU) 2024/2881, Annex V, point B, for the years that it applies to: from 2026 on."""
+FORMER_YEAR_COVERAGE: Final = 90.0
+"""Directive 2008/50/EC, Annex I, for the years before."""
+RECAST_YEAR: Final = 2026
 PERCENTILE: Final = 99
 _OZONE: Final = "o3"
 _SEASON_MONTHS: Final = 6
@@ -40,7 +44,7 @@ def _citation(coverage: str) -> Citation:
     )
 
 
-_OURS: Final = "The rule of coverage is that of Directive 2008/50/EC; the guidelines set none."
+_OURS: Final = "The rule of coverage is that of European law; the guidelines set none."
 
 WHO_24H: Final = Method(
     "who-24h",
@@ -64,13 +68,16 @@ WHO_O3_8H: Final = Method(
 )
 WHO_YEAR: Final = Method(
     "who-year",
-    1,
+    2,
     Text("WHO guideline, year", "Ligne directrice OMS, année"),
-    _citation("The rule of coverage is the data capture of Directive 2008/50/EC, Annex I."),
+    _citation(
+        "The rule of coverage is the minimum data coverage of Directive (EU) 2024/2881, Annex V, point B, "
+        "read in a transcription; for the years up to 2025 that of Directive 2008/50/EC, Annex I."
+    ),
     "year",
     tuple(GUIDELINES_YEAR),
     "µg/m³",
-    "90 % of the hours of the local year, each with 75 % of the hour.",
+    "85 % of the hours of the local year (90 % up to 2025), each with 75 % of the hour.",
 )
 WHO_O3_PEAK: Final = Method(
     "who-o3-peak-season",
@@ -112,7 +119,8 @@ def who_24h(metric: str, hourly: Hourly | None, day: date, zone: ZoneInfo) -> Re
 def who_year(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
     """The mean of a local year by the guideline for a year (KeyError: there is none for the metric)."""
     limit, period = GUIDELINES_YEAR[metric], year_of(year, zone)
-    return _of_mean(WHO_YEAR, metric, period, mean_of(hourly, period, YEAR_COVERAGE), limit)
+    needed = YEAR_COVERAGE if year >= RECAST_YEAR else FORMER_YEAR_COVERAGE
+    return _of_mean(WHO_YEAR, metric, period, mean_of(hourly, period, needed), limit)
 
 
 def who_o3_8h(hourly: Hourly | None, day: date, zone: ZoneInfo) -> Result:

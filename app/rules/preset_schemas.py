@@ -1,5 +1,6 @@
 """The shapes of presets on the wire."""
 
+from datetime import date
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +44,13 @@ class PresetOut(Resource):
     citation: CitationOut | None = Field(description="Null where the numbers are a choice of ours")
     kinds: list[str] = Field(description="Kinds of site that it is for; empty: any")
     metrics: list[str]
+    applies_from: date | None = Field(
+        description="The first day on which its numbers are law; null where no such day is known or meant",
+        examples=["2026-12-12"],
+    )
+    applies_until: date | None = Field(
+        description="The first day on which its numbers are no longer law; null where no end is known"
+    )
     rules: list[PresetRuleOut]
 
     @classmethod
@@ -66,6 +74,8 @@ class PresetOut(Resource):
             ),
             kinds=list(preset.kinds),
             metrics=list(preset.metrics),
+            applies_from=preset.applies.first,
+            applies_until=preset.applies.end,
             rules=[PresetRuleOut(name=rule.name.to(language), rule=dict(rule.body)) for rule in preset.rules],
         )
 

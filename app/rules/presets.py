@@ -1,7 +1,7 @@
 """Finding presets, and making a site's rules of one. Must not know HTTP."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,9 +51,11 @@ def find(preset_id: str) -> Preset:
     return preset
 
 
-def fitting(*, kind: str | None, metric: str | None) -> Iterator[Preset]:
-    """Yield the presets for a kind of site, and those that look at a metric."""
+def fitting(*, kind: str | None, metric: str | None, on: date | None = None) -> Iterator[Preset]:
+    """Yield the presets for a kind of site, those that look at a metric, and those that apply on a day."""
     for preset in PRESETS.values():
+        if on is not None and not preset.applies.includes(on):
+            continue
         if kind is not None and preset.kinds and kind not in preset.kinds:
             continue
         if metric is None or metric in preset.metrics:

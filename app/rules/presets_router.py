@@ -1,6 +1,6 @@
 """`/v1/rule-presets`: the HTTP of presets, and nothing else."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -51,13 +51,20 @@ async def list_rule_presets(
         ),
     ] = None,
     metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
+    on: Annotated[
+        date | None,
+        Query(
+            description="Only those whose numbers apply on this day: law changes. Without it, all",
+            examples=["2026-12-12"],
+        ),
+    ] = None,
     language: Spoken = _ENGLISH,
 ) -> PresetList:
     """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.
 
     Each names where its numbers are from. They are rules like any other once they are applied.
     """
-    found = presets.fitting(kind=kind, metric=metric)
+    found = presets.fitting(kind=kind, metric=metric, on=on)
     return PresetList(data=[PresetOut.of(preset, language) for preset in found])
 
 

@@ -31,7 +31,7 @@ from app.main import create_app
 from app.observations.quality.limits import LIMITS
 from app.people.roles import SCOPES_OF
 from app.rules.preset_data import PRESETS
-from app.rules.preset_data.shape import Citation
+from app.rules.preset_data.shape import Applicability, Citation
 from app.sites.catalogue import CATALOGUE
 from app.sites.event_catalogue import EVENT_TYPES
 from app.sites.purposes import PURPOSE_OF_EVENT, PURPOSES
@@ -228,11 +228,20 @@ def presets_table() -> str:
             preset.title.en,
             preset.title.fr,
             preset.description.en,
+            _span(preset.applies),
             cited(preset.citation),
         )
         for preset in PRESETS.values()
     ]
-    return rows("preset", "title", "en français", "what it says", "source", body=body)
+    return rows("preset", "title", "en français", "what it says", "applies", "source", body=body)
+
+
+def _span(applies: Applicability) -> str:
+    """The days on which numbers are law."""
+    first, end = applies
+    return " ".join(
+        f"{word} {day.isoformat()}" for word, day in (("from", first), ("until", end)) if day is not None
+    )
 
 
 def quality_table() -> str:

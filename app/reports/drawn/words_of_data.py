@@ -103,7 +103,7 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
 
 COVERAGES_FR: Final[Mapping[str, str]] = {
     "eaqi": (
-        "75 % de l'heure, pour chaque polluant (directive 2008/50/CE, annexe VII) ; les autres sont "
+        "75 % de l'heure, pour chaque polluant (selon la directive 2008/50/CE, annexe VII) ; les autres sont "
         "laissés de côté."
     ),
     "atmo": (
@@ -115,7 +115,7 @@ COVERAGES_FR: Final[Mapping[str, str]] = {
         "6 heures sur 8 pour chaque moyenne glissante, 75 % des moyennes glissantes du jour où elles "
         "finissent."
     ),
-    "who-year": "90 % des heures de l'année locale, chacune à 75 %.",
+    "who-year": "85 % des heures de l'année locale (90 % jusqu'en 2025), chacune à 75 %.",
     "who-o3-peak-season": (
         "75 % des jours de chacun de six mois d'affilée, chacun avec sa moyenne maximale sur 8 heures."
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final, Literal, NamedTuple
 
 from app.city.registry import METHODS
@@ -41,6 +42,25 @@ class Citation:
     unverified: bool = False
 
 
+class Applicability(NamedTuple):
+    """From when until when the numbers of a preset apply in law.
+
+    Attributes:
+        first: the first day; None: as long as anybody remembers, or no matter of law.
+        end: the first day on which they no longer apply; None: no end is known.
+    """
+
+    first: date | None = None
+    end: date | None = None
+
+    def includes(self, day: date) -> bool:
+        """Whether they apply on a day."""
+        return (self.first is None or self.first <= day) and (self.end is None or day < self.end)
+
+
+ALWAYS: Final = Applicability()
+
+
 @dataclass(frozen=True, slots=True)
 class PresetRule:
     """One rule of a preset.
@@ -67,6 +87,7 @@ class Preset:
         citation: where its numbers are from; None where they are a choice of ours.
         kinds: kinds of site that it is for; empty: any.
         rules: what it makes.
+        applies: from when until when its numbers apply in law.
     """
 
     id: str
@@ -77,6 +98,7 @@ class Preset:
     citation: Citation | None
     kinds: tuple[str, ...]
     rules: tuple[PresetRule, ...]
+    applies: Applicability = ALWAYS
 
     @property
     def metrics(self) -> tuple[str, ...]:

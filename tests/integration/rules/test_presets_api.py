@@ -29,6 +29,11 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
         "CO₂ intérieur : aérer",
         "fr",
     )
+    params = {"metric": "no2", "on": "2026-12-12"}
+    dated = (await client.get("/v1/rule-presets", params=params)).json()["data"]
+    by_id = {each["id"]: (each["applies_from"], each["applies_until"]) for each in dated}
+    assert by_id["eu-2026-no2-1h"] == ("2026-12-12", "2030-01-01")
+    assert "eu-no2-1h" not in by_id
     read = (await client.get("/v1/rule-presets/eu-2030-so2-24h")).json()
     assert read["citation"]["unverified"] is True
     assert read["metrics"] == ["so2"]
@@ -43,6 +48,7 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
         ("/v1/rule-presets?kind=schol", 422, "unknown_kind"),
         ("/v1/rules?preset=low-batery", 422, "unknown_preset"),
         ("/v1/rule-presets?language=de", 422, "invalid_value"),
+        ("/v1/rule-presets?on=yesterday", 422, "wrong_type"),
         ("/v1/rule-presets/nothing", 404, "not_found"),
         ("/v1/rule-presets/%00", 404, "not_found"),
     ],

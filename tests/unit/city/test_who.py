@@ -81,6 +81,16 @@ def test_ozone_counts_on_the_day_on_which_eight_hours_end() -> None:
     assert who_o3_8h(hourly(before, values), DAY, PARIS).value == pytest.approx(160.0)
 
 
+@pytest.mark.parametrize(("year", "hours"), [(2025, 7_884), (2026, 7_446)])
+def test_a_year_needs_the_coverage_of_the_law_of_its_time(year: int, hours: int) -> None:
+    # 90 % of 8,760 h up to 2025, 85 % from 2026 on.
+    start_us = year_of(year, PARIS).start_us
+    few, enough = (
+        who_year("no2", hourly(start_us, np.full(n, 1.0)), year, PARIS) for n in (hours - 1, hours)
+    )
+    assert (few.value, enough.value) == (None, 1.0)
+
+
 @pytest.mark.parametrize(("day", "hours"), [(DAY, 24), (SPRING, 23), (AUTUMN, 25)])
 def test_a_day_of_ozone_needs_three_quarters_of_its_running_means(day: date, hours: int) -> None:
     period = day_of(day, PARIS)

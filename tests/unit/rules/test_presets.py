@@ -1,6 +1,7 @@
 """The presets, as data: every rule of theirs is one that the API takes and the evaluator understands."""
 
 import re
+from datetime import date
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ import pytest
 from app.rules.backtest_schemas import BacktestCreate
 from app.rules.compile import CompiledRule, compile_rule
 from app.rules.preset_data import PRESETS
+from app.rules.preset_data.eu_air import RECAST_FROM
 from app.rules.preset_data.indoors import FORMALDEHYDE_PPB
 from app.rules.preset_data.shape import Preset, PresetRule, Text
 from app.rules.preset_origin import modified
@@ -94,6 +96,17 @@ def test_every_text_is_there_in_both_languages(preset: Preset) -> None:
         ("eu-no2-1h", {"no2": 201}, ["warning"]),
         ("eu-no2-1h", {"no2": 401}, ["warning", "critical"]),
         ("eu-so2-24h", {"so2": 126}, ["warning"]),
+        ("eu-2026-so2-24h", {"so2": 126}, ["warning"]),
+        ("eu-2026-no2-1h", {"no2": 199}, []),
+        ("eu-2026-no2-1h", {"no2": 401}, ["warning"]),
+        ("eu-2026-thresholds-no2", {"no2": 150}, []),
+        ("eu-2026-thresholds-no2", {"no2": 151}, ["warning"]),
+        ("eu-2026-thresholds-no2", {"no2": 201}, ["warning", "critical"]),
+        ("eu-2026-thresholds-so2", {"so2": 351}, ["warning", "critical"]),
+        ("eu-2026-thresholds-o3", {"o3": 241}, ["critical"]),
+        ("eu-2026-thresholds-pm10", {"pm10": 90}, []),
+        ("eu-2026-thresholds-pm10", {"pm10": 91}, ["critical"]),
+        ("eu-2026-thresholds-pm2-5", {"pm2_5": 51}, ["critical"]),
         ("eu-o3-1h", {"o3": 239}, ["warning"]),
         ("eu-o3-1h", {"o3": 241}, ["critical"]),
         ("eu-co-8h", {"co": 10.5}, ["warning"]),
@@ -256,3 +269,21 @@ def test_lists_by_kind_and_metric() -> None:
     assert "eu-no2-1h" not in offices
     assert {preset.id for preset in fitting(kind=None, metric="hcho")} == {"indoor-formaldehyde"}
     assert len(list(fitting(kind=None, metric=None))) == len(PRESETS)
+
+
+def _of_the_union(on: date) -> set[str]:
+    return {preset.id for preset in fitting(kind=None, metric=None, on=on) if preset.id.startswith("eu-")}
+
+
+def test_law_applies_by_its_days() -> None:
+    before, after, later = (_of_the_union(day) for day in (date(2026, 12, 11), RECAST_FROM, date(2030, 1, 1)))
+    assert not any(preset.startswith(("eu-2026-", "eu-2030-")) for preset in before)
+    assert after == {f"eu-2026-{preset.removeprefix('eu-')}" for preset in before - {"eu-o3-1h"}} | {
+        f"eu-2026-thresholds-{metric}" for metric in ("o3", "no2", "so2", "pm10", "pm2-5")
+    }
+    assert {preset for preset in later if "thresholds" not in preset} == {
+        f"eu-2030-{measured}"
+        for measured in ("pm2-5-24h", "pm10-24h", "no2-1h", "no2-24h", "so2-1h", "so2-24h", "co-8h", "co-24h")
+    }
+    # What is no matter of law applies always.
+    assert "who-pm2-5-24h" in {preset.id for preset in fitting(kind=None, metric=None, on=RECAST_FROM)}
