@@ -37,7 +37,6 @@ _END: Final = re.compile(rb"[ \t\r\n]*+\][ \t\r\n]*+\}[ \t\r\n]*+\Z")
 _COMMA: Final = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _SCALAR: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s,\[\]{}"]++', re.DOTALL)
 _CLOSING: Final = {ord("{"): ord("}"), ord("["): ord("]")}
-_SEQ_KEY: Final = re.compile(rb'"seq"[ \t\r\n]*+:')
 _SEQ: Final = re.compile(rb'"seq"[ \t\r\n]*+:[ \t\r\n]*+(0|[1-9][0-9]{0,15})[ \t\r\n]*+[,}]')
 
 
@@ -145,10 +144,11 @@ def find_seq(text: bytes) -> int | None:
     """Find the `seq` of a sample or event that strict JSON cannot read.
 
     Returns:
-        None where there is any doubt: no such key, or several, or one that is not the object's own.
+        None where there is any doubt: no such key, several, or one that is not the object's own. A box would
+        forget a sample that was never judged.
     """
     found = _SEQ.search(text)
-    if found is None or len(_SEQ_KEY.findall(text)) != 1:
+    if found is None or b'"samples"' in text or text.count(b"seq") != 1:
         return None
     depth = 0
     for token in TEXT_OR_BRACKET.finditer(text):
@@ -157,6 +157,8 @@ def find_seq(text: bytes) -> int | None:
             return int(found[1]) if is_own and int(found[1]) <= MAX_INTEGER else None
         first = text[token.start()]
         depth += (first in b"[{") - (first in b"]}")
+        if depth < 1:
+            return None
     return None
 
 
