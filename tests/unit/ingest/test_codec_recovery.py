@@ -208,7 +208,9 @@ def test_of_a_damaged_batch_only_what_was_sent_is_stored_and_each_seq_is_named_o
     assert set(named) == set(SEQS) or has_whole
 
 
-@given(values=st.lists(st.floats(0, 1_000).map(lambda x: round(x, 3)), min_size=1, max_size=6), data=st.data())
+@given(
+    values=st.lists(st.floats(0, 1_000).map(lambda x: round(x, 3)), min_size=1, max_size=6), data=st.data()
+)
 @settings(max_examples=200, deadline=None)
 def test_of_a_batch_that_was_cut_no_number_is_read_shorter(values: list[float], data: st.DataObject) -> None:
     payload = batch(*(sample(seq, value) for seq, value in enumerate(values)))
