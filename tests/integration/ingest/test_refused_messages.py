@@ -288,3 +288,22 @@ async def test_a_box_that_does_not_ask_is_told_nothing(around: Surroundings) -> 
         await until(all_there)
         await asyncio.sleep(0.3)
         assert speaker.acks == []
+
+
+async def test_a_box_that_only_sends_what_is_refused_is_shown_as_refused(around: Surroundings) -> None:
+    async with speaking(around) as speaker:
+        path = f"/v1/boxes/{BOX}"
+        assert (await around.tenant.client.get(path)).json()["activity"] == "active"
+        await speaker.client.publish(f"vigie/v1/{BOX}/telemetry", b"{", qos=1)
+
+        async def is_refused() -> bool:
+            shown = (await around.tenant.client.get(path)).json()
+            return (shown["activity"], shown["last_refused_code"]) == ("refused", "invalid_json")
+
+        await until(is_refused)
+        await speaker.client.publish(f"vigie/v1/{BOX}/telemetry", json.dumps(sample(1)), qos=1)
+
+        async def is_active() -> bool:
+            return bool((await around.tenant.client.get(path)).json()["activity"] == "active")
+
+        await until(is_active)

@@ -1,7 +1,6 @@
-"""Of a batch that strict JSON refuses, each sample is judged by itself, and nothing is taken that was not sent."""
+"""Of a batch that strict JSON refuses, each sample is judged by itself; nothing is taken that was not sent."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +16,7 @@ NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 NAN = '{"seq": 7, "time": "2026-11-24T09:00:07Z", "values": {"pm1": NaN}}'
 
 
-def sample(seq: int, value: Any = 1) -> str:
+def sample(seq: int, value: float = 1) -> str:
     time = f"2026-11-24T09:{seq // 60 % 60:02d}:{seq % 60:02d}Z"
     return json.dumps({"seq": seq, "time": time, "values": {"pm1": value}})
 
@@ -183,7 +182,7 @@ _FAULTS = ["{", "}", "[", "]", ",", '"', "\\", " ", "NaN", "null", "\x00", "\ud8
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """The same batch with characters of its structure taken out, and others put in; no digit of it changes."""
+    """The same batch with parts of its structure taken out, and others put in; no digit of it changes."""
     text = list(PLAIN)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.sampled_from(_STRUCTURE))

@@ -117,7 +117,7 @@ def test_a_document_that_cannot_be_taken_is_refused_whole(payload: bytes, code: 
         ({"co2": b"\x01"}, "wrong_type"),
     ],
 )
-def test_of_a_batch_with_one_bad_sample_the_others_are_taken(values: Any, code: str) -> None:
+def test_of_a_batch_with_one_bad_sample_the_others_are_taken(values: dict[str, object], code: str) -> None:
     bad = GOOD | {"seq": 7, "values": values}
     payload = cbor2.dumps({"samples": [GOOD, bad, GOOD]})
     adapted = decode(payload, arrival())
