@@ -20,16 +20,20 @@ import aiomqtt
 import asyncpg
 import cbor2
 import pytest
+from jsonschema import Draft7Validator
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
+from tests import asyncapi
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until
 
 BOX = "keeps-all"
+DOCUMENT = asyncapi.load()
+ACK = Draft7Validator(asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"]))
 SOURCES = {
     "mqtt5": {"VIGIE_INGEST__SOURCE": "mqtt5"},
     "aiomqtt": {"VIGIE_INGEST__SOURCE": "aiomqtt"},
@@ -60,6 +64,7 @@ class Speaker:
         async for message in self.client.messages:
             assert isinstance(message.payload, bytes)
             self.acks.append(json.loads(message.payload))
+            assert list(ACK.iter_errors(self.acks[-1])) == []
             if self.receive is not None:
                 self.receive(message.topic.value, message.payload)
 
@@ -127,6 +132,7 @@ async def speaking(around: Surroundings, *, ack: bool = True, **environment: str
             await until(consuming)
             try:
                 yield speaker
+                assert not reading.done() or reading.result() is None
             finally:
                 reading.cancel()
             # It would be the next test's.

@@ -1,4 +1,4 @@
-"""Of a batch that strict JSON refuses, each sample is judged by itself; nothing is taken that was not sent."""
+"""Of a batch that strict JSON refuses, each sample is judged by itself; none is taken that was not sent."""
 
 import json
 
