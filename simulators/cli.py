@@ -13,7 +13,7 @@ import typer
 
 from app.core.instants import parse_rfc3339
 from app.core.reasons import RejectedError
-from simulators import city_job, events_job, replay_job, shots_job
+from simulators import box_job, city_job, events_job, replay_job, shots_job
 from simulators.city import City
 from simulators.demo import run as run_demo
 from simulators.events import SOURCES
@@ -50,7 +50,7 @@ _DEMO_STOPS_WITHIN_S = 1.8
 
 @app.callback()
 def main(*, verbose: Annotated[bool, typer.Option(help="Say what the connections do")] = False) -> None:
-    """Simulated fleets, replays, events, a webhook receiver, and a client of the event stream."""
+    """Simulated fleets, a reference box, replays, events, a webhook receiver, an event-stream client."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
 
 
@@ -165,6 +165,30 @@ def events(
             find_target(run, api, key, mqtt, None), box or [], every_s=every, count=count, seed=seed
         )
     )
+
+
+@app.command()
+def box(
+    *,
+    name: Annotated[str, typer.Option("--id", help="The box's id; registered with `ack`")] = "reference-box",
+    interval: Interval = 10.0,
+    count: Count = None,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 60,
+    faulty: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of samples that are NaN, and are refused")
+    ] = 0.0,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="Seconds until what is not acknowledged is sent again")
+    ] = 60.0,
+    organisation: OrganisationName = "Synthetic city",
+    run: RunFile = DEFAULT_RUN,
+    api: ApiAddress = None,
+    key: ApiKey = None,
+    mqtt: MqttAddress = None,
+) -> None:
+    """Run the reference box: keeps samples until they are acknowledged, gives up what is refused."""
+    job = box_job.BoxJob(name, interval, count, batch, faulty, patience, organisation)
+    _run(lambda: box_job.run(find_target(run, api, key, mqtt, None), job))
 
 
 def _place(value: str) -> tuple[float, float]:

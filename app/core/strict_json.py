@@ -20,8 +20,12 @@ MAX_DEPTH: Final = 8
 MAX_TEXT: Final = 64
 """How many characters a text may have in messages of boxes."""
 
-# A text is skipped whole, closed or not: possessive, so that no input makes it go back over what it has read.
-_TEXT_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+TEXT_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+"""Matches a bracket, or a text as a whole, closed or not.
+
+Possessive, so that no input makes it go back over what it has read.
+"""
+
 _INTEGER_SAFE: Final = 300
 _HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -96,7 +100,7 @@ def _decoded(data: bytes) -> str:
 def _check_depth(data: bytes, max_depth: int) -> None:
     """Refuse a document that is too deep, before anything recursive reads it."""
     depth = 0
-    for match in _TEXT_OR_BRACKET.finditer(data):
+    for match in TEXT_OR_BRACKET.finditer(data):
         first = data[match.start()]
         if first in b"[{":
             depth += 1

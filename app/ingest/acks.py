@@ -21,19 +21,30 @@ _QUEUE = 1_000
 _AT_ONCE = 50
 # A box reads one message at a time into a small buffer: long lists are split.
 _SEQS_PER_MESSAGE = 500
+_REFUSED_PER_MESSAGE = 100
 
 
 def messages_of(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
-    """The (topic, payload) messages that tell one box its news."""
+    """The (topic, payload) messages that tell one box its news.
+
+    Refused messages come last: what of them is named by its `seq` is known to the box by then.
+    """
     longest = max(len(ack.seqs), len(ack.event_seqs), len(ack.rejected), len(ack.partly))
-    messages = []
+    parts = []
     for start in range(0, longest, _SEQS_PER_MESSAGE):
         end = start + _SEQS_PER_MESSAGE
-        part = BoxAck(
-            ack.seqs[start:end], ack.event_seqs[start:end], ack.rejected[start:end], ack.partly[start:end]
+        parts.append(
+            BoxAck(
+                ack.seqs[start:end], ack.event_seqs[start:end], ack.rejected[start:end], ack.partly[start:end]
+            )
         )
-        messages.append((f"vigie/v1/{box}/ack", msgspec.json.encode(part.payload())))
-    return messages
+    for start in range(0, len(ack.refused), _REFUSED_PER_MESSAGE):
+        refused = ack.refused[start : start + _REFUSED_PER_MESSAGE]
+        if parts and not start:
+            parts[-1].refused = refused
+        else:
+            parts.append(BoxAck(refused=refused))
+    return [(f"vigie/v1/{box}/ack", msgspec.json.encode(part.payload())) for part in parts]
 
 
 class AckPublisher:

@@ -72,7 +72,7 @@ def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedT
     """
     message = an_object(document, "the message")
     if "samples" not in message:
-        return DecodedTelemetry([_sample(message, now_us, max_future_us)], [])
+        return DecodedTelemetry([decode_sample(message, now_us, max_future_us)], [])
     check_texts(list(message))
     check_keys(message, ("samples",), ("samples",), "a batch")
     return _each(_samples(message["samples"]), now_us, max_future_us)
@@ -141,13 +141,18 @@ def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTeleme
     decoded = DecodedTelemetry([], [])
     for index, sample in enumerate(samples):
         try:
-            decoded.samples.append(_sample(sample, now_us, max_future_us))
+            decoded.samples.append(decode_sample(sample, now_us, max_future_us))
         except RejectedError as error:
             decoded.rejections.append(error.rejection(seq=readable_seq(sample), index=index))
     return decoded
 
 
-def _sample(value: Json, now_us: int, max_future_us: int) -> Row:
+def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
+    """Decode one sample of a message that was read already.
+
+    Raises:
+        RejectedError: The sample cannot be taken.
+    """
     sample = an_object(value, "the sample")
     check_texts(sample)
     check_keys(sample, _SAMPLE_REQUIRED, _SAMPLE, "a sample")

@@ -26,6 +26,7 @@ from app.ingest.codec_fields import (
     check_keys,
     readable_seq,
 )
+from app.ingest.codec_recovery import find_seq
 from app.sites.catalogue import BY_NAME
 from app.sites.event_catalogue import EVENT_TYPE_OF, EventForm, EventType
 from app.sites.purposes import PURPOSE_OF_EVENT
@@ -114,7 +115,7 @@ def decode_event(payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
     try:
         document = loads(payload)
     except RejectedError as error:
-        return error.rejection()
+        return error.rejection(seq=find_seq(payload))
     return _judged(document, now_us, max_future_us)
 
 

@@ -254,6 +254,7 @@ class Consumer:
             now_us=round(now.timestamp() * 1_000_000),
             max_future_us=round(self._settings.ingest.max_future_s * 1_000_000),
         )
+        intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(
             intake.until - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )

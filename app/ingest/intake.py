@@ -4,7 +4,7 @@ Messages of a batch become samples, events, statuses and refusals, each still wi
 sender wrote it. Whether that box exists is the next part's question. No database, no clock.
 """
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -86,6 +86,7 @@ class Intake:
         until: how many of the messages are in it; the others are to be sorted once these are stored.
         places: of each sample its place in the call, where that is known; parallel to the samples.
         by_event: each message is one event of a call: its number is the event's place.
+        correlations: the MQTT 5 correlation data of the messages that have some.
     """
 
     door: str
@@ -101,6 +102,7 @@ class Intake:
     limit: Reach | None = None
     places: list[int] = field(default_factory=list)
     by_event: bool = False
+    correlations: Mapping[int, bytes] = field(default_factory=dict)
     until: int = field(init=False)
     guard: Guard = field(default_factory=Guard)
 

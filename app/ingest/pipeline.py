@@ -16,6 +16,7 @@
            mark       the hours whose roll-ups are to be made anew
            alerts     what fired, changed and resolved, with its outbox entries
            quarantine what was refused, with its reason, where it may be kept (app.ingest.turned_away)
+           noted      when something of a box was last refused, and why
            counted    what was refused and may be kept nowhere: how much of what
            totals     how much was stored, repeated, contradicted, refused, late; and by organisation
       └▶ commit
@@ -54,7 +55,7 @@ from app.ingest.registry import Edition, Registry
 from app.ingest.resolve import resolve
 from app.ingest.samples import mark_hours, recall, remember, store
 from app.ingest.ticks import look_after
-from app.ingest.turned_away import count_refused, quarantine_refused
+from app.ingest.turned_away import count_refused, note_refused, quarantine_refused
 from app.ingest.walks import keep, trim
 from app.ingest.work import UnsharedBoxesError, Work
 from app.observations.events import EventRow, store_events
@@ -130,6 +131,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
     ("mark", mark_hours),
     ("alerts", _alerts),
     ("quarantine", quarantine_refused),
+    ("noted", note_refused),
     ("counted", count_refused),
     ("totals", _totals),
 )

@@ -1,5 +1,7 @@
 """What became of a committed batch: for the HTTP answer, the boxes' acknowledgements, and the counters."""
 
+import base64
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +13,7 @@ from app.ingest.intake import Turned
 # Boxes choose the types of their events, and each type makes a Prometheus series.
 _LABELS: Final[set[str]] = set()
 _LABELS_LIMIT: Final = 64
+_CORRELATION_BYTES: Final = 128
 
 
 def _label(event_type: str) -> str:
@@ -26,12 +29,14 @@ class BoxAck:
     """What one box is told: which `seq`s are committed, which events', and which were refused and why.
 
     `partly` are committed but for what was taken out of them: its code, and the purpose that it was for.
+    `refused` are messages in which something was refused that no `seq` names.
     """
 
     seqs: list[int] = field(default_factory=list)
     event_seqs: list[int] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     partly: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self) -> dict[str, Any]:
         """The message on the box's `ack` topic; lists that are empty are left out."""
@@ -40,8 +45,21 @@ class BoxAck:
             "event_seqs": self.event_seqs,
             "rejected": self.rejected,
             "partly": self.partly,
+            "refused": self.refused,
         }
         return {name: entries for name, entries in lists.items() if entries}
+
+
+def identify_message(payload: bytes, correlation: bytes | None) -> dict[str, Any]:
+    """Describe a message so that its sender can find it: size, SHA-256, and correlation data in base64.
+
+    Nothing of what it says: this is also for what must never be kept. Correlation data of more than 128 bytes
+    is left out.
+    """
+    found: dict[str, Any] = {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    if correlation is not None and len(correlation) <= _CORRELATION_BYTES:
+        found["correlation_data"] = base64.b64encode(correlation).decode()
+    return found
 
 
 @dataclass(slots=True)
@@ -91,6 +109,7 @@ class Receipt:
             mine.event_seqs += ack.event_seqs
             mine.rejected += ack.rejected
             mine.partly += ack.partly
+            mine.refused += ack.refused
 
     def count(self) -> None:
         """Add the outcome to the process's Prometheus counters. Once per batch, after its commit."""

@@ -14,7 +14,8 @@ from app.core.reasons import NEVER_KEPT, title_of
 from app.ingest.intake import Turned
 from app.ingest.registry import BoxEntry
 from app.ingest.work import Work
-from app.observations.quarantine import Refused, quarantine
+from app.observations.quarantine import Refused, is_replaying, quarantine
+from app.sites.box_refusals import note_box_refusals
 from app.sites.door_refusals import DoorRefusal, add_door_refusals
 from app.sites.purposes import (
     BY_NAME,
@@ -93,6 +94,23 @@ def _has_basis(work: Work, box: BoxEntry | None, purpose: str | None, topic: str
         return not any(each.sensitive for each in purposes)
     permits, now_us = work.registry.permits(box.site_id), work.judged_us
     return all(permits.refusal(each.name, now_us, now_us) is None for each in purposes)
+
+
+async def note_refused(work: Work) -> None:
+    """Note of each box why something of it was last refused: it is not silent, though nothing is stored.
+
+    But for events that may be kept nowhere: a time of theirs would tell that there was one.
+    """
+    if is_replaying():
+        return
+    codes: dict[int, str] = {}
+    for turned in work.turned:
+        box = None if turned.box is None else work.find(turned.box)
+        code, topic = turned.rejection.code, work.intake.messages[turned.origin].topic
+        is_event = work.intake.by_event or (topic is not None and topic.endswith("/event"))
+        if box is not None and not (is_event and code in NEVER_KEPT):
+            codes[box.key] = code
+    await note_box_refusals(work.connection, codes, now=work.now)
 
 
 async def count_refused(work: Work) -> None:

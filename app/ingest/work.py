@@ -17,7 +17,7 @@ from app.ingest.codec import Row, encode_sample
 from app.ingest.codec_messages import Event
 from app.ingest.intake import Intake, Turned
 from app.ingest.pasts import Pasts
-from app.ingest.receipt import BoxAck, Receipt
+from app.ingest.receipt import BoxAck, Receipt, identify_message
 from app.ingest.registry import BoxEntry, Edition
 from app.ingest.walks import Walks
 from app.observations.block import SampleBlock, Values
@@ -29,6 +29,9 @@ from app.observations.writer import WriteOutcome
 from app.rules.evaluator import SiteRules, Transition
 from app.sites.door_refusals import DoorRefusal
 from app.sites.status import StatusRow
+
+# How many places of samples without a `seq` a box is told of one message.
+_INDEXES = 100
 
 
 class UnsharedBoxesError(Exception):
@@ -218,8 +221,21 @@ class Work:
             if turned.box in acks and rejection.seq is not None:
                 left_out = {"seq": rejection.seq, "code": rejection.code, "purpose": rejection.purpose}
                 acks[turned.box].partly.append(left_out)
+        refused: dict[tuple[int, str], dict[str, Any]] = {}
         for turned in self.turned:
             known = None if turned.box is None else self.find(turned.box)
-            if known is not None and known.ack and turned.rejection.seq is not None:
-                entry = {"seq": turned.rejection.seq, "code": turned.rejection.code}
-                acks.setdefault(known.id, BoxAck()).rejected.append(entry)
+            topic, payload = self.intake.messages[turned.origin]
+            if known is None or not known.ack or topic is None:
+                continue
+            ack, rejection = acks.setdefault(known.id, BoxAck()), turned.rejection
+            if rejection.seq is not None:
+                kind = {"kind": "event"} if topic.endswith("/event") else {}
+                ack.rejected.append({"seq": rejection.seq, "code": rejection.code, **kind})
+                continue
+            entry = refused.get((turned.origin, rejection.code))
+            if entry is None:
+                message = identify_message(payload, self.intake.correlations.get(turned.origin))
+                entry = refused[turned.origin, rejection.code] = {"code": rejection.code, **message}
+                ack.refused.append(entry)
+            if rejection.index is not None and len(entry.setdefault("indexes", [])) < _INDEXES:
+                entry["indexes"].append(rejection.index)

@@ -12,20 +12,24 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Double,
     Integer,
     Row,
     Select,
+    Text,
+    and_,
     bindparam,
+    case,
     cast,
     column,
     func,
+    literal,
     or_,
     select,
     table,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
@@ -39,6 +43,7 @@ from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, instant, number
 from app.core.sorting import name as name_key
 from app.core.sorting import text as text_key
+from app.sites.box_refusals import NOTED_EVERY_S
 from app.sites.models import Box, Site
 from app.sites.repository import named_like
 
@@ -52,12 +57,19 @@ _STATES: Final = table(
     column("samples", BigInteger),
     column("late", BigInteger),
 )
+_REFUSALS: Final = table(
+    "box_refusals",
+    column("box_key", Integer),
+    column("refused_at", TIMESTAMP(timezone=True)),
+    column("code", Text),
+)
 _LATE_SHARE: Final = cast(_STATES.c.late, Double) / func.nullif(_STATES.c.samples, 0)
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
-BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, bool]
+BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]
 """A box; its newest sample's time (µs since the epoch) and arrival; its clock's skew (ms); the share of its
-samples that came late; whether it is silent. None where nothing came yet."""
+samples that came late; its activity; when something of it was last refused, and why. None where nothing came
+yet."""
 
 
 def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
@@ -88,6 +100,7 @@ class BoxFilter:
         state: `online`, `offline`, or `unknown` for those that never told.
         search: a part of the id or of the name, in any case.
         silent: whether they are silent.
+        activity: `active`, `refused` or `silent`.
         firmware: exactly this one.
         kind: of this kind.
         tags: with all of these.
@@ -102,6 +115,7 @@ class BoxFilter:
     state: str | None = None
     search: str | None = None
     silent: bool | None = None
+    activity: str | None = None
     firmware: str | None = None
     kind: str | None = None
     tags: Sequence[str] | None = None
@@ -113,16 +127,29 @@ class BoxFilter:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`."""
+    """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
+
+    Where all that came meanwhile was refused, it is `refused`, and not silent.
+    """
 
     now: datetime
     intervals: float
 
-    def holds(self) -> ColumnElement[bool]:
-        """The condition on a box and its state."""
-        heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
+    def activity(self) -> ColumnElement[str]:
+        """`active`, `refused` or `silent`: of a box, its state and its newest refusal."""
         patience = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
-        return cast(heard + patience < self.now, Boolean)
+        delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
+        is_refused = and_(
+            _REFUSALS.c.refused_at + patience + delay >= self.now,
+            func.coalesce(_STATES.c.last_sample_at + patience < self.now, true()),
+        )
+        heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
+        is_silent = heard + patience < self.now
+        return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
+
+    def holds(self) -> ColumnElement[bool]:
+        """The condition on a box, its state and its newest refusal."""
+        return self.activity() == "silent"
 
 
 def box_path(identifier: str) -> str:
@@ -165,10 +192,14 @@ def _measuring(visible: Reach) -> Select[int, str, int, str]:
 
 def _rows(
     silence: Silence,
-) -> Select[Box, int | None, datetime | None, float | None, float | None, bool]:
-    states = _STATES.c
-    columns = (states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.holds())
-    return select(Box, *columns).outerjoin(_STATES, states.box_key == Box.key)
+) -> Select[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]:
+    states, refusals = _STATES.c, _REFUSALS.c
+    columns = (
+        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.activity()),
+        *(refusals.refused_at, refusals.code),
+    )
+    joined = select(Box, *columns).outerjoin(_STATES, states.box_key == Box.key)
+    return joined.outerjoin(_REFUSALS, refusals.box_key == Box.key)
 
 
 async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, silence: Silence) -> BoxRow:
@@ -217,6 +248,8 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
         conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
     if wanted.search is not None:
         conditions.append(or_(*(named_like(column, wanted.search) for column in (Box.id, Box.name))))
+    if wanted.activity is not None:
+        conditions.append(silence.activity() == wanted.activity)
     if wanted.silent is not None:
         conditions.append(silence.holds() if wanted.silent else ~silence.holds())
     return conditions

@@ -1,7 +1,7 @@
 """The shapes of boxes on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -43,7 +43,11 @@ Interval = Annotated[
 _KIND: Final = Field(description="A word of yours: facade, lamp-post, indoor, …")
 # What a box tells of itself, and what its samples tell of it.
 _TOLD: Final = ("state", "state_at", "firmware", "battery", "rssi")
-_LIFE: Final = ("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share")
+_LIFE: Final = (
+    *("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share", "last_refused_at"),
+    "last_refused_code",
+)
+_NEW: Final[dict[str, Any]] = {"silent": False, "activity": "active"}
 _ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
 
 
@@ -132,7 +136,7 @@ class BoxChange(Body):
 class BoxOut(Resource):
     """A connected box."""
 
-    volatile = frozenset({*_TOLD, *_LIFE, "silent"})
+    volatile = frozenset({*_TOLD, *_LIFE, "silent", "activity"})
 
     id: str
     organisation_id: UUID
@@ -158,6 +162,16 @@ class BoxOut(Resource):
     silent: bool = Field(
         description="Nothing came for `sites.silent_intervals` (3) of its intervals, or since it was made"
     )
+    activity: Literal["active", "refused", "silent"] = Field(
+        description="`refused`: something came in its last `sites.silent_intervals` (3) intervals, and no "
+        "sample of it could be stored; `silent`: nothing came; `active`: samples came, or it was just made"
+    )
+    last_refused_at: datetime | None = Field(
+        description="When something of it was last refused; up to ten seconds late. null: nothing was"
+    )
+    last_refused_code: str | None = Field(
+        description="Why: a reason code of the box guide", examples=["value_out_of_bounds"]
+    )
     clock_skew_ms: float | None = Field(
         description="How long its newest samples took from their time to their arrival, the least of the "
         "last seconds; negative: its clock is ahead"
@@ -174,11 +188,14 @@ class BoxOut(Resource):
     @classmethod
     def of(cls, row: BoxRow) -> "BoxOut":
         """The shape of a row."""
-        box, newest_us, heard_at, skew_ms, late_share, silent = row
+        box, newest_us, heard_at, skew_ms, late_share, activity, refused_at, refused_code = row
         life = {
             "last_sample_at": None if newest_us is None else to_datetime(newest_us),
             "last_heard_at": heard_at,
-            "silent": silent,
+            "silent": activity == "silent",
+            "activity": activity,
+            "last_refused_at": refused_at,
+            "last_refused_code": refused_code,
             "clock_skew_ms": skew_ms,
             "late_share": late_share,
         }
@@ -187,7 +204,7 @@ class BoxOut(Resource):
     @classmethod
     def steady(cls, row: Box) -> "BoxOut":
         """The shape of a row as far as only changes of the box go, for comparisons."""
-        return cls(**_plain(row), **dict.fromkeys(_LIFE), silent=False)
+        return cls(**_plain(row), **dict.fromkeys(_LIFE), **_NEW)
 
 
 class Credentials(BaseModel):
@@ -208,7 +225,7 @@ class BoxCreated(BoxOut):
     def with_password(cls, row: Box, password: str) -> "BoxCreated":
         """The shape of a row that was made just now."""
         credentials = Credentials(username=row.id, password=password)
-        return cls(**_plain(row), **dict.fromkeys(_LIFE), silent=False, credentials=credentials)
+        return cls(**_plain(row), **dict.fromkeys(_LIFE), **_NEW, credentials=credentials)
 
 
 class BoxesCreated(BaseModel):

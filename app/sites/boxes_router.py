@@ -53,6 +53,10 @@ async def _filter(
     silent: Annotated[
         bool | None, Query(description="Only those that are silent, or only the others")
     ] = None,
+    activity: Annotated[
+        Literal["active", "refused", "silent"] | None,
+        Query(description="`refused`: all that came from it lately was refused"),
+    ] = None,
     firmware: Annotated[Name | None, Query(description="Exactly this firmware")] = None,
     kind: Annotated[BoxKind | None, Query(description="Only of this kind")] = None,
     tag: Annotated[
@@ -72,6 +76,7 @@ async def _filter(
         state=state,
         search=q,
         silent=silent,
+        activity=activity,
         firmware=firmware,
         kind=kind,
         tags=tag,

@@ -15,7 +15,7 @@ from app.core.instants import parse_rfc3339
 from app.ingest.adapters.registry import ADAPTERS
 from app.ingest.codec import MAX_FUTURE_US
 from app.ingest.intake import Intake, sort_messages
-from app.ingest.receipt import BoxAck
+from app.ingest.receipt import BoxAck, identify_message
 from app.ingest.sources.options import TOPICS
 from app.webhooks.event_examples import EXAMPLES as EVENT_EXAMPLES
 from app.webhooks.event_examples import ORGANISATION, SITE
@@ -105,7 +105,9 @@ def test_every_topic_that_the_program_takes_has_an_example() -> None:
 def test_an_acknowledgement_is_what_the_program_writes() -> None:
     schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"])
     left_out = {"seq": 2, "code": "purpose_ended", "purpose": "noise"}
-    written = BoxAck([1, 2], [3], [{"seq": 4, "code": "conflict"}], [left_out]).payload()
+    rejected = [{"seq": 4, "code": "conflict"}, {"seq": 5, "code": "wrong_type", "kind": "event"}]
+    refused = [{"code": "empty_body", **identify_message(b"", b"17"), "indexes": [0]}]
+    written = BoxAck([1, 2], [3], rejected, [left_out], refused).payload()
     assert list(Draft7Validator(schema).iter_errors(written)) == []
     assert set(written) == set(schema["properties"])
 

@@ -13,6 +13,7 @@ import msgspec
 from app.core.reasons import RejectedError, Rejection, shown
 from app.ingest.codec import decode_telemetry
 from app.ingest.codec_exact import DecodedTelemetry, Row, is_box_id
+from app.ingest.codec_recovery import UNREADABLE, recover_batch, with_seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,24 @@ def sample_parts(payload: bytes, rejections: list[Rejection]) -> list[bytes | No
 
 
 def adapt_json(payload: bytes, box: str, arrival: Arrival) -> Adapted:
-    """Decode a message in Vigie's own JSON.
+    """Decode a message in Vigie's own JSON; of a batch that strict JSON cannot read, each sample by itself.
 
     On the topics of other formats too, since a part of a message that was refused is kept as such, and is
     sent again so.
     """
     decoded = decode_telemetry(payload, arrival.now_us, arrival.max_future_us)
-    return adapt_decoded(payload, box, decoded)
+    if len(decoded.rejections) != 1 or decoded.rejections[0].code not in UNREADABLE:
+        return adapt_decoded(payload, box, decoded)
+    rejection = decoded.rejections[0]
+    if rejection.index is not None:
+        return adapt_decoded(payload, box, decoded)
+    recovered = recover_batch(payload, rejection, arrival.now_us, arrival.max_future_us)
+    if recovered is None:
+        return Adapted(refusals=[Refusal(box, with_seq(rejection, payload))])
+    return Adapted(
+        [(box, row) for row in recovered.samples],
+        [Refusal(box, each, part) for each, part in recovered.refusals],
+    )
 
 
 def adapt_decoded(payload: bytes, box: str, decoded: DecodedTelemetry) -> Adapted:

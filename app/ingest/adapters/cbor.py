@@ -3,7 +3,8 @@
 A sample, `{"samples": [...]}`, or by HTTP `{"box": ..., "samples": [...]}`. `time` is a text (also with tag
 0), an integer of milliseconds, or with tag 1 seconds since the epoch. Maps and arrays of indefinite length
 are taken. What JSON cannot say is refused where it stands: of bytes, undefined and other tags the sample; of
-NaN, infinities, big numbers and keys that are no texts, like in JSON, the message.
+NaN, infinities, big numbers and keys that are no texts, like in JSON, the message; but of a batch of a box
+each sample is judged by itself.
 
 Owns how CBOR becomes such a document; what a document means is the codec's matter.
 """
@@ -21,8 +22,15 @@ from app.core.instants import US_PER_S, format_us
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import MAX_DEPTH
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, Refusal, adapt_json
-from app.ingest.codec_exact import MAX_ITEMS, DecodedTelemetry, decode_document, decode_http_document
+from app.ingest.codec_exact import (
+    MAX_ITEMS,
+    MAX_SAMPLES,
+    decode_document,
+    decode_http_document,
+    decode_sample,
+)
 from app.ingest.codec_fields import readable_seq
+from app.ingest.codec_recovery import MAX_RECOVERED, too_many
 
 _TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
 # Every tag that cbor2 would act on by itself. Shared references make circles, regular expressions and
@@ -33,6 +41,8 @@ _MORE_TAGS: Final = (256, 258, 260, 261, 1004, 43_000, _SELF_DESCRIBED)
 _MAX_BYTES: Final = 2**20
 _MAX_TAGS: Final = 2_000
 _SMALL: Final = 2**16
+# Under these a whole message is refused though its other samples may be good.
+_UNREADABLE: Final = frozenset({"invalid_cbor", "number_out_of_range", "too_many_samples"})
 # Seconds that end in the years that a text can say.
 _EPOCH_LIMIT_S: Final = 200_000_000_000
 
@@ -202,19 +212,44 @@ def _guard(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
 
 
 def _adapted(raw: Any, arrival: Arrival) -> Adapted:  # noqa: ANN401 (as above)
-    document = _Plain().of(raw)
-    if arrival.box is None:
-        box, decoded = decode_http_document(document, arrival.now_us, arrival.max_future_us)
-    else:
-        box = arrival.box
-        try:
-            decoded = decode_document(document, arrival.now_us, arrival.max_future_us)
-        except RejectedError as error:
-            decoded = DecodedTelemetry([], [error.rejection(seq=readable_seq(document))])
+    try:
+        document = _Plain().of(raw)
+        if arrival.box is None:
+            box, decoded = decode_http_document(document, arrival.now_us, arrival.max_future_us)
+        else:
+            box, decoded = arrival.box, decode_document(document, arrival.now_us, arrival.max_future_us)
+    except RejectedError as error:
+        if arrival.box is None:
+            raise
+        if error.code in _UNREADABLE and _is_batch(raw):
+            return _by_sample(raw["samples"], arrival.box, arrival)
+        return Adapted(refusals=[Refusal(arrival.box, error.rejection(seq=readable_seq(raw)))])
     return Adapted(
         [(box, row) for row in decoded.samples],
         [Refusal(box, each, _part(document, raw, each)) for each in decoded.rejections],
     )
+
+
+def _is_batch(raw: Any) -> bool:  # noqa: ANN401 (as above)
+    if not isinstance(raw, dict) or raw.keys() != {"samples"}:
+        return False
+    return isinstance(raw["samples"], list) and 0 < len(raw["samples"]) <= MAX_RECOVERED
+
+
+def _by_sample(samples: list[Any], box: str, arrival: Arrival) -> Adapted:
+    """Judge each sample of a batch by itself, where all of it would have been refused for one of them."""
+    adapted, plain = Adapted(), _Plain()
+    for index, sample in enumerate(samples):
+        rejection = Rejection("too_many_samples", too_many(len(samples)), readable_seq(sample), index)
+        try:
+            if index < MAX_SAMPLES:
+                row = decode_sample(plain.of(sample), arrival.now_us, arrival.max_future_us)
+                adapted.samples.append((box, row))
+                continue
+        except RejectedError as error:
+            rejection = error.rejection(seq=rejection.seq, index=index)
+        adapted.refusals.append(Refusal(box, rejection, cbor2.dumps(sample)))
+    return adapted
 
 
 def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noqa: ANN401 (documents)

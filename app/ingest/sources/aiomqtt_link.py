@@ -192,6 +192,9 @@ class Link:
         inbox.packet_ids.append(message.mid if message.qos else None)
         if message.retain:
             inbox.retained.append(len(inbox.topics) - 1)
+        correlation: bytes | None = getattr(message.properties, "CorrelationData", None)
+        if correlation is not None:
+            inbox.correlations[len(inbox.topics) - 1] = bytes(correlation)
         inbox.settle(len(topic) + len(payload) + _OVERHEAD_BYTES)
 
     def _on_disconnect(

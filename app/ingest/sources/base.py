@@ -8,7 +8,9 @@ The promise: messages come in batches; nothing is acknowledged to the sender's s
 whatever was not acknowledged when a connection ends comes again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 
@@ -23,6 +25,7 @@ class Batch:
         topics: One topic per message, in arrival order.
         payloads: One undecoded payload per message.
         retained: Indexes (ascending) of the messages that carry the retained flag; nearly always empty.
+        correlations: MQTT 5 correlation data, by the index of its message; nearly always empty.
         poison: Raw packets that no codec could read and that kept coming back, for quarantine under
             ``malformed_packet``. They are acknowledged together with the batch. A batch may hold nothing
             else: its length, and so its truth value, tells of messages only.
@@ -30,7 +33,7 @@ class Batch:
         token: What the source needs to acknowledge the batch; of no meaning to anybody else.
     """
 
-    __slots__ = ("payloads", "poison", "received_at", "retained", "token", "topics")
+    __slots__ = ("correlations", "payloads", "poison", "received_at", "retained", "token", "topics")
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Batch:
         poison: list[bytes],
         received_at: float,
         token: object,
+        correlations: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -48,6 +52,7 @@ class Batch:
         self.poison = poison
         self.received_at = received_at
         self.token = token
+        self.correlations = correlations
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -63,6 +68,7 @@ class Batch:
             poison=self.poison,
             received_at=self.received_at,
             token=self.token,
+            correlations={index - begin: data for index, data in self.correlations.items() if index >= begin},
         )
 
 

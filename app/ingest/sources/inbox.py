@@ -3,8 +3,9 @@
 Owns the batch that is being filled, the full ones that wait, the count of bytes that wait for their
 acknowledgement, and the decision to pause the socket. Knows nothing of packets or sockets.
 
-The reader appends to ``topics``, ``payloads``, ``packet_ids`` and ``retained`` directly, because at
-this rate a call per message costs as much as parsing it, and calls ``settle`` once per piece read.
+The reader appends to ``topics``, ``payloads``, ``packet_ids``, ``retained`` and ``correlations``
+directly, because at this rate a call per message costs as much as parsing it, and calls ``settle``
+once per piece read.
 """
 
 import asyncio
@@ -64,6 +65,7 @@ class Inbox:
         self.payloads: list[bytes] = []
         self.packet_ids: list[int | None] = []
         self.retained: list[int] = []
+        self.correlations: dict[int, bytes] = {}
         self.paused = False
         self._poison: list[bytes] = []
         self._counters = counters
@@ -209,6 +211,7 @@ class Inbox:
         self.payloads = []
         self.packet_ids = []
         self.retained = []
+        self.correlations = {}
         self._poison = []
         self._size = 0
         self._counted = 0
@@ -221,6 +224,7 @@ class Inbox:
             poison=self._poison,
             received_at=self._received_at,
             token=Delivery(self._generation, self.packet_ids, self._size),
+            correlations=self.correlations,
         )
         self._full.append(batch)
         self._open_new()

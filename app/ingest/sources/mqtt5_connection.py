@@ -213,6 +213,8 @@ class Mqtt5Connection(asyncio.Protocol):
                 add_packet_id(packet.packet_id)
                 if packet.retain:
                     inbox.retained.append(len(inbox.topics) - 1)
+                if packet.correlation_data is not None:
+                    inbox.correlations[len(inbox.topics) - 1] = packet.correlation_data
                 position += length
                 if position >= full_at:
                     break

@@ -57,6 +57,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "alembic_version": "SELECT",
         "audit_heads": "SELECT",
         "audit_log": "SELECT",
+        "box_refusals": "SELECT, INSERT, UPDATE",
         "door_refusals": "SELECT, INSERT, UPDATE",
         "erasure_boxes": "SELECT, INSERT",
         "erasures": "SELECT, INSERT",
@@ -109,6 +110,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "shared_until, revoked_at, kind, tags, attributes, erased), UPDATE (state, state_at, firmware, "
             "battery, rssi, shared_until)"
         ),
+        "box_refusals": "SELECT, INSERT, UPDATE",
         "door_refusals": "SELECT, INSERT, UPDATE",
         "events": "SELECT, INSERT",
         "former_boxes": "SELECT",

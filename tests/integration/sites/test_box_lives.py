@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.core.database import Database
+from app.core.instants import format_us, from_datetime
 from app.core.settings import SitesSettings
 from app.embedded.mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
@@ -80,6 +81,73 @@ async def test_a_box_is_silent_after_so_many_of_its_intervals(
     assert await listed(tenant, silent=True) == ["heard", "old", "quiet"]
     await tenant.client.patch("/v1/boxes/quiet", json={"interval_s": 3600})
     assert await listed(tenant, silent=True) == ["heard", "old"]
+
+
+async def test_a_box_of_which_all_is_refused_is_not_silent(
+    tenant: Tenant, site_id: str, database: Database
+) -> None:
+    await make(tenant, site_id, "good", "mixed", "new", "once", "quiet", "refused", interval_s=60)
+    now = datetime.now(UTC)
+    refuse = text(
+        "INSERT INTO box_refusals SELECT key, :at, 'value_out_of_bounds' FROM boxes WHERE id = :box"
+    )
+    # Seconds since samples last came, and since something was last refused.
+    ages = {
+        "good": (100, None),
+        "mixed": (100, 5),
+        "new": (None, 5),
+        "once": (500, 300),
+        "quiet": (500, None),
+        "refused": (500, 100),
+    }
+    for box, (heard_s, refused_s) in ages.items():
+        if box != "new":
+            await write(database, "boxes", box, created_at=now - timedelta(days=1))
+        if heard_s is not None:
+            await write(database, "box_states", box, last_sample_at=now - timedelta(seconds=heard_s))
+        if refused_s is not None:
+            async with database.write() as session:
+                await session.execute(refuse, {"box": box, "at": now - timedelta(seconds=refused_s)})
+    assert await listed(tenant, activity="active") == ["good", "mixed"]
+    assert await listed(tenant, activity="refused") == ["new", "refused"]
+    assert await listed(tenant, activity="silent") == await listed(tenant, silent=True) == ["once", "quiet"]
+    refused = (await tenant.client.get("/v1/boxes/refused")).json()
+    assert (refused["activity"], refused["silent"]) == ("refused", False)
+    assert refused["last_refused_code"] == "value_out_of_bounds"
+    assert refused["last_refused_at"] == format_us(from_datetime(now - timedelta(seconds=100)))
+    good = (await tenant.client.get("/v1/boxes/good")).json()
+    assert (good["activity"], good["last_refused_at"], good["last_refused_code"]) == ("active", None, None)
+
+
+async def test_what_is_refused_is_noted_of_its_box(
+    tenant: Tenant, other_tenant: Tenant, site_id: str, database: Database
+) -> None:
+    made = await make(tenant, site_id, "box-1", "box-2")
+    assert [box["activity"] for box in made] == ["active", "active"]
+    bad = {"time": datetime.now(UTC).isoformat(), "values": {"pm2_5": -1}}
+
+    async def shown(box: str) -> tuple[str, str | None]:
+        answer = (await tenant.client.get(f"/v1/boxes/{box}")).json()
+        return answer["activity"], answer["last_refused_code"]
+
+    await tenant.client.post("/v1/telemetry", json={"box": "box-1", "samples": [bad]})
+    assert await shown("box-1") == ("refused", "value_out_of_bounds")
+    # Within ten seconds nothing more is written; after them it is.
+    worse = {**bad, "values": {"warp": 1}}
+    await tenant.client.post("/v1/telemetry", json={"box": "box-1", "samples": [worse]})
+    assert await shown("box-1") == ("refused", "value_out_of_bounds")
+    await write(database, "box_refusals", "box-1", refused_at=datetime.now(UTC) - timedelta(seconds=11))
+    await tenant.client.post("/v1/telemetry", json={"box": "box-1", "samples": [worse]})
+    assert await shown("box-1") == ("refused", "unknown_metric")
+    good = {**bad, "values": {"pm2_5": 1}}
+    await tenant.client.post("/v1/telemetry", json={"box": "box-1", "samples": [good]})
+    assert await shown("box-1") == ("active", "unknown_metric")
+    # A tenant cannot have another's box shown as refused, nor can an event that may be kept nowhere be seen.
+    await other_tenant.client.post("/v1/telemetry", json={"box": "box-2", "samples": [bad]})
+    event = {"time": bad["time"], "type": "gunshot"}
+    answer = await tenant.client.post("/v1/events", json={"box": "box-2", "events": [event]})
+    assert answer.json()["code"] == "purpose_not_declared"
+    assert await shown("box-2") == ("active", None)
 
 
 async def test_boxes_are_listed_by_how_they_live(tenant: Tenant, site_id: str, database: Database) -> None:
