@@ -1,23 +1,42 @@
-"""Shifts the wall clock of processes by libfaketime, as a whole: Vigie, its tests and their PostgreSQL.
+"""Shifts the wall clock of processes by libfaketime: of Vigie's, of the tests' and of their PostgreSQL's.
 
 Time that only goes on (timeouts, event loops) is left alone, and so are the times of files.
 """
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-_NAMES: Final = (
-    *("LD_PRELOAD", "FAKETIME", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE"),
-    *("FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT", "FAKETIME_DISABLE_SHM"),
+import pytest
+
+_FIXED: Final = {
+    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    "NO_FAKE_STAT": "1",
+    # What processes share belongs to the first one's account: that of PostgreSQL would wait for it for ever.
+    "FAKETIME_DISABLE_SHM": "1",
+}
+_NAMES: Final = ("LD_PRELOAD", "FAKETIME", *_FIXED)
+
+WAITS_IN_POSTGRESQL: Final = pytest.mark.skipif(
+    "FAKETIME" in os.environ,
+    # Its handler of signals sees the true time where a signal interrupts `epoll_wait`.
+    reason="under libfaketime PostgreSQL's lock_timeout and statement_timeout do not end a wait for a lock",
 )
+"""For tests in which PostgreSQL itself ends a wait."""
 
 
 def preload() -> dict[str, str]:
-    """Returns the environment that loads libfaketime; `FAKETIME` or its file says what the time is."""
+    """Returns the environment that loads libfaketime; the caller adds how it learns what the time is."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     assert found, "libfaketime is missing: make test installs it (apt-get install faketime)"
-    return {"LD_PRELOAD": str(found[0]), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1", "FAKETIME_DISABLE_SHM": "1"}
+    return {"LD_PRELOAD": str(found[0]), **_FIXED}
+
+
+def starting_at(time: datetime) -> dict[str, str]:
+    """Returns the environment of a process whose clock says `time` now, and of all that it starts."""
+    # As an offset: where an instant is given, it is the start of each process.
+    return {**preload(), "FAKETIME": f"{round((time - datetime.now(UTC)).total_seconds()):+d}"}
 
 
 def inherited() -> dict[str, str]:
