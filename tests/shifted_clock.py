@@ -3,7 +3,9 @@
 Time that only goes on (timeouts, event loops) is left alone, and so are the times of files.
 """
 
+import math
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -36,9 +38,14 @@ def preload() -> dict[str, str]:
 def starting_at(time: datetime) -> dict[str, str]:
     """Returns the environment of a process whose clock says `time` now, and of all that it starts."""
     # As an offset: where an instant is given, it is the start of each process.
-    return {**preload(), "FAKETIME": f"{round((time - datetime.now(UTC)).total_seconds()):+d}"}
+    return {**preload(), "FAKETIME": f"{math.ceil((time - datetime.now(UTC)).total_seconds()):+d}"}
 
 
 def inherited() -> dict[str, str]:
     """Returns what a process with an environment of its own needs to have the same clock as this one."""
     return {name: os.environ[name] for name in _NAMES if name in os.environ}
+
+
+if __name__ == "__main__":
+    _, _date, *_words = sys.argv
+    os.execvpe(_words[0], _words, os.environ | starting_at(datetime.fromisoformat(_date)))  # noqa: S606 (the caller's)
