@@ -17,8 +17,8 @@ pytestmark = pytest.mark.fault
 _FOLDERS: Final = ("alerts", "city", "incidents", "observations", "register", "reports", "rights", "rules")
 _WHOLE: Final = tuple(f"tests/integration/{folder}" for folder in _FOLDERS)
 _SHORT: Final = ("tests/integration/observations/retention",)
-# All ahead of us: where a clock is behind, PostgreSQL's timeouts end too early under libfaketime. Each weekday,
-# as chunks end on Thursdays; both changes of Paris' clock; minutes around midnight in UTC and in Paris.
+# All ahead of us: where a clock is behind, PostgreSQL ends waits too early under libfaketime. Each weekday, as
+# chunks end on Thursdays; both changes of Paris' clock; minutes around midnight in UTC and in Paris.
 _DATES: Final = {
     "monday-after-the-spring-change-00:10-in-paris": "2032-03-29T00:10:00+02:00",
     "tuesday-end-of-a-month": "2032-08-31T12:00:00+00:00",
