@@ -31,7 +31,7 @@ from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.postgres import DATABASE, PrivatePostgres
 from app.main import create_app
-from tests import nursery, once
+from tests import nursery, once, shifted_clock
 from tests.databases import Databases
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  # each session makes folders of its own there
@@ -105,7 +105,8 @@ def _nursery() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivatePostgres]:
-    async with PrivatePostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    folder = tmp_path_factory.mktemp("postgres")
+    async with PrivatePostgres(folder, durable=False, environment=shifted_clock.inherited()) as server:
         settings = Settings.model_validate({"database": {"url": server.url}})
         await asyncio.to_thread(upgrade, settings.database)
         yield server

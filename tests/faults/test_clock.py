@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 
 from app.core.files import replace_text
 from app.core.settings import Settings
+from tests import shifted_clock
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
 from tests.faults.harness import Outcome, Report, Size
@@ -28,13 +29,10 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         self._offset = folder / "clock"
         self.set("+0")
-        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        assert found, "libfaketime is missing: make test installs it (apt-get install faketime)"
         self.environment = {
-            "LD_PRELOAD": str(found[0]),
+            **shifted_clock.preload(),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
             "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
     def set(self, offset: str) -> None:

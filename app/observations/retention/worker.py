@@ -67,11 +67,12 @@ WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
     AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < $6)
 ORDER BY b.key LIMIT $7
 """
-# Where nothing is, nothing is looked for; and a box may send far more than its interval says.
+# Where nothing is, nothing is looked for; and a box may send far more than its interval says. `last` is the
+# first sample that is too many.
 _STRETCH: Final = """
 SELECT f.time AS first, (
     SELECT time FROM samples
-    WHERE box_key = $1 AND time > f.time AND time < $3 AND time < f.time + $5::interval
+    WHERE box_key = $1 AND time >= f.time AND time < $3 AND time < f.time + $5::interval
     ORDER BY time OFFSET $4 LIMIT 1
 ) AS last
 FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f

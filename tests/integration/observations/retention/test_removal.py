@@ -1,6 +1,6 @@
 """What is too old goes, whole days of the site's at a time, and nothing else does."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import asyncpg
@@ -9,7 +9,8 @@ import pytest
 from app.observations.retention import preview as preview_module
 from app.observations.retention import worker as worker_module
 from app.observations.retention.worker import RetentionWorker
-from tests.integration.observations.retention.archive import BOX, EVERY, NOW, OTHER, Archive, midnight
+from tests import shifted_clock
+from tests.integration.observations.retention.archive import BOX, EVERY, NOW, OTHER, PARIS, Archive, midnight
 
 
 async def test_the_preview_says_what_then_goes_and_no_half_day_does(archive: Archive) -> None:
@@ -78,7 +79,7 @@ async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -
     before = await archive.owner.fetchval(query)
     await archive.set(purposes={"noise": 3}, removes=True)
     await archive.clean()
-    assert await archive.count("samples", "laeq IS NOT NULL") < 4 * 4
+    assert await archive.count("samples", "laeq IS NOT NULL") == (NOW - midnight(3)) // EVERY
     assert await archive.owner.fetchval(query) == before
     assert await archive.count("samples") == 12 * 4
     # Days are made anew in another zone, as far as the samples reach: those of noise reach less far.
@@ -92,6 +93,8 @@ async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -
 
 
 async def test_marks_are_worked_off_before_anything_goes(archive: Archive) -> None:
+    # Chunks that others' samples hold: what was summarised would go with a whole one, marks or not.
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(4)))
     await archive.fill(20)
     await archive.set(default_days=15, purposes={"noise": 5}, removes=True)
     late = midnight(10) + timedelta(hours=3, minutes=10)
@@ -122,11 +125,16 @@ async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archi
     kept = NOW - timedelta(days=40)
     await archive.elsewhere(kept)
     await archive.set(default_days=10, removes=True)
+    # Those that end up to ten days ago; the one with the other site's sample stays.
+    whole = await archive.owner.fetchval(
+        "SELECT count(*) FROM timescaledb_information.chunks"
+        " WHERE range_end <= $1 AND NOT (range_start <= $2 AND $2 < range_end)",
+        *(midnight(10), kept),
+    )
     dropped = 0
     while await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
         dropped += 1
-    # Nine or so are whole, up to ten days ago; the one with the other site's sample stays.
-    assert 4 <= dropped <= 6
+    assert dropped == whole > 4
     assert await archive.owner.fetchval(chunks) == before - dropped
     assert await archive.count("samples", "odour IS NOT NULL") == 1
     assert await archive.count("samples", "time < $1", NOW - timedelta(days=40 + 14)) == 0
@@ -135,6 +143,33 @@ async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archi
     assert await archive.count("samples", "odour IS NOT NULL") == 1
 
 
+async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(archive: Archive) -> None:
+    # A chunk ends at midnight of UTC: Paris' day has begun in it, and goes on in the next one.
+    chunks = "SELECT c.range_end AS last FROM timescaledb_information.chunks c WHERE c.range_end < $1"
+    await archive.fill(40)
+    (border,) = await archive.owner.fetchrow(f"{chunks} ORDER BY 1 DESC LIMIT 1", NOW - timedelta(days=15))
+    day = border.astimezone(PARIS).date()
+    await archive.send(BOX, (border - timedelta(minutes=30), {"laeq": 95.0}))
+    await archive.roll_up()
+    await archive.send(BOX, (border + timedelta(hours=3, minutes=10), {"laeq": 80.0}))
+    await archive.set(default_days=(NOW.astimezone(PARIS).date() - day).days - 1, removes=True)
+
+    async def drop() -> list[datetime]:
+        dropped = []
+        while row := await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
+            dropped.append(row["last"])
+        return dropped
+
+    # Those before it are of days that are summarised.
+    assert max(await drop()) == border - timedelta(days=7)
+    await archive.roll_up()
+    assert await drop() == [border]
+    summary = "SELECT max, count FROM daily WHERE metric = 'laeq' AND day = $1"
+    begins = datetime(day.year, day.month, day.day, tzinfo=PARIS)
+    assert tuple(await archive.owner.fetchrow(summary, begins)) == (95.0, 6)
+
+
+@shifted_clock.WAITS_IN_POSTGRESQL
 async def test_a_chunk_that_somebody_writes_to_is_left_for_later(archive: Archive) -> None:
     await archive.fill(30)
     await archive.set(default_days=5, removes=True)
