@@ -108,7 +108,10 @@ step() {
 fail_step() {
     tail -n 15 "$log" | sed 's/^/  | /' >&2
     printf 'install: %s; the full output is in %s\n' "$1" "$log" >&2
-    if grep -qiE 'certificate|self[- ]signed|UnknownIssuer|SSL' "$log"; then printf 'install: %s\n' "$ca_hint" >&2; fi
+    # As OpenSSL, rustls and npm put it.
+    if grep -qiE 'certificate verif|CERTIFICATE_VERIFY|peer certificate|UnknownIssuer|self[- ]signed|UNABLE_TO_(VERIFY|GET)' "$log"; then
+        printf 'install: %s\n' "$ca_hint" >&2
+    fi
     exit 1
 }
 
@@ -204,7 +207,8 @@ update_lists() {
 
 apt_install() {
     known "$@" || update_lists
-    known "$@" || fail "this system's package sources do not have all of: $* (Debian 13 has them)"
+    # apt-get update succeeds although it could not download a list.
+    known "$@" || fail_step "this system's package sources do not have all of: $* (Debian 13 has them)"
     count=$#
     step "Debian packages ($count)" apt install --no-install-recommends "$@" && return 0
     # The lists may name versions that are gone by now.

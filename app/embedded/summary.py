@@ -21,7 +21,7 @@ PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 1.0
 UNKNOWN = "-"
 _EVENTS_SHOWN = 4
-_DEMO_CITY = "Toulouse, simulated; Aberdeen, measured on 10 March 2019 and replayed as yesterday and today"
+_DEMO_CITY = "Toulouse, simulated; Aberdeen, replay of 10 March 2019"
 _GONE = (BrokenPipeError, OSError, ValueError)
 
 

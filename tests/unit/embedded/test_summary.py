@@ -88,4 +88,4 @@ def test_the_demo_key_is_told_once_it_is_known() -> None:
     display.update(Figures(), 2.0)
     display.update(Figures(), 3.0)
     assert out.getvalue().count("vg_demo") == 1
-    assert out.getvalue().count("Aberdeen, measured on 10 March 2019") == 1
+    assert out.getvalue().count("Aberdeen, replay of 10 March 2019") == 1
