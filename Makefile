@@ -4,6 +4,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # What `make run` hands on: make run ARGS="--port 0 --no-demo". What `make test` hands on: make test ARGS="-k codec".
 ARGS ?=
+# A certificate authority that downloads are to trust as well: make install CA=/path/ca.pem.
+CA ?=
+INSTALL := sh deploy/install.sh $(if $(CA),--ca '$(CA)')
 # Where deploy/install.sh puts what a cut-down PATH does not have.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # Python keeps what it has compiled, whatever the caller's environment says (empty is as not set): the stack is
@@ -17,14 +20,14 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Install what is missing: Debian packages, uv, the Python environment
-	@sh deploy/install.sh
+	@$(INSTALL)
 
 # `exec`: the recipe's shell becomes Vigie, so that a signal that make hands on reaches it.
 run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
 	@exec .venv/bin/vigie up $(ARGS)
 
 install-tests: ## Install what is missing, and what the tests need besides
-	@sh deploy/install.sh --tests
+	@$(INSTALL) --tests
 
 # Three workers for two cores: much of what is tested is that something waits.
 test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from app.core.reasons import RejectedError
 from simulators import box_job, city_job, events_job, replay_job, shots_job
 from simulators.city import City
 from simulators.demo import run as run_demo
+from simulators.demo_replay import SPEED
 from simulators.events import SOURCES
 from simulators.faults import Faults
 from simulators.listen import Wish, follow
@@ -69,6 +71,13 @@ def replay(
     window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per station")] = 20,
     repeat: Annotated[int, typer.Option(min=1, help="Send everything so many times")] = 1,
     shift_to_now: Annotated[bool, typer.Option(help="Move the times so that the newest is now")] = False,
+    on_day: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Move the times by whole local days, so that the first day is this one",
+        ),
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Compare the database with the files, value by value")] = False,
     patience: Annotated[
         float, typer.Option(min=0.0, help="With --verify: seconds without a new row until it gives up")
@@ -83,6 +92,8 @@ def replay(
     database: DatabaseAddress = None,
 ) -> None:
     """Replay real measurements, each station as a box with its own credentials."""
+    if shift_to_now and on_day:
+        raise typer.BadParameter("choose one of --shift-to-now and --on-day", param_hint="--on-day")
     job = replay_job.ReplayJob(
         data=data,
         pace=Pace(speed, batch or (1 if speed > 0 else 100), window),
@@ -90,6 +101,7 @@ def replay(
         until_us=_instant(until),
         repeat=repeat,
         shift_to_now=shift_to_now,
+        day=None if on_day is None else on_day.date(),
         verify=verify,
         patience_s=patience,
         prefix=prefix,
@@ -282,10 +294,20 @@ def listen(
 
 
 @app.command()
-def demo(*, run: RunFile = DEFAULT_RUN) -> None:
+def demo(
+    *,
+    run: RunFile = DEFAULT_RUN,
+    replay_speed: Annotated[
+        float,
+        typer.Option(help="Measured seconds per second, of what is replayed of the past", callback=positive),
+    ] = SPEED,
+) -> None:
     """Run the demo city of `vigie up` until it is stopped."""
     # Whoever stops the stack waits for this process: nothing here is worth that.
-    _run(lambda: run_demo(find_target(run, None, None, None, None)), stop_within_s=_DEMO_STOPS_WITHIN_S)
+    _run(
+        lambda: run_demo(find_target(run, None, None, None, None), replay_speed=replay_speed),
+        stop_within_s=_DEMO_STOPS_WITHIN_S,
+    )
 
 
 def _say(line: str) -> None:

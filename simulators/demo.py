@@ -1,9 +1,8 @@
 """The demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
 
 Owns the order of the phases. Three sites in Toulouse live from now on. Beside them a site in Aberdeen gets
-one real day: on the first start the measurements of 2019-03-10 are replayed at their own times, 360 times
-faster than they were made, so in four minutes; rules see them in measurement time. A later start goes on
-where the replay stopped, and does not repeat it.
+one real day: the measurements of 2019-03-10 are replayed as yesterday's and today's (demo_replay.py); rules
+see them in measurement time. A later start goes on where the replay stopped, and does not repeat it.
 
 Everything outlives a restart of the API (calls are repeated), of the broker (connections are made again) and
 of this process (it finds its things again).
@@ -16,16 +15,16 @@ from pathlib import Path
 from simulators import demo_purposes, demo_setup, shots
 from simulators.demo_boxes import LiveBox
 from simulators.demo_places import EVENT_SITE, PLACES, PREFIX
+from simulators.demo_replay import SPEED, DayReplay
 from simulators.demo_state import FILE, DemoState
 from simulators.mqtt import linked
 from simulators.receiver import Receiver
-from simulators.replay import Pace, Replay, box_id
+from simulators.replay import Pace, Replay
 from simulators.rest import Api, persistently
 from simulators.sensor_community import Station, load
 from simulators.target import Target
 
 SHIPPED = Path(__file__).parent / "data" / "aberdeen"
-_SPEED = 360.0
 _EVENT_EVERY_S = 120.0
 _SAVE_EVERY_S = 5.0
 
@@ -35,21 +34,26 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-async def run(target: Target) -> int:
+async def run(target: Target, *, replay_speed: float = SPEED) -> int:
     """Run until cancelled.
+
+    Args:
+        target: The stack.
+        replay_speed: Measured seconds per second, while the replay catches up with now.
 
     Returns:
         Never; the type is that of every command's job.
     """
-    await _Demo(target).run()
+    await _Demo(target, replay_speed).run()
     return 0
 
 
 class _Demo:
     """One run of the demo."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, replay_speed: float) -> None:
         self._target = target
+        self._replay_speed = replay_speed
         self._path = target.folder / FILE
         self._state = DemoState.load(self._path)
         self._passwords = self._state.keyring(self._path)
@@ -118,38 +122,19 @@ class _Demo:
         replay = Replay(
             api,
             self._target.broker,
-            self._rest(stations),
+            stations,
             PREFIX,
             self._passwords,
-            Pace(speed=_SPEED, batch=1),
+            Pace(batch=1),
             connect_s=None,
+            reached=self._state.replayed,
         )
-        if not replay.stations:
-            say("Aberdeen's day had been replayed before")
-            return
-        replay.reached = self._state.replayed
-        total = sum(len(station.samples) for station in replay.stations)
-        say(f"Aberdeen: {total} real samples of {len(replay.stations)} stations, {_SPEED:.0f} times faster")
         saving = asyncio.create_task(self._save_now_and_then())
         try:
-            await replay.run()
-            say("Aberdeen's day is over: every sample was taken by the broker")
+            await DayReplay(replay, self._replay_speed, say).run()
         finally:
             saving.cancel()
             self._save()
-
-    def _rest(self, stations: list[Station]) -> list[Station]:
-        """What has not been replayed yet."""
-        done = self._state.replayed
-        rest = []
-        for station in stations:
-            after = done.get(box_id(PREFIX, station), 0)
-            samples = [sample for sample in station.samples if sample.time_us > after]
-            if samples:
-                rest.append(
-                    Station(station.location, station.longitude, station.latitude, station.sensors, samples)
-                )
-        return rest
 
     async def _save_now_and_then(self) -> None:
         while True:

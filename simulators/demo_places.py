@@ -2,7 +2,8 @@
 
 Must not call anything. The rules of the synthetic sites fire and resolve within minutes, because each has an
 episode that goes past its threshold for longer than its `for`; those of Aberdeen fire on what was measured
-there on 2019-03-10: a dusty noon at one station, frost, and air so wet that dust sensors read too high.
+there on 2019-03-10, and is replayed each day: a dusty noon at one station, frost, and air so wet that dust
+sensors read too high.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ SEED: Final = 31
 ZONE: Final = "Europe/Paris"
 PREFIX: Final = "demo-aberdeen"
 ACK_BOX: Final = "demo-street-1"
+RECORDED: Final = "2019-03-10"
+"""The day that Aberdeen's stations recorded."""
 EVENT_SITE: Final = "street"
 """Its boxes hear what bangs."""
 
@@ -28,9 +31,11 @@ SITES: Final[dict[str, SiteSpec]] = {
     "office": SiteSpec("Bureaux Compans-Caffarelli, Toulouse", "office", ZONE, 1.4346, 43.6116),
     "airport": SiteSpec("Blagnac, bord de piste", "airport", ZONE, 1.3638, 43.6291),
     "aberdeen": SiteSpec(
-        "Aberdeen, Sensor.Community, 2019-03-10", "street", "Europe/London", -2.0943, 57.1497
+        f"Aberdeen, replay of {RECORDED} (Sensor.Community)", "street", "Europe/London", -2.0943, 57.1497
     ),
 }
+FORMER_NAMES: Final[dict[str, str]] = {"aberdeen": "Aberdeen, Sensor.Community, 2019-03-10"}
+"""What an earlier version called a site: a data directory of then keeps its boxes."""
 
 
 def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[Episode, ...]:
@@ -122,7 +127,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("aberdeen", "Fine particles, ten minutes", "critical", "pm2_5", ">", 25, 20, "PT10M"),
     Rule("aberdeen", "PM10 above 45 µg/m³, ten minutes", "warning", "pm10", ">", 45, 40, "PT10M"),
     Rule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
-    Rule("aberdeen", "Air too wet for dust sensors", "info", "humidity", ">", 95, 90, "PT30M"),
 )
 
 _FIVE_MINUTES: Final = {"metric": "pm2_5", "function": "mean", "window": "PT5M", "operator": ">"}
@@ -164,5 +168,25 @@ TREES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         },
     ),
     ("office", {"name": "A box is silent", "severity": "warning", "condition": {"no_data": "PT2M"}}),
-    ("aberdeen", {"name": "A station is silent", "severity": "info", "condition": {"no_data": "PT15M"}}),
+    # One alert for the site: what holds of many stations at once would hide all else that fires.
+    (
+        "aberdeen",
+        {
+            "name": "Air too wet for dust sensors, at a quarter of the stations",
+            "severity": "info",
+            "condition": {
+                "boxes": {"metric": "humidity", "operator": ">", "threshold": 95, "clear": 90},
+                "share": 25,
+                "for": "PT30M",
+            },
+        },
+    ),
+    (
+        "aberdeen",
+        {
+            "name": "A tenth of the stations are silent",
+            "severity": "info",
+            "condition": {"boxes": {"no_data": "PT15M"}, "share": 10, "for": "PT5M"},
+        },
+    ),
 )

@@ -42,6 +42,17 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Maintient les appareils en service : batterie, liaison radio, ouverture du boîtier.",
     ),
 }
+# Said where people see the site's data: they are measurements of another day.
+_REPLAYED: Final = (
+    (
+        "Replays what citizens' sensors measured in Aberdeen on 10 March 2019, as if it were yesterday and "
+        "today. Data: © Sensor.Community contributors, Open Database License (ODbL) 1.0."
+    ),
+    (
+        "Rejoue ce que des capteurs citoyens ont mesuré à Aberdeen le 10 mars 2019, comme si c'était hier et "
+        "aujourd'hui. Données : © contributeurs de Sensor.Community, licence ODbL 1.0."
+    ),
+)
 _ACOUSTIC: Final = {
     "legal_basis": "public_task",
     "legal_reference": "Decision 2026-17 of the city council / Délibération 2026-17 du conseil municipal "
@@ -64,12 +75,13 @@ async def environmental(api: Api, state: DemoState) -> int:
         How many were completed.
     """
     completed = 0
-    for site_id in state.site_ids.values():
+    for place, site_id in state.site_ids.items():
         for declared in (await api.get(f"/v1/sites/{site_id}/purposes"))["data"]:
             name = str(declared["purpose"])
             if name not in _WORDS or declared["state"] != "active" or declared["controller"] is not None:
                 continue
-            description, description_fr = _WORDS[name]
+            replayed = place == "aberdeen" and name == "air_quality"
+            description, description_fr = _REPLAYED if replayed else _WORDS[name]
             body = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
             body |= {"description": description, "description_fr": description_fr}
             await api.patch(f"/v1/sites/{site_id}/purposes/{name}", body)

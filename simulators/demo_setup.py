@@ -6,7 +6,17 @@ Each function may be repeated at any time and creates nothing twice. Must not se
 from collections.abc import Sequence
 
 from simulators import enrol
-from simulators.demo_places import ENDPOINT, ORGANISATION, PLACES, PREFIX, RECIPIENT, RULES, SITES, TREES
+from simulators.demo_places import (
+    ENDPOINT,
+    FORMER_NAMES,
+    ORGANISATION,
+    PLACES,
+    PREFIX,
+    RECIPIENT,
+    RULES,
+    SITES,
+    TREES,
+)
 from simulators.demo_state import DemoState
 from simulators.enrol import Passwords
 from simulators.replay import box_specs
@@ -55,6 +65,7 @@ async def sites_and_boxes(
     created = 0
     state.boxes = []
     for place, spec in SITES.items():
+        await _rename(api, FORMER_NAMES.get(place), spec.name)
         state.site_ids[place] = await enrol.site(api, spec, None)
         specs = [each.spec() for each in PLACES if each.site == place]
         if place == "aberdeen":
@@ -62,6 +73,13 @@ async def sites_and_boxes(
         created += await enrol.boxes(api, state.site_ids[place], None, specs, passwords)
         state.boxes += [box.id for box in specs]
     return created
+
+
+async def _rename(api: Api, former: str | None, name: str) -> None:
+    """Give a site that still has its former name the one of now."""
+    found = None if former is None else await enrol.find_by(api, "/v1/sites", "name", str(former))
+    if found is not None:
+        await api.patch(f"/v1/sites/{found['id']}", {"name": name})
 
 
 async def rules(api: Api, state: DemoState) -> int:

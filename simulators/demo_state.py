@@ -28,7 +28,7 @@ class DemoState:
         secret: The endpoint's secret.
         receiver_port: Where the receiver listened last.
         passwords: The boxes' passwords.
-        replayed: By box of Aberdeen, up to which instant (µs) its day has been replayed.
+        replayed: By box of Aberdeen, the instant (µs) that its replay has come to, as it is replayed.
     """
 
     organisation_id: str = ""

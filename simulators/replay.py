@@ -19,6 +19,8 @@ from simulators.rest import Api
 from simulators.sensor_community import Sample, Station
 from simulators.target import Broker
 
+ZONE = "Europe/London"
+"""Where the replayed stations' days begin."""
 INTERVAL_S = 150
 """What the firmware of Sensor.Community waits between two measurements, in seconds."""
 
@@ -81,6 +83,7 @@ class Replay:
         progress: Called with the number of samples that the broker has just taken.
         connect_s: How long the boxes may take to connect (seconds); None: for ever.
         reached: By box, the time (µs) of the newest sample that the broker has taken.
+        delay_s: Seconds from now until a sample of an instant (µs) is sent; None: as the pace says.
     """
 
     api: Api
@@ -92,6 +95,7 @@ class Replay:
     progress: Callable[[int], None] = lambda _samples: None
     connect_s: float | None = 60.0
     reached: dict[str, int] = field(default_factory=dict)
+    delay_s: Callable[[int], float] | None = None
 
     async def register(self, organisation: str, site_name: str) -> int:
         """Make sure that organisation, site and boxes exist, and that their passwords are known.
@@ -102,7 +106,7 @@ class Replay:
         organisation_id = await enrol.organisation(self.api, organisation)
         longitude = round(fmean(station.longitude for station in self.stations), 4)
         latitude = round(fmean(station.latitude for station in self.stations), 4)
-        spec = SiteSpec(site_name, "street", "Europe/London", longitude, latitude)
+        spec = SiteSpec(site_name, "street", ZONE, longitude, latitude)
         site_id = await enrol.site(self.api, spec, organisation_id)
         specs = box_specs(self.stations, self.prefix)
         return await enrol.boxes(self.api, site_id, organisation_id, specs, self.passwords)
@@ -115,11 +119,10 @@ class Replay:
         """
         links = [self._link(box_id(self.prefix, station)) for station in self.stations]
         async with linked(links, wait_s=self.connect_s):
-            first_us = min(station.samples[0].time_us for station in self.stations)
-            started = asyncio.get_running_loop().time()
+            delay_s = self.delay_s or self._by_pace()
             async with asyncio.TaskGroup() as group:
                 for station, link in zip(self.stations, links, strict=True):
-                    group.create_task(self._send(link, station, first_us, started))
+                    group.create_task(self._send(link, station, delay_s))
         return sum(link.published for link in links)
 
     def _link(self, box: str) -> Link:
@@ -129,14 +132,22 @@ class Replay:
             renew=lambda: enrol.renew(self.api, box, self.passwords),
         )
 
-    async def _send(self, link: Link, station: Station, first_us: int, started: float) -> None:
-        """Send one station's samples. `first_us` was measured when the loop's clock was at `started`."""
-        loop = asyncio.get_running_loop()
+    def _by_pace(self) -> Callable[[int], float]:
+        """Delays that begin with the earliest sample of all stations, now."""
+        loop, speed = asyncio.get_running_loop(), self.pace.speed
+        if speed <= 0:
+            return lambda _time_us: 0.0
+        first_us = min(station.samples[0].time_us for station in self.stations)
+        started = loop.time()
+        return lambda time_us: started + (time_us - first_us) / _US_PER_S / speed - loop.time()
+
+    async def _send(self, link: Link, station: Station, delay_s: Callable[[int], float]) -> None:
+        """Send one station's samples, each message when its last sample is due."""
         box = box_id(self.prefix, station)
         for samples in batched(station.samples, self.pace.batch):
-            if self.pace.speed > 0:
-                due = started + (samples[-1].time_us - first_us) / _US_PER_S / self.pace.speed
-                await asyncio.sleep(max(0.0, due - loop.time()))
+            wait_s = delay_s(samples[-1].time_us)
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
             task = await link.submit(topic(box, "telemetry"), payload(samples))
             task.add_done_callback(partial(self._taken, box, samples))
         await link.drain()

@@ -6,16 +6,18 @@ the comparison is verify.py's.
 
 import time
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from app.core.instants import format_us
 from simulators.enrol import Passwords
 from simulators.progress import progress
-from simulators.replay import Pace, Replay, box_id
+from simulators.replay import ZONE, Pace, Replay, box_id
 from simulators.rest import Api, persistently
-from simulators.sensor_community import Found, Station, between, load, shifted
+from simulators.sensor_community import Found, Station, between, load, on_day, shifted
 from simulators.target import Target, TargetError
 from simulators.verify import Comparison, Series, verify, wait_until_stored
 
@@ -34,6 +36,7 @@ class ReplayJob:
     until_us: int | None
     repeat: int
     shift_to_now: bool
+    day: date | None
     verify: bool
     patience_s: float
     prefix: str
@@ -59,6 +62,8 @@ async def run(target: Target, job: ReplayJob) -> int:
     if job.shift_to_now:
         newest = max(station.samples[-1].time_us for station in stations)
         stations = shifted(stations, int(time.time()) * _US_PER_S - newest)
+    elif job.day is not None:
+        stations = on_day(stations, job.day, ZoneInfo(ZONE))
     _print_found(found, stations)
     passwords = Passwords.in_file(target.folder / PASSWORDS)
     async with Api(target.api, target.key) as api:

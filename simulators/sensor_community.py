@@ -3,6 +3,8 @@
 Owns the archive's CSV format, and the joining of a station's sensors. Must not know a broker, a database or a
 clock.
 
+Times can be moved, by microseconds (`shifted`) or to another local day (`on_day`).
+
 A file holds one sensor's day, `;` between fields, times in UTC without a zone. A station is a `location`; its
 sensors (dust, climate) stand in one housing. What they report for the same second is one sample, because a
 sample's identity is the box and the time. Where two rows give the same metric for the same second the first
@@ -15,11 +17,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, TextIO
+from zoneinfo import ZoneInfo
 
 METRICS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -40,6 +43,7 @@ _REQUIRED: Final = frozenset({"sensor_id", "location", "lat", "lon", "timestamp"
 _PASCALS_PER_HECTOPASCAL: Final = Decimal(100)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PROBLEMS_SHOWN: Final = 20
+_US_PER_S: Final = 1_000_000
 
 
 class Sample(NamedTuple):
@@ -243,3 +247,50 @@ def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
         )
         for station in stations
     ]
+
+
+def on_day(stations: Iterable[Station], day: date, zone: ZoneInfo) -> list[Station]:
+    """Move every sample by whole local days, so that the first day of the recording becomes `day`.
+
+    A sample keeps its local time of day; its number follows the new time, so that it counts up from day to
+    day. Where the clocks change on the new day, samples of the hour that the day lacks are dropped, and those
+    of the hour that it has twice come twice.
+
+    Args:
+        stations: What was recorded.
+        day: The first local day of the result.
+        zone: Where local days are counted.
+    """
+    kept = list(stations)
+    if not kept:
+        return []
+    earliest = min(station.samples[0].time_us for station in kept)
+    days = day - _local(earliest, zone).date()
+    moved = []
+    for station in kept:
+        samples = sorted(
+            (
+                sample._replace(time_us=time_us, seq=time_us // _US_PER_S)
+                for sample in station.samples
+                for time_us in _moved_instants(sample.time_us, days, zone)
+            ),
+            key=lambda sample: sample.time_us,
+        )
+        if samples:
+            moved.append(
+                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+            )
+    return moved
+
+
+def _local(time_us: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + timedelta(microseconds=time_us)).astimezone(zone)
+
+
+def _moved_instants(time_us: int, days: timedelta, zone: ZoneInfo) -> list[int]:
+    """The instants (µs) at which the clocks of `zone` show the same time of day, so many days later."""
+    wall = _local(time_us, zone).replace(tzinfo=None) + days
+    instants = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    # Of an hour that does not exist both are instants at which clocks show another time.
+    real = [each for each in instants if each.astimezone(zone).replace(tzinfo=None) == wall]
+    return sorted((each - _EPOCH) // timedelta(microseconds=1) for each in real)

@@ -3,6 +3,8 @@
 import random
 import socket
 
+from app.embedded.account import EmbeddedError
+
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range (32768 and up): no outgoing connection can sit on a remembered port.
 _FIRST, _LAST = 20_000, 32_000
@@ -20,6 +22,18 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_free(port: int, host: str) -> None:
+    """Check that the API could listen on `port`.
+
+    Raises:
+        EmbeddedError: it could not.
+    """
+    if not is_free(port, host):
+        raise EmbeddedError(
+            f"port {port} is taken: choose another with --port N, or any free one with --port 0"
+        )
 
 
 def free_port(preferred: int | None = None) -> int:

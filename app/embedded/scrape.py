@@ -1,21 +1,41 @@
-"""The figures of the running stack, read from the API's `/metrics`."""
+"""Reads the figures of the running stack: rates from the API's `/metrics`, totals from the database.
+
+A process counts from its own start on, the database from the first sample on: a second start must not look
+like a loss.
+"""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import aiohttp
+import asyncpg
 from pydantic import SecretStr
 
 _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
 _OUTCOME = re.compile(r'(?:^|,)outcome="([^"]*)"')
-_PATIENCE = aiohttp.ClientTimeout(total=3)
+_PATIENCE_S: Final = 3.0
+_PATIENCE = aiohttp.ClientTimeout(total=_PATIENCE_S)
+# A row for each day, door and connection: cheap to sum, however many samples there are.
+_TOTALS: Final = """
+SELECT coalesce(sum(stored), 0)::float8 AS stored, coalesce(sum(duplicate), 0)::float8 AS duplicates,
+    coalesce(sum(rejected), 0)::float8 AS quarantined
+FROM ingest_totals
+"""
+# Not cheap where there are millions of attempts: asked once, and then counted on from.
+_ATTEMPTS: Final = "SELECT reason, count(*)::float8 AS attempts FROM delivery_attempts GROUP BY reason"
+_UNREACHABLE: Final = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+    *(OSError, TimeoutError, ValueError),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Totals since the roles started; None where nothing of Vigie is exposed."""
+    """Totals: as `/metrics` has them, since the roles started; None where nothing of Vigie is exposed."""
 
     messages: float | None = None
     stored: float | None = None
@@ -62,6 +82,64 @@ async def scrape(session: aiohttp.ClientSession, api: str, token: SecretStr | No
             return parse(await response.text()) if response.ok else None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
+
+
+class DatabaseTotals:
+    """Puts the database's totals in the place of those that the processes have counted.
+
+    What cannot be read stays as it was last read, or as the processes say. Nothing is raised.
+
+    Args:
+        database: Its address, as asyncpg takes it.
+    """
+
+    def __init__(self, database: str | None) -> None:
+        self._database = database
+        self._connection: asyncpg.Connection | None = None
+        self._totals: dict[str, float] = {}
+        self._earlier: Counter[str] | None = None
+        self._counted: Mapping[str, float] = {}
+
+    async def complete(self, figures: Figures | None) -> Figures | None:
+        """Return the figures with the totals of the database; None stays None."""
+        if figures is None:
+            return None
+        try:
+            await self._read(figures.deliveries)
+        except _UNREACHABLE:
+            await self.aclose()
+        deliveries = Counter(self._earlier or {})
+        deliveries.update(figures.deliveries)
+        return replace(figures, **self._totals, deliveries=dict(deliveries))
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*_UNREACHABLE):
+                connection.terminate()
+
+    async def _read(self, counted: Mapping[str, float]) -> None:
+        if self._database is None:
+            return
+        if self._connection is None:
+            self._connection = await asyncpg.connect(
+                self._database,
+                timeout=_PATIENCE_S,
+                command_timeout=_PATIENCE_S,
+                server_settings={"application_name": "vigie-screen", "default_transaction_read_only": "on"},
+            )
+        self._totals = dict(await self._connection.fetchrow(_TOTALS) or {})
+        # A counter that has gone back belongs to processes that begin anew.
+        if any(counted.get(outcome, 0.0) < total for outcome, total in self._counted.items()):
+            self._earlier = None
+        self._counted = dict(counted)
+        if self._earlier is None:
+            self._earlier = Counter()  # also where the question takes too long: it is not asked again
+            rows = await self._connection.fetch(_ATTEMPTS)
+            self._earlier = Counter(
+                {row["reason"]: row["attempts"] - counted.get(row["reason"], 0) for row in rows}
+            )
 
 
 async def is_ready(session: aiohttp.ClientSession, api: str) -> bool:

@@ -21,6 +21,7 @@ PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 1.0
 UNKNOWN = "-"
 _EVENTS_SHOWN = 4
+_DEMO_CITY = "Toulouse, simulated; Aberdeen, replay of 10 March 2019"
 _GONE = (BrokenPipeError, OSError, ValueError)
 
 
@@ -120,6 +121,7 @@ class Display:
                 if self.demo_key and not self._demo_told:
                     self._demo_told = True
                     self.say(f"  {'demo key':<16}{self.demo_key}")
+                    self.say(f"  {'demo city':<16}{_DEMO_CITY}")
                 self.say(" · ".join(f"{value} {name}" for name, value in rows(figures, rate)))
 
     def close(self) -> None:
@@ -133,9 +135,10 @@ class Display:
         if self._reach is None:
             return []
         reach = self._reach
-        web = [("API", reach.api), ("Swagger UI", f"{reach.api}/docs")] if reach.api else []
+        pages = {"API": "", "Swagger UI": "/docs", "public register": "/public"} if reach.api else {}
+        web = [(name, f"{reach.api}{path}") for name, path in pages.items()]
         mqtt = f"{reach.mqtt_host}:{reach.mqtt_port} ({reach.mqtt_username})"
-        demo = [("demo key", self.demo_key)] if self.demo_key else []
+        demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
         return [*web, ("MQTT", mqtt), ("admin key", reach.admin_key), *demo]
 
     def _table(self, figures: Figures | None, rate: float | None) -> Table:

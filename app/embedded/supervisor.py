@@ -10,6 +10,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,12 @@ from app.embedded.kept import Secrets, alone, keep_secrets, kept_secrets, write_
 from app.embedded.layout import Layout, clear_metrics, remove_metrics
 from app.embedded.mosquitto import PrivateMosquitto
 from app.embedded.parent import MakeWatch
-from app.embedded.ports import free_port, is_free
+from app.embedded.ports import free_port, require_free
 from app.embedded.process import Child, Step, tail
 from app.embedded.remains import stop_marked_remains
 from app.embedded.roles import Options, Services, command, environment, environment_of
 from app.embedded.runfile import Reach, read_demo_key, remove_run_file, write_run_file
-from app.embedded.scrape import is_ready, scrape
+from app.embedded.scrape import DatabaseTotals, is_ready, scrape
 from app.embedded.services import PrivateServices
 from app.embedded.summary import Display
 
@@ -163,10 +164,8 @@ class Supervisor:
         if port == 0:
             port = free_port(int(memory.read_text()) if memory.exists() else None)
             replace_text(memory, str(port))
-        elif not is_free(port, host):
-            raise EmbeddedError(
-                f"port {port} is taken: choose another with --port N, or any free one with --port 0"
-            )
+        else:
+            require_free(port, host)
         return port
 
     async def _migrate(self, variables: dict[str, str]) -> None:
@@ -262,17 +261,20 @@ class Supervisor:
 
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
-        async with aiohttp.ClientSession() as session:
+        totals = DatabaseTotals(self._reach.database if self._reach else None)
+        async with aiohttp.ClientSession() as session, aclosing(totals):
             while True:
                 try:
-                    await self._show(session, token)
+                    await self._show(session, token, totals)
                 except Exception as error:  # noqa: BLE001  # what only shows the stack must not end it
                     self._display.say(f"the figures cannot be shown: {error!r}")
                 await asyncio.sleep(self._display.every_s)
 
-    async def _show(self, session: aiohttp.ClientSession, token: SecretStr | None) -> None:
+    async def _show(
+        self, session: aiohttp.ClientSession, token: SecretStr | None, totals: DatabaseTotals
+    ) -> None:
         api = self._reach.api if self._reach else None
-        figures = await scrape(session, api, token) if api else None
+        figures = await totals.complete(await scrape(session, api, token)) if api else None
         if self._options.demo:
             self._display.demo_key = read_demo_key(self._layout.demo_file)
         self._display.update(figures, time.monotonic())

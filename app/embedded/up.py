@@ -7,11 +7,14 @@ from app.core.settings import InvalidSettingsError, Settings, get_settings
 from app.embedded.account import EmbeddedError
 from app.embedded.admission import REFUSED, of_stack, refusal
 from app.embedded.layout import Layout, locked, open_layout
+from app.embedded.ports import require_free
 from app.embedded.roles import ROLES, Options
 from app.embedded.summary import Display
 from app.embedded.supervisor import Supervisor
 
 __all__ = ["ROLES", "Options", "run"]
+
+_NOT_STARTED = 1
 
 
 def run(options: Options) -> int:
@@ -33,6 +36,12 @@ def run(options: Options) -> int:
             return _refuse(refusal(refused, "the stack does not start"))
         for each in told:
             sys.stderr.write(f"vigie: insecure: {each}\n")
+        if not options.data_dir.exists() and "api" in options.roles and options.port:
+            # A stack that cannot start leaves nothing behind.
+            try:
+                require_free(options.port, settings.api.host)
+            except EmbeddedError as error:
+                return _refuse(str(error), _NOT_STARTED)
         layout = open_layout(options.data_dir)
         with locked(layout):
             return asyncio.run(_supervise(options, layout, settings))
@@ -44,6 +53,6 @@ async def _supervise(options: Options, layout: Layout, settings: Settings) -> in
     return await Supervisor(options, layout, settings, Display()).run()
 
 
-def _refuse(reason: str) -> int:
+def _refuse(reason: str, status: int = REFUSED) -> int:
     sys.stderr.write(f"vigie: {reason}\n")
-    return REFUSED
+    return status

@@ -209,6 +209,13 @@ def test_a_taken_port_is_named_with_the_way_out(folder: Path) -> None:
             assert stack.process.wait(30) == 1
             assert f"port {port} is taken" in stack.said()
             assert "--port 0" in stack.said()
+        assert not folder.exists()
+        # What was there before is neither used nor removed.
+        folder.mkdir()
+        with started(folder, NO_DEMO, "--port", str(port)) as stack:
+            assert stack.process.wait(30) == 1
+            assert f"port {port} is taken" in stack.said()
+        assert folder.exists()
     assert processes_of(folder) == []
 
 

@@ -6,23 +6,36 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
+from simulators import enrol
+from simulators.cli import SHIPPED
+from simulators.demo_places import FORMER_NAMES, ORGANISATION, PREFIX, SITES
 from simulators.demo_state import DemoState
+from simulators.replay import box_id, box_specs
 from simulators.rest import Api
+from simulators.sensor_community import load, on_day
 from simulators.target import Target
+from simulators.verify import verify
 from tests.nursery import ForkedProcess
 from tests.scenarios.processes import RoleProcess, role, until
 
+LONDON: Final = ZoneInfo("Europe/London")
 LISTS = ("organisations", "api-keys", "sites", "boxes", "rules", "webhooks")
 
 
 @contextlib.asynccontextmanager
-async def demo(folder: Path) -> AsyncIterator[ForkedProcess]:
+async def demo(folder: Path, *options: str) -> AsyncIterator[ForkedProcess]:
     with (folder / "demo.log").open("ab") as log:
-        words = ("simulate", "demo", "--run", str(folder / "run.json"))
+        words = ("simulate", "demo", "--run", str(folder / "run.json"), *options)
         process = await ForkedProcess.start(*words, environment=os.environ, log=log.fileno())
     try:
         yield process
@@ -83,3 +96,56 @@ async def test_it_finds_its_things_again_and_creates_nothing_twice(
             name: made[name] for name in LISTS if name != "api-keys"
         }
         assert len(found["api-keys"]) == len(made["api-keys"]) + 1
+
+
+async def _caught_up(connection: asyncpg.Connection) -> bool:
+    """Whether the replay has come to now: half of the stations have measured within five minutes."""
+    await asyncio.sleep(1)
+    stations = await connection.fetchval(
+        "SELECT count(DISTINCT s.box_key) FROM samples s JOIN boxes b ON b.key = s.box_key "
+        "WHERE b.id LIKE 'demo-aberdeen-%' AND s.time > now() - interval '5 minutes'"
+    )
+    return bool(stations >= 10)
+
+
+@pytest.mark.timeout(240)
+async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
+    target: Target, ingest: RoleProcess, tmp_path: Path
+) -> None:
+    assert ingest.role == "ingest"
+    assert target.database is not None
+    connection = await asyncpg.connect(target.database)
+    # An earlier version's site had another name, and its boxes had these ids.
+    async with Api(target.api, target.key) as api:
+        organisation_id = await enrol.organisation(api, ORGANISATION)
+        spec = replace(SITES["aberdeen"], name=FORMER_NAMES["aberdeen"])
+        former = await enrol.site(api, spec, organisation_id)
+        stations, _ = load(SHIPPED)
+        await enrol.boxes(api, former, organisation_id, box_specs(stations, PREFIX), None)
+    yesterday = datetime.now(LONDON).date() - timedelta(days=1)
+    try:
+        async with demo(tmp_path, "--replay-speed", "40000") as process:
+            await until(lambda: _caught_up(connection), patience_s=120)
+            await stop(process)
+        assert DemoState.load(tmp_path / "demo.json").site_ids["aberdeen"] == former
+        days = [on_day(stations, yesterday + timedelta(days=day), LONDON) for day in (0, 1)]
+        reached = DemoState.load(tmp_path / "demo.json").replayed
+        sent: dict[str, dict[int, dict[str, float]]] = {box: {} for box in reached}
+        for day in days:
+            for station in day:
+                box = box_id(PREFIX, station)
+                sent[box] |= {s.time_us: s.values for s in station.samples if s.time_us <= reached[box]}
+        compared = await verify(connection, sent)
+        assert compared.clean, compared.shown
+        midnight = datetime.combine(yesterday, datetime.min.time(), LONDON)
+        of_site = "FROM alerts WHERE site_id = $1"
+        assert await connection.fetchval(f"SELECT count(*) {of_site}", UUID(former)) >= 8
+        assert await connection.fetchval(f"SELECT min(started_at) {of_site}", UUID(former)) >= midnight
+        async with Api(target.api, target.key) as api:
+            site = await api.get(f"/v1/sites/{former}")
+            firing = [alert async for alert in api.list("/v1/alerts", site=former, state="firing")]
+        assert "replay of 2019-03-10" in site["name"]
+        # At any time of day: frost at six stations, dust at one, and one alert each for the site as a whole.
+        assert len(firing) <= 10, [alert["rule_id"] for alert in firing]
+    finally:
+        await connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import date
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ MORNING = ReplayJob(
     until_us=parse_time("2019-03-10T12:00:00"),
     repeat=1,
     shift_to_now=False,
+    day=None,
     verify=True,
     patience_s=20.0,
     prefix="aberdeen",
@@ -92,4 +94,10 @@ async def test_a_changed_and_an_invented_value_are_noticed_and_a_shift_is_accoun
     assert await run(target, replace(hour, shift_to_now=True)) == 0
     age = await connection.fetchval("SELECT extract(epoch FROM now() - max(time))::float8 FROM samples")
     assert 0 <= age < 60
+    # Moved to another day it keeps its time of day, and is compared there.
+    capsys.readouterr()
+    assert await run(target, replace(hour, day=date(2026, 7, 1))) == 0
+    assert "verified: every value is equal" in capsys.readouterr().out
+    moved = "SELECT count(*) FROM samples WHERE time >= '2026-07-01T05:00Z' AND time < '2026-07-01T06:00Z'"
+    assert await connection.fetchval(moved) == stored + 1
     await connection.close()

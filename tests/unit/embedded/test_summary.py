@@ -52,6 +52,7 @@ def test_without_a_terminal_plain_lines_are_written() -> None:
     display.close()
     text = out.getvalue()
     assert "http://127.0.0.1:8000/docs" in text
+    assert "http://127.0.0.1:8000/public" in text
     assert "vg_key" in text
     assert "20 messages/s" in text
     assert "\x1b" not in text
@@ -87,3 +88,4 @@ def test_the_demo_key_is_told_once_it_is_known() -> None:
     display.update(Figures(), 2.0)
     display.update(Figures(), 3.0)
     assert out.getvalue().count("vg_demo") == 1
+    assert out.getvalue().count("Aberdeen, replay of 10 March 2019") == 1

@@ -1,13 +1,15 @@
 """The archive's format, and what is in the real files."""
 
 import gzip
+from datetime import date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from app.sites.catalogue import BY_NAME
 from simulators.cli import SHIPPED
-from simulators.sensor_community import between, load, parse_time, shifted, to_unit
+from simulators.sensor_community import between, load, on_day, parse_time, shifted, to_unit
 
 DUST = "sensor_id;sensor_type;location;lat;lon;timestamp;P1;durP1;ratioP1;P2;durP2;ratioP2\n"
 CLIMATE = (
@@ -123,3 +125,51 @@ def test_a_span_of_time_and_a_shift() -> None:
     assert moved[0].samples[0].time_us == hour[0].samples[0].time_us + 5_000_000
     assert moved[0].samples[0].values == hour[0].samples[0].values
     assert between(stations, end, first) == []
+
+
+LONDON = ZoneInfo("Europe/London")
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"),
+    [
+        (date(2026, 11, 27), 24),
+        (date(2026, 7, 1), 24),
+        (date(2026, 3, 29), 23),
+        (date(2026, 10, 25), 25),
+        (date(2028, 2, 29), 24),
+        (date(2027, 1, 1), 24),
+    ],
+)
+def test_a_recorded_day_becomes_another_local_day(day: date, hours: int) -> None:
+    stations, _ = load(SHIPPED)
+    moved = on_day(stations, day, LONDON)
+    seen = set()
+    for before, after in zip(stations, moved, strict=True):
+        times = [sample.time_us for sample in after.samples]
+        assert times == sorted(set(times))
+        assert [sample.seq for sample in after.samples] == [time // 1_000_000 for time in times]
+        by_time_of_day = {
+            datetime.fromtimestamp(sample.time_us / 1e6, LONDON).time(): sample.values
+            for sample in before.samples
+        }
+        for sample in after.samples:
+            local = datetime.fromtimestamp(sample.time_us / 1e6, LONDON)
+            assert local.date() == day
+            assert by_time_of_day[local.time()] == sample.values
+        seen |= {time // 3_600_000_000 for time in times}
+    assert len(seen) == hours
+
+
+def test_a_recording_of_several_days_begins_with_the_day_that_is_named(tmp_path: Path) -> None:
+    row = "1;SDS011;77;57.1;-2.1;{};4.67;;;1.45;;\n"
+    times = ("2019-07-10T23:30:00", "2019-07-11T23:30:00")
+    write(tmp_path, "a_sds011_sensor_1.csv", DUST + "".join(row.format(time) for time in times))
+    stations, _ = load(tmp_path)
+    # Half past midnight of the 11th and 12th in London.
+    (station,) = on_day(stations, date(2026, 11, 27), LONDON)
+    assert [sample.time_us for sample in station.samples] == [
+        parse_time("2026-11-27T00:30:00"),
+        parse_time("2026-11-28T00:30:00"),
+    ]
+    assert on_day([], date(2026, 11, 27), LONDON) == []
