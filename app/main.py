@@ -45,6 +45,8 @@ from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
 from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
+from app.pages.error_pages import ErrorPages
+from app.pages.routers import routers as pages
 from app.people.context import People
 from app.people.routers import routers as people
 from app.register.context import RegisterContext
@@ -231,6 +233,7 @@ def create_app(settings: Settings) -> FastAPI:
         app,
         settings,
         inside=[
+            Middleware(ErrorPages),
             Middleware(NoLoops),
             Middleware(LiteralPaths),
             Middleware(OriginMiddleware),
@@ -252,6 +255,7 @@ def create_app(settings: Settings) -> FastAPI:
         *rights,
         audit,
         *register,
+        *pages,
         service,
     )
     for router in routers:
