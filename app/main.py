@@ -46,6 +46,7 @@ from app.ingest.router import router as telemetry
 from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.pages.error_pages import ErrorPages
+from app.pages.guides import GUIDES
 from app.pages.routers import routers as pages
 from app.people.context import People
 from app.people.routers import routers as people
@@ -114,14 +115,19 @@ _TAGS = (
 )
 
 
-def _link_guides(document: dict[str, Any]) -> None:
-    """Add to each group of operations the guide that explains it.
+def _tags(base_url: str) -> list[dict[str, Any]]:
+    """The groups as the OpenAPI document has them, each with the address of its guide.
 
-    Not by `openapi_tags`: FastAPI takes absolute addresses there, which the document cannot know.
+    Absolute, as linters demand it; Swagger UI leads to the host that it was opened at.
     """
-    guides = {name: guide for name, _, guide in _TAGS}
-    for tag in document["tags"]:
-        tag["externalDocs"] = {"description": "Guide", "url": f"/docs/guides/{guides[tag['name']]}"}
+    return [
+        {
+            "name": name,
+            "description": text,
+            "externalDocs": {"description": "Guide", "url": f"{base_url}{GUIDES}/{guide}"},
+        }
+        for name, text, guide in _TAGS
+    ]
 
 
 @asynccontextmanager
@@ -213,7 +219,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Vigie",
         version=__version__,
         description=_DESCRIPTION,
-        openapi_tags=[{"name": name, "description": text} for name, text, _ in _TAGS],
+        openapi_tags=_tags(settings.api.base_url),
         lifespan=_lifespan,
         dependencies=[Depends(known_parameters_only)],
         # A redirect would go to whatever host the request names.
@@ -262,5 +268,5 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     describe_events(app.webhooks)
     add_docs(app)
-    problems.describe(app, partial(header_docs.describe, app), _link_guides)
+    problems.describe(app, partial(header_docs.describe, app))
     return app

@@ -101,7 +101,17 @@ const plugin = (system) => {
     }
   };
 
+  // Guides are served beside this page, by whatever name the installation was reached.
+  const beside = (tag) => {
+    const url = URL.parse(tag.externalDocs?.url);
+    return url === null ? tag
+      : { ...tag, externalDocs: { ...tag.externalDocs, url: location.origin + url.pathname } };
+  };
+  const updateJsonSpec = (original) => (whole) => original(
+    Array.isArray(whole.tags) ? { ...whole, tags: whole.tags.map(beside) } : whole);
+
   return {
+    statePlugins: { spec: { wrapActions: { updateJsonSpec } } },
     fn: { opsFilter, resolveSubtree },
     components: { FilterContainer },
     wrapComponents: { authorizationPopup: beginAtTop },

@@ -109,10 +109,10 @@ def render_guide(text: str, source: str) -> Guide:
             _adapt(child, source)
         _unlink(token.children or [])
     body: str = parser.renderer.render(tokens, parser.options, {})
-    # A wide table scrolls by itself, also with the keyboard.
-    body = body.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace(
-        "</table>", "</table></div>"
-    )
+    # What is wide scrolls by itself, also with the keyboard.
+    body = body.replace("<pre>", '<pre tabindex="0">')
+    body = body.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+    body = body.replace("</table>", "</table></div>")
     title = headings[0].text if headings else source
     return Guide(title, body, tuple(each for each in headings if 1 < each.level <= _DEEPEST))
 

@@ -1,8 +1,8 @@
 """Serves the pages behind the links of invitations and of tokens for new passwords.
 
 The token stands behind the `#` of the link, which browsers send to nobody; a script, or the person, sends it
-as a form. Each form carries the token, and nothing else shows who sends it: no cookie does, so no other site's
-page can act in a person's name.
+as a form. Each form carries the token, and nothing else shows who sends it. There is no cookie by which
+the page of another site could act in a person's name.
 """
 
 import json
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.core.body_guard import check_body
 from app.core.errors import InvalidError, VigieError
@@ -107,7 +107,7 @@ async def go_to_provider(request: Request, people: Desk) -> Response:
         return await _offer(people, writing, given)
     except VigieError as error:
         return await _offer(people, writing, given, error)
-    # By the policy a form leads to our own pages alone: the way out is a link, which a script follows at once.
+    # By the policy a form leads to our own pages alone: the way out is a link, which a script follows.
     title = writing.filled(WORDS["provider_title"], provider=provider.name)
     go = writing.filled(WORDS["provider_go"], provider=provider.name)
     page = _page(writing, "provider", title=title, url=url, go=go)
@@ -124,9 +124,7 @@ async def _read(request: Request) -> dict[str, str]:
     return given
 
 
-def _validated[Shape: InvitationAccept | PasswordReset](
-    model: type[Shape], fields: Mapping[str, Any]
-) -> Shape:
+def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -145,6 +143,8 @@ async def _offer(
     people: People, writing: Writing, given: Mapping[str, str], fault: VigieError | None = None
 ) -> Response:
     """Show what a token is for: an invitation, a new password, or nothing any more."""
+    if fault is not None and not given:
+        return _refused(writing, fault)
     token = given.get("token", "")
     now = datetime.now(UTC)
     if token.startswith(passwords.RESET_PREFIX):
