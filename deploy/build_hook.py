@@ -1,7 +1,7 @@
 """Adds to a package what is not Python in it: the guides, which the API serves, and the commit.
 
-`VIGIE_COMMIT` gives the commit where there is no git, as in the build of a container; else git does. A package
-that is built from a source archive takes over what the archive has.
+`VIGIE_COMMIT` gives the commit where there is no git, as in the build of a container; else git does. A
+package that is built from a source archive takes over what the archive has.
 """
 
 import os

@@ -41,7 +41,7 @@ class Health(BaseModel):
     version: str = Field(description="The version of Vigie that runs", examples=["0.2.0"])
     commit: str | None = Field(
         None,
-        description="The commit that it was made of, with `-dirty` where files were changed since; null: not known",
+        description="The commit that it was made of, `-dirty` where files have changed since; null: unknown",
         examples=["1f0c2d7a9b3e"],
     )
 
