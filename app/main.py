@@ -73,7 +73,7 @@ webhooks, by e-mail, by MQTT, and as a stream of events.
 
 **To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's) or the token of
 `POST /v1/sessions`, then try `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are
-`application/problem+json` (RFC 9457); match on their `code`.
+`application/problem+json` (RFC 9457); match on their `code`. The [guides](/docs/guides) explain each part.
 """
 _log = get_logger(__name__)
 
