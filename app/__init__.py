@@ -1,3 +1,3 @@
 """Vigie: smart- and safe-city IoT ingestion, rules, alerts and delivery."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import __version__
 from app.embedded.secrets_cli import app as secrets_app
 
 if TYPE_CHECKING:
@@ -127,8 +126,29 @@ def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:
 
 @app.command()
 def version() -> None:
-    """Say which version this is."""
-    typer.echo(__version__)
+    """Print the version and the commit."""
+    from app.core.release import describe_release  # noqa: PLC0415
+
+    typer.echo(describe_release())
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer's)
+    if value:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and the commit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 def _add_simulators() -> None:

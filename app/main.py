@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -44,6 +45,9 @@ from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
 from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
+from app.pages.error_pages import ErrorPages
+from app.pages.guides import GUIDES
+from app.pages.routers import routers as pages
 from app.people.context import People
 from app.people.routers import routers as people
 from app.register.context import RegisterContext
@@ -69,50 +73,61 @@ webhooks, by e-mail, by MQTT, and as a stream of events.
 
 **To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's) or the token of
 `POST /v1/sessions`, then try `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are
-`application/problem+json` (RFC 9457); match on their `code`.
+`application/problem+json` (RFC 9457); match on their `code`. The [guides](/docs/guides) explain each part.
 """
 _log = get_logger(__name__)
-_TAGS = [
-    {"name": "Organisations", "description": "Tenants, and the API keys that speak for them"},
-    {"name": "Sign-in", "description": "People who sign in, and who is calling"},
-    {"name": "Members", "description": "Who belongs to an organisation, as what, and who is invited"},
-    {"name": "Sites", "description": "Where boxes stand; a site's time zone says what a day is"},
-    {"name": "Boxes", "description": "Connected boxes and their MQTT credentials"},
-    {"name": "Enrolment", "description": "Boxes registered without an API key: claims, provisioning"},
-    {"name": "Purposes", "description": "What each site measures for, by what right, until when"},
-    {"name": "Metrics", "description": "What can be measured: units and bounds"},
-    {
-        "name": "Acoustic sources",
-        "description": "Firearms, and what sounds like them: what boxes say that they heard",
-    },
-    {"name": "Telemetry", "description": "Ingest by HTTP, for boxes and gateways"},
-    {"name": "Readings", "description": "What was measured: latest values, series, events"},
-    {
-        "name": "Indices",
-        "description": "Indices of air, noise, rooms and odours, computed of what was measured",
-    },
-    {"name": "Reports", "description": "A site's day or month for people, as HTML or PDF"},
-    {"name": "Rules", "description": "Thresholds that make alerts"},
-    {"name": "Alerts", "description": "What fires now, what fired before"},
-    {"name": "Incidents", "description": "Impulsive sounds that several boxes heard, and their review"},
-    {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
-    {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
-    {"name": "Channels", "description": "Alerts by e-mail, and by MQTT"},
-    {"name": "Quarantine", "description": "What was refused at a door, and why"},
-    {
-        "name": "Audit",
-        "description": "Who did what, and who saw whose data; in a chain that shows each change",
-    },
-    {
-        "name": "Public register",
-        "description": "What is measured where, why and by what right: for everybody, without a key",
-    },
-    {
-        "name": "People's rights",
-        "description": "Requests for access, objections and the like, by anybody",
-    },
-    {"name": "Service", "description": "Health and metrics of this installation"},
-]
+
+
+# The groups of operations, in the order in which somebody new reads them: name, description, guide.
+_TAGS = (
+    ("Alerts", "What fires now, what fired before", "alerts"),
+    ("Readings", "What was measured: latest values, series, events", "series"),
+    ("Sites", "Where boxes stand; a site's time zone says what a day is", "api"),
+    ("Boxes", "Connected boxes and their MQTT credentials", "boxes"),
+    ("Rules", "Thresholds that make alerts", "rules"),
+    ("Incidents", "Impulsive sounds that several boxes heard, and their review", "incidents"),
+    ("Indices", "Indices of air, noise, rooms and odours, computed of what was measured", "indices"),
+    ("Reports", "A site's day or month for people, as HTML or PDF", "reports"),
+    ("Webhooks", "Signed deliveries to your own systems, with their log and replay", "webhooks"),
+    ("Channels", "Alerts by e-mail, and by MQTT", "email"),
+    ("Event stream", "Events as they happen, over a connection that you open", "event-stream"),
+    ("Telemetry", "Ingest by HTTP, for boxes and gateways", "boxes"),
+    ("Enrolment", "Boxes registered without an API key: claims, provisioning", "boxes"),
+    ("Quarantine", "Messages that were refused at a door, and why", "bad-input"),
+    ("Metrics", "What can be measured: units and bounds", "boxes"),
+    (
+        "Acoustic sources",
+        "Firearms, and what sounds like them: what boxes say that they heard",
+        "acoustic-sources",
+    ),
+    ("Purposes", "What each site measures for, by what right, until when", "purposes"),
+    ("Organisations", "Tenants, and the API keys that speak for them", "api"),
+    ("Sign-in", "People who sign in, and who is calling", "people"),
+    ("Members", "Who belongs to an organisation, as what, and who is invited", "people"),
+    ("Audit", "Who did what, and who saw whose data; in a chain that shows each change", "audit"),
+    (
+        "Public register",
+        "What is measured where, why and by what right: for everybody, without a key",
+        "register",
+    ),
+    ("People's rights", "Requests for access, objections and the like, by anybody", "rights"),
+    ("Service", "Health and metrics of this installation", "operations"),
+)
+
+
+def _tags(base_url: str) -> list[dict[str, Any]]:
+    """The groups as the OpenAPI document has them, each with the address of its guide.
+
+    Absolute, as linters demand it; Swagger UI leads to the host that it was opened at.
+    """
+    return [
+        {
+            "name": name,
+            "description": text,
+            "externalDocs": {"description": "Guide", "url": f"{base_url}{GUIDES}/{guide}"},
+        }
+        for name, text, guide in _TAGS
+    ]
 
 
 @asynccontextmanager
@@ -204,18 +219,17 @@ def create_app(settings: Settings) -> FastAPI:
         title="Vigie",
         version=__version__,
         description=_DESCRIPTION,
-        openapi_tags=_TAGS,
+        openapi_tags=_tags(settings.api.base_url),
         lifespan=_lifespan,
         dependencies=[Depends(known_parameters_only)],
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
-        # Its pages are ours, with a Content-Security-Policy of their own; its files stay.
+        # Its page is ours, with a Content-Security-Policy of its own; its files stay.
         docs_url=None,
         redoc_url=None,
         contact={"name": "The operator of this installation"},
         servers=[{"url": "/", "description": "This installation"}],
-        swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True, "filter": True},
     )
     app.state.settings = settings
     problems.install(app)
@@ -225,6 +239,7 @@ def create_app(settings: Settings) -> FastAPI:
         app,
         settings,
         inside=[
+            Middleware(ErrorPages),
             Middleware(NoLoops),
             Middleware(LiteralPaths),
             Middleware(OriginMiddleware),
@@ -246,6 +261,7 @@ def create_app(settings: Settings) -> FastAPI:
         *rights,
         audit,
         *register,
+        *pages,
         service,
     )
     for router in routers:

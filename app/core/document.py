@@ -62,6 +62,8 @@ def finish(document: Node, problems: Mapping[str, Node]) -> None:
     components["headers"] = dict(_HEADERS)
     named = {status: _name(problem) for status, problem in problems.items()}
     for _, _, operation in operations(document):
+        # Said of each: where it is missing, a reader cannot tell a public call from a forgotten key.
+        operation.setdefault("security", [])
         _word_parameters(operation)
         _name_problems(operation, named)
     components["responses"] = {

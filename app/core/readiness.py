@@ -38,7 +38,12 @@ class Health(BaseModel):
     """The process is alive: it can answer at all."""
 
     status: Literal["alive"] = "alive"
-    version: str = Field(description="The version of Vigie that runs", examples=["0.1.0"])
+    version: str = Field(description="The version of Vigie that runs", examples=["0.2.0"])
+    commit: str | None = Field(
+        None,
+        description="The commit that it was made of, `-dirty` where files have changed since; null: unknown",
+        examples=["1f0c2d7a9b3e"],
+    )
 
 
 class Readiness(BaseModel):

@@ -1,5 +1,6 @@
 """What is asked of the service itself: is it alive, can it serve, what are its figures?"""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,6 +11,7 @@ from app.core.observability import exposition
 from app.core.operators import asks_as_operator, operators_only
 from app.core.problems import documented
 from app.core.readiness import Health, Readiness
+from app.core.release import current_commit
 
 router = APIRouter()
 
@@ -23,7 +25,7 @@ async def home() -> RedirectResponse:
 @router.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
 async def healthz() -> Health:
     """Answer 200 as long as the process can answer at all."""
-    return Health(version=__version__)
+    return Health(version=__version__, commit=await asyncio.to_thread(current_commit))
 
 
 @router.get(

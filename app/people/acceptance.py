@@ -29,6 +29,7 @@ from app.people.models import Invitation, User
 from app.people.password_rules import check_password, normal_password
 from app.people.passwords import no_password, set_password
 from app.people.proofs import Proven, Subjects, TokenRefusedError, count, prove
+from app.people.roles import Role
 from app.people.schemas import InvitationAccept, SessionCreated
 from app.people.sessions import From, as_user
 from app.people.sign_in import admit
@@ -48,6 +49,49 @@ class _Joining(NamedTuple):
     proven: Proven
     hashed: str | None
     new: bool
+
+
+class Offer(NamedTuple):
+    """An invitation as a page shows it to who has its token.
+
+    Attributes:
+        state: Whether it can be accepted, or why not.
+        organisation: The organisation's name.
+        role: What the person becomes.
+        sites: The names of the only sites that it is for; None: all.
+        email: The address that was invited.
+        invited_by: The name of the person or the API key.
+        expires_at: When it ends.
+    """
+
+    state: repository.InvitationState
+    organisation: str
+    role: Role
+    sites: tuple[str, ...] | None
+    email: str
+    invited_by: str
+    expires_at: datetime
+
+
+async def read_offer(people: People, token: str, now: datetime) -> Offer | None:
+    """Read what an invitation offers, whether or not it is still open; None where there is none."""
+    if not well_formed(token, INVITATION_PREFIX):
+        return None
+    with reaching_everything():
+        async with people.database.read() as reader:
+            invitation = await repository.invitation_of(reader, hash_key(token))
+            if invitation is None:
+                return None
+            organisation, sites = await repository.places_of_invitation(reader, invitation)
+    return Offer(
+        repository.state_of(invitation, now),
+        organisation,
+        invitation.role,
+        sites,
+        invitation.email,
+        invitation.invited_by_name,
+        invitation.expires_at,
+    )
 
 
 async def find_open(people: People, token: str, now: datetime) -> Invitation:

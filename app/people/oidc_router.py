@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -87,18 +88,37 @@ async def confirm_oidc(body: OidcStart, response: Response, provider: _Provider,
     A page at Vigie's own address calls it, such as that of an invitation's link. Needed once: to accept an
     invitation, or where several organisations know the person's address (409 `organisation_unconfirmed`).
     """
-    now = datetime.now(UTC)
     organisation = body.organisation_id
     if (body.invitation is None) == (organisation is None):
         raise InvalidError(
             "Give `invitation` or `organisation_id`: one of the two.", code="invitation_or_organisation"
         )
     if body.invitation is not None:
-        organisation = (await acceptance.find_open(people, body.invitation, now)).organisation_id
-    flight = Flight.begin(organisation, now, confirmed=True)
+        return OidcStarted(url=await accept_through(provider, people, body.invitation, response))
+    return OidcStarted(url=await _confirm(provider, people, organisation, response))
+
+
+async def accept_through(provider: Provider, people: People, token: str, response: Response) -> str:
+    """Begin to accept an invitation through the provider (TokenRefusedError).
+
+    Args:
+        provider: The provider.
+        people: What this stands on.
+        token: The invitation's.
+        response: The answer that gives the browser its cookie.
+
+    Returns:
+        Where the browser goes.
+    """
+    invitation = await acceptance.find_open(people, token, datetime.now(UTC))
+    return await _confirm(provider, people, invitation.organisation_id, response)
+
+
+async def _confirm(provider: Provider, people: People, organisation: UUID | None, response: Response) -> str:
+    flight = Flight.begin(organisation, datetime.now(UTC), confirmed=True)
     url = await provider.authorization_url(flight)
     _give(response, provider, people, flight)
-    return OidcStarted(url=url)
+    return url
 
 
 def _give(answer: Response, provider: Provider, people: People, flight: Flight) -> None:

@@ -48,15 +48,8 @@ def no_password() -> ConflictError:
     )
 
 
-async def reset_password(people: People, token: str, wanted: str, origin: From, now: datetime) -> None:
-    """Give a new password to the person of a token, and end all their sign-ins.
-
-    Raises:
-        TokenRefusedError: The token is not valid, was used, or has ended.
-        InvalidError: The password is not taken; the token can be used again.
-        TooManyRequestsError: `too_many_requests_at_once`.
-        UnavailableError: `too_busy`.
-    """
+async def find_reset(people: People, token: str, now: datetime) -> tuple[UUID, User]:
+    """Find the open token for a new password, and whose it is (TokenRefusedError)."""
     if not well_formed(token, RESET_PREFIX):
         raise TokenRefusedError
     valid = (
@@ -70,7 +63,19 @@ async def reset_password(people: People, token: str, wanted: str, origin: From, 
             found = (await reader.execute(valid)).one_or_none()
     if found is None:
         raise TokenRefusedError
-    identifier, known = found
+    return found[0], found[1]
+
+
+async def reset_password(people: People, token: str, wanted: str, origin: From, now: datetime) -> None:
+    """Give a new password to the person of a token, and end all their sign-ins.
+
+    Raises:
+        TokenRefusedError: The token is not valid, was used, or has ended.
+        InvalidError: The password is not taken; the token can be used again.
+        TooManyRequestsError: `too_many_requests_at_once`.
+        UnavailableError: `too_busy`.
+    """
+    identifier, known = await find_reset(people, token, now)
     normal = check_password(wanted, (known.name, known.email), field="body.password")
     hashed = await people.hasher.hash(normal, Subjects.of(known.email, origin))
     with working_for(as_user(known)):

@@ -18,7 +18,7 @@ from app.core.reach import Reach
 from app.core.sorting import Orders, Pagination, identifier, instant, name, text
 from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import Place
-from app.sites.models import Organisation
+from app.sites.models import Organisation, Site
 from app.sites.repository import named_like
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
@@ -199,6 +199,19 @@ async def list_invitations(
 async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation | None:
     """The invitation of a token, whoever asks."""
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
+
+
+async def places_of_invitation(
+    session: AsyncSession, invitation: Invitation
+) -> tuple[str, tuple[str, ...] | None]:
+    """The name of an invitation's organisation, and those of the only sites that it is for (None: all)."""
+    name = await session.scalar(
+        select(Organisation.name).where(Organisation.id == invitation.organisation_id)
+    )
+    if invitation.site_ids is None:
+        return name or "", None
+    wanted = select(Site.name).where(Site.id.in_(invitation.site_ids)).order_by(Site.name)
+    return name or "", tuple(await session.scalars(wanted))
 
 
 async def joined_by(session: AsyncSession, email: str) -> frozenset[UUID]:

@@ -8,7 +8,6 @@ from app.people import (
     members_router,
     oidc_router,
     sessions_router,
-    welcome_router,
 )
 
 routers: Final = (
@@ -20,5 +19,4 @@ routers: Final = (
     members_router.router,
     invitations_router.anybody,
     invitations_router.router,
-    welcome_router.router,
 )

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -16,12 +15,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from app.core.body_guard import check_body
-from app.core.errors import ForbiddenError, InvalidError, VigieError
+from app.core.errors import InvalidError, VigieError
+from app.core.forms import read_form
 from app.core.instants import check_range, from_datetime
 from app.core.problems import field_code
 from app.core.reasons import RejectedError
 from app.core.settings import Settings
-from app.core.strict_body import read_body
 from app.register.context import Context, RegisterContext
 from app.register.language import language_of
 from app.register.page import Frame, policy, rendered
@@ -45,7 +44,6 @@ _FIELDS: Final = (
     "reference",
     "token",
 )
-_MOST_FIELDS: Final = 20
 
 
 class _Shown(NamedTuple):
@@ -57,24 +55,6 @@ class _Shown(NamedTuple):
 
 
 _NOTHING: Final = _Shown()
-
-
-async def _given(request: Request) -> dict[str, str]:
-    """The fields of a form.
-
-    Raises:
-        ForbiddenError: another site's page sent it.
-        InvalidError: it cannot be read.
-    """
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise ForbiddenError("Send the form from this installation's own page.", code="foreign_form")
-    body = await read_body(request, most=BODY_MAX)
-    try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
-    except (ValueError, UnicodeError):
-        raise InvalidError("The form cannot be read.", code="invalid_form") from None
-    # Line ends as forms have them, and texts as they are stored.
-    return {name: value.replace("\r\n", "\n").strip() for name, value in pairs if name in _FIELDS}
 
 
 def _instant(text: str, zone: ZoneInfo) -> datetime | None:
@@ -201,7 +181,7 @@ async def send_request(request: Request, context: Context) -> Response:
     state = request.app.state
     given: dict[str, str] = {}
     try:
-        given = await _given(request)
+        given = await read_form(request, _FIELDS, most=BODY_MAX)
         language = language_of(request.query_params.get("lang"), "")
         body = _request(given, zones, language)
         made = await doors.make(state.database, body, state.settings, host=_host(request))
@@ -227,7 +207,7 @@ async def _own(request: Request, context: RegisterContext, door: doors.OfOwn) ->
     state = request.app.state
     given: dict[str, str] = {}
     try:
-        given = await _given(request)
+        given = await read_form(request, _FIELDS, most=BODY_MAX)
         asked = RightsAsk(reference=given.get("reference", "")[:32], token=given.get("token", "")[:128])
         status = await door(state.database, asked, state.settings, host=_host(request))
     except ValidationError:

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 
 from app.core.settings import Settings
 from app.main import create_app
+from tests.integration.access.routes import OPEN
 from tests.openapi import openapi_document
 
 DOCUMENT = openapi_document()
@@ -69,6 +70,12 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in DOCUMENT["paths"].items():
         for method, operation in item.items():
             yield method, path, operation
+
+
+def test_each_call_says_whether_it_takes_a_key() -> None:
+    said = {operation["operationId"]: operation.get("security") for _, _, operation in operations()}
+    assert [called for called, security in said.items() if security is None] == []
+    assert {called for called, security in said.items() if not security} == set(OPEN)
 
 
 # What a call's id begins with, by its method: somebody who reads a generated client knows what it does.

@@ -1,0 +1,124 @@
+"""Shows a page, in place of a problem in JSON, to a person whose browser asked for one.
+
+Clients of the API are not concerned: under `/v1/`, and wherever `Accept` does not name `text/html`, a problem
+stays `application/problem+json`. The status and the other headers stay in any case.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.city.results import Text
+from app.core.request_ids import current_request_id
+from app.pages.frame import HTML, draw_page, page_headers, writing_for
+from app.register.writing import Writing
+
+_PROBLEM: Final = b"application/problem+json"
+_REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})
+_OTHERS: Final = ("/v1/", "/static-offline-docs/")
+_SERVER: Final = 500
+_TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
+    {
+        404: (
+            Text("There is no such page", "Cette page n'existe pas"),
+            Text(
+                "The address may be mistyped, or the page was removed.",
+                "L'adresse contient peut-être une erreur, ou la page a été supprimée.",
+            ),
+        ),
+        429: (
+            Text("Too many requests", "Trop de requêtes"),
+            Text("Wait a minute, then try again.", "Attendez une minute, puis réessayez."),
+        ),
+        503: (
+            Text("Not available at the moment", "Service momentanément indisponible"),
+            Text(
+                "Vigie cannot answer now. Try again in a minute.",
+                "Vigie ne peut pas répondre pour l'instant. Réessayez dans une minute.",
+            ),
+        ),
+    }
+)
+_FAULT: Final = (
+    Text("Something went wrong here", "Une erreur s'est produite"),
+    Text("The error has been logged. Try again later.", "L'erreur a été enregistrée. Réessayez plus tard."),
+)
+_REFUSED: Final = (
+    Text("This request was refused", "Cette requête a été refusée"),
+    Text(
+        "The address cannot be used in this way. Go back, and follow a link.",
+        "Cette adresse ne peut pas être utilisée ainsi. Revenez en arrière et suivez un lien.",
+    ),
+)
+_LINKS: Final = (
+    ("/public", Text("Public register of sensors", "Registre public des capteurs")),
+    ("/docs/guides", Text("Guides", "Guides (en anglais)")),
+    ("/docs", Text("Description of the API", "Description de l'API (en anglais)")),
+)
+_REFERENCE: Final = Text(
+    "Reference for the operator of this installation:",
+    "Référence à indiquer à l'exploitant de cette installation :",
+)
+
+
+class ErrorPages:
+    """Pure ASGI: replaces the body of a problem where a page is wanted."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or not _wants_page(scope):
+            await self._app(scope, receive, send)
+            return
+        page: bytes | None = None
+
+        async def show(message: Message) -> None:
+            nonlocal page
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", [])
+                if dict(headers).get(b"content-type") == _PROBLEM:
+                    page = _page(Request(scope), message["status"])
+                    writing = writing_for(Request(scope))
+                    own = {**page_headers(writing), "Content-Type": HTML, "Content-Length": str(len(page))}
+                    rest = [each for each in headers if each[0].lower() not in _REPLACED]
+                    added = [(name.lower().encode(), value.encode()) for name, value in own.items()]
+                    message = {**message, "headers": [*rest, *added, (b"vary", b"Accept, Accept-Language")]}
+            elif page is not None and message["type"] == "http.response.body":
+                if message.get("more_body"):
+                    return
+                message = {"type": "http.response.body", "body": page}
+            await send(message)
+
+        await self._app(scope, receive, show)
+
+
+def _wants_page(scope: Scope) -> bool:
+    """Tell whether a person's browser asks: a navigation names `text/html`, a client of the API does not."""
+    if scope["path"].startswith(_OTHERS):
+        return False
+    accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    names = {part.partition(b";")[0].strip().lower() for part in accepted.split(b",")}
+    return b"text/html" in names
+
+
+def _page(request: Request, status: int) -> bytes:
+    writing: Writing = writing_for(request)
+    title, text = _TEXTS.get(status, _FAULT if status >= _SERVER else _REFUSED)
+    return draw_page(
+        "error.html",
+        writing,
+        title=writing.said(title),
+        path=request.url.path,
+        said=writing.said(text),
+        links=[
+            (f"{href}?lang={writing.language}" if href == "/public" else href, writing.said(label))
+            for href, label in _LINKS
+        ],
+        reference=writing.said(_REFERENCE) if status >= _SERVER else "",
+        request_id=current_request_id() or "",
+    ).encode()

@@ -1,0 +1,79 @@
+"""Owns the frame of these pages: their template, language, policy, and their own files.
+
+They share the public register's style sheet, and so its colours and type.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from fastapi import Request
+
+from app.register.answers import Made
+from app.register.files import FOLDER as REGISTER_FILES
+from app.register.language import language_of
+from app.register.page import Frame, rendered
+from app.register.writing import Writing
+
+HTML: Final = "text/html; charset=utf-8"
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_STATIC: Final = Path(__file__).parent / "static"
+_FILES: Final[Mapping[str, tuple[Path, str]]] = {
+    "/favicon.ico": (_STATIC / "favicon.ico", "image/x-icon"),
+    "/favicon.svg": (REGISTER_FILES / "icon.svg", "image/svg+xml"),
+    "/assets/pages.css": (_STATIC / "pages.css", "text/css; charset=utf-8"),
+    "/assets/welcome.js": (_STATIC / "welcome.js", "text/javascript; charset=utf-8"),
+}
+
+
+@cache
+def own_files() -> Mapping[str, Made]:
+    """The files of these pages, by their path."""
+    return MappingProxyType(
+        {address: Made.of(path.read_bytes(), kind) for address, (path, kind) in _FILES.items()}
+    )
+
+
+def _versioned(address: str) -> str:
+    """An address with a mark that changes when the file does."""
+    mark = hashlib.sha256(own_files()[address].body).hexdigest()[:10]
+    return f"{address}?v={mark}"
+
+
+def writing_for(request: Request) -> Writing:
+    """The language of a request: that of its address, else the one that the browser prefers."""
+    return Writing(language_of(request.query_params.get("lang"), request.headers.get("accept-language", "")))
+
+
+def draw_page(template: str, writing: Writing, *, title: str, path: str, **more: Any) -> str:  # noqa: ANN401 (whatever the template takes)
+    """Render a page of ours.
+
+    Args:
+        template: Its file.
+        writing: Its language.
+        title: Its title.
+        path: Its address.
+        **more: What else the template takes.
+    """
+    return rendered(
+        template,
+        Frame(writing, datetime.now(UTC)),
+        folder=_TEMPLATES,
+        title=title,
+        path=path,
+        own=_versioned,
+        **more,
+    )
+
+
+def page_headers(writing: Writing, **more: str) -> dict[str, str]:
+    """The headers of a page of ours."""
+    return {"Content-Security-Policy": POLICY, "Content-Language": writing.language, **more}

@@ -1,0 +1,263 @@
+"""Serves the pages behind the links of invitations and of tokens for new passwords.
+
+The token stands behind the `#` of the link, which browsers send to nobody; a script, or the person, sends it
+as a form. Each form carries the token, and nothing else shows who sends it. There is no cookie by which
+the page of another site could act in a person's name.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from app.core.body_guard import check_body
+from app.core.errors import InvalidError, VigieError
+from app.core.forms import read_form
+from app.core.problems import field_code
+from app.pages.frame import HTML, draw_page, page_headers, writing_for
+from app.pages.welcome_words import ENDED, FAULTS, ROLES, WORDS
+from app.people import acceptance, oidc_router, passwords
+from app.people.acceptance import Offer
+from app.people.context import WELCOME, Desk, People
+from app.people.password_rules import LONGEST
+from app.people.proofs import TokenRefusedError
+from app.people.schemas import InvitationAccept, PasswordReset, SessionCreated
+from app.people.sessions import From
+from app.register.writing import Writing
+from app.sites.anonymous_route import BODY_MAX
+
+router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
+_FIELDS: Final = ("token", "name", "password", "current_password")
+_PASSWORDS: Final = ("password", "current_password")
+_NOT_FOUND: Final = 404
+_GONE: Final = 410
+_BUSY: Final = frozenset({429, 500, 503})
+
+
+@router.get("")
+async def show_entry(request: Request) -> Response:
+    """The page of a link: its script sends the token; without one, the person pastes the link."""
+    writing = writing_for(request)
+    return _page(writing, "enter", title=writing.said(WORDS["enter_title"]))
+
+
+@router.post("")
+async def show_offer(request: Request, people: Desk) -> Response:
+    """Show who invites to what, or the form of a new password."""
+    writing = writing_for(request)
+    try:
+        given = await _read(request)
+    except VigieError as error:
+        return _refused(writing, error)
+    return await _offer(people, writing, given)
+
+
+@router.post("/accept")
+async def accept_invitation(request: Request, people: Desk) -> Response:
+    """Accept an invitation, and say what to do next; what is wrong is said beside the form."""
+    writing = writing_for(request)
+    given: dict[str, str] = {}
+    try:
+        given = await _read(request)
+        offer = await acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
+        wanted = _accepted(given)
+        signed_in = await acceptance.accept(people, wanted, None, From.of(request), datetime.now(UTC))
+    except TokenRefusedError:
+        return await _offer(people, writing, given)
+    except VigieError as error:
+        return await _offer(people, writing, given, error)
+    return _member(people, writing, signed_in, "" if offer is None else offer.role)
+
+
+@router.post("/password")
+async def set_password(request: Request, people: Desk) -> Response:
+    """Set a new password with a token."""
+    writing = writing_for(request)
+    given: dict[str, str] = {}
+    try:
+        given = await _read(request)
+        wanted = _validated(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
+        chosen = wanted.password.get_secret_value()
+        await passwords.reset_password(people, wanted.token, chosen, From.of(request), datetime.now(UTC))
+    except TokenRefusedError:
+        return await _offer(people, writing, given)
+    except VigieError as error:
+        return await _offer(people, writing, given, error)
+    return _page(
+        writing, "reset_done", title=writing.said(WORDS["reset_done"]), sign_in=_sign_in(people, writing, {})
+    )
+
+
+@router.post("/provider")
+async def go_to_provider(request: Request, people: Desk) -> Response:
+    """Begin to accept an invitation through the OpenID Connect provider."""
+    writing = writing_for(request)
+    given: dict[str, str] = {}
+    cookies = Response()
+    try:
+        given = await _read(request)
+        provider = people.oidc
+        if provider is None:
+            return await _offer(people, writing, given)
+        url = await oidc_router.accept_through(provider, people, given.get("token", ""), cookies)
+    except TokenRefusedError:
+        return await _offer(people, writing, given)
+    except VigieError as error:
+        return await _offer(people, writing, given, error)
+    # By the policy a form leads to our own pages alone: the way out is a link, which a script follows.
+    title = writing.filled(WORDS["provider_title"], provider=provider.name)
+    go = writing.filled(WORDS["provider_go"], provider=provider.name)
+    page = _page(writing, "provider", title=title, url=url, go=go)
+    page.raw_headers.extend(each for each in cookies.raw_headers if each[0] == b"set-cookie")
+    return page
+
+
+async def _read(request: Request) -> dict[str, str]:
+    given = await read_form(request, _FIELDS, most=BODY_MAX, verbatim=_PASSWORDS)
+    # Bodies of REST are guarded where they are read; forms come another way.
+    check_body(dict(given))
+    # The whole link may have been pasted.
+    given["token"] = given.get("token", "").rpartition("#")[2]
+    return given
+
+
+def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidError("A field cannot be taken.", code=field_code(error.errors()[0])) from None
+
+
+def _accepted(given: Mapping[str, str]) -> InvitationAccept:
+    """What a form accepts; an empty field is one that was not given."""
+    return _validated(
+        InvitationAccept,
+        {name: given[name] for name in _FIELDS if given.get(name)},
+    )
+
+
+async def _offer(
+    people: People, writing: Writing, given: Mapping[str, str], fault: VigieError | None = None
+) -> Response:
+    """Show what a token is for: an invitation, a new password, or nothing any more."""
+    if fault is not None and not given:
+        return _refused(writing, fault)
+    token = given.get("token", "")
+    now = datetime.now(UTC)
+    if token.startswith(passwords.RESET_PREFIX):
+        try:
+            _, user = await passwords.find_reset(people, token, now)
+        except TokenRefusedError:
+            return _ended(writing, "")
+        lead = writing.filled(WORDS["reset_lead"], address=user.email)
+        title = writing.said(WORDS["reset_title"])
+        return _page(
+            writing, "reset", fault, title=title, lead=lead, token=token, email=user.email, longest=LONGEST
+        )
+    offer = await acceptance.read_offer(people, token, now)
+    if offer is None or offer.state != "open":
+        return _ended(writing, "" if offer is None else offer.state)
+    return _page(
+        writing,
+        "invitation",
+        fault,
+        title=writing.filled(WORDS["invitation_title"], organisation=offer.organisation),
+        lead=writing.filled(
+            WORDS["invitation_lead"], inviter=offer.invited_by, organisation=offer.organisation
+        ),
+        facts=_facts(offer, writing),
+        token=token,
+        email=offer.email,
+        name=given.get("name", ""),
+        known=bool(given.get("current_password")) or (fault is not None and fault.code == "account_exists"),
+        provider=None
+        if people.oidc is None
+        else writing.filled(WORDS["provider"], provider=people.oidc.name),
+        longest=LONGEST,
+    )
+
+
+def _facts(offer: Offer, writing: Writing) -> list[tuple[str, str]]:
+    sites = writing.said(WORDS["all_sites"]) if offer.sites is None else ", ".join(offer.sites)
+    until = writing.filled(
+        WORDS["open_until_value"], day=writing.day(offer.expires_at), clock=writing.clock(offer.expires_at)
+    )
+    facts = {
+        "organisation": offer.organisation,
+        "role": writing.said(ROLES[offer.role]),
+        "sites": sites,
+        "address": offer.email,
+        "inviter": offer.invited_by,
+        "open_until": until,
+    }
+    return [(writing.said(WORDS[key]), value) for key, value in facts.items()]
+
+
+def _ended(writing: Writing, state: str) -> Response:
+    """Say that a token is of no use, and why; 404 where there never was one."""
+    title, said = ENDED[state]
+    return _page(
+        writing,
+        "ended",
+        status=_GONE if state else _NOT_FOUND,
+        title=writing.said(title),
+        lead=writing.said(said),
+    )
+
+
+def _member(people: People, writing: Writing, signed_in: SessionCreated, role: str) -> Response:
+    organisation = signed_in.organisation
+    body = {"email": signed_in.user.email, "organisation_id": str(organisation.id)}
+    return _page(
+        writing,
+        "member",
+        status=201,
+        title=writing.filled(WORDS["member_title"], organisation=organisation.name),
+        role=writing.said(ROLES[role]) if role else "",
+        session=signed_in.token,
+        sign_in=_sign_in(people, writing, body),
+    )
+
+
+def _sign_in(people: People, writing: Writing, fields: Mapping[str, str]) -> str:
+    """The command that signs in; of who has several accounts it names the organisation."""
+    given = {"email": "…", **fields, "password": writing.said(WORDS["password_here"])}
+    body = json.dumps(given, ensure_ascii=False).replace("'", "\\u0027")
+    return f"curl {people.base_url}/v1/sessions -H 'Content-Type: application/json' \\\n  -d '{body}'"
+
+
+def _refused(writing: Writing, fault: VigieError) -> Response:
+    """The page of the link once more, with what is wrong."""
+    return _page(writing, "enter", fault, title=writing.said(WORDS["enter_title"]))
+
+
+def _page(
+    writing: Writing,
+    view: str,
+    fault: VigieError | None = None,
+    *,
+    title: str,
+    status: int = 200,
+    **more: Any,  # noqa: ANN401 (whatever the template takes)
+) -> Response:
+    """A page, which nobody may keep: it may have a token."""
+    said = None
+    if fault is not None:
+        known = FAULTS.get(fault.code, FAULTS["busy" if fault.status in _BUSY else ""])
+        said, status = writing.said(known), fault.status
+    body = draw_page(
+        "welcome.html",
+        writing,
+        title=title,
+        path=WELCOME,
+        view=view,
+        fault=said,
+        words={key: writing.said(text) for key, text in WORDS.items()},
+        lang=writing.language,
+        other="fr" if writing.language == "en" else "en",
+        **{"token": "", **more},
+    )
+    return Response(body, status, page_headers(writing, **{"Cache-Control": "no-store"}), media_type=HTML)
