@@ -50,7 +50,8 @@ def rule_sentence(
         definition: A rule's `levels`, `scope` and `active`, as they are stored.
         language: `en` or `fr`.
         dry_run: Whether the rule is on trial.
-        titles: Titles of the indices, and labels of their classes, by name; without one the name stands.
+        titles: Titles of indices by name (`eaqi`), and labels of their classes (`eaqi/poor`); without one
+            the name stands.
 
     Returns:
         A few sentences; empty where the definition has no levels.
@@ -209,19 +210,21 @@ def _event(node: Json, words: Language) -> str:
 
 def _index(node: Json, words: Language) -> str:
     clauses = words.phrases.clauses
-    title = _titled(node["index"], words)
+    title = _titled(node["index"], node["index"], words)
     if node.get("metric") is not None:
         name = metric_name(str(node["metric"]), words.phrases, words.texts)
         title = clauses["index_of"].format(title=title, metric=name)
     if node.get("band") is not None:
-        compared = clauses["band"].format(band=_titled(node["band"], words))
+        compared = clauses["band"].format(
+            band=_titled(node["band"], f"{node['index']}/{node['band']}", words)
+        )
     else:
         compared = compare_words(node, "", words)
     return clauses["index"].format(title=title, compared=compared)
 
 
-def _titled(name: object, words: Language) -> str:
-    return clean(words.titles.get(str(name)) or str(name), NAME_LIMIT).translate(words.texts.apostrophes)
+def _titled(name: object, key: object, words: Language) -> str:
+    return clean(words.titles.get(str(key)) or str(name), NAME_LIMIT).translate(words.texts.apostrophes)
 
 
 def compare_words(node: Json, unit: str, words: Language, *, threshold: float | None = None) -> str:

@@ -183,8 +183,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
-            "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, password_hash, "
-            "deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
+            "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, "
+            "password_hash, deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
         ),
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",

@@ -11,6 +11,14 @@ from tests.conftest import Tenant
 from tests.integration.webhooks.helpers import event
 
 
+SITE = {
+    "name": "Rue de Metz",
+    "kind": "street",
+    "timezone": "Europe/Paris",
+    "location": {"type": "Point", "coordinates": [1.44, 43.6]},
+}
+
+
 async def _payloads(connection: asyncpg.Connection) -> list[dict[str, Any]]:
     rows = await connection.fetch("SELECT payload::text FROM outbox ORDER BY position")
     return [msgspec.json.decode(row["payload"]) for row in rows]
@@ -20,7 +28,7 @@ async def test_names_are_those_at_the_time_of_the_event(
     tenant: Tenant, connection: asyncpg.Connection
 ) -> None:
     client = tenant.client
-    site = (await client.post("/v1/sites", json={"name": "Rue de Metz", "kind": "street"})).json()
+    site = (await client.post("/v1/sites", json=SITE)).json()
     box = {"id": "metz-1", "name": "North crossing", "site_id": site["id"]}
     assert (await client.post("/v1/boxes", json=box)).status_code == 201
     condition = {"metric": "pm2_5", "operator": ">", "threshold": 25, "for": "PT10M"}
