@@ -10,7 +10,6 @@ from app.webhooks.outbox import enqueue
 from tests.conftest import Tenant
 from tests.integration.webhooks.helpers import event
 
-
 SITE = {
     "name": "Rue de Metz",
     "kind": "street",
