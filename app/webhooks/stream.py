@@ -126,6 +126,15 @@ def event_block(event: StreamedEvent, organisation: UUID, public_url: str | None
     return format_sse_event(event=event.type, data_str=data, id=token)
 
 
+def keep_alive(token: str) -> bytes:
+    """Write a comment that shows that the stream lives, and how far it is.
+
+    No block: after an `id`, some clients (httpx-sse) take an empty line alone for an event without data, and
+    their JSON parsers fail.
+    """
+    return f": keep-alive {token}\n".encode()
+
+
 def _whole(value: object) -> int:
     """A part of a token that is a whole number (TypeError): `int` would take 7.9, "7" and true for one."""
     if type(value) is not int:
@@ -171,14 +180,14 @@ class Stream:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield what is to be written; the next events are read once the last ones are."""
-        # With an id at once: who is cut off before the first event can go on from here, too.
-        yield format_sse_event(retry=_RETRY_MS, id=self._token()) + self._reset
+        # Lines without an empty one behind them: no client takes them for an event.
+        yield b"retry: %d\n" % _RETRY_MS + (self._reset or keep_alive(self.token))
         while await self._goes_on():
             self._place.woken.clear()
             page = await self._read()
             blocks = self._rendered(page)
             if not blocks and self._silent_for() >= self._hub.settings.stream_keepalive_s:
-                blocks = format_sse_event(comment="", id=self._token())
+                blocks = keep_alive(self.token)
             if blocks:
                 self._written = time.monotonic()
                 yield blocks
@@ -238,5 +247,7 @@ class Stream:
     def _silent_for(self) -> float:
         return time.monotonic() - self._written
 
-    def _token(self) -> str:
+    @property
+    def token(self) -> str:
+        """Where the client is: what it gives back to go on from here."""
         return self._mark.token(self._place.organisation)
