@@ -189,7 +189,7 @@ async def stream_events(
 
     `data` is the body that a webhook gets, with its `webhook-id` in it as `id`. Without an id to go on from,
     it begins now. Where events after that id are no longer kept, `stream.reset` comes first: read
-    `GET /v1/alerts` then. A comment comes where nothing else does. The header `Last-Event-ID` of the answer is
+    `GET /v1/alerts` then. A comment comes where nothing else does. The answer's header `Last-Event-ID` is
     where it begins: whoever is cut off before the first event goes on from there.
     """
     token = last_event_id or after
