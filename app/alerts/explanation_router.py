@@ -29,10 +29,10 @@ _Reader = Annotated[Principal, Depends(requires("alerts:read"))]
 @router.get(
     "/{alert_id}/explanation",
     summary="Why an alert fires",
-    operation_id="explain_alert",
+    operation_id="get_alert_explanation",
     responses=documented(401, 403, 404),
 )
-async def explain_alert(
+async def get_alert_explanation(
     principal: _Reader, session: Reads, presenter: Presenter, alert_id: str
 ) -> ExplanationOut:
     """Read why an alert fires, or fired: its rule in words, measurements, what happened, and who was told."""

@@ -161,13 +161,13 @@ def _lacking(given: object) -> Iterator[MissingField]:
     if not isinstance(given, Mapping):
         return
     if all(given.get(name) is None for name in ("matchers", "alert_id")):
-        yield MissingField("matchers", "Say which alerts: give `matchers`, or an `alert_id`")
+        what = CodedValueError("missing_field", "Say which alerts: give `matchers`, or an `alert_id`")
+        yield MissingField("matchers", what)
     if all(given.get(name) is None for name in ("ends_at", "duration", "until", "schedule")):
-        yield MissingField(
-            "ends_at",
-            "Say when it ends: give `ends_at`, a `duration` or `until`, or a `schedule`",
-            "end_required",
+        end = CodedValueError(
+            "end_required", "Say when it ends: give `ends_at`, a `duration` or `until`, or a `schedule`"
         )
+        yield MissingField("ends_at", end)
 
 
 def _check_ends(named: Sequence[str]) -> None:
@@ -299,13 +299,13 @@ class InhibitionCreate(Body):
     def _said(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, Mapping) or "equal" in given:
             return handler(given)
-        said = MissingField(
-            "equal",
+        error = CodedValueError(
+            "missing_field",
             "`equal` is missing: say what source and target have in common (`site`, `box`, `metric`); an "
             "empty list has one source mute all targets of the organisation",
         )
         # A stand-in: else the fault would be named twice.
-        return validate_with_missing({**given, "equal": []}, handler, [said])
+        return validate_with_missing({**given, "equal": []}, handler, [MissingField("equal", error)])
 
 
 class InhibitionChange(Body):

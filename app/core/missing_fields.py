@@ -17,13 +17,11 @@ class MissingField(NamedTuple):
 
     Attributes:
         field: Its name.
-        detail: What to do.
-        code: The stable code.
+        error: The code, and what to do.
     """
 
     field: str
-    detail: str
-    code: str = "missing_field"
+    error: CodedValueError
 
 
 def validate_with_missing[M](
@@ -44,7 +42,7 @@ def validate_with_missing[M](
             type="value_error",
             loc=(each.field,),
             input=None,
-            ctx={"error": CodedValueError(each.code, each.detail)},
+            ctx={"error": each.error},
         )
         for each in lacking
     ]

@@ -64,9 +64,7 @@ def _already_member() -> ConflictError:
     return ConflictError("Somebody with this address is a member already.", code="already_member")
 
 
-def make_user(
-    email: str, name: str, password_hash: str | None, now: datetime, locale: Locale = "en"
-) -> User:
+def make_user(email: str, name: str, password_hash: str | None, now: datetime, locale: Locale = "en") -> User:
     """A person to be."""
     return User(
         id=new_id(),

@@ -321,8 +321,8 @@ class InvitationAccept(Body):
     )
     locale: Locale = Field(
         "en",
-        description="The language of who gets an account: the one in which they accept. An account that there "
-        "is keeps its own",
+        description="The language of who gets an account: the one in which they accept. An account that "
+        "exists keeps its own",
     )
 
 

@@ -180,8 +180,8 @@ class Definition(_Conditions):
         lacking = []
         if isinstance(given, Mapping) and "levels" not in given:
             lacking = [name for name in ("severity", "condition") if name not in given]
-        detail = "Field required: `severity` and `condition`, or `levels`"
-        return validate_with_missing(given, handler, [MissingField(name, detail) for name in lacking])
+        error = CodedValueError("missing_field", "Field required: `severity` and `condition`, or `levels`")
+        return validate_with_missing(given, handler, [MissingField(name, error) for name in lacking])
 
     def definition(self) -> dict[str, Any]:
         """The definition as it is stored: complete."""

@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from app.core.missing_fields import MissingField, validate_with_missing
-from app.core.problems import field_code
+from app.core.problems import CodedValueError, field_code
 
 
 class Door(BaseModel):
@@ -18,7 +18,9 @@ class Door(BaseModel):
     @classmethod
     def _whole(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         locked = isinstance(given, Mapping) and ("key" in given or "code" in given)
-        lacking = [] if locked else [MissingField("key", "Give `key` or `code`", "lock_required")]
+        lacking = (
+            [] if locked else [MissingField("key", CodedValueError("lock_required", "Give `key` or `code`"))]
+        )
         return validate_with_missing(given, handler, lacking)
 
 
