@@ -31,6 +31,7 @@ _LONGEST_LINE: Final = 1_048_576
 _REFUSED: Final = 400
 _TOO_MANY: Final = 429
 _SERVER_ERRORS: Final = 500
+_KEEP_ALIVE: Final = ": keep-alive "
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,14 @@ class Stream:
             headers["Last-Event-ID"] = self.last_id
         async with session.get(self._url, headers=headers, params=self._params) as answer:
             await _check(answer)
+            self.last_id = answer.headers.get("Last-Event-ID", self.last_id)
             block: dict[str, str] = {}
             async for line in answer.content:
                 text = line.decode().rstrip("\r\n")
+                if text.startswith(_KEEP_ALIVE):
+                    # It stands between blocks, and says how far the stream is.
+                    self.last_id = text.removeprefix(_KEEP_ALIVE)
+                    continue
                 if text:
                     name, _, value = text.partition(":")
                     block[name] = value.removeprefix(" ")
@@ -129,6 +135,7 @@ class Stream:
     def _take(self, block: dict[str, str]) -> Event | None:
         """Read a block that came whole; one without data only says where the stream is, or that it lives."""
         if "retry" in block:
+            # Sent before the first block, without an empty line of its own.
             self._wait_s = int(block["retry"]) / 1000
         self.last_id = block.get("id", self.last_id)
         if "data" not in block:

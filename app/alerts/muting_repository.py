@@ -186,6 +186,16 @@ async def rules_of(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID)
     return set((await session.scalars(query)).all())
 
 
+async def timezones(
+    session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
+) -> set[str]:
+    """The time zones of sites, and of the sites of rules and boxes."""
+    of_rules = select(Rule.site_id).where(Rule.id.in_(rule_ids))
+    of_boxes = select(Box.site_id).where(Box.id.in_(boxes), Box.deleted_at.is_(None))
+    named = or_(Site.id.in_(site_ids), Site.id.in_(of_rules), Site.id.in_(of_boxes))
+    return set((await session.scalars(select(Site.timezone).where(named))).all())
+
+
 async def owners(
     session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
 ) -> set[UUID]:

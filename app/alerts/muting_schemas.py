@@ -1,18 +1,20 @@
 """The shapes of silences and inhibitions on the wire. Shapes only: `app.alerts.muting` has the meaning."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from app.alerts.models import Inhibition, Silence
 from app.alerts.schemas import Comment
 from app.core.etags import Resource
-from app.core.fields import Body, BoxId, Identifier, Instant, Name, TenantId, Timezone, absent
+from app.core.fields import DURATION, Body, BoxId, Identifier, Instant, Name, TenantId, Timezone, absent
 from app.core.hour_fields import HoursSpan, HoursSpans
+from app.core.missing_fields import MissingField, validate_with_missing
 from app.core.problems import CodedValueError
-from app.rules.condition_fields import MetricName
+from app.rules.condition_fields import MetricName, within
 from app.rules.severity import Severity
 from app.sites.labels import Tag
 
@@ -60,6 +62,32 @@ def _some(value: Matchers) -> Matchers:
 Matched = Annotated[Matchers, AfterValidator(_some)]
 
 
+SilenceDuration = Annotated[str, AfterValidator(within("PT1M", "P366D")), DURATION]
+"""How long a silence is: ISO 8601."""
+
+
+class LocalTime(Body):
+    """A time by the clocks on the wall of the sites that are meant."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"days": 1, "time": "08:00"}]})
+
+    time: Annotated[
+        str,
+        Field(
+            pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="Hours and minutes", examples=["08:00"]
+        ),
+    ]
+    days: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=366,
+            description="Counted from the day on which it begins: 0 is that day, 1 the next one. Left out: "
+            "the next time that clocks show it",
+        ),
+    ] = None
+
+
 class SilenceCreate(Body):
     """A silence to be."""
 
@@ -72,6 +100,11 @@ class SilenceCreate(Body):
                     "comment": "Roadworks until this evening",
                 },
                 {
+                    "alert_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+                    "until": {"days": 1, "time": "08:00"},
+                    "comment": "The crew comes in the morning",
+                },
+                {
                     "matchers": {"boxes": ["pont-neuf-1"]},
                     "schedule": [{"days": ["sun"], "from": "02:00", "to": "04:00"}],
                     "timezone": "Europe/Paris",
@@ -82,25 +115,65 @@ class SilenceCreate(Body):
     )
 
     organisation_id: TenantId = None
-    matchers: Matched
+    matchers: Matched | None = Field(None, description="Which alerts. Left out: there is an `alert_id`")
+    alert_id: Identifier | None = Field(
+        None, description="In place of `matchers`: alerts of this one's rule on this one's box"
+    )
     starts_at: Instant | None = Field(None, description="From when on. Left out: now")
-    ends_at: Instant | None = Field(None, description="Until when; may be left out where there is a schedule")
+    ends_at: Instant | None = Field(
+        None, description="Until when. Left out: there is a `duration`, an `until` or a `schedule`"
+    )
+    duration: SilenceDuration | None = Field(
+        None, description="In place of `ends_at`: how long from `starts_at` on", examples=["PT2H"]
+    )
+    until: LocalTime | None = Field(None, description="In place of `ends_at`: a local time")
     schedule: HoursSpans | None = Field(
         None, description="A maintenance window: between start and end it mutes in these hours alone"
     )
     timezone: Timezone | None = Field(
-        None, description="Of the schedule. Left out: that of the sites in `matchers`, where they share one"
+        None,
+        description="Of the schedule and of `until`. Left out: that of the sites that are meant, where they "
+        "share one",
     )
     author: Name | None = Field(None, description="Left out: the API key's name")
     comment: Annotated[Comment, Field(description="Why")]
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _whole(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate_with_missing(given, handler, list(_lacking(given)))
+
     @model_validator(mode="after")
-    def _ends(self) -> Self:
-        if self.ends_at is None and self.schedule is None:
-            raise CodedValueError("end_required", "Say when it ends (`ends_at`), or give a `schedule`")
-        if self.timezone is not None and self.schedule is None:
-            raise CodedValueError("invalid_value", "`timezone` is that of a `schedule`, and there is none")
+    def _one_way(self) -> Self:
+        if self.matchers is not None and self.alert_id is not None:
+            raise CodedValueError("matchers_or_alert", "Give `matchers`, or `alert_id`: one of the two")
+        ends = {"ends_at": self.ends_at, "duration": self.duration, "until": self.until}
+        _check_ends([name for name, value in ends.items() if value is not None])
+        if self.timezone is not None and self.schedule is None and self.until is None:
+            raise CodedValueError(
+                "invalid_value", "`timezone` is that of a `schedule` or of `until`, and there is neither"
+            )
         return self
+
+
+def _lacking(given: object) -> Iterator[MissingField]:
+    """What a new silence needs, and does not have."""
+    if not isinstance(given, Mapping):
+        return
+    if all(given.get(name) is None for name in ("matchers", "alert_id")):
+        what = CodedValueError("missing_field", "Say which alerts: give `matchers`, or an `alert_id`")
+        yield MissingField("matchers", what)
+    if all(given.get(name) is None for name in ("ends_at", "duration", "until", "schedule")):
+        end = CodedValueError(
+            "end_required", "Say when it ends: give `ends_at`, a `duration` or `until`, or a `schedule`"
+        )
+        yield MissingField("ends_at", end)
+
+
+def _check_ends(named: Sequence[str]) -> None:
+    if len(named) > 1:
+        listed = " and ".join(f"`{name}`" for name in named)
+        raise CodedValueError("ends_differently", f"It has {listed}: give one of them")
 
 
 class SilenceChange(Body):
@@ -114,7 +187,23 @@ class SilenceChange(Body):
 
     matchers: Matched = absent()
     ends_at: Instant = absent()
+    duration: Annotated[
+        SilenceDuration | None,
+        Field(
+            description="In place of `ends_at`: how long from now on, or from `starts_at` if that is to come",
+            examples=["PT2H"],
+        ),
+    ] = None
+    until: Annotated[LocalTime | None, Field(description="In place of `ends_at`: a local time")] = None
     comment: Comment = absent()
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        given = {"duration": self.duration, "until": self.until}
+        named = [name for name, value in given.items() if value is not None]
+        named += ["ends_at"] if "ends_at" in self.model_fields_set else []
+        _check_ends(named)
+        return self
 
 
 class SilenceOut(Resource):
@@ -205,16 +294,18 @@ class InhibitionCreate(Body):
         AfterValidator(lambda names: list(dict.fromkeys(names))),
     ]
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _said(cls, given: object) -> object:
-        if isinstance(given, dict) and "equal" not in given:
-            raise CodedValueError(
-                "missing_field",
-                "`equal` is missing: say what source and target have in common (`site`, `box`, `metric`); an "
-                "empty list has one source mute all targets of the organisation",
-            )
-        return given
+    def _said(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(given, Mapping) or "equal" in given:
+            return handler(given)
+        error = CodedValueError(
+            "missing_field",
+            "`equal` is missing: say what source and target have in common (`site`, `box`, `metric`); an "
+            "empty list has one source mute all targets of the organisation",
+        )
+        # A stand-in: else the fault would be named twice.
+        return validate_with_missing({**given, "equal": []}, handler, [MissingField("equal", error)])
 
 
 class InhibitionChange(Body):

@@ -5,20 +5,21 @@ already by the sweep.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting_repository import Known
-from app.alerts.muting_schemas import InhibitionCreate, Matchers, SilenceCreate
-from app.alerts.windows import Window, next_window
+from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
+from app.alerts.windows import Window, end_of, next_window
 from app.core.auth import Principal
 from app.core.database import WriteSession
 from app.core.errors import ConflictError, InvalidError, NotFoundError
 from app.core.etags import unchecked
 from app.core.ids import new_id
+from app.core.instants import parse_iso_duration
 from app.core.reach import EVERYTHING, Reach
 from app.sites.models import Site
 from app.sites.repository import hold_sites
@@ -36,16 +37,22 @@ async def add_silence(
     """Make a silence.
 
     Raises:
-        NotFoundError: the organisation, a site or a rule of the matchers is not there.
+        NotFoundError: the organisation, the alert, a site or a rule of the matchers is not there.
         InvalidError: `foreign_organisation`, `organisation_required`, `invalid_end`, `timezone_required`,
             `too_many_silences`.
     """
-    owner = await _owner(session, principal, wanted.organisation_id, wanted.matchers)
-    sites = await _check(session, wanted.matchers, owner)
+    owner, matchers = await _meant(session, principal, wanted)
+    sites = await _check(session, matchers, owner)
     clock = await repository.clock(session)
     starts_at = clock if wanted.starts_at is None else wanted.starts_at
-    if wanted.ends_at is not None:
-        _check_end(wanted.ends_at, starts_at, clock)
+    ends_at = wanted.ends_at
+    if wanted.duration is not None:
+        ends_at = starts_at + timedelta(seconds=parse_iso_duration(wanted.duration))
+    elif wanted.until is not None:
+        zone = wanted.timezone or await _local_zone(session, matchers)
+        ends_at = end_of(wanted.until, zone, max(starts_at, clock))
+    if ends_at is not None:
+        _check_end(ends_at, starts_at, clock)
     schedule, timezone, window = None, None, Window(None, None)
     if wanted.schedule is not None:
         schedule = [span.stored() for span in wanted.schedule]
@@ -55,9 +62,9 @@ async def add_silence(
     silence = Silence(
         id=new_id(),
         organisation_id=owner,
-        matchers=wanted.matchers.stored(),
+        matchers=matchers.stored(),
         starts_at=starts_at,
-        ends_at=wanted.ends_at,
+        ends_at=ends_at,
         schedule=schedule,
         timezone=timezone,
         window_start=window.start,
@@ -87,17 +94,20 @@ async def change_silence(
     Raises:
         NotFoundError: no such silence, or a site or a rule of the matchers is not there.
         ConflictError: `silence_expired`.
-        InvalidError: `invalid_end`.
+        InvalidError: `invalid_end`, `timezone_required`.
     """
     silence = await _not_expired(session, principal, silence_id, check)
+    clock = await repository.clock(session)
     for name, value in fields.items():
         if isinstance(value, Matchers):
             await _check(session, value, silence.organisation_id)
             silence.matchers = value.stored()
-            continue
-        if name == "ends_at":
-            _check_end(value, silence.starts_at, await repository.clock(session))
-        setattr(silence, name, value)
+        elif name in {"ends_at", "duration", "until"}:
+            if value is not None:
+                silence.ends_at = await _new_end(session, silence, value, clock)
+                _check_end(silence.ends_at, silence.starts_at, clock)
+        else:
+            setattr(silence, name, value)
     if fields:
         silence.updated_at = now
     await session.flush()
@@ -191,6 +201,55 @@ async def _not_expired(
     return silence
 
 
+async def _meant(session: WriteSession, principal: Principal, wanted: SilenceCreate) -> tuple[UUID, Matchers]:
+    """Whose a new silence is, and which alerts it matches.
+
+    Raises:
+        NotFoundError: no such alert, or another organisation's than the one that is named.
+    """
+    if wanted.alert_id is None:
+        matchers = wanted.matchers or Matchers()
+        return await _owner(session, principal, wanted.organisation_id, matchers), matchers
+    alert, _ = await repository.find(session, wanted.alert_id, principal.visible())
+    if wanted.organisation_id not in {None, alert.organisation_id}:
+        raise NotFoundError("alert", wanted.alert_id)
+    boxes = None if alert.box is None else [alert.box]
+    return alert.organisation_id, Matchers(rule_ids=[alert.rule_id], boxes=boxes)
+
+
+async def _new_end(
+    session: WriteSession, silence: Silence, value: datetime | str | LocalTime, clock: datetime
+) -> datetime:
+    """When a silence ends whose end is changed: at a time, after a duration, or at a local time."""
+    if isinstance(value, datetime):
+        return value
+    begin = max(silence.starts_at, clock)
+    if isinstance(value, str):
+        return begin + timedelta(seconds=parse_iso_duration(value))
+    matchers = Matchers.model_validate(silence.matchers, strict=False)
+    return end_of(value, silence.timezone or await _local_zone(session, matchers), begin)
+
+
+async def _local_zone(session: WriteSession, matchers: Matchers) -> str:
+    """The time zone that the sites share which matchers name, by themselves, by rules or by boxes.
+
+    Raises:
+        InvalidError: `timezone_required`.
+    """
+    zones = await muting_repository.timezones(
+        session,
+        site_ids=matchers.site_ids or [],
+        rule_ids=matchers.rule_ids or [],
+        boxes=matchers.boxes or [],
+    )
+    if len(zones) != 1:
+        raise InvalidError(
+            "Say in which `timezone` the time of `until` is: no site is named, or sites of several zones.",
+            code="timezone_required",
+        )
+    return zones.pop()
+
+
 async def _owner(
     session: WriteSession, principal: Principal, named: UUID | None, *matchers: Matchers
 ) -> UUID:
@@ -238,7 +297,8 @@ async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict
 def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
     if ends_at <= max(starts_at, clock):
         raise InvalidError(
-            "`ends_at` has passed, or is not after `starts_at`. To end a silence now: POST …/expire.",
+            "It ends at {ends_at:%Y-%m-%dT%H:%M:%SZ}, which has passed or is "
+            "not after `starts_at`. To end a silence now: POST …/expire.",
             code="invalid_end",
         )
 

@@ -169,7 +169,7 @@ async def page(
     return [(alert, name) for alert, name in rows]
 
 
-async def find(session: ReadSession, alert_id: UUID, visible: Reach) -> Shown:
+async def find(session: ReadSession | WriteSession, alert_id: UUID, visible: Reach) -> Shown:
     """Read an alert. NotFoundError for another organisation's."""
     row = (await session.execute(_shown(visible).where(Alert.id == alert_id))).one_or_none()
     if row is None:

@@ -2,6 +2,12 @@
 
 from typing import Final
 
-from app.alerts import inhibitions_router, router, silences_router
+from app.alerts import explanation_router, inhibitions_router, overview_router, router, silences_router
 
-routers: Final = (router.router, silences_router.router, inhibitions_router.router)
+routers: Final = (
+    overview_router.router,
+    router.router,
+    explanation_router.router,
+    silences_router.router,
+    inhibitions_router.router,
+)

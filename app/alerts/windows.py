@@ -1,10 +1,12 @@
-"""The windows of a schedule: from when to when hours of the week are on next. Pure."""
+"""The windows of a schedule, and local times: from when to when a silence mutes. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
-from app.core.hours import make_hours
+from app.alerts.muting_schemas import LocalTime
+from app.core.hours import find_instant, make_hours
 from app.core.instants import from_datetime, to_datetime
 
 
@@ -31,3 +33,21 @@ def next_window(schedule: Sequence[Mapping[str, Any]], timezone: str, now: datet
         return Window(None, None)
     end = hours.next_change(start)
     return Window(to_datetime(start), None if end is None else to_datetime(end))
+
+
+def end_of(until: LocalTime, timezone: str, begin: datetime) -> datetime:
+    """Find when a silence ends that ends at a local time.
+
+    Args:
+        until: the time, and of which day it is, counted from the day of `begin`.
+        timezone: the name of an IANA zone. Of a time that does not exist there on that day the moment is
+            meant at which the clock jumps; of one that exists twice the second.
+        begin: when the silence begins, aware.
+    """
+    zone = ZoneInfo(timezone)
+    hours, minutes = map(int, until.time.split(":"))
+    today, time = begin.astimezone(zone).toordinal(), 60 * hours + minutes
+    if until.days is not None:
+        return to_datetime(find_instant(today + until.days, time, zone, second=True))
+    soonest = to_datetime(find_instant(today, time, zone, second=True))
+    return soonest if soonest > begin else to_datetime(find_instant(today + 1, time, zone, second=True))

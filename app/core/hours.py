@@ -101,31 +101,40 @@ class Hours:
             for span in self._spans:
                 if (ordinal - 1) % 7 not in span.days:
                     continue
-                begin = self._instant(ordinal, span.begin, second=False)
-                end = self._instant(ordinal, span.end, second=True)
+                begin = find_instant(ordinal, span.begin, self._zone, second=False)
+                end = find_instant(ordinal, span.end, self._zone, second=True)
                 if begin < end:
                     yield begin, end
 
-    def _instant(self, ordinal: int, minutes: int, *, second: bool) -> int:
-        """Where a local time lies; `second`: of two, the second one."""
-        wall = datetime.fromordinal(ordinal) + timedelta(minutes=minutes)
-        wall_s = (wall - _EPOCH) // _SECOND
-        # What the clock shows before and after a change; they differ where the time exists twice, or never.
-        before_s, after_s = (_offset_s(wall.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1))
-        if before_s < after_s:
-            return self._jump(wall_s - after_s, wall_s - before_s) * US_PER_S
-        return (wall_s - (after_s if second else before_s)) * US_PER_S
 
-    def _jump(self, low_s: int, high_s: int) -> int:
-        """Find the second at which the clock jumps: after `low_s`, by `high_s` at the latest."""
-        old = _offset_s(_at(low_s, self._zone))
-        while high_s - low_s > 1:
-            middle = (low_s + high_s) // 2
-            if _offset_s(_at(middle, self._zone)) == old:
-                low_s = middle
-            else:
-                high_s = middle
-        return high_s
+def find_instant(ordinal: int, minutes: int, zone: ZoneInfo, *, second: bool) -> int:
+    """Find where a local time lies, in µs since the epoch.
+
+    Args:
+        ordinal: The day, as `date.toordinal` has it.
+        minutes: Minutes after its midnight.
+        zone: The time zone. Of a time that does not exist there the moment is meant at which the clock jumps.
+        second: Of a time that exists twice, whether the second one is meant.
+    """
+    wall = datetime.fromordinal(ordinal) + timedelta(minutes=minutes)
+    wall_s = (wall - _EPOCH) // _SECOND
+    # What the clock shows before and after a change; they differ where the time exists twice, or never.
+    before_s, after_s = (_offset_s(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    if before_s < after_s:
+        return _jump(zone, wall_s - after_s, wall_s - before_s) * US_PER_S
+    return (wall_s - (after_s if second else before_s)) * US_PER_S
+
+
+def _jump(zone: ZoneInfo, low_s: int, high_s: int) -> int:
+    """Find the second at which the clock jumps: after `low_s`, by `high_s` at the latest."""
+    old = _offset_s(_at(low_s, zone))
+    while high_s - low_s > 1:
+        middle = (low_s + high_s) // 2
+        if _offset_s(_at(middle, zone)) == old:
+            low_s = middle
+        else:
+            high_s = middle
+    return high_s
 
 
 def make_hours(spans: Sequence[Mapping[str, Any]], timezone: str) -> Hours:

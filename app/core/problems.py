@@ -1,7 +1,7 @@
 """Errors on the wire: RFC 9457 `application/problem+json`, each with a stable `code`."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -76,7 +76,7 @@ class Problem(BaseModel):
     title: str
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
-    detail: str = Field(description="For people")
+    detail: str = Field(description="For people: names every fault of `errors`")
     request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
     errors: list[FieldProblem] | None = Field(None, description=f"The first {FAULTS_LIMIT} faults")
 
@@ -134,12 +134,21 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     ]
     first = faults[0]
     status = REASONS[first.code].status if first.code in REASONS else 422
+    more = len(error.errors()) - len(faults)
     return problem(
         status,
         first.code,
-        f"{first.field}: {first.detail}",
+        _all_faults(faults) + (f"; and {more} more" if more else ""),
         {"errors": [fault.model_dump() for fault in faults]},
     )
+
+
+def _all_faults(faults: Sequence[FieldProblem]) -> str:
+    """Name every fault, those with the same words together: whoever mends a form mends all of it."""
+    fields: dict[str, list[str]] = {}
+    for fault in faults:
+        fields.setdefault(fault.detail, []).append(fault.field)
+    return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in fields.items())
 
 
 def _vigie(_: Request, error: Exception) -> JSONResponse:

@@ -63,7 +63,7 @@ async def accept_invitation(request: Request, people: Desk) -> Response:
     try:
         given = await _read(request)
         offer = await acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
-        wanted = _accepted(given)
+        wanted = _accepted(given, writing)
         signed_in = await acceptance.accept(people, wanted, None, From.of(request), datetime.now(UTC))
     except TokenRefusedError:
         return await _offer(people, writing, given)
@@ -131,12 +131,10 @@ def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) 
         raise InvalidError("A field cannot be taken.", code=field_code(error.errors()[0])) from None
 
 
-def _accepted(given: Mapping[str, str]) -> InvitationAccept:
-    """What a form accepts; an empty field is one that was not given."""
-    return _validated(
-        InvitationAccept,
-        {name: given[name] for name in _FIELDS if given.get(name)},
-    )
+def _accepted(given: Mapping[str, str], writing: Writing) -> InvitationAccept:
+    """What a form accepts, in the language of its page; an empty field is one that was not given."""
+    fields = {name: given[name] for name in _FIELDS if given.get(name)}
+    return _validated(InvitationAccept, fields | {"locale": writing.language})
 
 
 async def _offer(

@@ -221,7 +221,7 @@ async def _new(
     hashed = await people.hasher.hash(normal, subjects)
     # Of the account's tries this was one: with invitations of one's own making, one could guess on for ever.
     await attempts.take_back(people.database, subjects.address)
-    return _Joining(Proven(make_user(email, wanted.name, hashed, now)), hashed, new=True)
+    return _Joining(Proven(make_user(email, wanted.name, hashed, now, wanted.locale)), hashed, new=True)
 
 
 async def _join(session: WriteSession, invitation: Invitation, joining: _Joining, now: datetime) -> User:

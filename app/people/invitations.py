@@ -14,7 +14,7 @@ from app.core.keys import generate_key, hash_key
 from app.people import members, repository
 from app.people.context import People
 from app.people.models import Invitation, Membership, User
-from app.people.schemas import InvitationCreate
+from app.people.schemas import InvitationCreate, Locale
 from app.sites import service as sites
 from app.sites.key_rules import check_lasts
 from app.sites.models import Organisation
@@ -64,13 +64,13 @@ def _already_member() -> ConflictError:
     return ConflictError("Somebody with this address is a member already.", code="already_member")
 
 
-def make_user(email: str, name: str, password_hash: str | None, now: datetime) -> User:
+def make_user(email: str, name: str, password_hash: str | None, now: datetime, locale: Locale = "en") -> User:
     """A person to be."""
     return User(
         id=new_id(),
         email=email,
         name=name,
-        locale="en",
+        locale=locale,
         password_hash=password_hash,
         created_at=now,
         updated_at=now,

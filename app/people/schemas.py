@@ -319,6 +319,11 @@ class InvitationAccept(Body):
     current_password: Password | None = Field(
         None, description="Of who takes an account that they have into the organisation; else none"
     )
+    locale: Locale = Field(
+        "en",
+        description="The language of who gets an account: the one in which they accept. An account that "
+        "exists keeps its own",
+    )
 
 
 class ResetCreated(BaseModel):

@@ -1,14 +1,15 @@
 """The shapes of rules that are sent. Shapes only: what a rule means is the evaluator's business."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from app.core.fields import DURATION, Body, Description, Identifier, Name, TenantId, absent
 from app.core.hour_fields import HoursSpans
+from app.core.missing_fields import MissingField, validate_with_missing
 from app.core.problems import CodedValueError
-from app.rules.condition_fields import Period, SomeBoxes, missing, refused, seconds, within
+from app.rules.condition_fields import Period, SomeBoxes, refused, seconds, within
 from app.rules.condition_leaves import stored
 from app.rules.condition_schemas import Condition
 from app.rules.condition_trees import Path, on_site, parts
@@ -173,13 +174,14 @@ class Definition(_Conditions):
     escalations: Escalations = Field(default_factory=list)
     remind_every: Reminding = None
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if "levels" not in self.model_fields_set:
-            lacking = [name for name in ("severity", "condition") if name not in self.model_fields_set]
-            if lacking:
-                raise missing(*lacking, detail="Field required: `severity` and `condition`, or `levels`")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _complete(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        lacking = []
+        if isinstance(given, Mapping) and "levels" not in given:
+            lacking = [name for name in ("severity", "condition") if name not in given]
+        error = CodedValueError("missing_field", "Field required: `severity` and `condition`, or `levels`")
+        return validate_with_missing(given, handler, [MissingField(name, error) for name in lacking])
 
     def definition(self) -> dict[str, Any]:
         """The definition as it is stored: complete."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -227,6 +227,25 @@ async def list_boxes(
     """
     statement = _living(_rows(silence), visible).where(*_conditions(wanted, silence))
     return (await session.execute(BOXES.page(statement, asked))).all()
+
+
+class BoxCounts(NamedTuple):
+    """How many boxes a site has, and how many of them are silent."""
+
+    site_id: UUID
+    total: int
+    silent: int
+
+
+async def count_by_site(
+    session: AsyncSession, visible: Reach, silence: Silence, organisation: UUID | None
+) -> list[BoxCounts]:
+    """Count boxes, site by site; of one organisation, or None: of all that are visible."""
+    statement = select(Box.site_id, func.count(), func.count().filter(silence.holds()))
+    statement = _living(statement.outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
+    if organisation is not None:
+        statement = statement.where(Box.organisation_id == organisation)
+    return [BoxCounts(*row) for row in await session.execute(statement.group_by(Box.site_id))]
 
 
 def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:

@@ -12,14 +12,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from yarl import URL
 
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
 from app.webhooks.endpoint_health import Health, Verdict
+from app.webhooks.endpoint_targets import describe_target
 from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING
 from app.webhooks.outbox import OutboxRecord
 
@@ -168,7 +167,7 @@ async def act(
         "endpoint_id": known.id,
         "organisation_id": known.organisation_id,
         "kind": known.kind,
-        "target": _target(known),
+        "target": describe_target(known.kind, known.url, known.target),
         "description": known.description,
         "reason": reason.value,
         "failing_since": health.failing_since,
@@ -178,22 +177,6 @@ async def act(
     }
     type_ = ENDPOINT_FAILING if verdict is Verdict.WARN else ENDPOINT_DISABLED
     return OutboxRecord(new_id(), known.organisation_id, None, type_, data, now)
-
-
-def _target(known: Known) -> str | None:
-    """Where it leads, in words, without what gives access to it.
-
-    A notice is read by more people than the endpoint is: the path of a URL may be a password, and recipients
-    are persons.
-    """
-    if known.target is None:
-        return None if known.url is None else str(URL(known.url).origin())
-    recipients: list[str] = msgspec.json.decode(known.target).get("to", [])
-    if not recipients:
-        return known.kind
-    domains = sorted({recipient.rpartition("@")[2] for recipient in recipients})
-    number = len(recipients)
-    return f"{number} recipient{'s' if number > 1 else ''} at {', '.join(domains)}"
 
 
 async def reset(session: WriteSession, endpoint_id: UUID) -> None:

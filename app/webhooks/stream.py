@@ -118,12 +118,21 @@ def reset_event(oldest: datetime | None, mark: Mark, organisation: UUID) -> byte
     return format_sse_event(event=RESET, data_str=body.decode(), id=mark.token(organisation))
 
 
-def event_block(event: StreamedEvent, organisation: UUID) -> bytes:
+def event_block(event: StreamedEvent, organisation: UUID, public_url: str | None = None) -> bytes:
     """An event on the wire. Its data is a webhook's body, with the `webhook-id` in it as `id`."""
-    body = build_body(event.type, event.created_at, event.payload)
+    body = build_body(event.type, event.created_at, event.payload, public_url)
     data = with_id(body, message_id(event.id)).decode()
     token = Mark(event.position, event.fanned_out_at).token(organisation)
     return format_sse_event(event=event.type, data_str=data, id=token)
+
+
+def keep_alive(token: str) -> bytes:
+    """Write a comment that shows that the stream lives, and how far it is.
+
+    No block: after an `id`, some clients (httpx-sse) take an empty line alone for an event without data, and
+    their JSON parsers fail.
+    """
+    return f": keep-alive {token}\n".encode()
 
 
 def _whole(value: object) -> int:
@@ -171,14 +180,14 @@ class Stream:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield what is to be written; the next events are read once the last ones are."""
-        # With an id at once: who is cut off before the first event can go on from here, too.
-        yield format_sse_event(retry=_RETRY_MS, id=self._token()) + self._reset
+        # Lines without an empty one behind them: no client takes them for an event.
+        yield b"retry: %d\n" % _RETRY_MS + (self._reset or keep_alive(self.token))
         while await self._goes_on():
             self._place.woken.clear()
             page = await self._read()
             blocks = self._rendered(page)
             if not blocks and self._silent_for() >= self._hub.settings.stream_keepalive_s:
-                blocks = format_sse_event(comment="", id=self._token())
+                blocks = keep_alive(self.token)
             if blocks:
                 self._written = time.monotonic()
                 yield blocks
@@ -223,7 +232,7 @@ class Stream:
             # Also past what others have: all that is up to there has been seen, and need not be looked at.
             self._mark = Mark(max(self._mark.position, page.newest), page.at)
         STREAM_EVENTS.inc(len(wanted))
-        return b"".join(event_block(event, organisation) for event in wanted)
+        return b"".join(event_block(event, organisation, self._hub.settings.base_url) for event in wanted)
 
     async def _pause(self) -> None:
         if self._place.ended:
@@ -238,5 +247,7 @@ class Stream:
     def _silent_for(self) -> float:
         return time.monotonic() - self._written
 
-    def _token(self) -> str:
+    @property
+    def token(self) -> str:
+        """Where the client is: what it gives back to go on from here."""
         return self._mark.token(self._place.organisation)

@@ -40,9 +40,8 @@ _LISTED: Final = rf"^\s*({_NAMED})\s*(,\s*({_NAMED})\s*)*$"
 _LONGEST: Final = 512
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _EXAMPLE: Final = """\
-id: Vb3m6FsiZXZlbnRzIl0
 retry: 3000
-
+: keep-alive Vb3m6FsiZXZlbnRzIl0
 event: alert.firing
 data: {"id":"msg_01a21017c4e97abfa8ae97180a390a41","type":"alert.firing","timestamp":"2026-11-24T10:10:02Z",\
 "data":{"alert_id":"…","box":"box-0001","metric":"pm2_5","value":31.2,"severity":"warning","sequence":1}}
@@ -52,6 +51,12 @@ id: 1pQ3aFsiZXZlbnRzIl0
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events as they happen, until one side closes the connection",
+        "headers": {
+            "Last-Event-ID": {
+                "description": "Where the stream begins: what to go on from, before the first event came",
+                "schema": {"type": "string"},
+            }
+        },
         "content": {"text/event-stream": {"example": _EXAMPLE}},
     },
     **documented(401, 403, 404, 422, 429, 503),
@@ -184,7 +189,8 @@ async def stream_events(
 
     `data` is the body that a webhook gets, with its `webhook-id` in it as `id`. Without an id to go on from,
     it begins now. Where events after that id are no longer kept, `stream.reset` comes first: read
-    `GET /v1/alerts` then. A comment comes where nothing else does.
+    `GET /v1/alerts` then. A comment comes where nothing else does. The answer's header `Last-Event-ID` is
+    where it begins: whoever is cut off before the first event goes on from there.
     """
     token = last_event_id or after
     wanted, place = seat
@@ -207,4 +213,6 @@ async def stream_events(
         allowed=_KeyCheck(request, credentials, organisation),
         reset=reset,
     )
-    return EventSourceResponse(stream.blocks(), headers=_HEADERS)
+    # Who is cut off before the reset came has to be told again.
+    begins = token if reset and token is not None else stream.token
+    return EventSourceResponse(stream.blocks(), headers={**_HEADERS, "Last-Event-ID": begins})

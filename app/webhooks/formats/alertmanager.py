@@ -43,6 +43,8 @@ _RESOLVED: Final = "resolved"
 _INFO: Final = "info"
 _OPEN: Final = "open"
 _INCIDENT: Final = "Boxes heard what may be a gunshot ({probability}), evidence: {evidence}"
+# No labels: what something is called may change, and labels tell alerts apart.
+_NAMES: Final = ("sentence", "site_name", "box_name", "unit")
 _LABELS: Final = ("organisation_id", "site_id", "box", "metric", "rule_id")
 # The type → the alert's name, how grave it is, and what its summary says of the data.
 _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -149,6 +151,7 @@ def _alert(timestamp: str, data: _Data, public_url: str) -> _Alert:
         ("description", data.get("description")),
         ("value", value),
         ("threshold", data.get("threshold")),
+        *((name, data.get(name)) for name in _NAMES),
     ]
     return {
         "status": _RESOLVED if resolved else _FIRING,
@@ -199,7 +202,7 @@ def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, publi
     return {
         "status": _RESOLVED if reviewed else _FIRING,
         "labels": _texts(labels),
-        "annotations": _texts([("summary", sentence)]),
+        "annotations": _texts([("summary", sentence), *((name, data.get(name)) for name in _NAMES)]),
         "startsAt": data.get("detected_at") or timestamp,
         "endsAt": timestamp if reviewed else NEVER,
         "generatorURL": _link(public_url, endpoint, incident),

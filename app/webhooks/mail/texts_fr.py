@@ -4,6 +4,7 @@ The texts are written as on a keyboard; `typeset` gives them the apostrophes and
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 from app.webhooks.mail.texts import APOSTROPHE, NBSP, THIN_NBSP, Texts
@@ -215,6 +216,7 @@ _AS_TYPED: Final = Texts(
         ),
     },
     other=("{type}", "Vigie signale un événement pour lequel ce courriel n'a pas de phrase :"),
+    open="Ouvrir dans Vigie",
     footer="Votre adresse figure sur un canal de courriel de Vigie. Ses responsables peuvent l'en retirer.",
     footer_alert="Alerte {id}, message {sequence}.",
 )
@@ -229,12 +231,15 @@ def typeset(text: str) -> str:
     return text
 
 
-def _typeset_all(value: Any) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
+def typeset_all(value: Any) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
+    """Typeset each text of a tuple or a mapping; what is no text stays as it is."""
     if isinstance(value, str):
         return typeset(value)
     if isinstance(value, tuple):
-        return tuple(map(_typeset_all, value))
-    return {key: _typeset_all(each) for key, each in value.items()}
+        return tuple(map(typeset_all, value))
+    if isinstance(value, Mapping):
+        return {key: typeset_all(each) for key, each in value.items()}
+    return value
 
 
 _AS_THEY_ARE: Final = ("digits", "apostrophes")
@@ -242,7 +247,7 @@ _AS_THEY_ARE: Final = ("digits", "apostrophes")
 FRENCH: Final = dataclasses.replace(
     _AS_TYPED,
     **{
-        field.name: _typeset_all(getattr(_AS_TYPED, field.name))
+        field.name: typeset_all(getattr(_AS_TYPED, field.name))
         for field in dataclasses.fields(Texts)
         if field.name not in _AS_THEY_ARE
     },

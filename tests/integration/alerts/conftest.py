@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from app.core.database import Database
@@ -24,3 +25,10 @@ async def watched(tenant: Tenant, site_id: str) -> Watched:
     await add_box(made, made.box)
     made.rule_id = await made.rule()
     return made
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    opened = await database.connect()
+    yield opened
+    await opened.close()

@@ -1,7 +1,7 @@
 """`/v1/silences` and `/v1/inhibitions`."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from app.alerts.sweep import sweep
 from app.core.database import Database
 from app.core.ids import new_id
 from tests.conftest import Tenant
-from tests.integration.alerts.watched import Watched
+from tests.integration.alerts.watched import Watched, add_box
 
 BOXES = {"boxes": ["pont-neuf-1"]}
 SITE = {
@@ -132,6 +132,12 @@ async def _named(tenant: Tenant, site_id: str) -> list[str]:
         ({"schedule": [{"from": "02:00", "to": "04:00"}]}, 422, "timezone_required"),
         ({"schedule": [{"from": "25:00", "to": "04:00"}]}, 422, "invalid_hours"),
         ({"timezone": "Europe/Paris"}, 422, "invalid_value"),
+        ({"duration": "PT2H"}, 422, "ends_differently"),
+        ({"ends_at": None, "duration": "PT2S"}, 422, "invalid_duration"),
+        ({"ends_at": None, "until": {"time": "8:00"}}, 422, "invalid_value"),
+        ({"ends_at": None, "until": {"time": "08:00"}}, 422, "timezone_required"),
+        ({"alert_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"}, 422, "matchers_or_alert"),
+        ({"matchers": None, "alert_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"}, 404, "not_found"),
         ({"comment": " "}, 422, "invalid_text"),
         ({"organisation_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"}, 422, "foreign_organisation"),
     ],
@@ -306,3 +312,85 @@ async def test_an_organisation_has_so_many_inhibitions_and_no_more(
     answer = await tenant.client.post("/v1/inhibitions", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "too_many_inhibitions")
     (await other_tenant.client.post("/v1/inhibitions", json=body)).raise_for_status()
+
+
+async def test_a_silence_may_be_of_one_alert_and_for_a_duration(watched: Watched) -> None:
+    await add_box(watched, "silences-2")
+    await watched.rule(name="Other rule")
+    await watched.send((1, 30), (3, 30))
+    await watched.send((1, 30), (3, 30), box="silences-2")
+    mine = next(
+        alert for alert in await watched.alerts(box=watched.box) if alert["rule_id"] == watched.rule_id
+    )
+    body = {"alert_id": mine["id"], "duration": "PT2H", "comment": "Crew is on the way"}
+    answer = await watched.client.post("/v1/silences", json=body)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    lists = {name: given for name, given in made["matchers"].items() if given is not None}
+    assert lists == {"rule_ids": [watched.rule_id], "boxes": [watched.box]}
+    assert made["matching_alerts"] == 1
+    assert _parsed(made["ends_at"]) - _parsed(made["starts_at"]) == timedelta(hours=2)
+    muted = (await watched.client.get(f"/v1/silences/{made['id']}/alerts")).json()["data"]
+    assert [alert["id"] for alert in muted] == [mine["id"]]
+
+
+async def test_another_tenants_alert_cannot_be_silenced(watched: Watched, other_tenant: Tenant) -> None:
+    await watched.send((1, 30), (3, 30))
+    body = {"alert_id": (await watched.alert())["id"], "duration": "PT2H", "comment": "x"}
+    answer = await other_tenant.client.post("/v1/silences", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_until_tomorrow_is_by_the_clocks_of_the_site(watched: Watched) -> None:
+    paris = ZoneInfo("Europe/Paris")
+    tomorrow = datetime.now(paris).date() + timedelta(days=1)
+    eight = datetime.combine(tomorrow, time(8), paris)
+    for matchers in (
+        {"site_ids": [watched.site_id]},
+        {"boxes": [watched.box]},
+        {"rule_ids": [watched.rule_id]},
+    ):
+        until = {"days": 1, "time": "08:00"}
+        made = await make(watched.client, matchers=matchers, ends_at=None, until=until)
+        assert _parsed(made["ends_at"]) == eight
+    elsewhere = await make(watched.client, ends_at=None, until=until, timezone="Asia/Tokyo")
+    assert _parsed(elsewhere["ends_at"]).astimezone(ZoneInfo("Asia/Tokyo")).time() == time(8)
+
+
+async def test_the_end_may_be_changed_to_a_duration_or_a_local_time(watched: Watched) -> None:
+    made = await make(watched.client, matchers={"boxes": [watched.box]})
+    path = f"/v1/silences/{made['id']}"
+    longer = (await watched.client.patch(path, json={"duration": "P1D"})).json()
+    away = _parsed(longer["ends_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23, minutes=59) < away <= timedelta(days=1)
+    later = (await watched.client.patch(path, json={"until": {"days": 2, "time": "07:30"}})).json()
+    assert _parsed(later["ends_at"]).astimezone(ZoneInfo("Europe/Paris")).time() == time(7, 30)
+    both = await watched.client.patch(path, json={"duration": "P1D", "until": {"time": "07:30"}})
+    assert both.json()["code"] == "ends_differently"
+
+
+async def test_all_that_is_missing_is_named_at_once(tenant: Tenant) -> None:
+    answer = await tenant.client.post("/v1/silences", json={"author": ""})
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert {error["field"] for error in problem["errors"]} == {
+        "body.author",
+        "body.comment",
+        "body.matchers",
+        "body.ends_at",
+    }
+    assert all(error["field"] in problem["detail"] for error in problem["errors"])
+
+
+async def test_an_inhibition_names_all_that_is_missing_at_once(tenant: Tenant) -> None:
+    problem = (await tenant.client.post("/v1/inhibitions", json={})).json()
+    assert sorted(error["field"] for error in problem["errors"]) == [
+        "body.equal",
+        "body.name",
+        "body.source",
+        "body.target",
+    ]
+
+
+def _parsed(text: str) -> datetime:
+    return datetime.fromisoformat(text)

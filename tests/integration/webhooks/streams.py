@@ -30,8 +30,6 @@ class Block:
     id: str | None = None
     event: str | None = None
     data: Any = None
-    retry: int | None = None
-    comments: int = 0
 
     @property
     def message(self) -> str:
@@ -43,13 +41,9 @@ def parse(lines: list[str]) -> Block:
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        if not name:
-            block.comments += 1
-        elif name == "data":
+        if name == "data":
             assert block.data is None, "one line of data"
             block.data = json.loads(value)
-        elif name == "retry":
-            block.retry = int(value)
         else:
             assert name in {"id", "event"}, line
             setattr(block, name, value)
@@ -61,19 +55,33 @@ class Listening:
     """An open stream; what has come is in `blocks`."""
 
     response: httpx.Response
+    comments: int = 0
+    retry: int | None = None
     blocks: list[Block] = field(default_factory=list)
     ended: bool = False
+    last_id: str = ""
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self) -> None:
         """Read until the stream ends. A block that was cut is thrown away."""
         lines: list[str] = []
         try:
+            self.last_id = self.response.headers["last-event-id"]
             async for line in self.response.aiter_lines():
+                if line.startswith(":"):
+                    assert not lines, "a comment stands between blocks"
+                    self.comments += 1
+                    self.last_id = line.split()[-1]
+                    self._arrived.set()
+                    continue
+                if line.startswith("retry:"):
+                    self.retry = int(line.partition(":")[2])
+                    continue
                 if line:
                     lines.append(line)
                     continue
                 self.blocks.append(parse(lines))
+                self.last_id = self.blocks[-1].id or self.last_id
                 lines = []
                 self._arrived.set()
         except httpx.TransportError:
@@ -89,10 +97,6 @@ class Listening:
     @property
     def messages(self) -> list[str]:
         return [block.message for block in self.events]
-
-    @property
-    def last_id(self) -> str:
-        return next(block.id for block in reversed(self.blocks) if block.id is not None)
 
     async def hear(self, enough: Callable[[], bool], patience: float = 10.0) -> None:
         """Read until it is enough, or the stream ends."""
@@ -119,7 +123,7 @@ async def listening(
     last_event_id: str | None = None,
     **params: Any,  # noqa: ANN401 (query)
 ) -> AsyncIterator[Listening]:
-    """A stream for the length of a block, with the opening block read."""
+    """A stream for the length of a block, with what it opens with read."""
     headers = {"Authorization": f"Bearer {key}"}
     if last_event_id is not None:
         headers["Last-Event-ID"] = last_event_id
@@ -131,7 +135,7 @@ async def listening(
         heard = Listening(response)
         reading = asyncio.create_task(heard.read())
         try:
-            await heard.hear(lambda: bool(heard.blocks))
+            await heard.hear(lambda: bool(heard.blocks or heard.comments))
             yield heard
         finally:
             reading.cancel()

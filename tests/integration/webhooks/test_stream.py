@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from httpx_sse import aconnect_sse
 
 from app.core.api_settings import ApiSettings
 from app.core.ids import new_id
@@ -48,9 +50,8 @@ async def test_events_come_in_order_with_a_webhooks_body(
         headers = heard.response.headers
         assert headers["content-type"].startswith("text/event-stream")
         assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-store", "no")
-        opening = heard.blocks[0]
-        assert (opening.retry, opening.event, opening.data) == (3000, None, None)
-        assert opening.id
+        assert (heard.retry, heard.blocks) == (3000, [])
+        assert headers["last-event-id"]
         records = [event(organisation, type_=name) for name in ("alert.firing", "alert.resolved")]
         messages = await tell(connection, event(UUID(other_tenant.id)), *records)
         got = await heard.wait(2)
@@ -156,7 +157,7 @@ async def test_a_quiet_stream_shows_that_it_lives_and_how_far_it_is(
     async with listening(url, tenant.key, types="alert.resolved") as heard:
         before = heard.last_id
         await tell(connection, event(UUID(tenant.id)))
-        await heard.hear(lambda: sum(block.comments for block in heard.blocks) >= 3)
+        await heard.hear(lambda: heard.comments >= 3)
         assert heard.last_id != before
         token = heard.last_id
     assert heard.events == []
@@ -326,8 +327,8 @@ async def test_the_database_may_go_away(
             name,
         )
         messages = await tell(connection, *(event(UUID(tenant.id)) for _ in range(3)))
-        said = len(heard.blocks)
-        await heard.hear(lambda: len(heard.blocks) >= said + 3, 20)
+        said = heard.comments
+        await heard.hear(lambda: heard.comments >= said + 3, 20)
         assert heard.events == []
         await other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         await heard.wait(3, 20)
@@ -425,3 +426,38 @@ async def test_a_stream_may_end_while_the_hub_looks(
     assert hub._all() == []
     assert hub._watching is not None
     assert not hub._watching.done()
+
+
+async def test_every_event_that_httpx_sse_gives_is_json(
+    url: str, application: FastAPI, tenant: Tenant, connection: asyncpg.Connection
+) -> None:
+    """Keep-alives before the first event, and after one whose id the client remembers, are no events."""
+    change(application, stream_keepalive_s=0.1)
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    got: list[dict[str, Any]] = []
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=30) as client,
+        aconnect_sse(client, "GET", PATH, headers=headers) as source,
+    ):
+        begins = source.response.headers["last-event-id"]
+
+        async def speak() -> list[str]:
+            said = []
+            for _ in range(2):
+                # Some keep-alives come meanwhile.
+                await asyncio.sleep(0.5)
+                said += await tell(connection, event(UUID(tenant.id)))
+            return said
+
+        speaking = asyncio.create_task(speak())
+        async with asyncio.timeout(10):
+            async for each in source.aiter_sse():
+                got.append(json.loads(each.data))
+                if len(got) == 2:
+                    break
+        messages = await speaking
+    assert [body["id"] for body in got] == messages
+    # Cut off before the first event, it would have missed none.
+    async with listening(url, tenant.key, last_event_id=begins) as heard:
+        await heard.wait(2)
+        assert heard.messages == messages

@@ -2,8 +2,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.alerts.windows import Window, next_window
+from app.alerts.muting_schemas import LocalTime
+from app.alerts.windows import Window, end_of, next_window
 
+SECOND = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 NIGHT = [{"from": "22:00", "to": "06:00"}]
 
 
@@ -43,3 +45,38 @@ def test_hours_are_those_of_the_clocks_on_the_wall() -> None:
     assert before.end is not None
     # In this night the clocks go back.
     assert before.end - datetime(2026, 10, 24, 20, tzinfo=UTC) == timedelta(hours=9)
+
+
+def _until(time: str, days: int | None = None) -> LocalTime:
+    return LocalTime(time=time, days=days)
+
+
+@pytest.mark.parametrize(
+    ("until", "begin", "end"),
+    [
+        # Paris is an hour ahead in November.
+        (_until("08:00", 1), utc(24, 12), utc(25, 7)),
+        (_until("08:00", 0), utc(24, 3), utc(24, 7)),
+        (_until("08:00"), utc(24, 3), utc(24, 7)),
+        (_until("08:00"), utc(24, 7), utc(25, 7)),
+        # In UTC it is the 23rd yet.
+        (_until("08:00", 1), utc(23, 23, 30), utc(25, 7)),
+        # On 28 March 2027 clocks jump from 02:00 to 03:00: 02:30 is the moment of the jump.
+        (_until("02:30", 1), datetime(2027, 3, 27, 12, tzinfo=UTC), datetime(2027, 3, 28, 1, tzinfo=UTC)),
+        # On 25 October 2026 02:30 exists twice: the second one is meant.
+        (
+            _until("02:30", 1),
+            datetime(2026, 10, 24, 12, tzinfo=UTC),
+            datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
+        ),
+        # Between the two the next one is still to come.
+        (
+            _until("02:30"),
+            datetime(2026, 10, 25, 0, 45, tzinfo=UTC),
+            datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
+        ),
+        (_until("08:00", 1), datetime(2026, 10, 24, 12, tzinfo=UTC), datetime(2026, 10, 25, 7, tzinfo=UTC)),
+    ],
+)
+def test_a_local_time_is_one_instant(until: LocalTime, begin: datetime, end: datetime) -> None:
+    assert end_of(until, "Europe/Paris", begin) == end

@@ -53,6 +53,9 @@ def test_a_firing_alert() -> None:
         "description": "Close the windows of the school.",
         "value": "31.2",
         "threshold": "25",
+        "sentence": "PM2.5 at Rue de Metz is 31.2 µg/m³, above 25 for 10 minutes",
+        "site_name": "Rue de Metz",
+        "unit": "µg/m³",
     }
     sent = rendered(EXAMPLES["alert.firing"])
     fingerprint = sent["alerts"][0].pop("fingerprint")
@@ -99,7 +102,8 @@ def test_an_alert_stays_one_over_its_life() -> None:
 
 
 def test_of_a_whole_site_there_is_no_box_and_what_is_null_is_left_out() -> None:
-    nothing = dict.fromkeys(("box", "metric", "value", "threshold", "description"))
+    names = ("sentence", "site_name", "box_name", "unit")
+    nothing = dict.fromkeys(("box", "metric", "value", "threshold", "description", *names))
     (alert,) = rendered(changed("alert.firing", **nothing))["alerts"]
     named = {"alertname", "severity", "organisation_id", "site_id", "rule_id", "instance"}
     assert alert["labels"].keys() == named
@@ -134,7 +138,12 @@ def test_a_group_is_one_message_of_all_its_alerts() -> None:
     assert sent["alerts"][1]["endsAt"] == "2026-11-24T10:10:06Z"
     assert "box" not in sent["commonLabels"]
     assert sent["commonLabels"]["alertname"] == "Particules fines"
-    assert sent["commonAnnotations"].keys() == {"description", "threshold"}
+    assert sent["commonAnnotations"].keys() == {
+        "description",
+        "threshold",
+        "site_name",
+        "unit",
+    }
     # Each is the alert that it is on its own.
     alone = rendered(EXAMPLES["alert.firing"])
     assert sent["alerts"][0] == alone["alerts"][0]

@@ -1,0 +1,88 @@
+"""`/v1/overview`: what is wrong now, in one call. HTTP, and nothing else."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import TypeAdapter
+
+from app.alerts import overview_reads, repository
+from app.alerts.overview_schemas import (
+    LISTED_ALERTS,
+    LISTED_ENDPOINTS,
+    FailingEndpoint,
+    FailingEndpoints,
+    OverviewOut,
+)
+from app.alerts.presentation import Presenter
+from app.alerts.repository import AlertFilter
+from app.core.auth import Principal, requires
+from app.core.problems import documented
+from app.core.sorting import Pagination
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads
+from app.sites.box_repository import Silence, count_by_site
+from app.sites.dependencies import OrganisationFilter
+from app.webhooks.trouble_reads import count_troubles, list_troubles
+
+router = APIRouter(prefix="/v1/overview", tags=["Alerts"], route_class=StrictRoute)
+
+_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
+_LISTED: Final = TypeAdapter(list[FailingEndpoint])
+
+
+async def _silence(request: Request) -> Silence:
+    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+
+
+@router.get("", summary="What is wrong now", operation_id="get_overview", responses=documented(401, 403, 422))
+async def get_overview(
+    *,
+    principal: _Reader,
+    session: Reads,
+    presenter: Presenter,
+    silence: Annotated[Silence, Depends(_silence)],
+    organisation: OrganisationFilter = None,
+) -> OverviewOut:
+    """Read what is wrong now: what fires, which boxes are silent, and what is not delivered.
+
+    All of it is as far as the caller may see it: who is limited to some sites reads of these alone. Rules on
+    trial are left out; `GET /v1/alerts/{alert_id}/explanation` says why an alert fires.
+    """
+    visible = principal.visible()
+    firing, at_sites = await overview_reads.count_firing(session, visible, organisation)
+    boxes = []
+    silent = None
+    if principal.may("sites:read"):
+        boxes = await count_by_site(session, visible, silence, organisation)
+        silent = await overview_reads.list_silent(session, visible, organisation, silence, boxes)
+    sites, sites_total = await overview_reads.list_situations(session, at_sites, boxes)
+    wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
+    newest = await repository.page(session, wanted, Pagination("-id", LISTED_ALERTS))
+    return OverviewOut(
+        at=silence.now,
+        firing=firing,
+        sites=sites,
+        sites_total=sites_total,
+        silent_boxes=silent,
+        endpoints=await _endpoints(session, principal, organisation),
+        newest=await presenter.show(session, newest[:LISTED_ALERTS]),
+    )
+
+
+async def _endpoints(
+    session: Reads, principal: Principal, organisation: UUID | None
+) -> FailingEndpoints | None:
+    if not principal.may("webhooks:read"):
+        return None
+    counts = await count_troubles(session, principal.visible(), organisation)
+    listed: list[dict[str, Any]] = []
+    if counts.failing or counts.disabled:
+        found = await list_troubles(session, principal.visible(), organisation, LISTED_ENDPOINTS)
+        listed = [each._asdict() for each in found]
+    return FailingEndpoints(
+        **counts._asdict(),
+        pending=sum(each["pending"] for each in listed),
+        listed=_LISTED.validate_python(listed),
+    )
