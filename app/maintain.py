@@ -1,13 +1,14 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
-It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
-broker's accounts in step with the database, watches what the broker drops, judges rules on indices when
-periods are over, makes incidents of what boxes heard, tries rules on stored samples, summarises hours and
-days, removes what sites keep no longer and what is to be erased, and what is no longer needed: the samples
-of deleted boxes, old deliveries and outbox entries, answers that are kept no longer, sign-ins and invitations
-that have ended, people who belong nowhere, heartbeats of processes that are gone. What doors have counted of
-refusals it sums up by day; of people's requests it tells those that are overdue. Secrets it seals under the
-newest key. The heads of audit logs it writes to its own log, for whoever keeps that elsewhere.
+It does to alerts what time does to them (silences end, nobody acknowledges), repeats to Alertmanager what
+fires, shows how many fire, keeps the broker's accounts in step with the database, watches what the broker
+drops, judges rules on indices when periods are over, makes incidents of what boxes heard, tries rules on
+stored samples, summarises hours and days, removes what sites keep no longer and what is to be erased, and
+what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers that are
+kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of processes
+that are gone. What doors have counted of refusals it sums up by day; of people's requests it tells those that
+are overdue. Secrets it seals under the newest key. The heads of audit logs it writes to its own log, for
+whoever keeps that elsewhere.
 """
 
 import time
@@ -19,6 +20,7 @@ from typing import Final
 import asyncpg
 
 from app.alerts.index_worker import IndexWorker
+from app.alerts.repeats import repeat_alerts
 from app.alerts.sweep import Sweeper
 from app.audit.witness import Witness
 from app.core import idempotency_keys
@@ -156,6 +158,10 @@ async def _forget_deliveries(role: Role, connection: asyncpg.Connection) -> None
     await forget(connection, keep_days=role.settings.webhooks.keep_days)
 
 
+async def _repeat_alerts(role: Role, connection: asyncpg.Connection) -> None:
+    await repeat_alerts(connection, role.settings.webhooks, role.settings.api.base_url)
+
+
 async def _forget_people(role: Role, connection: asyncpg.Connection) -> None:
     await forget_people(connection, role.settings.sessions)
 
@@ -254,6 +260,7 @@ def _jobs(
     return [
         _Job("broker", 1.0, warden.tell),
         _Job("alerts", 2.0, sweep_alerts),
+        _Job("repeats", 30.0, _repeat_alerts),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),

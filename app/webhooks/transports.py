@@ -14,6 +14,7 @@ from app.core.observability import get_logger
 from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.webhooks.attempt import Sender
+from app.webhooks.http_channels import HTTP_CHANNELS
 from app.webhooks.mail.transport import CONNECTIONS, Mailer
 from app.webhooks.mqtt import Publisher
 from app.webhooks.transport import Claim, Outcome, Transport
@@ -43,7 +44,8 @@ class Transports:
         sealer = Sealer.of(settings.encryption)
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-        self._by_kind["webhook"] = await opened.enter_async_context(Sender(settings.webhooks, sealer))
+        sender = await opened.enter_async_context(Sender(settings.webhooks, sealer))
+        self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
         self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp))
         self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
         return self
