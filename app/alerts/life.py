@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.alerts.events import SAMPLES, EventType, event
+from app.alerts.events import ACKNOWLEDGEMENT, SAMPLES, EventType, event
 from app.alerts.rows import Row
 from app.alerts.timeline import Entry, Kind
 from app.core.instants import US_PER_S, format_us, to_datetime
@@ -135,6 +135,8 @@ class Life:
             "resolution": None,
             "acknowledged_at": None,
             "acknowledged_by": None,
+            "acknowledged_by_kind": None,
+            "acknowledged_by_name": None,
             "sequence": step.sequence,
             "description": self._descriptions[rule.id],
             "dry_run": rule.dry_run,
@@ -165,7 +167,7 @@ class Life:
         self._enter(row, kind, to_datetime(step.time_us), step=step, data=data)
         if rank(row["severity"]) > rank(before) and row["acknowledged_at"] is not None:
             # Somebody acknowledged something milder.
-            row["acknowledged_at"] = row["acknowledged_by"] = None
+            row |= dict.fromkeys(ACKNOWLEDGEMENT)
             restart(row, self._clock)
             self._enter(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
         if row["severity"] != before:

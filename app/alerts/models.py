@@ -26,6 +26,7 @@ class Alert(Base):
         highest_severity: the highest that it ever had: it is never lowered.
         metric, value, threshold, clear: of the part of the condition that decided; None where it has none.
         cause: that part: `path`, `function`, `window`, `event`, and the ids of the `boxes` behind it.
+        acknowledged_by_kind, acknowledged_by_name: of the key or the person; the name as it was then.
         description: the rule's when it fired: what to do.
         dry_run: its rule is on trial, and nothing is told.
         suppressed: what mutes it, `{"silences": […], "inhibited_by": […]}`; None where nothing does.
@@ -65,6 +66,8 @@ class Alert(Base):
     resolution: Mapped[str | None] = mapped_column(Text)
     acknowledged_at: Mapped[datetime | None] = mapped_column(_Instant)
     acknowledged_by: Mapped[UUID | None]
+    acknowledged_by_kind: Mapped[str | None] = mapped_column(Text)
+    acknowledged_by_name: Mapped[str | None] = mapped_column(Text)
     sequence: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
@@ -100,6 +103,7 @@ class TimelineEntry(Base):
     cause: Mapped[dict[str, Any] | None] = mapped_column(_Json)
     actor: Mapped[str | None] = mapped_column(Text)
     actor_key: Mapped[UUID | None]
+    actor_kind: Mapped[str | None] = mapped_column(Text)
     comment: Mapped[str | None] = mapped_column(Text)
     data: Mapped[dict[str, Any] | None] = mapped_column(_Json)
 

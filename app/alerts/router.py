@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from app.alerts import repository, service
+from app.alerts.presentation import AlertPresenter, Presenter
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import (
     REMARK,
@@ -20,7 +21,7 @@ from app.alerts.schemas import (
 )
 from app.alerts.service import Acted
 from app.core.auth import Principal, requires
-from app.core.database import Database
+from app.core.database import Database, WriteSession
 from app.core.errors import InvalidError
 from app.core.fields import BoxId, InstantParameter, Name
 from app.core.ids import parse_id
@@ -102,6 +103,7 @@ async def _filter(
 )
 async def list_alerts(
     session: Reads,
+    presenter: Presenter,
     wanted: Annotated[AlertFilter, Depends(_filter)],
     asked: Annotated[Pagination, Depends(repository.ALERTS.asked)],
 ) -> Page[AlertOut]:
@@ -110,7 +112,7 @@ async def list_alerts(
     `?state=firing` gives what is the matter now, with `&sort=-severity` the gravest first.
     """
     rows, following = repository.ALERTS.cut(await repository.page(session, wanted, asked), asked)
-    return Page(data=[AlertOut.of(*row) for row in rows], next=following)
+    return Page(data=await presenter.show(session, rows), next=following)
 
 
 @router.get(
@@ -119,9 +121,10 @@ async def list_alerts(
     operation_id="get_alert",
     responses=documented(401, 403, 404),
 )
-async def get_alert(principal: Reader, session: Reads, alert_id: str) -> AlertOut:
+async def get_alert(principal: Reader, session: Reads, presenter: Presenter, alert_id: str) -> AlertOut:
     """Read one alert."""
-    return AlertOut.of(*await repository.find(session, parse_id(alert_id, "alert"), principal.visible()))
+    found = await repository.find(session, parse_id(alert_id, "alert"), principal.visible())
+    return await presenter.show_one(session, found)
 
 
 @router.get(
@@ -167,7 +170,7 @@ async def acknowledge_alerts(
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def acknowledge_alert(
-    principal: Writer, database: Opened, alert_id: str, body: Said = None
+    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Said = None
 ) -> AlertOut:
     """Say that somebody sees to a firing alert; endpoints receive `alert.acknowledged`.
 
@@ -180,7 +183,7 @@ async def acknowledge_alert(
         done = await service.acknowledge(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
-        shown = AlertOut.of(done.alert, done.rule_name)
+        shown = await _shown(session, presenter, done)
     if done.told:
         await wake_after(database)
     return shown
@@ -193,7 +196,7 @@ async def acknowledge_alert(
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def unacknowledge_alert(
-    principal: Writer, database: Opened, alert_id: str, body: Said = None
+    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Said = None
 ) -> AlertOut:
     """Say that nobody sees to a firing alert after all.
 
@@ -203,7 +206,7 @@ async def unacknowledge_alert(
         done = await service.unacknowledge(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
-        return _shown(done)
+        return await _shown(session, presenter, done)
 
 
 @router.post(
@@ -212,7 +215,9 @@ async def unacknowledge_alert(
     operation_id="assign_alert",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def assign_alert(principal: Writer, database: Opened, alert_id: str, body: Assignment) -> AlertOut:
+async def assign_alert(
+    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Assignment
+) -> AlertOut:
     """Say whose an alert is, firing or not. That is no acknowledgement: whoever sees to it says so."""
     async with database.write() as session:
         done = await service.assign(
@@ -223,7 +228,7 @@ async def assign_alert(principal: Writer, database: Opened, alert_id: str, body:
             comment=body.comment,
             now=datetime.now(UTC),
         )
-        return _shown(done)
+        return await _shown(session, presenter, done)
 
 
 @router.post(
@@ -233,18 +238,20 @@ async def assign_alert(principal: Writer, database: Opened, alert_id: str, body:
     operation_id="comment_alert",
     responses=documented(400, 401, 403, 404, 413, 415, 422),
 )
-async def comment_alert(principal: Writer, database: Opened, alert_id: str, body: CommentCreate) -> AlertOut:
+async def comment_alert(
+    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: CommentCreate
+) -> AlertOut:
     """Keep what somebody says in the alert's timeline, firing or not."""
     async with database.write() as session:
         done = await service.add_comment(
             session, principal, parse_id(alert_id, "alert"), body.comment, datetime.now(UTC)
         )
-        return _shown(done)
+        return await _shown(session, presenter, done)
 
 
 def _comment(body: Remark | None) -> str | None:
     return None if body is None else body.comment
 
 
-def _shown(done: Acted) -> AlertOut:
-    return AlertOut.of(done.alert, done.rule_name)
+async def _shown(session: WriteSession, presenter: AlertPresenter, done: Acted) -> AlertOut:
+    return await presenter.show_one(session, (done.alert, done.rule_name))

@@ -42,6 +42,8 @@ _CHANGING: Final = {
     "resolution": "text",
     "acknowledged_at": "timestamptz",
     "acknowledged_by": "uuid",
+    "acknowledged_by_kind": "text",
+    "acknowledged_by_name": "text",
     "sequence": "int",
     "suppressed": "jsonb",
     "told_severity": "text",

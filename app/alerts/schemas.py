@@ -1,6 +1,6 @@
 """The shapes of alerts and of what people do with them on the wire. Shapes only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -13,6 +13,11 @@ from app.core.etags import Resource
 from app.core.fields import TEXT_LIMIT, TEXT_PATTERN, Body, Description, Identifier, Name
 from app.core.problems import CodedValueError
 from app.rules.severity import Severity
+from app.webhooks.event_schemas import Acknowledger
+
+SENTENCE: Final = "PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes"
+SENTENCE_FR: Final = "Rue de Metz : PM2,5 à 42 µg/m³, au-dessus de 25 depuis 10 minutes"
+"""What stands for a sentence in examples."""
 
 type AlertState = Literal["firing", "resolved"]
 MANY: Final = 200
@@ -29,14 +34,26 @@ class Suppressed(BaseModel):
 class AlertOut(Resource):
     """One rule firing on a box, or on its site, until it is resolved. Times of samples are the boxes' own."""
 
+    volatile = frozenset({"current_value", "current_time"})
+
     id: UUID
     organisation_id: UUID
     rule_id: UUID
     rule_name: str = Field(description="The rule's name now")
     rule_version: int = Field(description="The rule's version when it fired")
+    sentence: str = Field(description="What is the matter, in one sentence", examples=[SENTENCE])
+    sentence_fr: str = Field(description="The same in French", examples=[SENTENCE_FR])
+    link: str = Field(
+        description="Where the alert is read",
+        examples=["https://vigie.example.com/v1/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
+    )
     description: str | None = Field(description="The rule's when it fired: what to do")
     site_id: UUID
+    site_name: str | None = Field(description="The site's name now", examples=["Rue de Metz"])
     box: str | None = Field(description="Null where the rule is on the site as a whole")
+    box_name: str | None = Field(
+        description="The box's name now; null where it has none", examples=["North crossing"]
+    )
     metric: str | None = Field(description="What the deciding part of the condition looks at, if it does")
     severity: Severity = Field(
         description="Of the highest level that fires; more where it was raised because nobody acknowledged it"
@@ -47,6 +64,17 @@ class AlertOut(Resource):
         description="What fired it, or the level that fires now: of the sample, of a function over a window, "
         "of an index, or an event's confidence"
     )
+    unit: str | None = Field(
+        description="Of `value`, `threshold` and `clear`: the metric's, its function's or the index's; `s` "
+        "of a silence; null where they have none",
+        examples=["µg/m³"],
+    )
+    current_value: float | None = Field(
+        description="Of now, beside `value`: the newest measurement of `metric` at the box (of a function "
+        "over a window too, a single measurement), or for how many seconds a silence has lasted. Null once "
+        "resolved, of an event, of an index, of a site as a whole, and for a key without `telemetry:read`"
+    )
+    current_time: datetime | None = Field(description="When `current_value` was measured")
     threshold: float | None
     clear: float | None
     function: str | None = Field(description="Such as `mean`; null for a sample's own value")
@@ -76,7 +104,7 @@ class AlertOut(Resource):
         "`rule_disabled`, `rule_deleted`, `rule_gone`, `box_deleted`, `box_moved`, `superseded`"
     )
     acknowledged_at: datetime | None = Field(description="Ends when samples make the alert more severe")
-    acknowledged_by: UUID | None = Field(description="The API key that acknowledged it")
+    acknowledged_by: Acknowledger | None = Field(description="Who acknowledged it; null where nobody did")
     assignee: str | None = Field(description="Whose it is, if somebody said")
     dry_run: bool = Field(description="Its rule is on trial: nothing is told of it")
     notified: bool = Field(description="Endpoints were told of it: they will be told of its end")
@@ -93,9 +121,8 @@ class AlertOut(Resource):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Alert, rule_name: str) -> Self:
-        """The shape of a row."""
-        derived = {"rule_name": rule_name, "function": None if row.cause is None else row.cause["function"]}
+    def of(cls, row: Alert, derived: Mapping[str, Any]) -> Self:
+        """Make the shape of a row, and of what was read and computed beside it."""
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in derived}
         return cls(**derived, **columns)
 
@@ -115,8 +142,13 @@ class TimelineOut(BaseModel):
         description="What decided, as in the alert, with the sample's `time`, `metric` and `value`, and the "
         "`threshold` and `clear` that it was compared with; null where no sample decided"
     )
-    actor: str | None = Field(description="The name of the API key that was used; null where none was")
-    actor_key: UUID | None
+    actor: str | None = Field(
+        description="The name of the API key that was used, or of the person; null where nobody did it"
+    )
+    actor_key: UUID | None = Field(description="The id of that key or person")
+    actor_kind: Literal["key", "user"] | None = Field(
+        description="`key`: an API key; `user`: a person who signed in"
+    )
     comment: str | None
     data: dict[str, Any] | None = Field(
         description="What else belongs to it: `reason` and `previous_severity` of `escalated` and "

@@ -3,13 +3,13 @@
 Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from app.alerts import repository
-from app.alerts.events import COLUMNS, EventType, event
+from app.alerts.events import ACKNOWLEDGEMENT, COLUMNS, EventType, event
 from app.alerts.life import dues
 from app.alerts.models import Alert
 from app.alerts.timeline import Entry, Kind, write_in
@@ -41,18 +41,19 @@ class ManyAcknowledged(NamedTuple):
 class Act:
     """What one person does now, with the entries and events that come of it. Made by `begin`."""
 
-    def __init__(self, session: WriteSession, key_id: UUID, actor: str | None, now: datetime) -> None:
+    def __init__(self, session: WriteSession, principal: Principal, now: datetime) -> None:
         self.session = session
         self.now = now
-        self._key_id = key_id
-        self._actor = actor
+        self._key_id = principal.key_id
+        self._kind = principal.kind
+        self._actor = principal.name or None
         self._entries: list[Entry] = []
         self._events: list[OutboxRecord] = []
 
     @classmethod
     def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "Act":
         """Say who is acting."""
-        return cls(session, principal.key_id, principal.name or None, now)
+        return cls(session, principal, now)
 
     def acknowledge(self, alert: Alert, rule_name: str, comment: str | None) -> None:
         """Take note of a firing alert; of one that was taken note of, only the comment is new."""
@@ -63,13 +64,14 @@ class Act:
             raise _resolved("The alert has resolved, and was not acknowledged before: nothing is left to do.")
         alert.acknowledged_at = self.now
         alert.acknowledged_by = self._key_id
+        alert.acknowledged_by_kind = self._kind
+        alert.acknowledged_by_name = self._actor
         alert.sequence += 1
         alert.updated_at = self.now
         self.enter(alert, "acknowledged", comment)
         # What is muted is not told, but for its end.
         if alert.notified and alert.suppressed is None:
-            by = {"acknowledged_by": self._actor}
-            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now, by))
+            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now))
 
     def comment(self, alert: Alert, comment: str | None) -> None:
         """Keep what a person says, if anything."""
@@ -89,6 +91,7 @@ class Act:
                 alert.severity,
                 actor=self._actor,
                 actor_key=self._key_id,
+                actor_kind=self._kind,
                 comment=comment,
                 data=data,
             )
@@ -166,7 +169,8 @@ async def unacknowledge(
     if alert.acknowledged_at is None:
         act.comment(alert, comment)
         return Acted(alert, rule_name, await act.finish())
-    alert.acknowledged_at = alert.acknowledged_by = None
+    for name in ACKNOWLEDGEMENT:
+        setattr(alert, name, None)
     clock = await repository.clock(session)
     alert.escalate_at, alert.remind_at = dues(alert.escalations, alert.remind_us, clock)
     alert.updated_at = now
@@ -248,7 +252,6 @@ def _ended(alert: Alert, reason: str) -> Entry:
     return Entry(alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason})
 
 
-def _event(
-    kind: EventType, alert: Alert, rule_name: str, now: datetime, more: Mapping[str, str | None] | None = None
-) -> OutboxRecord:
-    return event(kind, {name: getattr(alert, name) for name in ("id", *COLUMNS)}, rule_name, now, more)
+def _event(kind: EventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:
+    row = {name: getattr(alert, name) for name in ("id", *COLUMNS, *ACKNOWLEDGEMENT)}
+    return event(kind, row, rule_name, now)

@@ -14,6 +14,7 @@ from app.alerts.muting_schemas import (
     SilenceOut,
     SilenceState,
 )
+from app.alerts.presentation import Presenter
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
 from app.core.auth import Principal, requires
@@ -103,6 +104,7 @@ async def list_silenced_alerts(
     *,
     principal: _Reader,
     session: Reads,
+    presenter: Presenter,
     silence_id: str,
     asked: Annotated[Pagination, Depends(repository.SILENCED.asked)],
 ) -> Page[AlertOut]:
@@ -112,7 +114,7 @@ async def list_silenced_alerts(
     wanted = AlertFilter(visible=Reach.of([silence.organisation_id]), silence_id=silence.id)
     found = await repository.page(session, wanted, asked, repository.SILENCED)
     rows, following = repository.SILENCED.cut(found, asked)
-    return Page(data=[AlertOut.of(*row) for row in rows], next=following)
+    return Page(data=await presenter.show(session, rows), next=following)
 
 
 @router.patch(

@@ -54,8 +54,9 @@ class Entry(NamedTuple):
         severity: the alert's, after it.
         value: of the part of the condition that decided; None where it has none.
         cause: what decided, with the time and the values of the sample; None where no sample did.
-        actor: the name of the API key that was used.
-        actor_key: that key's id.
+        actor: the name of the API key that was used, or of the person.
+        actor_key: that key's id, or the person's.
+        actor_kind: `key` or `user`.
         comment: what a person said.
         data: what else belongs to this kind.
     """
@@ -69,6 +70,7 @@ class Entry(NamedTuple):
     cause: dict[str, Any] | None = None
     actor: str | None = None
     actor_key: UUID | None = None
+    actor_kind: str | None = None
     comment: str | None = None
     data: dict[str, Any] | None = None
 

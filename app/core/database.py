@@ -90,6 +90,14 @@ class WriteSession(AsyncSession):
     """A session that commits when its block ends without an error."""
 
 
+async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
+    """Return the driver's connection of a session, in the session's transaction if one has begun."""
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    assert isinstance(connection, asyncpg.Connection)  # noqa: S101 (there is no other driver)
+    return connection
+
+
 _LAST_STEP: ContextVar[Callable[[WriteSession], Awaitable[None]] | None] = ContextVar(
     "vigie_last_step", default=None
 )

@@ -116,6 +116,13 @@ async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[s
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
+async def values_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, Latest]:
+    """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
+    found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
+    await session.execute(_PLANNED_AS_BEFORE)
+    return found
+
+
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[Found]:
     """Those of some boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))

@@ -15,6 +15,7 @@ from app.webhooks.event_types import (
 )
 from app.webhooks.grouping import GROUP_EVENT
 from app.webhooks.incident_schemas import EXAMPLES as INCIDENTS
+from app.webhooks.sentences import SENTENCES, event_sentence
 
 type Example = dict[str, Any]
 
@@ -24,6 +25,7 @@ EVENT_ID: Final = "01a21017-c4e9-7abf-a8ae-97180a390a41"
 _RULE: Final = "01a20ff5-1d20-7c0e-b3f6-44c8e2a9d1b5"
 _ALERT: Final = "01a21017-b012-70c3-9e7d-1f6a3c5e8b92"
 _OTHER_ALERT: Final = "01a21017-b012-74d8-a2b1-93d07f4c6e15"
+_KEY: Final = "01a20ff3-52a7-7d18-9b60-7c1e8f3a2d49"
 _ENDPOINT: Final = "01a20ffa-8e77-7b62-91c4-6d2f8a0e3b59"
 
 _FIRING: Final[Example] = {
@@ -33,8 +35,12 @@ _FIRING: Final[Example] = {
     "rule_version": 1,
     "organisation_id": ORGANISATION,
     "site_id": SITE,
+    "site_name": "Rue de Metz",
     "box": "box-0001",
+    "box_name": None,
+    "link": f"https://vigie.example.com/v1/alerts/{_ALERT}",
     "metric": "pm2_5",
+    "unit": "µg/m³",
     "value": 31.2,
     "threshold": 25.0,
     "clear": 20.0,
@@ -47,6 +53,7 @@ _FIRING: Final[Example] = {
     "resolved_value": None,
     "resolution": None,
     "acknowledged_at": None,
+    "acknowledged_by": None,
     "description": "Close the windows of the school.",
     "assignee": None,
     "sequence": 1,
@@ -102,7 +109,12 @@ _RIGHTS: Final = {
 
 
 def _body(type_: str, at: str, data: Example) -> Example:
-    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": data}
+    said = {}
+    if "alert_id" in data:
+        said = {
+            key: event_sentence(type_, data, language, one_box=True) for key, language in SENTENCES.items()
+        }
+    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **said}}
 
 
 _BEGINNING: Final = _body("alert.firing", "10:10:02.127", _FIRING)
@@ -114,6 +126,7 @@ _OTHER_END: Final = _body(
         **_FIRING,
         **_RESOLVED,
         "alert_id": _OTHER_ALERT,
+        "link": f"https://vigie.example.com/v1/alerts/{_OTHER_ALERT}",
         "box": "box-0002",
         "resolved_at": "2026-11-24T10:10:06Z",
         "sequence": 2,
@@ -147,7 +160,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             {
                 **_CRITICAL,
                 "acknowledged_at": "2026-11-24T10:31:40.498Z",
-                "acknowledged_by": "Night shift",
+                "acknowledged_by": {"kind": "key", "id": _KEY, "name": "Night shift"},
                 "sequence": 3,
             },
         ),

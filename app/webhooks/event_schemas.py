@@ -71,6 +71,14 @@ class Cause(BaseModel):
     index: IndexCause | None = Field(description="The index of a city, where that decided")
 
 
+class Acknowledger(BaseModel):
+    """Who acknowledged an alert: the same wherever an alert is shown or sent."""
+
+    kind: Literal["key", "user"] = Field(description="`key`: an API key; `user`: a person who signed in")
+    id: UUID
+    name: str | None = Field(description="What it was called then", examples=["Night shift"])
+
+
 class AlertData(BaseModel):
     """An alert as it is after the event. Its times are those of measurements."""
 
@@ -80,8 +88,23 @@ class AlertData(BaseModel):
     rule_version: int = Field(description="The rule's version when it fired")
     organisation_id: UUID
     site_id: UUID
+    site_name: str | None = Field(description="The site's name when it happened", examples=["Rue de Metz"])
     box: str | None = Field(description="Null where the rule is on the site as a whole")
+    box_name: str | None = Field(description="The box's name when it happened; null where it has none")
+    sentence: str = Field(
+        description="What happened, in one sentence",
+        examples=["PM2.5 at Rue de Metz is 31.2 µg/m³, above 25 for 10 minutes"],
+    )
+    sentence_fr: str = Field(description="The same in French")
+    link: str = Field(
+        description="Where the alert is read",
+        examples=["https://vigie.example.com/v1/alerts/01a21017-b012-70c3-9e7d-1f6a3c5e8b92"],
+    )
     metric: str | None
+    unit: str | None = Field(
+        description="Of `value`, `threshold` and `clear`; `s` of a silence; null where they have none",
+        examples=["µg/m³"],
+    )
     value: float | None = Field(description="What fired it, or the level that fires now")
     threshold: float | None
     clear: float | None
@@ -94,6 +117,7 @@ class AlertData(BaseModel):
     resolved_value: float | None
     resolution: str | None = Field(description="`cleared` by a sample; else why it was closed")
     acknowledged_at: datetime | None
+    acknowledged_by: Acknowledger | None = Field(description="Who acknowledged it; null where nobody did")
     description: str | None = Field(description="The rule's: what to do")
     cause: Cause | None
     assignee: str | None
@@ -105,12 +129,6 @@ class ChangedData(AlertData):
 
     previous_severity: Severity = Field(description="What was told before")
     reason: Literal["samples", "unacknowledged"]
-
-
-class AcknowledgedData(AlertData):
-    """An alert that somebody acknowledged."""
-
-    acknowledged_by: str | None = Field(description="The name of the API key")
 
 
 class TestData(BaseModel):
@@ -208,7 +226,7 @@ class AlertAcknowledged(Envelope):
     """Somebody acknowledged an alert."""
 
     type: Literal["alert.acknowledged"]
-    data: AcknowledgedData
+    data: AlertData
 
 
 class AlertReminder(Envelope):

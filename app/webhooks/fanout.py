@@ -290,7 +290,7 @@ def _made(
     single: list[NewDelivery] = []
     grouped: list[GroupedEvent] = []
     for event, alert, by in wanted:
-        body = build_body(event["type"], event["created_at"], event["payload"])
+        body = build_body(event["type"], event["created_at"], event["payload"], public_url)
         rendering = Rendering(body, event["id"], event["organisation_id"], event["site_id"], public_url)
         bodies = Bodies(rendering, sites)
         for subscription in by:

@@ -14,6 +14,7 @@ from app.webhooks.event_types import (
     INCIDENT_DISMISSED,
     INCIDENT_UPDATED,
 )
+from app.webhooks.sentences import SENTENCES, event_sentence
 
 type Evidence = Literal["unlocated", "branch", "position"]
 type IncidentState = Literal["open", "confirmed", "dismissed"]
@@ -60,6 +61,16 @@ class IncidentData(BaseModel):
     incident_id: UUID
     organisation_id: UUID
     site_id: UUID
+    site_name: str | None = Field(description="The site's name when it happened", examples=["Rue de Metz"])
+    sentence: str = Field(
+        description="What happened, in one sentence",
+        examples=["Possible gunshot at Rue de Metz (pistol, 81 %)"],
+    )
+    sentence_fr: str = Field(description="The same in French")
+    link: str = Field(
+        description="Where the incident is read",
+        examples=["https://vigie.example.com/v1/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72"],
+    )
     state: IncidentState
     sequence: int = Field(description="Counts up from 1 within one incident: keep the highest")
     evidence: Evidence | None = Field(
@@ -133,6 +144,8 @@ _DETECTED: Final[dict[str, Any]] = {
     "incident_id": "01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72",
     "organisation_id": "01a20ff2-3b1c-7e44-9d0a-5a1f0c2b7d10",
     "site_id": "01a20ff2-6f03-7a91-8c55-0be1d94f2a37",
+    "site_name": "Rue de Metz",
+    "link": "https://vigie.example.com/v1/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72",
     "state": "open",
     "sequence": 1,
     "evidence": "unlocated",
@@ -171,7 +184,8 @@ _LOCATED: Final[dict[str, Any]] = {
 
 
 def _body(type_: str, at: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": data}
+    said = {key: event_sentence(type_, data, language) for key, language in SENTENCES.items()}
+    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **said}}
 
 
 def _reviewed(state: str, outcome: str) -> dict[str, Any]:

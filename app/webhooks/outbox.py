@@ -6,17 +6,27 @@ transaction: NOTIFY takes a lock over the whole server at commit.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.database import Database, RawConnection, WriteSession
+from app.core.database import Database, RawConnection, WriteSession, driver_connection
 from app.core.observability import get_logger
+from app.webhooks.event_details import describe_events
 from app.webhooks.models import OutboxEntry
+from app.webhooks.outbox_record import OutboxRecord
+
+__all__ = (
+    "CHANNEL",
+    "STREAM_CHANNEL",
+    "OutboxRecord",
+    "enqueue",
+    "enqueue_in",
+    "wake",
+    "wake_after",
+    "wake_streams",
+)
 
 CHANNEL = "vigie_outbox"
 """The LISTEN/NOTIFY channel that wakes the dispatcher."""
@@ -34,33 +44,15 @@ ORDER BY place
 """
 
 
-class OutboxRecord(NamedTuple):
-    """An event for the outbox.
-
-    Attributes:
-        id: The event's identity; its `webhook-id` is made of it.
-        organisation_id: Whose endpoints receive it.
-        site_id: The site it concerns; None where it concerns none: only endpoints for all sites receive it.
-        type: Such as `alert.firing`.
-        payload: The `data` of the webhook's body; values that JSON has, UUIDs and aware datetimes.
-        created_at: When it happened, aware: the `timestamp` of the webhook's body.
-    """
-
-    id: UUID
-    organisation_id: UUID
-    site_id: UUID | None
-    type: str
-    payload: dict[str, Any]
-    created_at: datetime
-
-
 async def enqueue(connection: RawConnection, records: Sequence[OutboxRecord]) -> None:
     """Write events in the caller's transaction, in the order given, in one statement.
 
+    Those of alerts and incidents get the names, the unit and the sentence that people read.
     After the commit the caller should `wake` the dispatcher; its poll finds them otherwise.
     """
     if not records:
         return
+    records = await describe_events(connection, records)
     await connection.execute(
         _ENQUEUE,
         [record.id for record in records],
@@ -74,9 +66,10 @@ async def enqueue(connection: RawConnection, records: Sequence[OutboxRecord]) ->
 
 
 async def enqueue_in(session: WriteSession, records: Sequence[OutboxRecord]) -> None:
-    """Write events in the transaction of a session, in the order given."""
+    """Write events in the transaction of a session, in the order given; described as by `enqueue`."""
     if not records:
         return
+    records = await describe_events(await driver_connection(session), records)
     rows = [
         # UUIDs and datetimes become text here: SQLAlchemy's own JSON serializer refuses them.
         {**record._asdict(), "payload": msgspec.to_builtins(record.payload)}

@@ -118,9 +118,9 @@ def reset_event(oldest: datetime | None, mark: Mark, organisation: UUID) -> byte
     return format_sse_event(event=RESET, data_str=body.decode(), id=mark.token(organisation))
 
 
-def event_block(event: StreamedEvent, organisation: UUID) -> bytes:
+def event_block(event: StreamedEvent, organisation: UUID, public_url: str | None = None) -> bytes:
     """An event on the wire. Its data is a webhook's body, with the `webhook-id` in it as `id`."""
-    body = build_body(event.type, event.created_at, event.payload)
+    body = build_body(event.type, event.created_at, event.payload, public_url)
     data = with_id(body, message_id(event.id)).decode()
     token = Mark(event.position, event.fanned_out_at).token(organisation)
     return format_sse_event(event=event.type, data_str=data, id=token)
@@ -223,7 +223,7 @@ class Stream:
             # Also past what others have: all that is up to there has been seen, and need not be looked at.
             self._mark = Mark(max(self._mark.position, page.newest), page.at)
         STREAM_EVENTS.inc(len(wanted))
-        return b"".join(event_block(event, organisation) for event in wanted)
+        return b"".join(event_block(event, organisation, self._hub.settings.base_url) for event in wanted)
 
     async def _pause(self) -> None:
         if self._place.ended:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.database import driver_connection
 from app.core.errors import InvalidError
 from app.core.instants import EARLIEST_US, LATEST_US, US_PER_S, to_datetime
 from app.observations.quality.flags import Judge, Samples
@@ -178,15 +178,7 @@ async def _read(
     async def keep(data: bytes) -> None:
         received.extend(data)
 
-    connection = await _driver(session)
+    connection = await driver_connection(session)
     # Names are the catalogue's; key and times are numbers and instants of ours: COPY takes no parameters.
     await connection.copy_from_query(statement, output=keep, format="binary")
     return _Columns.of(bytes(received[_HEADER_BYTES:-_TRAILER_BYTES]), span)
-
-
-async def _driver(session: AsyncSession) -> asyncpg.Connection:
-    """The driver's connection, in the session's transaction."""
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, asyncpg.Connection)  # noqa: S101 (there is no other driver)
-    return connection

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from app.core.instants import format_us, from_datetime
+from app.webhooks.links import with_link
 
 
 class Native(msgspec.Struct):
@@ -15,13 +16,20 @@ class Native(msgspec.Struct):
     data: msgspec.Raw
 
 
-def build_body(type_: str, timestamp: datetime, payload: str) -> bytes:
-    """Return the bytes of a webhook's body: type, timestamp (RFC 3339, UTC), data (JSON text, as it is)."""
+def build_body(type_: str, timestamp: datetime, payload: str, public_url: str | None = None) -> bytes:
+    """Return the bytes of a webhook's body: type, timestamp (RFC 3339, UTC), and data.
+
+    Args:
+        type_: The event's type.
+        timestamp: When it happened, aware.
+        payload: Its data, as JSON text.
+        public_url: Where clients reach the API: data of an alert or an incident gets its `link`; None: not.
+    """
     at = format_us(from_datetime(timestamp.astimezone(UTC)))
     return b'{"type":%b,"timestamp":"%b","data":%b}' % (
         msgspec.json.encode(type_),
         at.encode(),
-        payload.encode(),
+        (payload if public_url is None else with_link(payload, public_url)).encode(),
     )
 
 

@@ -3,6 +3,7 @@
 Owns which of an alert's data is told, and in which words; but for what was measured, which is in `figures`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -26,6 +27,8 @@ _NAME_LIMIT: Final = 120
 _SUBJECT_NAME_LIMIT: Final = 50
 _ADVICE_LIMIT: Final = 2000
 _BOXES_LISTED: Final = 10
+_SENTENCE_LIMIT: Final = 1000
+_LINK: Final = re.compile(r"https?://[!-~]{1,1000}")
 _TONES: Final[Mapping[str, Tone]] = {"critical": "critical", "warning": "warning", "info": "info"}
 
 
@@ -51,7 +54,9 @@ class Place(NamedTuple):
 def place_of(alert: Alert, sites: Mapping[str, SiteName]) -> Place:
     """Find an alert's site among those that the mail may speak of."""
     found = sites.get(alert.site_id or "")
-    return Place(None, None) if found is None else Place(clean(found.name, _NAME_LIMIT), found.timezone)
+    if found is None:
+        return Place(clean(alert.site_name or "", _NAME_LIMIT) or None, None)
+    return Place(clean(found.name, _NAME_LIMIT), found.timezone)
 
 
 def alert_page(event: AlertEvent, sites: Mapping[str, SiteName], texts: Texts) -> Page:
@@ -73,6 +78,7 @@ def alert_page(event: AlertEvent, sites: Mapping[str, SiteName], texts: Texts) -
         rows=tuple(_rows(event, place, texts)),
         advice=advice_of(alert),
         footer=tuple(footer),
+        link=link_of(alert.link),
         thread=None if alert.alert_id is None else f"alert-{alert.alert_id}",
     )
 
@@ -98,7 +104,7 @@ def item_of(event: AlertEvent, sites: Mapping[str, SiteName], texts: Texts, *, p
         details.append(texts.since.format(since))
     if event.events_count > 1:
         details.append(texts.events.format(event.events_count))
-    return Item(tone, word, title, ", ".join(details))
+    return Item(tone, word, title, ", ".join(details), link_of(alert.link))
 
 
 def badge(event: AlertEvent, texts: Texts, *, in_list: bool = False) -> tuple[Tone, str]:
@@ -144,7 +150,24 @@ def _happened(event: AlertEvent, texts: Texts) -> str:
 
 
 def _who(alert: Alert) -> str:
-    return clean(alert.acknowledged_by or "", _NAME_LIMIT) or "?"
+    return _acknowledger(alert) or "?"
+
+
+def _acknowledger(alert: Alert) -> str:
+    """The name of who acknowledged it; empty where it has none. Events had the name alone before."""
+    by = alert.acknowledged_by
+    return clean((by if isinstance(by, str) or by is None else by.name) or "", _NAME_LIMIT)
+
+
+def sentence_of(alert: Alert, texts: Texts) -> str:
+    """Return what happened in one sentence, as the event says it; empty where it does not."""
+    said = alert.sentence_fr if texts.language == "fr" else alert.sentence
+    return clean(said or "", _SENTENCE_LIMIT)
+
+
+def link_of(link: str | None) -> str | None:
+    """Return a link as a mail may have it: to a page of the web, without spaces."""
+    return link if link is not None and _LINK.fullmatch(link) else None
 
 
 def _lead(event: AlertEvent, texts: Texts) -> str:
@@ -153,19 +176,22 @@ def _lead(event: AlertEvent, texts: Texts) -> str:
     if lead is None:
         return clean(event.type, _NAME_LIMIT)
     why = alert.resolution or ""
-    return lead.format(
+    said = sentence_of(alert, texts)
+    happened = lead.format(
         previous=severity_word(alert.previous_severity, texts),
         severity=severity_word(alert.severity, texts),
         reason=texts.reasons.get(alert.reason or "", ""),
         why=texts.resolutions.get(why) or clean(why, _NAME_LIMIT) or "?",
         who=_who(alert),
     )
+    return f"{happened} {said}." if said else happened
 
 
 def _box(alert: Alert, texts: Texts) -> str:
     """The box; or that it is the site as a whole, and the boxes behind that."""
     if alert.box is not None:
-        return clean(alert.box, _NAME_LIMIT)
+        box, name = clean(alert.box, _NAME_LIMIT), clean(alert.box_name or "", _NAME_LIMIT)
+        return f"{name} ({box})" if name and name != box else box
     behind = [clean(box, _NAME_LIMIT) for box in alert.cause.boxes] if alert.cause else []
     if not behind:
         return texts.whole_site
@@ -194,7 +220,7 @@ def _rows(event: AlertEvent, place: Place, texts: Texts) -> Iterator[tuple[str, 
         ("resolved_at", moment(alert.resolved_at, zone, texts)),
         ("lasted", _lasted(alert, texts)),
         ("acknowledged_at", moment(alert.acknowledged_at, zone, texts)),
-        ("acknowledged_by", clean(alert.acknowledged_by or "", _NAME_LIMIT)),
+        ("acknowledged_by", _acknowledger(alert)),
         ("assignee", clean(alert.assignee or "", _NAME_LIMIT)),
     ]
     return ((labels[name], value) for name, value in found if value)

@@ -38,6 +38,12 @@ class Cause(msgspec.Struct):
     index: Index | None = None
 
 
+class Acknowledger(msgspec.Struct):
+    """Who acknowledged an alert."""
+
+    name: str | None = None
+
+
 class Alert(msgspec.Struct):
     """The data of an event of an alert."""
 
@@ -61,7 +67,12 @@ class Alert(msgspec.Struct):
     resolved_value: float | None = None
     resolution: str | None = None
     acknowledged_at: str | None = None
-    acknowledged_by: str | None = None
+    acknowledged_by: Acknowledger | str | None = None
+    link: str | None = None
+    sentence: str | None = None
+    sentence_fr: str | None = None
+    site_name: str | None = None
+    box_name: str | None = None
     description: str | None = None
     assignee: str | None = None
     sequence: int | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.webhooks.mail.alerts import SiteName
+from app.webhooks.mail.alerts import SiteName, link_of
 from app.webhooks.mail.events import AnyEvent
 from app.webhooks.mail.page import SUBJECT_LIMIT, Page, Tone
 from app.webhooks.mail.texts import Texts
@@ -13,6 +13,7 @@ PREFIX: Final = "incident."
 """What the types of these events begin with."""
 
 _LIMIT: Final = 120
+_SENTENCE_LIMIT: Final = 1000
 _BOXES_LISTED: Final = 10
 _TONES: Final[Mapping[str, Tone]] = {"incident.detected": "critical", "incident.confirmed": "critical"}
 
@@ -31,14 +32,18 @@ def incident_page(event: AnyEvent, sites: Mapping[str, SiteName], texts: Texts) 
     ]
     word = texts.tags["other"]
     about = f"{title}{texts.colon}{name}" if name else title
+    said = clean(
+        str(data.get("sentence_fr" if texts.language == "fr" else "sentence") or ""), _SENTENCE_LIMIT
+    )
     return Page(
         subject=cut(f"[{word}] {about}", SUBJECT_LIMIT),
         tone=_TONES.get(event.type, "plain"),
         word=word,
         title=title,
-        lead=lead,
+        lead=f"{lead} {said}." if said else lead,
         rows=tuple(rows),
         footer=(texts.footer,),
+        link=link_of(str(data.get("link") or "")),
         thread=f"incident-{clean(str(data['incident_id']), _LIMIT)}",
     )
 

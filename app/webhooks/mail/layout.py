@@ -36,6 +36,9 @@ def as_text(page: Page, texts: Texts) -> str:
         parts.append(_hanging(_item_text(item, texts) for item in page.items))
     if page.more:
         parts.append(_paragraph(page.more))
+    if page.link:
+        # Not wrapped: a link that is cut leads nowhere.
+        parts.append(f"{texts.open}{texts.colon}{page.link}")
     body = "\n\n".join(parts)
     footer = _paragraph(*page.footer)
     # "-- " on a line of its own begins what programs leave out of answers.
@@ -43,7 +46,8 @@ def as_text(page: Page, texts: Texts) -> str:
 
 
 def _item_text(item: Item, texts: Texts) -> str:
-    return f"- [{item.word}] {item.title}" + (f"{texts.colon}{item.detail}" if item.detail else "")
+    line = f"- [{item.word}] {item.title}" + (f"{texts.colon}{item.detail}" if item.detail else "")
+    return f"{line} {item.link}" if item.link else line
 
 
 def _paragraph(*lines: str) -> str:
@@ -98,6 +102,9 @@ def _html(page: Page, texts: Texts) -> Iterator[str]:
         yield _table(map(_item_html, page.items))
     if page.more:
         yield f'<p style="margin:0 0 12px;font-size:14px;">{escape(page.more)}</p>\n'
+    if page.link:
+        link = escape(page.link)
+        yield f'<p style="margin:0 0 12px;font-size:15px;"><a href="{link}">{escape(texts.open)}</a></p>\n'
     small = "<br>\n".join(map(escape, page.footer))
     yield f'<p style="margin:16px 0 0;font-size:12px;line-height:1.45;">{small}</p>\n'
     yield "</td></tr>\n</table>\n</body>\n</html>\n"
@@ -111,9 +118,12 @@ def _table(rows: Iterator[str]) -> str:
 
 
 def _item_html(item: Item) -> str:
+    title = escape(item.title)
+    if item.link:
+        title = f'<a href="{escape(item.link)}">{title}</a>'
     return (
         f'<tr><td style="{_CELL}white-space:nowrap;">{_badge(item.tone, item.word)}</td>'
-        f'<td dir="auto" style="{_CELL}"><strong>{escape(item.title)}</strong>'
+        f'<td dir="auto" style="{_CELL}"><strong>{title}</strong>'
         f"{'<br>' if item.detail else ''}{escape(item.detail)}</td></tr>\n"
     )
 

@@ -20,12 +20,14 @@ class Item(NamedTuple):
         word: What stands in it: a severity, or that it is over.
         title: What it is about.
         detail: The rest of the line; may be empty.
+        link: Where it leads; None: nowhere.
     """
 
     tone: Tone
     word: str
     title: str
     detail: str
+    link: str | None = None
 
 
 class Page(NamedTuple):
@@ -41,6 +43,7 @@ class Page(NamedTuple):
         items: What is listed.
         more: How many more there are, as a sentence.
         footer: Small print.
+        link: Where the mail's subject is read; None: nowhere.
         thread: Mails with the same one belong together; None: it stands alone.
     """
 
@@ -54,4 +57,5 @@ class Page(NamedTuple):
     items: tuple[Item, ...] = ()
     more: str | None = None
     footer: tuple[str, ...] = ()
+    link: str | None = None
     thread: str | None = None

@@ -27,6 +27,7 @@ class Texts:
         functions, kinds, recognised: What windows come to, ways out, types of events of boxes.
         quotas: What each is of.
         evidences: How far it is known where something was.
+        open: What a link to the alert says.
         and_more, firing, resolved, unlisted: Of one, and of several.
     """
 
@@ -72,5 +73,6 @@ class Texts:
     test: tuple[str, str]
     notices: Mapping[str, tuple[str, str]]
     other: tuple[str, str]
+    open: str
     footer: str
     footer_alert: str

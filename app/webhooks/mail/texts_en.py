@@ -212,6 +212,7 @@ ENGLISH: Final = Texts(
         ),
     },
     other=("{type}", "Vigie tells of something that this mail has no words for:"),
+    open="Open in Vigie",
     footer="Your address is on an e-mail channel of Vigie. Those who run it can take it off.",
     footer_alert="Alert {id}, message {sequence}.",
 )

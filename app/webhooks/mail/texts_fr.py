@@ -226,6 +226,7 @@ _AS_TYPED: Final = Texts(
         ),
     },
     other=("{type}", "Vigie signale un événement pour lequel ce courriel n'a pas de phrase :"),
+    open="Ouvrir dans Vigie",
     footer="Votre adresse figure sur un canal de courriel de Vigie. Ses responsables peuvent l'en retirer.",
     footer_alert="Alerte {id}, message {sequence}.",
 )

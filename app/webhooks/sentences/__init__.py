@@ -3,7 +3,7 @@
 `event_sentence` says what happened in one line, `rule_sentence` says when a rule fires.
 """
 
-from app.webhooks.sentences.events import condition_node, event_sentence
+from app.webhooks.sentences.events import SENTENCES, condition_node, event_sentence
 from app.webhooks.sentences.rules import rule_sentence
 
-__all__ = ("condition_node", "event_sentence", "rule_sentence")
+__all__ = ("SENTENCES", "condition_node", "event_sentence", "rule_sentence")

@@ -33,7 +33,10 @@ GROUP: Final = "alert.group"
 _RESOLVED: Final = "resolved"
 _NO_DATA: Final = "no_data"
 _CLEARED: Final = "cleared"
-_STORED: Final = {"en": "sentence", "fr": "sentence_fr"}
+SENTENCES: Final = {"sentence": "en", "sentence_fr": "fr"}
+"""The keys of sentences in the data of events, with their languages."""
+
+_STORED: Final = {language: key for key, language in SENTENCES.items()}
 
 
 def event_sentence(
@@ -173,6 +176,7 @@ def _state(alert: _Alert) -> str:
     leaf = _decided(alert)
     if leaf is None:
         severity = words.texts.severities.get(str(data.get("severity")), "").lower()
+        severity = phrases.graded.format(severity=severity) if severity else ""
         return phrases.plain.format(rule=_rule(data), place=alert.place, severity=severity)
     if condition is None or "all" not in alert.steps:
         # A silence says itself how long it lasts.

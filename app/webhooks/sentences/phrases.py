@@ -32,6 +32,7 @@ class SentencePhrases:
         whole: A condition of several parts holds, with `rule`, `place`, `held` and `clause`.
         completed: Stands after the part that decided, with `held` and `clause`.
         plain: An alert of which nothing else is known, with `rule`, `place`, `severity`.
+        graded: Its severity.
         changed, reminded, acknowledged: Stand after the sentence of an alert, by what happened.
         back, back_window, back_index, heard_again: What was measured ended an alert.
         over: An alert ended for another reason (`why`).
@@ -68,6 +69,7 @@ class SentencePhrases:
     whole: str
     completed: str
     plain: str
+    graded: str
     changed: str
     reminded: str
     acknowledged: str

@@ -78,6 +78,8 @@ def with_unit(value: float, unit: str, texts: Texts) -> str:
 
 
 def begin_sentence(text: str, phrases: SentencePhrases) -> str:
-    """Write the first letter large; in English spaces may break, as programs compare them."""
-    text = text[:1].upper() + text[1:]
-    return text.replace("\xa0", " ") if phrases.language == "en" else text
+    """Begin an English sentence with a capital; French ones begin with the name of a place.
+
+    In English all spaces are plain: programs compare these sentences.
+    """
+    return (text[:1].upper() + text[1:]).replace("\xa0", " ") if phrases.language == "en" else text

@@ -167,11 +167,12 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "severity, state, value, threshold, clear, resolved_value, pending_since, started_at, "
             "resolved_at, resolution, acknowledged_at, acknowledged_by, sequence, created_at, updated_at, "
             "description, cause, dry_run, suppressed, told_severity, escalated_to, escalated_at, "
-            "escalations, escalate_at, remind_us, remind_at, highest_severity), "
+            "escalations, escalate_at, remind_us, remind_at, highest_severity, acknowledged_by_kind, "
+            "acknowledged_by_name), "
             "UPDATE (metric, severity, state, value, threshold, clear, resolved_value, "
             "resolved_at, resolution, acknowledged_at, acknowledged_by, sequence, updated_at, cause, "
             "suppressed, told_severity, escalated_to, escalated_at, escalations, escalate_at, "
-            "remind_at, highest_severity)"
+            "remind_at, highest_severity, acknowledged_by_kind, acknowledged_by_name)"
         ),
         "api_keys": "SELECT (organisation_id, revoked_at)",
         "audit_heads": "SELECT",
@@ -182,7 +183,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
-            "SELECT (key, id, organisation_id, site_id, longitude, latitude, interval_s, password_hash, "
+            "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, password_hash, "
             "deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
         ),
         "broker_accounts": "SELECT (username, password_hash)",
@@ -247,7 +248,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "site_purposes": "SELECT",
         "sites": (
-            "SELECT (id, organisation_id, kind, timezone, latitude, retention_days, attributes, "
+            "SELECT (id, organisation_id, name, kind, timezone, latitude, retention_days, attributes, "
             "retention_purposes, retention_removes, summaries_days)"
         ),
         "tenant_hourly": "SELECT",

@@ -70,7 +70,12 @@ async def test_a_life_with_samples_and_people_is_told_in_order(
     ]
     assert entries[3]["data"] == {"assignee": "Night shift", "previous": None}
     assert entries[6]["data"] == {"assignee": None, "previous": "Night shift"}
-    assert entries[1]["actor_key"] == taken["acknowledged_by"]
+    by = taken["acknowledged_by"]
+    assert [entries[1][name] for name in ("actor_kind", "actor_key", "actor")] == [
+        by["kind"],
+        by["id"],
+        by["name"],
+    ]
     fired, resolved = entries[0], entries[-1]
     assert (fired["at"], fired["value"], fired["severity"]) == (at(3), 30, "warning")
     assert fired["cause"] == fired["cause"] | {

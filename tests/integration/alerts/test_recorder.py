@@ -42,7 +42,7 @@ async def test_an_alert_fires_and_resolves_over_two_batches(street: Street) -> N
         "resolved_at": None,
         "resolution": None,
         "acknowledged_at": None,
-        "acknowledged_by": None,
+        **dict.fromkeys(("acknowledged_by", "acknowledged_by_kind", "acknowledged_by_name")),
         "sequence": 1,
         "created_at": NOW,
         "updated_at": NOW,
@@ -88,8 +88,11 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
         "rule_version": 4,
         "organisation_id": str(street.organisation_id),
         "site_id": str(street.site_id),
+        "site_name": "s",
         "box": "alerts-1",
+        "box_name": None,
         "metric": "pm2_5",
+        "unit": "µg/m³",
         "value": 31.2,
         "threshold": 25.0,
         "clear": 20.0,
@@ -97,6 +100,7 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
         "pending_since": at(1),
         "started_at": at(1),
         "acknowledged_at": None,
+        "acknowledged_by": None,
         "description": "Close the windows",
         "cause": {
             "path": "levels/0/condition",
@@ -115,6 +119,9 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
         "resolved_value": None,
         "resolution": None,
         "sequence": 1,
+        # The site has two boxes: the sentence says which one.
+        "sentence": "PM2.5 at s (alerts-1) is 31.2 µg/m³, above 25",
+        "sentence_fr": "s (alerts-1)\xa0: PM2,5 à 31,2\xa0µg/m³, au-dessus de 25",
     }
     assert resolved == {
         **common,
@@ -123,6 +130,8 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
         "resolved_value": 19.5,
         "resolution": "cleared",
         "sequence": 2,
+        "sentence": "PM2.5 at s (alerts-1) is back to 19.5 µg/m³ after 1 minute",
+        "sentence_fr": "s (alerts-1)\xa0: PM2,5 de retour à 19,5\xa0µg/m³ après 1 minute",
     }
 
 

@@ -280,7 +280,7 @@ def test_every_type_that_is_sent_has_a_sentence_in_both_languages() -> None:
 
 
 def test_strange_data_have_a_sentence() -> None:
-    assert event_sentence("alert.firing", {"alert_id": "x"}) == "“?” fires at the site: "
+    assert event_sentence("alert.firing", {"alert_id": "x"}) == "“?” fires at the site"
     assert event_sentence(
         "alert.new", {**ALERT, "cause": {"path": "levels/7/condition/all/x"}}, condition=MOULD
     )
