@@ -76,14 +76,10 @@ def ingest() -> None:
 
 @app.command()
 def deliver() -> None:
-    """Run the delivery role: signed webhooks."""
-    from app.core.role import Role, run_role  # noqa: PLC0415
+    """Run the delivery role: signed webhooks, channels, invitations."""
+    from app.core.role import run_role  # noqa: PLC0415
+    from app.deliver import deliver as work  # noqa: PLC0415
     from app.embedded.admission import admitted  # noqa: PLC0415
-    from app.webhooks.dispatcher import run  # noqa: PLC0415
-
-    async def work(role: Role) -> None:
-        role.state = "delivering"
-        await run(role.settings, role.database, role.stop)
 
     run_role("deliver", admitted("deliver"), work)
 

@@ -26,6 +26,7 @@ from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.edge.lines import SAMPLES_CONNECTIONS
 from app.core.export_turns import ExportTurns
+from app.core.installation import Installation
 from app.core.keys import SESSION_PREFIX
 from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
@@ -42,6 +43,8 @@ from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
+from app.installation.mail_tests import TestCounter
+from app.installation.router import router as installation
 from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.people.context import People
@@ -97,7 +100,10 @@ _TAGS = [
     {"name": "Incidents", "description": "Impulsive sounds that several boxes heard, and their review"},
     {"name": "Event stream", "description": "What is told, as it happens, over a connection that you open"},
     {"name": "Webhooks", "description": "Signed deliveries to your own systems, with their log and replay"},
-    {"name": "Channels", "description": "Alerts by e-mail, and by MQTT"},
+    {
+        "name": "Channels",
+        "description": "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager",
+    },
     {"name": "Quarantine", "description": "What was refused at a door, and why"},
     {
         "name": "Audit",
@@ -111,6 +117,7 @@ _TAGS = [
         "name": "People's rights",
         "description": "Requests for access, objections and the like, by anybody",
     },
+    {"name": "Settings", "description": "The mail server and the public address of this installation"},
     {"name": "Service", "description": "Health and metrics of this installation"},
 ]
 
@@ -123,20 +130,23 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
-    app.state.people = People.of(settings, database)
-    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     app.state.sealer = Sealer.of(settings.encryption)
+    app.state.installation = await Installation.of(settings, app.state.sealer, database)
+    app.state.mail_tests = TestCounter()
+    app.state.people = People.of(settings, database, app.state.installation)
+    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
-    app.state.stream_hub = await Hub.of(settings.api, database)
+    app.state.stream_hub = await Hub.of(settings.api, database, app.state.installation)
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
     app.state.register = await RegisterContext.of(database, settings.public_register, settings.api.base_url)
+    following = asyncio.create_task(app.state.installation.follow(database))
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -144,9 +154,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
         yield
     finally:
-        if beginning is not None:
-            beginning.cancel()
-            await asyncio.gather(beginning, return_exceptions=True)
+        tasks = [following] if beginning is None else [following, beginning]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await app.state.stream_hub.close()
         await app.state.register.close()
         await app.state.ingest_pool.close()
@@ -245,6 +256,7 @@ def create_app(settings: Settings) -> FastAPI:
         stream,
         *rights,
         audit,
+        installation,
         *register,
         service,
     )

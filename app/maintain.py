@@ -27,6 +27,7 @@ from app.core import idempotency_keys
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
 from app.core.heartbeat import BROKER, WAITING, say
+from app.core.installation import Installation
 from app.core.locks import MAINTAINER
 from app.core.observability import (
     ALERTS_FIRING,
@@ -158,10 +159,6 @@ async def _forget_deliveries(role: Role, connection: asyncpg.Connection) -> None
     await forget(connection, keep_days=role.settings.webhooks.keep_days)
 
 
-async def _repeat_alerts(role: Role, connection: asyncpg.Connection) -> None:
-    await repeat_alerts(connection, role.settings.webhooks, role.settings.api.base_url)
-
-
 async def _forget_people(role: Role, connection: asyncpg.Connection) -> None:
     await forget_people(connection, role.settings.sessions)
 
@@ -212,12 +209,26 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
+class _Repeater:
+    """Repeats to Alertmanager what fires, with links to where clients reach the API now."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    async def tell(self, role: Role, connection: asyncpg.Connection) -> None:
+        """Make the repeats that are due."""
+        await self._installation.refresh(role.database)
+        await repeat_alerts(connection, role.settings.webhooks, self._installation.base_url)
+
+
 def _jobs(
     warden: _Warden,
+    *,
     backtests: BacktestWorker,
     indices: IndexWorker,
     incidents: IncidentWorker,
     resealer: Resealer,
+    repeater: _Repeater,
 ) -> list[_Job]:
     sweeper = Sweeper()
 
@@ -260,7 +271,7 @@ def _jobs(
     return [
         _Job("broker", 1.0, warden.tell),
         _Job("alerts", 2.0, sweep_alerts),
-        _Job("repeats", 30.0, _repeat_alerts),
+        _Job("repeats", 30.0, repeater.tell),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
@@ -283,11 +294,18 @@ def _jobs(
     ]
 
 
-async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> None:
+async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer, repeater: _Repeater) -> None:
     connection = await role.database.connect()
     backtests, indices = BacktestWorker(), IndexWorker()
     incidents = IncidentWorker(role.settings.incidents)
-    jobs = _jobs(warden, backtests, indices, incidents, resealer)
+    jobs = _jobs(
+        warden,
+        backtests=backtests,
+        indices=indices,
+        incidents=incidents,
+        resealer=resealer,
+        repeater=repeater,
+    )
     held = False
     try:
         while not role.stop.is_set():
@@ -326,11 +344,12 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
 async def maintain(role: Role) -> None:
     """The work of `vigie maintain`."""
     warden = _Warden(BrokerWatch(role.settings.broker))
-    resealer = Resealer(Sealer.of(role.settings.encryption))
+    sealer = Sealer.of(role.settings.encryption)
+    resealer, repeater = Resealer(sealer), _Repeater(Installation(role.settings, sealer))
     try:
         while not role.stop.is_set():
             try:
-                await _hold_and_work(role, warden, resealer)
+                await _hold_and_work(role, warden, resealer, repeater)
             except TRANSIENT as error:
                 role.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))

@@ -19,10 +19,11 @@ from app.core.database import RawConnection
 from app.core.ids import first_id, new_id
 from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
+from app.webhooks.event_details import describe_events
 from app.webhooks.event_types import ALERT_REPEAT, SEVERITIES
 from app.webhooks.formats.alertmanager_api import LASTS, render_many
 from app.webhooks.formats.native import build_body
-from app.webhooks.outbox import wake
+from app.webhooks.outbox import OutboxRecord, wake
 
 EVERY: Final = timedelta(minutes=5)
 """From one repeat to the next."""
@@ -89,6 +90,10 @@ async def _repeat(
     if not rows:
         return None
     now: datetime = channel["now"]
+    records = await describe_events(connection, _events(list(map(of_record, rows)), now))
+    bodies = [
+        build_body(each.type, now, msgspec.json.encode(each.payload).decode(), public_url) for each in records
+    ]
     delivery = NewDelivery.to(
         channel["id"],
         channel["organisation_id"],
@@ -96,7 +101,7 @@ async def _repeat(
         site_id=None,
         type_=ALERT_REPEAT,
         format_="native",
-        body=render_many(_bodies(list(map(of_record, rows)), now), channel["organisation_id"], public_url),
+        body=render_many(bodies, channel["organisation_id"], public_url),
         created_at=now,
         now=now,
         settings=settings,
@@ -110,10 +115,9 @@ def _since(span: timedelta) -> UUID:
     return first_id(datetime.now(UTC) - span - timedelta(minutes=1))
 
 
-def _bodies(rows: Sequence[Row], now: datetime) -> list[bytes]:
-    """The bodies that the alerts' newest events would have."""
-    records = [
+def _events(rows: Sequence[Row], now: datetime) -> list[OutboxRecord]:
+    """The newest events of alerts, as they would be told now."""
+    return [
         event("alert.firing" if row["state"] == "firing" else "alert.resolved", row, row["rule_name"], now)
         for row in rows
     ]
-    return [build_body(each.type, now, msgspec.json.encode(each.payload).decode()) for each in records]

@@ -63,11 +63,18 @@ IDEMPOTENCY_ANSWER: Final = SealedColumn(
     "idempotency_keys", "answer", "idempotency-answer:{}:{}:{}", ("organisation_id", "caller_id", "key")
 )
 
+INSTALLATION_SECRET: Final = SealedColumn(
+    "installation_settings", "secret", "installation-setting:{}", ("name",)
+)
+INVITATION_TOKEN: Final = SealedColumn("invitations", "mail_token", "invitation-token:{}")
+
 SEALED: Final = (
     WEBHOOK_SECRET,
     WEBHOOK_FORMER_SECRETS,
     WEBHOOK_HEADERS,
     CHANNEL_CREDENTIALS,
     IDEMPOTENCY_ANSWER,
+    INSTALLATION_SECRET,
+    INVITATION_TOKEN,
 )
 """All of them."""

@@ -52,7 +52,7 @@ _ENDED: Final = "the account has ended"
 
 
 async def _smtp(request: Request) -> SmtpSettings:
-    settings: SmtpSettings = request.app.state.settings.smtp
+    settings: SmtpSettings = request.app.state.installation.smtp
     return settings
 
 

@@ -168,7 +168,7 @@ async def rotate_password(session: WriteSession, channel: Endpoint, now: datetim
 def _require_mail_server(smtp: SmtpSettings) -> None:
     if smtp.host is None:
         raise ConflictError(
-            "This installation has no mail server to send through. Its operator has to set VIGIE_SMTP__HOST, "
-            "the same for the api and deliver roles.",
+            "This installation has no mail server to send through. A platform administrator has to set one "
+            "with `PUT /v1/settings/mail`, or its operator VIGIE_SMTP__HOST for the api and deliver roles.",
             code="email_not_configured",
         )

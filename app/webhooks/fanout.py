@@ -125,22 +125,24 @@ class FanOut:
 
     Args:
         settings: The schedule of the deliveries.
-        public_url: Where links in them lead; None: to where the API is by default.
     """
 
-    def __init__(self, settings: WebhookSettings, public_url: str | None = None) -> None:
+    def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
-        self._public_url = public_url
         self._most = BATCH
 
-    async def step(self, connection: RawConnection) -> FannedOut:
+    async def step(self, connection: RawConnection, public_url: str | None = None) -> FannedOut:
         """Fan out a batch (see `fan_out`).
+
+        Args:
+            connection: Outside a transaction.
+            public_url: Where links lead; None: to where the API is by default.
 
         Raises:
             Exception: What the database raises where it is not a matter of the events.
         """
         try:
-            done = await fan_out(connection, self._settings, self._public_url, most=self._most)
+            done = await fan_out(connection, self._settings, public_url, most=self._most)
         except Exception as error:
             most, self._most = self._most, max(1, self._most // 2)
             if not _is_of_data(error):

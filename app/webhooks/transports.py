@@ -10,6 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+from app.core.installation import Installation
 from app.core.observability import get_logger
 from app.core.sealing import Sealer
 from app.core.settings import Settings
@@ -32,10 +33,12 @@ class Transports:
 
     Args:
         settings: Those of each way out.
+        installation: What administrators have set by the API.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, installation: Installation | None = None) -> None:
         self._settings = settings
+        self._installation = installation
         self._opened = AsyncExitStack()
         self._by_kind: dict[str, Transport] = {}
 
@@ -46,7 +49,7 @@ class Transports:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
         sender = await opened.enter_async_context(Sender(settings.webhooks, sealer))
         self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
-        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp))
+        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp, self._installation))
         self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
         return self
 

@@ -32,7 +32,7 @@ async def _settings(request: Request) -> WebhookSettings:
 
 
 async def _public_url(request: Request) -> str:
-    url: str = request.app.state.settings.api.public_url
+    url: str = request.app.state.installation.public_url
     return url
 
 

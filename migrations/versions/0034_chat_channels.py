@@ -14,7 +14,7 @@ from migrations.audit import watch
 from migrations.isolation import DELIVER, MAINTAIN, grant
 
 revision = "0034"
-down_revision = "0027"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 

@@ -6,18 +6,14 @@ cutting of texts. Each service's own shape is in its module. Texts are cleaned, 
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
 import msgspec
 
-from app.webhooks.grouping import GROUP_EVENT
+from app.webhooks.links import event_link
 from app.webhooks.mail.page import Item, Page, Tone
 from app.webhooks.mail.render import SiteName, event_page
 from app.webhooks.mail.wording import texts_of
 from app.webhooks.sentences import event_sentence
-
-OPEN: Final[Mapping[str, str]] = {"en": "Open in Vigie", "fr": "Ouvrir dans Vigie"}
-"""The words of the link, by language."""
 
 EMOJI: Final[Mapping[Tone, str]] = {
     "critical": "\U0001f534",
@@ -67,7 +63,7 @@ class ChatMessage(NamedTuple):
     @property
     def link_words(self) -> str:
         """What the link is called."""
-        return OPEN[self.language]
+        return texts_of(self.language).open
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -108,48 +104,16 @@ def read_message(body: bytes, language: str, sites: Mapping[str, SiteName], publ
         msgspec.DecodeError: The body is not JSON, or has not the members of an event.
     """
     event = msgspec.json.decode(body, type=_Event)
-    data = _with_site(event.type, event.data, sites)
     language = texts_of(language).language
     return ChatMessage(
         type=event.type,
         timestamp=event.timestamp,
-        data=data,
+        data=event.data,
         page=event_page(body, language, sites),
-        sentence=event_sentence(event.type, data, language),
+        sentence=event_sentence(event.type, event.data, language),
         language=language,
-        link=link_of(data, public_url),
+        link=event_link(public_url, event.data) or public_url,
     )
-
-
-def _with_site(type_: str, data: dict[str, Any], sites: Mapping[str, SiteName]) -> dict[str, Any]:
-    """Add the site's name to the data of an event that was written without it."""
-    if type_ == GROUP_EVENT and isinstance(data.get("events"), list):
-        events = [
-            {**each, "data": _with_site("", each["data"], sites)}
-            for each in data["events"]
-            if isinstance(each, dict) and isinstance(each.get("data"), dict)
-        ]
-        return {**data, "events": events}
-    site = sites.get(str(data.get("site_id")))
-    return data if site is None or data.get("site_name") else {**data, "site_name": site.name}
-
-
-def link_of(data: Mapping[str, Any], public_url: str) -> str:
-    """Return where there is more about an event."""
-    link = data.get("link")
-    if isinstance(link, str) and link.startswith(("https://", "http://")):
-        return link
-    for name, path in (("alert_id", "alerts"), ("incident_id", "incidents")):
-        if _is_id(data.get(name)):
-            return f"{public_url}/v1/{path}/{data[name]}"
-    return public_url
-
-
-def _is_id(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(UUID(value))
-    except ValueError:
-        return False
 
 
 def _line(item: Item) -> str:
