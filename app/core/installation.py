@@ -29,7 +29,9 @@ EVERY_S: Final = 2.0
 type Source = Literal["environment", "database", "none"]
 """Where a setting comes from."""
 
-_READ: Final = text("SELECT name, value, private, secret FROM installation_settings")
+READ: Final = text("SELECT name, value, private, secret FROM installation_settings")
+"""What every process asks again and again, whatever else it does."""
+
 _log = get_logger(__name__)
 
 
@@ -95,7 +97,7 @@ class Installation:
         """Read what is stored."""
         with reaching_everything():
             async with database.read() as session:
-                rows = {row[0]: (row[1], row[2], row[3]) for row in await session.execute(_READ)}
+                rows = {row[0]: (row[1], row[2], row[3]) for row in await session.execute(READ)}
         if rows == self._rows:
             return
         url = rows.get(PUBLIC_URL)
