@@ -109,10 +109,10 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from app.embedded.doctor import mail, run  # noqa: PLC0415
     from app.embedded.doctor_chunks import chunks  # noqa: PLC0415
-    from app.embedded.doctor_database import database  # noqa: PLC0415
+    from app.embedded.doctor_database import database, stored_mail  # noqa: PLC0415
     from app.embedded.doctor_safety import safety  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *safety()]))
+    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *stored_mail(), *safety()]))
 
 
 def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:

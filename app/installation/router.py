@@ -77,14 +77,15 @@ AdminWriter = Annotated[Principal, Depends(_writer)]
 
 
 def _mail(installation: Installation, row: StoredSetting | None) -> MailOut:
-    smtp = installation.smtp
+    smtp, source = installation.smtp, installation.mail_source
+    has_password = None if source == "environment" else bool(smtp.password.get_secret_value())
     return MailOut(
-        source=installation.mail_source,
+        source=source,
         host=smtp.host,
         port=smtp.port,
         security=smtp.security,
         username=smtp.username,
-        has_password=bool(smtp.password.get_secret_value()),
+        has_password=has_password,
         sender=smtp.sender,
         recipient_domains=smtp.recipient_domains,
         updated_at=None if row is None else row.updated_at,
@@ -175,14 +176,20 @@ async def test_mail_settings(
 ) -> MailTestOut:
     """Send a test mail now, and tell what the mail server said.
 
-    The answer is 200 also where it was not taken: see `reason`. Five tests may be sent in a minute.
+    The answer is 200 also where it was not taken: see `reason`. Five tests may be sent in a minute. Where the
+    environment sets the server and this process has not its password, the answer is 409 `set_by_environment`:
+    try it with the test of an e-mail channel, which the deliver role sends.
     """
-    if installation.smtp.host is None:
+    smtp = installation.smtp
+    if smtp.host is None:
         raise ConflictError(
             f"There is no mail server: set one with `PUT /v1/settings/mail`, or {_SMTP}.",
             code="email_not_configured",
         )
-    (to,) = check_recipients([body.to], installation.smtp.recipient_domains, field="body.to")
+    if smtp.username is not None and not smtp.password.get_secret_value():
+        # Its password is the deliver role's alone.
+        check_source(installation.mail_source, "VIGIE_SMTP__PASSWORD of the deliver role")
+    (to,) = check_recipients([body.to], smtp.recipient_domains, field="body.to")
     if not counter.allows():
         raise TooManyRequestsError(
             f"{TEST_LIMIT} test mails were sent within a minute: wait.",

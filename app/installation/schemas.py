@@ -92,7 +92,11 @@ class MailOut(Resource):
     port: int = Field(examples=[587])
     security: Security
     username: str | None = Field(description="Null: without logging in", examples=["vigie"])
-    has_password: bool = Field(description="Whether a password is set")
+    has_password: bool | None = Field(
+        description="Whether a password is set; null: the environment sets the server, and the deliver role "
+        "alone has to know its password",
+        examples=[True],
+    )
     sender: str = Field(examples=[_SENDER])
     recipient_domains: list[str] = Field(
         description="Domains that mails may go to; empty: any. Set by VIGIE_SMTP__RECIPIENT_DOMAINS alone",

@@ -30,6 +30,7 @@ from app.core.observability import (
     OUTBOX_PENDING,
     get_logger,
 )
+from app.core.sealing import Sealer
 from app.core.settings import Settings, WebhookSettings
 from app.webhooks import claims, groups, replays
 from app.webhooks.fanout import FannedOut, FanOut
@@ -70,19 +71,15 @@ async def run(
     if pool is None:
         return
     try:
-        links = installation or settings.api.base_url
+        installation = installation or Installation(settings, Sealer.of(settings.encryption))
         async with Transports(settings, installation) as transports:
-            await Dispatcher(settings.webhooks, pool, transports, links).run(database, stop)
+            await Dispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await pool.close()
         except DATABASE_ERRORS:
             pool.terminate()
-
-
-def _base_url(links: str | Installation | None) -> str | None:
-    return links.base_url if isinstance(links, Installation) else links
 
 
 async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | None:
@@ -115,7 +112,7 @@ class Dispatcher:
         settings: Concurrency, schedule, leases.
         pool: For claims and records.
         transport: Open.
-        links: Where links in what is sent lead, or what knows that; None: to where the API is by default.
+        installation: Knows where links in what is sent lead; None: to where the API is by default.
         capacity: By kind of endpoint, how many attempts may be under way at once, where it is not all.
     """
 
@@ -124,11 +121,11 @@ class Dispatcher:
         settings: WebhookSettings,
         pool: asyncpg.Pool,
         transport: Transport,
-        links: str | Installation | None = None,
+        installation: Installation | None = None,
         capacity: Mapping[str, int] = CAPACITY,
     ) -> None:
         self._settings = settings
-        self._links = links
+        self._installation = installation
         self._pool = pool
         self._transport = transport
         self._fan_out = FanOut(settings)
@@ -203,6 +200,7 @@ class Dispatcher:
 
     async def _round(self) -> float:
         """Fan out what waits, start what is due; return how long nothing will be due (seconds)."""
+        links = None if self._installation is None else self._installation.base_url
         async with self._pool.acquire() as connection:
             # The poll: for wake-ups that were lost.
             news = self._news or self._due("outbox", self._settings.poll_s)
@@ -211,13 +209,13 @@ class Dispatcher:
                 self._looked["outbox"] = time.monotonic()
                 self._news = False
                 # One batch, then what is due: a flood of events does not hold up what is ready.
-                fanned = await self._fan_out.step(connection, _base_url(self._links))
+                fanned = await self._fan_out.step(connection, links)
                 # What was heard meanwhile stays heard.
                 self._news = self._news or fanned.more or fanned.blocked
             more = False
             if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
                 self._looked["groups"] = time.monotonic()
-                more = await groups.send_due(connection, self._settings, _base_url(self._links))
+                more = await groups.send_due(connection, self._settings, links)
                 more = await replays.step(connection) or more
             await self._give_back(connection, self._lanes.take_back(time.monotonic()))
             wanted, claimed = await self._claim(connection)

@@ -13,6 +13,7 @@ from app.core.installation import Installation
 from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.deliver import deliver
+from app.embedded.doctor_database import stored_mail
 from app.installation.mail_tests import TEST_LIMIT
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.webhooks.helpers import until
@@ -20,7 +21,7 @@ from tests.integration.webhooks.mail_servers import ACCOUNT, mailbox
 from tests.roles import working_as
 
 PASSWORD = ACCOUNT[1]
-MAIL = {
+MAIL: dict[str, Any] = {
     "host": "mail.example.com",
     "port": 587,
     "security": "starttls",
@@ -288,6 +289,26 @@ async def test_a_mail_server_counts_without_a_restart_in_every_process(
             stop.set()
             async with asyncio.timeout(20):
                 await task
+
+
+async def test_the_environments_password_is_not_the_apis_to_try(
+    api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
+    monkeypatch.setattr(settings.smtp, "username", "vigie")
+    assert (await api.get("/v1/settings/mail")).json()["has_password"] is None
+    answer = await api.post("/v1/settings/mail/test", json={"to": "a@example.com"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "set_by_environment")
+
+
+async def test_the_doctor_knows_it(api: httpx.AsyncClient) -> None:
+    (before,) = await asyncio.to_thread(lambda: list(stored_mail()))
+    assert (before.state, before.what) == ("note", "mail server")
+    await put(api, **MAIL)
+    (after,) = await asyncio.to_thread(lambda: list(stored_mail()))
+    assert after.state == "ok"
+    assert "mail.example.com" in after.detail
+    assert PASSWORD not in str(after)
 
 
 async def test_other_processes_of_the_api_know_it_soon(
