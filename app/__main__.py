@@ -75,14 +75,10 @@ def ingest() -> None:
 
 @app.command()
 def deliver() -> None:
-    """Run the delivery role: signed webhooks."""
-    from app.core.role import Role, run_role  # noqa: PLC0415
+    """Run the delivery role: signed webhooks, channels, invitations."""
+    from app.core.role import run_role  # noqa: PLC0415
+    from app.deliver import deliver as work  # noqa: PLC0415
     from app.embedded.admission import admitted  # noqa: PLC0415
-    from app.webhooks.dispatcher import run  # noqa: PLC0415
-
-    async def work(role: Role) -> None:
-        role.state = "delivering"
-        await run(role.settings, role.database, role.stop)
 
     run_role("deliver", admitted("deliver"), work)
 
@@ -112,10 +108,10 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from app.embedded.doctor import mail, run  # noqa: PLC0415
     from app.embedded.doctor_chunks import chunks  # noqa: PLC0415
-    from app.embedded.doctor_database import database  # noqa: PLC0415
+    from app.embedded.doctor_database import database, stored_mail  # noqa: PLC0415
     from app.embedded.doctor_safety import safety  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *safety()]))
+    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *stored_mail(), *safety()]))
 
 
 def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:

@@ -27,6 +27,7 @@ from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.edge.lines import SAMPLES_CONNECTIONS
 from app.core.export_turns import ExportTurns
+from app.core.installation import Installation
 from app.core.keys import SESSION_PREFIX
 from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
@@ -43,6 +44,8 @@ from app.ingest.pipeline import Pipeline
 from app.ingest.registry import Registry
 from app.ingest.replay_router import router as replays
 from app.ingest.router import router as telemetry
+from app.installation.mail_tests import TestCounter
+from app.installation.router import router as installation
 from app.observations.exports.parquet import Encoders
 from app.observations.routers import routers as observations
 from app.pages.error_pages import ErrorPages
@@ -89,7 +92,7 @@ _TAGS = (
     ("Indices", "Indices of air, noise, rooms and odours, computed of what was measured", "indices"),
     ("Reports", "A site's day or month for people, as HTML or PDF", "reports"),
     ("Webhooks", "Signed deliveries to your own systems, with their log and replay", "webhooks"),
-    ("Channels", "Alerts by e-mail, and by MQTT", "email"),
+    ("Channels", "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager", "channels"),
     ("Event stream", "Events as they happen, over a connection that you open", "event-stream"),
     ("Telemetry", "Ingest by HTTP, for boxes and gateways", "boxes"),
     ("Enrolment", "Boxes registered without an API key: claims, provisioning", "boxes"),
@@ -111,6 +114,7 @@ _TAGS = (
         "register",
     ),
     ("People's rights", "Requests for access, objections and the like, by anybody", "rights"),
+    ("Settings", "The mail server and the public address of this installation", "email"),
     ("Service", "Health and metrics of this installation", "operations"),
 )
 
@@ -138,20 +142,23 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
-    app.state.people = People.of(settings, database)
-    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     app.state.sealer = Sealer.of(settings.encryption)
+    app.state.installation = await Installation.of(settings, app.state.sealer, database)
+    app.state.mail_tests = TestCounter()
+    app.state.people = People.of(settings, database, app.state.installation)
+    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = Probe(settings, database)
     app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
-    app.state.stream_hub = await Hub.of(settings.api, database)
+    app.state.stream_hub = await Hub.of(settings.api, database, app.state.installation)
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
     app.state.register = await RegisterContext.of(database, settings.public_register, settings.api.base_url)
+    following = asyncio.create_task(app.state.installation.follow(database))
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -159,9 +166,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
         yield
     finally:
-        if beginning is not None:
-            beginning.cancel()
-            await asyncio.gather(beginning, return_exceptions=True)
+        tasks = [following] if beginning is None else [following, beginning]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await app.state.stream_hub.close()
         await app.state.register.close()
         await app.state.ingest_pool.close()
@@ -260,6 +268,7 @@ def create_app(settings: Settings) -> FastAPI:
         stream,
         *rights,
         audit,
+        installation,
         *register,
         *pages,
         service,

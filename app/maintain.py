@@ -1,13 +1,14 @@
 """The maintain role: what has to be done now and then, and by one process only.
 
-It does to alerts what time does to them (silences end, nobody acknowledges), shows how many fire, keeps the
-broker's accounts in step with the database, watches what the broker drops, judges rules on indices when
-periods are over, makes incidents of what boxes heard, tries rules on stored samples, summarises hours and
-days, removes what sites keep no longer and what is to be erased, and what is no longer needed: the samples
-of deleted boxes, old deliveries and outbox entries, answers that are kept no longer, sign-ins and invitations
-that have ended, people who belong nowhere, heartbeats of processes that are gone. What doors have counted of
-refusals it sums up by day; of people's requests it tells those that are overdue. Secrets it seals under the
-newest key. The heads of audit logs it writes to its own log, for whoever keeps that elsewhere.
+It does to alerts what time does to them (silences end, nobody acknowledges), repeats to Alertmanager what
+fires, shows how many fire, keeps the broker's accounts in step with the database, watches what the broker
+drops, judges rules on indices when periods are over, makes incidents of what boxes heard, tries rules on
+stored samples, summarises hours and days, removes what sites keep no longer and what is to be erased, and
+what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers that are
+kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of processes
+that are gone. What doors have counted of refusals it sums up by day; of people's requests it tells those that
+are overdue. Secrets it seals under the newest key. The heads of audit logs it writes to its own log, for
+whoever keeps that elsewhere.
 """
 
 import time
@@ -19,12 +20,14 @@ from typing import Final
 import asyncpg
 
 from app.alerts.index_worker import IndexWorker
+from app.alerts.repeats import repeat_alerts
 from app.alerts.sweep import Sweeper
 from app.audit.witness import Witness
 from app.core import idempotency_keys
 from app.core.broker_watch import RECENT_S, BrokerWatch
 from app.core.database import TRANSIENT
 from app.core.heartbeat import BROKER, WAITING, say
+from app.core.installation import Installation
 from app.core.locks import MAINTAINER
 from app.core.observability import (
     ALERTS_FIRING,
@@ -206,12 +209,26 @@ class _Warden:
         await say(connection, BROKER, word)
 
 
+class _Repeater:
+    """Repeats to Alertmanager what fires, with links to where clients reach the API now."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    async def tell(self, role: Role, connection: asyncpg.Connection) -> None:
+        """Make the repeats that are due."""
+        await self._installation.refresh(role.database)
+        await repeat_alerts(connection, role.settings.webhooks, self._installation.base_url)
+
+
 def _jobs(
     warden: _Warden,
+    *,
     backtests: BacktestWorker,
     indices: IndexWorker,
     incidents: IncidentWorker,
     resealer: Resealer,
+    repeater: _Repeater,
 ) -> list[_Job]:
     sweeper = Sweeper()
 
@@ -254,6 +271,7 @@ def _jobs(
     return [
         _Job("broker", 1.0, warden.tell),
         _Job("alerts", 2.0, sweep_alerts),
+        _Job("repeats", 30.0, repeater.tell),
         _Job("counts", 2.0, _show_counts),
         _Job("accounts", 60.0, _keep_accounts),
         _Job("configs", 5.0, _publish_configs),
@@ -276,11 +294,18 @@ def _jobs(
     ]
 
 
-async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer) -> None:
+async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer, repeater: _Repeater) -> None:
     connection = await role.database.connect()
     backtests, indices = BacktestWorker(), IndexWorker()
     incidents = IncidentWorker(role.settings.incidents)
-    jobs = _jobs(warden, backtests, indices, incidents, resealer)
+    jobs = _jobs(
+        warden,
+        backtests=backtests,
+        indices=indices,
+        incidents=incidents,
+        resealer=resealer,
+        repeater=repeater,
+    )
     held = False
     try:
         while not role.stop.is_set():
@@ -319,11 +344,12 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
 async def maintain(role: Role) -> None:
     """The work of `vigie maintain`."""
     warden = _Warden(BrokerWatch(role.settings.broker))
-    resealer = Resealer(Sealer.of(role.settings.encryption))
+    sealer = Sealer.of(role.settings.encryption)
+    resealer, repeater = Resealer(sealer), _Repeater(Installation(role.settings, sealer))
     try:
         while not role.stop.is_set():
             try:
-                await _hold_and_work(role, warden, resealer)
+                await _hold_and_work(role, warden, resealer, repeater)
             except TRANSIENT as error:
                 role.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))

@@ -178,6 +178,8 @@ missing_packages() {
     library_is_there libharfbuzz-subset.so.0 || printf 'libharfbuzz-subset0 '
     [ -e /usr/share/fonts/opentype/inter/Inter-Regular.otf ] || printf 'fonts-inter '
     [ -z "$with_tests" ] || library_is_there faketime/libfaketimeMT.so.1 || printf 'faketime '
+    # What alerts are sent to.
+    [ -z "$with_tests" ] || have prometheus-alertmanager || printf 'prometheus-alertmanager '
     # What looks at the public register.
     [ -z "$with_tests" ] || have chromium || printf 'chromium '
 }
@@ -243,6 +245,9 @@ install_packages() {
     case " $packages " in *" mosquitto "*)
         # The packages enable a broker of the whole machine; Vigie has its own.
         if have systemctl; then systemctl disable --now mosquitto.service >>"$log" 2>&1 || true; fi ;;
+    esac
+    case " $packages " in *" prometheus-alertmanager "*)
+        if have systemctl; then systemctl disable --now prometheus-alertmanager.service >>"$log" 2>&1 || true; fi ;;
     esac
     restore
     changing_system=

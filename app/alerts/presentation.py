@@ -66,7 +66,7 @@ class AlertPresenter:
     @classmethod
     async def of(cls, request: Request, principal: Annotated[Principal, Depends(current_principal)]) -> Self:
         """Make the presenter of a request."""
-        base_url: str = request.app.state.settings.api.base_url
+        base_url: str = request.app.state.installation.base_url
         return cls(base_url, measures=principal.may(MEASUREMENTS))
 
     async def show(self, session: AsyncSession, rows: Sequence[Shown]) -> list[AlertOut]:

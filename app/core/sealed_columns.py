@@ -57,10 +57,24 @@ WEBHOOK_FORMER_SECRETS: Final = SealedColumn(
     "webhook_endpoints", "former_secrets", WEBHOOK_SECRET.context, member="secret", clear=WEBHOOK_SECRET.clear
 )
 WEBHOOK_HEADERS: Final = SealedColumn("webhook_endpoints", "headers", "webhook-headers:{}")
+CHANNEL_CREDENTIALS: Final = SealedColumn("webhook_endpoints", "credentials", "channel-credentials:{}")
 
 IDEMPOTENCY_ANSWER: Final = SealedColumn(
     "idempotency_keys", "answer", "idempotency-answer:{}:{}:{}", ("organisation_id", "caller_id", "key")
 )
 
-SEALED: Final = (WEBHOOK_SECRET, WEBHOOK_FORMER_SECRETS, WEBHOOK_HEADERS, IDEMPOTENCY_ANSWER)
+INSTALLATION_SECRET: Final = SealedColumn(
+    "installation_settings", "secret", "installation-setting:{}", ("name",)
+)
+INVITATION_TOKEN: Final = SealedColumn("invitations", "mail_token", "invitation-token:{}")
+
+SEALED: Final = (
+    WEBHOOK_SECRET,
+    WEBHOOK_FORMER_SECRETS,
+    WEBHOOK_HEADERS,
+    CHANNEL_CREDENTIALS,
+    IDEMPOTENCY_ANSWER,
+    INSTALLATION_SECRET,
+    INVITATION_TOKEN,
+)
 """All of them."""

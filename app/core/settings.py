@@ -165,9 +165,11 @@ class QuarantineSettings(BaseModel):
 
 
 class SmtpSettings(BaseModel):
-    """The mail server that e-mail channels send through."""
+    """The mail server that e-mail channels and invitations are sent through."""
 
-    host: str | None = Field(None, description="The mail server; unset: there are no e-mail channels")
+    host: str | None = Field(
+        None, description="The mail server; unset: the one that `PUT /v1/settings/mail` set, or none"
+    )
     port: Port = Field(587, description="Its port")
     security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="TLS after STARTTLS, from the first byte on, or not at all"
@@ -184,6 +186,10 @@ class SmtpSettings(BaseModel):
     )
     mails_per_hour: int = Field(
         500, ge=0, description="Mails of one organisation in an hour, of a process; 0: no limit"
+    )
+    allow_private: bool = Field(
+        False,
+        description="Let a mail server that is set by the API be at a private address, and without TLS",
     )
 
 

@@ -1,6 +1,7 @@
 """What `vigie doctor` says of the database's roles, where the settings name a database."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,42 @@ def named() -> "DatabaseSettings | None":
     except InvalidSettingsError:
         return None  # told with the settings
     return settings if "url" in settings.model_fields_set else None
+
+
+def stored_mail() -> Iterator[Finding]:
+    """The mail server that was set by the API; nothing where the environment sets one, or no database."""
+    from app.core.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as above)
+    from app.embedded.logins import FAULTS  # noqa: PLC0415 (as above)
+
+    try:
+        smtp = read_settings().smtp
+    except InvalidSettingsError:
+        return
+    if smtp.host is not None or (settings := named()) is None:
+        return
+    try:
+        found = asyncio.run(_stored_mail(settings.url))
+    except (*FAULTS, asyncpg.PostgresError):
+        return  # what is wrong with the database is told above
+    where = "none: set one with PUT /v1/settings/mail, or VIGIE_SMTP__HOST (docs/email.md)"
+    if found is not None:
+        value = json.loads(found)
+        where = f"{value['host']}, port {value['port']}, {value['security']}; set by the API"
+    yield Finding("note" if found is None else "ok", "mail server", where)
+
+
+async def _stored_mail(url: str) -> str | None:
+    from app.embedded.logins import PATIENCE_S  # noqa: PLC0415 (as above)
+
+    connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+    try:
+        await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
+        row: str | None = await connection.fetchval(
+            "SELECT value::text FROM installation_settings WHERE name = 'mail'"
+        )
+    finally:
+        await connection.close()
+    return row
 
 
 def examine(settings: "DatabaseSettings") -> Iterator[Finding]:

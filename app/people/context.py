@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from app.core.auth import Principal, bearer, current_principal
 from app.core.database import Database
 from app.core.errors import ForbiddenError, UnauthorisedError
+from app.core.installation import Installation
 from app.core.keys import hash_key
 from app.core.people_settings import SessionSettings
 from app.core.settings import Settings
@@ -28,7 +29,7 @@ class People:
         hasher: Hashes passwords.
         sessions: Tells whom a token speaks for.
         oidc: The provider that people may sign in with, where there is one.
-        base_url: Where links begin.
+        installation: Where links begin, and whether mails can be sent.
     """
 
     database: Database
@@ -36,20 +37,24 @@ class People:
     hasher: Hasher
     sessions: Sessions
     oidc: Provider | None
-    base_url: str
+    installation: Installation
 
     @classmethod
-    def of(cls, settings: Settings, database: Database) -> Self:
+    def of(cls, settings: Settings, database: Database, installation: Installation) -> Self:
         """The one that settings speak of. Nothing is connected."""
-        base_url = settings.api.base_url
         return cls(
             database,
             settings.sessions,
             Hasher(settings.sessions),
             Sessions(database, settings.sessions),
-            Provider.of(settings.oidc, base_url),
-            base_url,
+            Provider.of(settings.oidc, settings.api.base_url),
+            installation,
         )
+
+    @property
+    def base_url(self) -> str:
+        """Where links begin."""
+        return self.installation.base_url
 
     def link(self, token: str) -> str:
         """Where a person uses a token by hand. Behind the `#` it goes to no server, and into no log."""

@@ -11,6 +11,8 @@ from app.core.database import WriteSession
 from app.core.errors import ConflictError
 from app.core.ids import new_id
 from app.core.keys import generate_key, hash_key
+from app.core.sealed_columns import INVITATION_TOKEN
+from app.core.sealing import Sealer
 from app.people import members, repository
 from app.people.context import People
 from app.people.models import Invitation, Membership, User
@@ -23,9 +25,17 @@ INVITATION_PREFIX: Final = "vgi_"
 
 
 async def invite(
-    session: WriteSession, principal: Principal, wanted: InvitationCreate, people: People, now: datetime
+    session: WriteSession,
+    principal: Principal,
+    wanted: InvitationCreate,
+    *,
+    people: People,
+    sealer: Sealer,
+    now: datetime,
 ) -> tuple[str, Invitation]:
     """Make an invitation; what the address had open in this organisation ends.
+
+    Where there is a mail server, its mail is to be sent, which `app.people.invitation_mails` does.
 
     Raises:
         NotFoundError: No such organisation, or site.
@@ -42,6 +52,7 @@ async def invite(
         raise _already_member()
     for former in await repository.open_invitations(session, wanted.email, now, organisation=organisation.id):
         former.revoked_at = now
+        former.mail_token = None
     token = generate_key(INVITATION_PREFIX)
     row = Invitation(
         id=new_id(),
@@ -54,7 +65,11 @@ async def invite(
         invited_by_name=principal.name,
         created_at=now,
         expires_at=now + timedelta(seconds=people.settings.invitation_s),
+        language=wanted.language,
     )
+    if people.installation.smtp.host is not None and sealer.ready:
+        row.mail_status, row.mail_due_at = "pending", now
+        row.mail_token = INVITATION_TOKEN.seal(sealer, token, row.id)
     session.add(row)
     await session.flush()
     return token, row

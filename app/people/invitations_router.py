@@ -53,15 +53,18 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_invitation(
-    body: InvitationCreate, principal: MembersWriter, session: Writes, people: Desk
+    body: InvitationCreate, request: Request, principal: MembersWriter, session: Writes, people: Desk
 ) -> InvitationCreated:
     """Invite somebody under an e-mail address, with a role that may do no more than the caller.
 
-    The token is shown here and never again. Whoever has it becomes the member: nothing is sent, hand it over
-    so that only the person reads it. It ends an earlier invitation of the same address.
+    Where there is a mail server, the link is mailed to the address, in `language`; `mail_status` says what
+    came of it. The token is shown here and never again. Whoever has it becomes the member: where nothing is
+    mailed, hand it over so that only the person reads it. It ends an earlier invitation of the same address.
     """
     now = datetime.now(UTC)
-    token, row = await invitations.invite(session, principal, body, people, now)
+    token, row = await invitations.invite(
+        session, principal, body, people=people, sealer=request.app.state.sealer, now=now
+    )
     return InvitationCreated.of(row, now, token=token, link=people.link(token))
 
 
@@ -145,3 +148,4 @@ async def revoke_invitation(
     if row.accepted_at is not None:
         raise ConflictError("It was accepted: remove the member instead.", code="invitation_accepted")
     row.revoked_at = row.revoked_at or now
+    row.mail_token = None

@@ -44,7 +44,11 @@ class Membership(Base):
 
 
 class Invitation(Base):
-    """Somebody who may become a member, under an e-mail address. Its token is kept as SHA-256."""
+    """Somebody who may become a member, under an e-mail address. Its token is kept as SHA-256.
+
+    `mail_token` is the token, sealed, until the mail with it is sent or given up. `mail_status` is None where
+    none is to be sent; `mail_reason` is why the last attempt failed, the next one is due at `mail_due_at`.
+    """
 
     __tablename__ = "invitations"
 
@@ -60,6 +64,13 @@ class Invitation(Base):
     expires_at: Mapped[datetime] = mapped_column(_Instant)
     accepted_at: Mapped[datetime | None] = mapped_column(_Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+    language: Mapped[str] = mapped_column(Text, server_default="en")
+    mail_status: Mapped[str | None] = mapped_column(Text)
+    mail_reason: Mapped[str | None] = mapped_column(Text)
+    mailed_at: Mapped[datetime | None] = mapped_column(_Instant)
+    mail_attempts: Mapped[int] = mapped_column(server_default="0")
+    mail_due_at: Mapped[datetime | None] = mapped_column(_Instant)
+    mail_token: Mapped[str | None] = mapped_column(Text)
 
 
 class UserSession(Base):

@@ -262,18 +262,20 @@ class InvitationCreate(Body):
     email: Email
     role: Role
     site_ids: SiteIds = None
+    language: Annotated[Locale, Field(description="What its mail is written in")] = "en"
 
 
 class InvitationOut(Resource):
     """An invitation, without its token."""
 
-    volatile = frozenset({"state"})
+    volatile = frozenset({"state", "mail_status", "mail_reason", "mailed_at"})
 
     id: UUID
     organisation_id: UUID
     email: str
     role: Role
     site_ids: list[UUID] | None
+    language: Locale
     state: InvitationState
     invited_by: UUID = Field(description="The person, or the API key")
     invited_by_name: str
@@ -281,13 +283,24 @@ class InvitationOut(Resource):
     expires_at: datetime
     accepted_at: datetime | None
     revoked_at: datetime | None
+    mail_status: Literal["pending", "sent", "failed"] | None = Field(
+        description="What became of its mail: `sent` once the mail server took it. Null: none is sent, for "
+        "there was no mail server",
+        examples=["sent"],
+    )
+    mail_reason: str | None = Field(
+        description="Why the last attempt to mail it failed, as in the deliveries of e-mail channels",
+        examples=[None],
+    )
+    mailed_at: datetime | None = Field(description="When the mail server took the mail")
 
     @classmethod
     def of(cls, row: Invitation, now: datetime, **more: str) -> Self:
         """The shape of a row."""
         names = (
             *("id", "organisation_id", "email", "role", "site_ids", "invited_by", "invited_by_name"),
-            *("created_at", "expires_at", "accepted_at", "revoked_at"),
+            *("created_at", "expires_at", "accepted_at", "revoked_at", "language"),
+            *("mail_status", "mail_reason", "mailed_at"),
         )
         return cls(**{name: getattr(row, name) for name in names}, state=state_of(row, now), **more)
 

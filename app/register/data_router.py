@@ -221,6 +221,8 @@ async def _feed(
 ) -> Response:
     writing = Writing(language_of(lang, request.headers.get("accept-language", "")))
 
+    base: str = request.app.state.installation.base_url
+
     async def make() -> bytes:
         register = await context.register()
         title, path, wanted = writing.said(WORDS["register"]), "/public/changes", None
@@ -228,6 +230,6 @@ async def _feed(
             _, site = await context.site(site_id)
             title, path, wanted = f"{title}: {site.name}", f"/public/sites/{site.id}/changes", site.id
         found = list(await context.changes(wanted))[: reads.CHANGES_PAGE]
-        return atom.feed(found, writing, base=context.base_url, path=path, title=title, now=register.at)
+        return atom.feed(found, writing, base=base, path=path, title=title, now=register.at)
 
     return await _shown(request, context, ("atom", site_id, writing.language), atom.MEDIA_TYPE, make)

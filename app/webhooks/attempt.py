@@ -24,6 +24,13 @@ from app.core.observability import get_logger
 from app.core.sealing import Sealer, SealError
 from app.core.settings import WebhookSettings
 from app.webhooks.guard import check_url
+from app.webhooks.http_channels import (
+    HTTP_CHANNELS,
+    ChannelRequest,
+    build_request,
+    judge_answer,
+    open_credentials,
+)
 from app.webhooks.resolver import AddressRefusedError, GuardedResolver
 from app.webhooks.schedule import retry_after_s
 from app.webhooks.secrets import open_headers, signing_secrets
@@ -48,6 +55,11 @@ _NEVER_OWN: Final = frozenset(
     }
 )
 _USER_AGENT: Final = f"Vigie/{version('vigie')}"
+_COMMON: Final = {
+    "user-agent": _USER_AGENT,
+    "accept": "*/*",
+    "accept-encoding": "identity",
+}
 # Once the status is known the outcome is; the rest is for the log, and not worth a place for long.
 _BODY_PATIENCE_S: Final = 2.0
 # Shorter than what servers keep idle connections open for: one that they are closing is not picked up.
@@ -97,7 +109,9 @@ class _Answer(NamedTuple):
 
 
 class Sender:
-    """Sends signed webhooks. Open with `async with`: it keeps connections.
+    """Sends signed webhooks, and the messages of channels that go by HTTP.
+
+    Open with `async with`: it keeps connections.
 
     Args:
         settings: Time limits, how much of an answer is kept, whether private addresses are allowed.
@@ -147,35 +161,44 @@ class Sender:
 
         The URL is checked again: what was allowed when it was registered may not be now.
         """
-        if claimed.url is None or claimed.secret is None:
-            raise ValueError("not a webhook")
-        timestamp = int(now.timestamp())
         begun = time.perf_counter()
         try:
-            secrets = signing_secrets(
-                self._sealer, claimed.endpoint_id, claimed.secret, claimed.former_secrets, now
-            )
-            own = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
-        except SealError as error:
+            url, headers, body = self._request(claimed, now)
+        except (SealError, KeyError) as error:
             _log.warning("secret_not_opened", endpoint_id=str(claimed.endpoint_id), error=str(error))
             return Outcome("not_configured", None, None, 0.0)
-        signatures = (sign(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
-        headers = {
-            **{name.lower(): value for name, value in own.items() if name.lower() not in _NEVER_OWN},
-            "content-type": _TYPES.get(claimed.format, _TYPE),
-            "user-agent": _USER_AGENT,
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "webhook-id": claimed.message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(signatures),
-        }
-        answer = await self._exchange(claimed.url, headers, claimed.body)
+        answer = await self._exchange(url, {**headers, **_COMMON}, body)
+        if claimed.kind in HTTP_CHANNELS:
+            judged = judge_answer(claimed.kind, answer.reason, answer.status, answer.body)
+            answer = answer._replace(reason=judged)
         duration_ms = (time.perf_counter() - begun) * 1000
         # With what was delivered it says nothing of ours.
         asked = None if answer.reason == DELIVERED else answer.retry_after
         wait = None if asked is None else retry_after_s(asked, now)
         return Outcome(answer.reason, answer.status, answer.body, duration_ms, wait)
+
+    def _request(self, claimed: Claim, now: datetime) -> ChannelRequest:
+        """Make what is posted (SealError, or KeyError for what a channel lacks)."""
+        if claimed.kind in HTTP_CHANNELS:
+            credentials = open_credentials(self._sealer, claimed.endpoint_id, claimed.credentials)
+            made = build_request(claimed.kind, claimed.target or {}, credentials, claimed.body)
+            return made._replace(headers={**made.headers, "content-type": _TYPE})
+        if claimed.url is None or claimed.secret is None:
+            raise ValueError("not a webhook")
+        timestamp = int(now.timestamp())
+        secrets = signing_secrets(
+            self._sealer, claimed.endpoint_id, claimed.secret, claimed.former_secrets, now
+        )
+        own = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
+        signatures = (sign(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
+        headers = {
+            **{name.lower(): value for name, value in own.items() if name.lower() not in _NEVER_OWN},
+            "content-type": _TYPES.get(claimed.format, _TYPE),
+            "webhook-id": claimed.message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": " ".join(signatures),
+        }
+        return ChannelRequest(claimed.url, headers, claimed.body)
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> _Answer:
         if self._session is None:

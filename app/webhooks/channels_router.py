@@ -1,4 +1,4 @@
-"""REST for channels: e-mail and MQTT.
+"""REST for channels: e-mail, MQTT, and services by HTTP.
 
 Owns the HTTP side only. What changes an account at the broker commits first, then brings the broker up to
 date, then answers: a password works as soon as it is known, and not any more once the channel is deleted.
@@ -39,9 +39,11 @@ from app.webhooks.channels_schemas import (
     credentials_of,
     shown,
 )
+from app.webhooks.http_channel_schemas import HttpOut
+from app.webhooks.http_channel_service import UrlRules
 from app.webhooks.models import Endpoint
 from app.webhooks.repository import CHANNELS
-from app.webhooks.web import KINDS, READING, Holder, Reader, Writer
+from app.webhooks.web import KINDS, READING, Holder, PublicUrl, Reader, Seal, Settings, Writer
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
 
@@ -50,11 +52,16 @@ _ENDED: Final = "the account has ended"
 
 
 async def _smtp(request: Request) -> SmtpSettings:
-    settings: SmtpSettings = request.app.state.settings.smtp
+    settings: SmtpSettings = request.app.state.installation.smtp
     return settings
 
 
+async def _rules(settings: Settings, public_url: PublicUrl, sealer: Seal) -> UrlRules:
+    return UrlRules(settings.allow_private, public_url, sealer)
+
+
 _Smtp = Annotated[SmtpSettings, Depends(_smtp)]
+_Rules = Annotated[UrlRules, Depends(_rules)]
 
 
 async def _record(session: WriteSession, rows: Sequence[Endpoint]) -> None:
@@ -78,9 +85,13 @@ async def create_channel(
     principal: Writer,
     database: Holder,
     smtp: _Smtp,
+    rules: _Rules,
     defaults: DefaultQuotas,
-) -> EmailOut | MqttCreated:
-    """Have alerts mailed (`"kind": "email"`), or published at the broker (`"kind": "mqtt"`).
+) -> EmailOut | MqttCreated | HttpOut:
+    """Have alerts mailed (`email`), published at the broker (`mqtt`), or posted to a service.
+
+    Services are `slack`, `teams`, `discord`, `pagerduty`, `ntfy` and `alertmanager`. What gives access to one
+    (the address of a chat, a key, a token, a password) is stored sealed, and never shown again.
 
     Mails tell of several alerts at once, unless `grouping` is null. They need a mail server: without one the
     answer is 409 `email_not_configured`.
@@ -90,7 +101,9 @@ async def create_channel(
     """
     now = datetime.now(UTC)
     async with database.write() as session:
-        channel, password = await channels_service.add_channel(session, principal, body, smtp, now)
+        channel, password = await channels_service.add_channel(
+            session, principal, body, smtp=smtp, rules=rules, now=now
+        )
         await check_room(session, "webhooks", {channel.organisation_id: 1}, defaults, principal.visible())
         answer = created(channel, password)
     if password is not None:
@@ -113,7 +126,7 @@ async def list_channels(
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
-) -> Page[EmailOut | MqttOut]:
+) -> Page[EmailOut | MqttOut | HttpOut]:
     """By default the oldest first; no passwords. Who is shown recipients of mails is in the audit log."""
     rows = await repository.list_endpoints(
         session,
@@ -136,7 +149,7 @@ async def list_channels(
     response_model=ChannelOut,
     responses=documented(401, 403, 404, 503),
 )
-async def get_channel(channel: str, principal: Reader, session: Writes) -> EmailOut | MqttOut:
+async def get_channel(channel: str, principal: Reader, session: Writes) -> EmailOut | MqttOut | HttpOut:
     """The password is not shown. Who is shown recipients of mails is in the audit log."""
     identifier = parse_id(channel, "channel")
     row = await service.get_endpoint(session, identifier, principal, noun="channel")
@@ -152,8 +165,15 @@ async def get_channel(channel: str, principal: Reader, session: Writes) -> Email
     responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def update_channel(
-    *, channel: str, body: ChannelChange, principal: Writer, session: Writes, smtp: _Smtp, matching: Matching
-) -> EmailOut | MqttOut:
+    *,
+    channel: str,
+    body: ChannelChange,
+    principal: Writer,
+    session: Writes,
+    smtp: _Smtp,
+    rules: _Rules,
+    matching: Matching,
+) -> EmailOut | MqttOut | HttpOut:
     """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
 
     With another `grouping` what waits is sent at once, as it was put together so far. The account of an MQTT
@@ -163,7 +183,7 @@ async def update_channel(
     identifier = parse_id(channel, "channel")
     row = await service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
     matching.check(shown(row))
-    await channels_service.change_channel(session, row, body, smtp, datetime.now(UTC))
+    await channels_service.change_channel(session, row, body, smtp=smtp, rules=rules, now=datetime.now(UTC))
     if principal.may(READING):
         # Others are not shown it.
         await _record(session, [row])

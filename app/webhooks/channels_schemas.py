@@ -1,6 +1,6 @@
-"""The shapes of channels on the wire: mails, and topics at the broker. Shapes only."""
+"""The shapes of channels on the wire: mails, topics at the broker, and services by HTTP. Shapes only."""
 
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -15,14 +15,13 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.core.etags import Resource
-from app.core.fields import Body, Description, TenantId, absent
+from app.core.fields import Body, Description, absent
 from app.core.problems import CodedValueError
 from app.sites.broker_accounts import username_of
+from app.webhooks.channel_fields import ChannelBase, ChannelOutBase, Language
 from app.webhooks.endpoint_fields import (
     EVENTS_TOLD,
     GROUPING,
-    RECIPIENT,
     SEVERE_EVENTS,
     Events,
     Grouping,
@@ -30,16 +29,37 @@ from app.webhooks.endpoint_fields import (
     Recipient,
     Sites,
 )
-from app.webhooks.endpoint_schemas import Enabled, Rate
+from app.webhooks.endpoint_schemas import Rate
 from app.webhooks.event_types import ALL_EVENTS
+from app.webhooks.http_channel_schemas import (
+    HTTP_EXAMPLES,
+    HTTP_FIELDS,
+    OUT,
+    AlertmanagerCreate,
+    AlertmanagerOut,
+    ChatCreate,
+    ChatOut,
+    HttpOut,
+    NtfyCreate,
+    NtfyOut,
+    PagerDutyCreate,
+    PagerDutyOut,
+    Password,
+    RoutingKey,
+    ServiceUrl,
+    Token,
+    Topic,
+    Username,
+)
+from app.webhooks.http_channels import HTTP_CHANNELS
 from app.webhooks.mail.addresses import MAX_RECIPIENTS
 from app.webhooks.models import Endpoint
 from app.webhooks.mqtt import root_of
 
-type ChannelKind = Literal["email", "mqtt"]
+type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
 """What a channel may be."""
 
-_KINDS: Final = ("email", "mqtt")
+_KINDS: Final = ("email", "mqtt", *HTTP_CHANNELS)
 
 Recipients = Annotated[
     list[str],
@@ -50,7 +70,6 @@ Recipients = Annotated[
         examples=[["night-shift@example.com"]],
     ),
 ]
-Language = Annotated[Literal["en", "fr"], Field(description="What mails are written in")]
 Notices = Annotated[
     bool,
     Field(description="Whether mails also tell of the organisation's endpoints that fail, and of its quotas"),
@@ -65,17 +84,7 @@ def _mail_grouping() -> Grouping:
     return Grouping(by=["site", "rule"], wait="PT30S", interval="PT5M")
 
 
-class _ChannelCreate(Body):
-    organisation_id: TenantId = None
-    site_ids: Sites | None = None
-    min_severity: MinSeverity = None
-    rate_per_s: Rate | None = None
-    description: Description | None = None
-    recipient: Recipient = None
-    enabled: Enabled = True
-
-
-class EmailCreate(_ChannelCreate):
+class EmailCreate(ChannelBase):
     """Mails to be sent."""
 
     kind: Literal["email"]
@@ -88,7 +97,7 @@ class EmailCreate(_ChannelCreate):
     grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=_mail_grouping)
 
 
-class MqttCreate(_ChannelCreate):
+class MqttCreate(ChannelBase):
     """Messages to be published at the broker; an organisation has one such channel at most."""
 
     kind: Literal["mqtt"]
@@ -104,7 +113,7 @@ def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # 
     kind = value.get("kind") if isinstance(value, dict) else None
     if isinstance(value, dict) and not (isinstance(kind, str) and kind in _KINDS):
         code = "invalid_value" if "kind" in value else "missing_field"
-        told = CodedValueError(code, f"`kind` has to be {' or '.join(_KINDS)}")
+        told = CodedValueError(code, f"`kind` has to be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
         fault = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": told})
         raise ValidationError.from_exception_data("channel", [fault])
     try:
@@ -123,7 +132,9 @@ def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # 
 
 
 type ChannelCreate = Annotated[
-    EmailCreate | MqttCreate, Field(discriminator="kind"), WrapValidator(_untagged)
+    EmailCreate | MqttCreate | ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate,
+    Field(discriminator="kind"),
+    WrapValidator(_untagged),
 ]
 """A channel to be; `kind` says which."""
 
@@ -149,15 +160,26 @@ EXAMPLES: Final[dict[str, Example]] = {
         "summary": "MQTT, CloudEvents",
         "value": {"kind": "mqtt", "format": "cloudevents", "events": ["alert.firing", "alert.resolved"]},
     },
+    **HTTP_EXAMPLES,
 }
 """One for each kind, and more, for Swagger UI."""
 
-EMAIL_FIELDS: Final = ("to", "language", "notices")
-MQTT_FIELDS: Final = ("format",)
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "email": ("to", "language", "notices", "grouping"),
+    "mqtt": ("format", "grouping"),
+    **HTTP_FIELDS,
+}
+"""The fields that not every kind has, by kind."""
+
+OF_A_KIND: Final = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
+"""All of these."""
 
 
 class ChannelChange(Body):
-    """What may change of a channel. `to`, `language` and `notices` are e-mail's, `format` is MQTT's."""
+    """What may change of a channel; each kind takes the fields that it was made with.
+
+    Where the `url` of a channel with a secret changes, the secret has to be given again.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": ["*"], "enabled": True}]})
 
@@ -165,6 +187,12 @@ class ChannelChange(Body):
     language: Language = absent()
     notices: Notices = absent()
     format: MqttFormat = absent()
+    url: ServiceUrl = absent()
+    routing_key: RoutingKey = absent()
+    topic: Topic = absent()
+    token: Token | None = absent()
+    username: Username | None = absent()
+    password: Password | None = absent()
     events: Events = absent()
     site_ids: Sites | None = absent()
     min_severity: MinSeverity = absent()
@@ -175,26 +203,7 @@ class ChannelChange(Body):
     enabled: bool = absent()
 
 
-class _ChannelOut(Resource):
-    id: UUID
-    organisation_id: UUID
-    events: list[str] = Field(examples=[list(SEVERE_EVENTS)])
-    site_ids: list[UUID] | None = Field(description="Null: events of every site")
-    min_severity: MinSeverity
-    grouping: Annotated[Grouping | None, GROUPING]
-    rate_per_s: float | None = Field(description="Null: no limit")
-    description: str | None
-    recipient: Annotated[str | None, RECIPIENT]
-    enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
-    disabled_reason: str | None = Field(
-        description="Why Vigie disabled it: `failing` for too long", examples=[None]
-    )
-    disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])
-    created_at: datetime
-    updated_at: datetime
-
-
-class EmailOut(_ChannelOut):
+class EmailOut(ChannelOutBase):
     """Mails that are sent."""
 
     kind: Literal["email"]
@@ -203,7 +212,7 @@ class EmailOut(_ChannelOut):
     notices: bool
 
 
-class MqttOut(_ChannelOut):
+class MqttOut(ChannelOutBase):
     """Messages that are published at the broker."""
 
     kind: Literal["mqtt"]
@@ -240,28 +249,35 @@ class PasswordOut(BaseModel):
     credentials: BrokerCredentials
 
 
-type ChannelOut = Annotated[EmailOut | MqttOut, Field(discriminator="kind")]
+type ChannelOut = Annotated[
+    EmailOut | MqttOut | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
+]
 """A channel; `kind` says which."""
 
-type ChannelCreated = Annotated[EmailOut | MqttCreated, Field(discriminator="kind")]
+type ChannelCreated = Annotated[
+    EmailOut | MqttCreated | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
+]
 """A new channel; `kind` says which."""
 
 
-def shown(row: Endpoint) -> EmailOut | MqttOut:
+def shown(row: Endpoint) -> EmailOut | MqttOut | HttpOut:
     """The shape of a row."""
     stored: dict[str, Any] = {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
     if row.kind == "email":
         return EmailOut.model_validate({**stored, **(row.target or {})})
+    if row.kind in OUT:
+        has_token = row.credentials is not None
+        return OUT[row.kind].model_validate({**stored, "has_token": has_token, **(row.target or {})})
     organisation = row.organisation_id
     return MqttOut.model_validate(
         {**stored, "username": username_of(organisation), "topic": f"{root_of(organisation)}/#"}
     )
 
 
-def created(row: Endpoint, password: str | None) -> EmailOut | MqttCreated:
+def created(row: Endpoint, password: str | None) -> EmailOut | MqttCreated | HttpOut:
     """The shape of a new row, with its password where it has one."""
     channel = shown(row)
-    if isinstance(channel, EmailOut):
+    if not isinstance(channel, MqttOut):
         return channel
     if password is None:
         raise ValueError("a new MQTT channel has a password")

@@ -17,34 +17,36 @@ from app.core.ids import new_id
 from app.core.settings import SmtpSettings
 from app.sites.broker_accounts import give_account, withdraw_account
 from app.sites.service import named_organisation
-from app.webhooks.channels_schemas import (
-    EMAIL_FIELDS,
-    MQTT_FIELDS,
-    ChannelChange,
-    EmailCreate,
-    MqttCreate,
-)
+from app.webhooks.channels_schemas import FIELDS, OF_A_KIND, ChannelChange, EmailCreate, MqttCreate
+from app.webhooks.endpoint_fields import Grouping
+from app.webhooks.http_channel_schemas import HttpCreate
+from app.webhooks.http_channel_service import UrlRules, aim_anew, aim_new
+from app.webhooks.http_channels import HTTP_CHANNELS
 from app.webhooks.mail.addresses import check_recipients
 from app.webhooks.models import Endpoint
 from app.webhooks.service import apply_change, check_sites
 
 _ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
-_FOREIGN: Final = {"email": MQTT_FIELDS, "mqtt": EMAIL_FIELDS}
+_MAIL_AIMS: Final = ("to", "language", "notices")
 
 
 async def add_channel(
     session: WriteSession,
     principal: Principal,
-    wanted: EmailCreate | MqttCreate,
+    wanted: EmailCreate | MqttCreate | HttpCreate,
+    *,
     smtp: SmtpSettings,
+    rules: UrlRules,
     now: datetime,
 ) -> tuple[Endpoint, str | None]:
     """Make a channel; one of MQTT comes with the only copy of its password.
 
     Raises:
         ConflictError: `email_not_configured`, `mqtt_channel_exists`.
-        InvalidError: `invalid_email_address`, `recipient_domain_not_allowed`, `foreign_organisation`.
+        InvalidError: `invalid_email_address`, `recipient_domain_not_allowed`, `foreign_organisation`,
+            `webhook_url_not_allowed`, `missing_field`.
         NotFoundError: The organisation, or one of the sites in it, does not exist.
+        UnavailableError: `encryption_key_missing`.
     """
     target: dict[str, Any] = {}
     if isinstance(wanted, EmailCreate):
@@ -64,13 +66,15 @@ async def add_channel(
         events=wanted.events,
         site_ids=wanted.site_ids,
         min_severity=wanted.min_severity,
-        grouping=wanted.grouping.model_dump() if wanted.grouping else None,
+        grouping=_grouping_of(wanted),
         former_secrets=[],
         rate_per_s=wanted.rate_per_s,
         enabled=wanted.enabled,
         created_at=now,
         updated_at=now,
     )
+    if not isinstance(wanted, EmailCreate | MqttCreate):
+        aim_new(channel, wanted, rules)
     session.add(channel)
     try:
         await session.flush()
@@ -81,13 +85,24 @@ async def add_channel(
             "The organisation has an MQTT channel already: change that one, or delete it first.",
             code="mqtt_channel_exists",
         ) from None
-    if isinstance(wanted, EmailCreate):
+    if not isinstance(wanted, MqttCreate):
         return channel, None
     return channel, await give_account(session, owner.id, now)
 
 
+def _grouping_of(wanted: EmailCreate | MqttCreate | HttpCreate) -> dict[str, Any] | None:
+    grouping: Grouping | None = getattr(wanted, "grouping", None)
+    return grouping.model_dump() if grouping else None
+
+
 async def change_channel(
-    session: WriteSession, channel: Endpoint, change: ChannelChange, smtp: SmtpSettings, now: datetime
+    session: WriteSession,
+    channel: Endpoint,
+    change: ChannelChange,
+    *,
+    smtp: SmtpSettings,
+    rules: UrlRules,
+    now: datetime,
 ) -> None:
     """Change what is given of a channel.
 
@@ -96,24 +111,32 @@ async def change_channel(
         channel: Locked.
         change: What is given.
         smtp: Says which domains mails may go to.
+        rules: Which addresses of services are taken.
         now: The time of the change.
 
     Raises:
-        InvalidError: `unknown_field` for one that channels of the other kind have; as for a new one.
+        InvalidError: `unknown_field` for one that channels of other kinds have; as for a new one.
         NotFoundError: One of the sites does not exist.
     """
     fields = given(change)
-    for name in _FOREIGN[channel.kind]:
-        if name in fields:
+    for name in OF_A_KIND:
+        if name in fields and name not in FIELDS[channel.kind]:
             unknown = InvalidError(
                 f"A channel of the kind {channel.kind} has no such field.", code="unknown_field"
             )
             raise unknown.at(f"body.{name}")
     if "to" in fields:
         fields["to"] = check_recipients(change.to, smtp.recipient_domains)
-    aims = {name: fields.pop(name) for name in EMAIL_FIELDS if name in fields}
-    if aims:
-        fields["target"] = {**(channel.target or {}), **aims}
+    if channel.kind in HTTP_CHANNELS:
+        aim = aim_anew(channel, fields, rules)
+        fields = {
+            name: value for name, value in fields.items() if name == "grouping" or name not in OF_A_KIND
+        }
+        fields |= {} if aim is None else aim._asdict()
+    else:
+        aims = {name: fields.pop(name) for name in _MAIL_AIMS if name in fields}
+        if aims:
+            fields["target"] = {**(channel.target or {}), **aims}
     await apply_change(session, channel, fields, now)
 
 
@@ -145,7 +168,7 @@ async def rotate_password(session: WriteSession, channel: Endpoint, now: datetim
 def _require_mail_server(smtp: SmtpSettings) -> None:
     if smtp.host is None:
         raise ConflictError(
-            "This installation has no mail server to send through. Its operator has to set VIGIE_SMTP__HOST, "
-            "the same for the api and deliver roles.",
+            "This installation has no mail server to send through. A platform administrator has to set one "
+            "with `PUT /v1/settings/mail`, or its operator VIGIE_SMTP__HOST for the api and deliver roles.",
             code="email_not_configured",
         )

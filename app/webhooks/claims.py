@@ -85,6 +85,14 @@ RECURSIVE waiting AS (
     WHERE known.share IS NULL OR known.most > 0
 )
 """  # noqa: S608 (a number of ours)
+# Where an alert's deliveries have an order, a later one waits while an earlier one is pending.
+_IN_ORDER: Final = """
+(alert_id IS NULL OR NOT EXISTS (
+    SELECT FROM deliveries AS earlier WHERE earlier.state = 'pending'
+        AND earlier.endpoint_id = deliveries.endpoint_id AND earlier.alert_id = deliveries.alert_id
+        AND earlier.id < deliveries.id
+))
+"""
 # A time that lies ahead is another process's, a moment later than ours; or the clock was put back since, and
 # what was left then is not known.
 _AVAILABLE: Final = """
@@ -126,6 +134,7 @@ WITH {_ROOM}, owned AS (
                 coalesce(leased_until >= now(), false) AS taken
             FROM deliveries WHERE endpoint_id = room.id AND state = 'pending' AND due_at <= now()
                 AND (room.strict OR leased_until IS NULL OR leased_until < now())
+                AND {_IN_ORDER}
             ORDER BY due_at, id LIMIT room.looked_at
         ) AS first
     ) AS due
@@ -175,7 +184,8 @@ WITH {_ROOM}, owned AS (
 SELECT leased.id, leased.organisation_id, leased.endpoint_id, leased.event_id, leased.site_id, leased.type,
     leased.format, leased.body, leased.attempt_count, leased.created_at, leased.leased_until, now() AS now,
     endpoint.kind, endpoint.url, endpoint.target::text AS target, endpoint.secret,
-    endpoint.former_secrets::text AS former_secrets, endpoint.headers, room.places, room.suspect
+    endpoint.former_secrets::text AS former_secrets, endpoint.headers, endpoint.credentials, room.places,
+    room.suspect
 FROM leased JOIN room ON room.id = leased.endpoint_id
 JOIN webhook_endpoints AS endpoint ON endpoint.id = leased.endpoint_id
 ORDER BY leased.due_at, leased.id
@@ -192,6 +202,7 @@ WITH {_ROOM}, ready AS (
             SELECT due_at, leased_until, coalesce(leased_until >= now(), false) AS taken FROM deliveries
             WHERE endpoint_id = room.id AND state = 'pending'
                 AND (room.strict OR leased_until IS NULL OR leased_until < now())
+                AND {_IN_ORDER}
             ORDER BY due_at, id LIMIT room.looked_at
         ) AS delivery
     ) AS first
@@ -296,10 +307,10 @@ def _room(
 
 
 def _claim_of(row: Any) -> Claim:  # noqa: ANN401 (a row)
-    *plain, target, secret, former, headers, _, _ = row
+    *plain, target, secret, former, headers, credentials, _, _ = row
     former = [] if former == "[]" else msgspec.json.decode(former)
     where = None if target is None else msgspec.json.decode(target)
-    return Claim._make((*plain, where, secret, former, headers))
+    return Claim._make((*plain, where, secret, former, headers, credentials))
 
 
 async def next_due_in(

@@ -22,13 +22,14 @@ AT_ONCE: Final = 1000
 _ADD: Final = """
 INSERT INTO deliveries
     (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, state, attempt_count, due_at,
-     created_at)
-SELECT given.id, organisation_id, endpoint_id, event_id, site_id, type, format, bodies.body, 'pending', 0,
-    due_at, created_at
+     created_at, alert_id)
+SELECT given.id, organisation_id, endpoint_id, event_id, site_id, type, format, bodies.body, 'pending',
+    attempt_count, due_at, created_at, alert_id
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::integer[],
-            $9::timestamptz[], $10::timestamptz[])
-    AS given (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, due_at, created_at)
-JOIN unnest($11::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
+            $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::integer[])
+    AS given (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, due_at, created_at,
+              alert_id, attempt_count)
+JOIN unnest($13::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
 ON CONFLICT (endpoint_id, event_id) DO NOTHING
 """
 
@@ -46,6 +47,8 @@ class NewDelivery(NamedTuple):
     body: bytes
     due_at: datetime
     created_at: datetime
+    alert_id: UUID | None = None
+    attempt_count: int = 0
 
     @classmethod
     def to(
@@ -61,6 +64,7 @@ class NewDelivery(NamedTuple):
         created_at: datetime,
         now: datetime,
         settings: WebhookSettings,
+        alert_id: UUID | None = None,
     ) -> "NewDelivery":
         """A delivery at the beginning of its schedule.
 
@@ -75,6 +79,7 @@ class NewDelivery(NamedTuple):
             created_at: When that happened.
             now: The database's time.
             settings: The schedule.
+            alert_id: The alert whose deliveries to this endpoint are sent in their order; None: in any order.
         """
         due = next_due(settings.schedule_s, 0, now, settings.jitter, random.random)
         return cls(
@@ -88,6 +93,7 @@ class NewDelivery(NamedTuple):
             body=body,
             due_at=due or now,
             created_at=created_at,
+            alert_id=alert_id,
         )
 
 

@@ -13,7 +13,7 @@ from app.core.etags import Resource, Shown
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.webhooks.endpoint_fields import Format, Kind, State
-from app.webhooks.event_types import EVENTS, TEST_EVENT
+from app.webhooks.event_types import ALERT_REPEAT, EVENTS, TEST_EVENT
 from app.webhooks.grouping import GROUP_EVENT
 from app.webhooks.models import Attempt, Delivery
 from app.webhooks.transport import REASONS, message_id
@@ -24,7 +24,7 @@ LISTED_ATTEMPTS: Final = 20
 SHOWN_ATTEMPTS: Final = 100
 """Of a delivery that is read on its own."""
 
-_TYPES: Final = frozenset({*EVENTS, TEST_EVENT, GROUP_EVENT})
+_TYPES: Final = frozenset({*EVENTS, TEST_EVENT, GROUP_EVENT, ALERT_REPEAT})
 _MESSAGE: Final = re.compile("msg_([0-9a-f]{32})")
 
 
@@ -132,14 +132,16 @@ class DeliveryDetail(DeliveryOut, Resource):
 
     body: dict[str, Any] = Field(
         description="What is sent: a webhook's body or a message's payload; of a mail `subject`, `text` and "
-        "`html`, or what these are made of. It is parsed and written anew here: these are not the bytes that "
-        "are signed"
+        "`html`, or what these are made of; of an Alertmanager the list as `alerts`. It is parsed and "
+        "written anew here: these are not the bytes that are signed"
     )
 
     @classmethod
     def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryDetail":
         """The shape of a row, with its endpoint's kind and its attempts."""
-        return cls.model_validate({**_fields(row, kind, attempts), "body": msgspec.json.decode(row.body)})
+        body = msgspec.json.decode(row.body)
+        shown_body = {"alerts": body} if isinstance(body, list) else body
+        return cls.model_validate({**_fields(row, kind, attempts), "body": shown_body})
 
 
 def _fields(row: Delivery, kind: str, attempts: Sequence[Attempt]) -> dict[str, Any]:

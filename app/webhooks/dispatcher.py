@@ -20,6 +20,7 @@ import asyncpg
 
 from app.core.database import Database, RawConnection
 from app.core.ids import new_id
+from app.core.installation import Installation
 from app.core.observability import (
     DELIVERIES,
     DELIVERIES_LEASED,
@@ -29,6 +30,7 @@ from app.core.observability import (
     OUTBOX_PENDING,
     get_logger,
 )
+from app.core.sealing import Sealer
 from app.core.settings import Settings, WebhookSettings
 from app.webhooks import claims, groups, replays
 from app.webhooks.fanout import FannedOut, FanOut
@@ -58,7 +60,9 @@ _CUT_S: Final = 0.5  # for what is cancelled
 _log = get_logger(__name__)
 
 
-async def run(settings: Settings, database: Database, stop: asyncio.Event) -> None:
+async def run(
+    settings: Settings, database: Database, stop: asyncio.Event, installation: Installation | None = None
+) -> None:
     """Deliver until `stop` is set, then let the attempts under way end.
 
     A database that is down is waited for, at the start and later.
@@ -67,19 +71,15 @@ async def run(settings: Settings, database: Database, stop: asyncio.Event) -> No
     if pool is None:
         return
     try:
-        async with Transports(settings) as transports:
-            links = settings.api.base_url
-            await Dispatcher(settings.webhooks, pool, transports, links).run(database, stop)
+        installation = installation or Installation(settings, Sealer.of(settings.encryption))
+        async with Transports(settings, installation) as transports:
+            await Dispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await pool.close()
         except DATABASE_ERRORS:
             pool.terminate()
-
-
-def _chatty() -> bool:
-    return logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
 
 async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | None:
@@ -112,7 +112,7 @@ class Dispatcher:
         settings: Concurrency, schedule, leases.
         pool: For claims and records.
         transport: Open.
-        public_url: Where links in what is sent lead; None: to where the API is by default.
+        installation: Knows where links in what is sent lead; None: to where the API is by default.
         capacity: By kind of endpoint, how many attempts may be under way at once, where it is not all.
     """
 
@@ -121,14 +121,14 @@ class Dispatcher:
         settings: WebhookSettings,
         pool: asyncpg.Pool,
         transport: Transport,
-        public_url: str | None = None,
+        installation: Installation | None = None,
         capacity: Mapping[str, int] = CAPACITY,
     ) -> None:
         self._settings = settings
-        self._public_url = public_url
+        self._installation = installation
         self._pool = pool
         self._transport = transport
-        self._fan_out = FanOut(settings, public_url)
+        self._fan_out = FanOut(settings)
         self._recorder = Recorder(settings, pool, self._settled)
         self._lanes = Lanes(settings.total_timeout_s, settings.concurrency, capacity)
         self._capacity = capacity
@@ -200,6 +200,7 @@ class Dispatcher:
 
     async def _round(self) -> float:
         """Fan out what waits, start what is due; return how long nothing will be due (seconds)."""
+        links = None if self._installation is None else self._installation.base_url
         async with self._pool.acquire() as connection:
             # The poll: for wake-ups that were lost.
             news = self._news or self._due("outbox", self._settings.poll_s)
@@ -208,13 +209,13 @@ class Dispatcher:
                 self._looked["outbox"] = time.monotonic()
                 self._news = False
                 # One batch, then what is due: a flood of events does not hold up what is ready.
-                fanned = await self._fan_out.step(connection)
+                fanned = await self._fan_out.step(connection, links)
                 # What was heard meanwhile stays heard.
                 self._news = self._news or fanned.more or fanned.blocked
             more = False
             if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
                 self._looked["groups"] = time.monotonic()
-                more = await groups.send_due(connection, self._settings, self._public_url)
+                more = await groups.send_due(connection, self._settings, links)
                 more = await replays.step(connection) or more
             await self._give_back(connection, self._lanes.take_back(time.monotonic()))
             wanted, claimed = await self._claim(connection)
@@ -321,6 +322,7 @@ class Dispatcher:
 
     def _settled(self, settled: Sequence[Settled]) -> None:
         """Told by the recorder: these leases are no longer ours."""
+        chatty = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._lanes.settled(each.ended.record.claimed for each in settled)
         for each in settled:
             record = each.ended.record
@@ -329,7 +331,7 @@ class Dispatcher:
                 DELIVERY_DELAY.observe(max(0.0, delay.total_seconds()))
             # What succeeds is counted, and in the table of attempts: a line for each costs as much again.
             failed = each.number is None or not record.outcome.delivered
-            if failed or _chatty():
+            if failed or chatty:
                 outcome = record.outcome
                 (_log.info if failed else _log.debug)(
                     "attempted",

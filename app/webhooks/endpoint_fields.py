@@ -29,7 +29,9 @@ _LONGEST_INTERVAL_S: Final = 24 * 3600
 type State = Literal["pending", "delivered", "failed"]
 """A delivery's state."""
 
-type Kind = Literal["webhook", "email", "mqtt"]
+type Kind = Literal[
+    "webhook", "email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"
+]
 """An endpoint's kind."""
 
 type Format = Literal["native", "cloudevents", "alertmanager"]

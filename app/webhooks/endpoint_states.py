@@ -91,7 +91,7 @@ class Known(NamedTuple):
         id: The endpoint's.
         organisation_id: Whose it is.
         enabled: Whether it is.
-        kind: `webhook`, `email` or `mqtt`.
+        kind: The endpoint's.
         url: A webhook's.
         target: A channel's, as JSON text.
         description: Its owner's words.

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.core.quota_settings import Quota
+from app.webhooks.endpoint_fields import Kind
 from app.webhooks.envelope import Envelope
 from app.webhooks.event_types import (
     ENDPOINT_DISABLED,
@@ -145,7 +146,7 @@ class NoticeData(BaseModel):
 
     endpoint_id: UUID
     organisation_id: UUID
-    kind: Literal["webhook", "email", "mqtt"]
+    kind: Kind
     target: str | None = Field(
         description="Scheme, host and port of its URL; or how many recipients it has, and at which domains; "
         "or its kind",

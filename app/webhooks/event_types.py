@@ -9,6 +9,9 @@ ALL_EVENTS: Final = "*"
 TEST_EVENT: Final = "webhook.test"
 """Goes to the one endpoint that its payload names, whatever that endpoint subscribes to."""
 
+ALERT_REPEAT: Final = "alert.repeat"
+"""A delivery to an Alertmanager of all that fires; no event, and nothing to subscribe to."""
+
 SEVERITIES: Final = ("info", "warning", "critical")
 """Of alerts, from the lightest to the gravest (those of `app.rules.severity`, which is above this room)."""
 

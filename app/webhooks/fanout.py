@@ -21,10 +21,11 @@ from app.core.locks import STREAM
 from app.core.observability import EVENTS_UNFIT, GROUPED_EVENTS, get_logger
 from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, add_deliveries
-from app.webhooks.formats import Rendering
+from app.webhooks.formats import WORDED, Rendering
 from app.webhooks.formats.native import build_body
 from app.webhooks.grouping import AlertData, Plan
 from app.webhooks.groups import GroupedEvent, gather
+from app.webhooks.http_channels import ORDERED
 from app.webhooks.mail.render import SiteName
 from app.webhooks.outbox import wake_streams
 from app.webhooks.rendered import Bodies
@@ -41,7 +42,6 @@ MOST_BYTES: Final = 8_000_000
 """What these weigh, at most, by their events' data."""
 
 _FIRING: Final = "firing"
-_EMAIL: Final = "email"
 # What data that nobody expects raises here; the driver's own complaints about values are ValueErrors too.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _log = get_logger(__name__)
@@ -125,22 +125,24 @@ class FanOut:
 
     Args:
         settings: The schedule of the deliveries.
-        public_url: Where links in them lead; None: to where the API is by default.
     """
 
-    def __init__(self, settings: WebhookSettings, public_url: str | None = None) -> None:
+    def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
-        self._public_url = public_url
         self._most = BATCH
 
-    async def step(self, connection: RawConnection) -> FannedOut:
+    async def step(self, connection: RawConnection, public_url: str | None = None) -> FannedOut:
         """Fan out a batch (see `fan_out`).
+
+        Args:
+            connection: Outside a transaction.
+            public_url: Where links lead; None: to where the API is by default.
 
         Raises:
             Exception: What the database raises where it is not a matter of the events.
         """
         try:
-            done = await fan_out(connection, self._settings, self._public_url, most=self._most)
+            done = await fan_out(connection, self._settings, public_url, most=self._most)
         except Exception as error:
             most, self._most = self._most, max(1, self._most // 2)
             if not _is_of_data(error):
@@ -205,7 +207,7 @@ async def _spread(
 ) -> tuple[int, int]:
     """Make deliveries and groups of as many events as fit; how many they are, and how many go into groups."""
     wanted, taken = _fitting(_paired(waiting.events, waiting.endpoints))
-    sites = await site_names(connection, _sites_of_mails(wanted))
+    sites = await site_names(connection, _sites_in_words(wanted))
     single, grouped = _made(wanted, sites, settings, public_url)
     await add_deliveries(connection, single)
     await gather(connection, grouped)
@@ -269,13 +271,13 @@ def _fitting(paired: Iterator[_Wanted]) -> tuple[list[_Wanted], int]:
     return wanted, taken
 
 
-def _sites_of_mails(wanted: Sequence[_Wanted]) -> set[UUID]:
-    """The sites that mails of these events speak of; those that are put together are mails later."""
+def _sites_in_words(wanted: Sequence[_Wanted]) -> set[UUID]:
+    """The sites that messages on these events name; those that are put together are messages later."""
     return {
         event["site_id"]
         for event, alert, by in wanted
         if event["site_id"] is not None
-        and any(subscription.kind == _EMAIL and _is_alone(subscription.plan, alert) for subscription in by)
+        and any(subscription.kind in WORDED and _is_alone(subscription.plan, alert) for subscription in by)
     }
 
 
@@ -295,13 +297,19 @@ def _made(
         bodies = Bodies(rendering, sites)
         for subscription in by:
             if subscription.plan is None or alert is None:
-                single.append(_single(event, subscription, bodies.of(subscription), settings))
+                single.append(_single(event, subscription, alert, bodies.of(subscription), settings))
             else:
                 grouped.append(_grouped(event, subscription.endpoint_id, subscription.plan, alert, body))
     return single, grouped
 
 
-def _single(event: Any, subscription: Subscription, body: bytes, settings: WebhookSettings) -> NewDelivery:  # noqa: ANN401 (a row)
+def _single(
+    event: Any,  # noqa: ANN401 (a row)
+    subscription: Subscription,
+    alert: AlertData | None,
+    body: bytes,
+    settings: WebhookSettings,
+) -> NewDelivery:
     return NewDelivery.to(
         subscription.endpoint_id,
         event["organisation_id"],
@@ -313,6 +321,7 @@ def _single(event: Any, subscription: Subscription, body: bytes, settings: Webho
         created_at=event["created_at"],
         now=event["now"],
         settings=settings,
+        alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED else None,
     )
 
 

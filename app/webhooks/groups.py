@@ -24,7 +24,7 @@ from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
 from app.core.settings import WebhookSettings
 from app.webhooks.deliveries import NewDelivery, Places, add_deliveries
-from app.webhooks.formats import Rendering
+from app.webhooks.formats import WORDED, Rendering
 from app.webhooks.group_mutes import sort_out
 from app.webhooks.grouping import GROUP_EVENT, MOST_EVENTS, Latest, Plan, build_group_body, site_of
 from app.webhooks.mail.render import SiteName
@@ -37,7 +37,6 @@ AT_ONCE: Final = 10
 LOOK_AGAIN_S: Final = 5
 """After how many seconds is looked again whether what was held back is muted still."""
 
-_EMAIL: Final = "email"
 _GATHERED_AT_ONCE: Final = 1000  # rows of one statement
 _FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
 # The first event opens a group, also one in which all that waits is held back. One that was sent waits until
@@ -273,7 +272,7 @@ async def _delivery(
         public_url=public_url,
     )
     target: dict[str, Any] = msgspec.json.decode(group["target"]) if group["target"] else {}
-    sites = await _sites(connection, events) if group["kind"] == _EMAIL else {}
+    sites = await _sites(connection, events) if group["kind"] in WORDED else {}
     body = Bodies(event, sites).body(group["kind"], group["format"], str(target.get("language", "en")))
     return NewDelivery.to(
         group["endpoint_id"],

@@ -14,11 +14,12 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Endpoint(Base):
-    """Where a client wants its alerts sent: a webhook, or a channel (e-mail, MQTT).
+    """Where a client wants its alerts sent: a webhook, or a channel (e-mail, MQTT, a service by HTTP).
 
     `site_ids` of None means every site, `grouping` of None that each event goes on its own, `min_severity` of
     None every severity. `secret`, `former_secrets` (`[{"secret", "expires_at"}]`, those that still sign) and
-    `headers` (a JSON object) are sealed: see `app.webhooks.secrets`. `target` is where a channel goes.
+    `headers` (a JSON object) are sealed: see `app.webhooks.secrets`. `target` is where a channel goes;
+    `credentials` (a JSON object, sealed) is what it goes there with: see `app.webhooks.http_channels`.
     `recipient` is whom the public register names as having
     these alerts. `disabled_reason` is why `enabled` is false where it was not the client's own word.
     """
@@ -40,6 +41,7 @@ class Endpoint(Base):
     secret: Mapped[str | None] = mapped_column(Text)
     former_secrets: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     headers: Mapped[str | None] = mapped_column(Text)
+    credentials: Mapped[str | None] = mapped_column(Text)
     rate_per_s: Mapped[float | None]
     concurrency: Mapped[int | None]
     enabled: Mapped[bool]
@@ -102,7 +104,7 @@ class Delivery(Base):
     `body` is what is signed and sent, the same on every attempt, in `format`. `due_at` is when the next
     attempt is due, None when there is none. `leased_until` is when one that is under way no longer counts.
     `attempt_count` is the place in the schedule: a replay begins it anew, while the attempts' own numbers go
-    on. `created_at` is the event's.
+    on. `created_at` is the event's. `alert_id` is set where an alert's deliveries are sent in their order.
     """
 
     __tablename__ = "deliveries"
@@ -122,6 +124,7 @@ class Delivery(Base):
     created_at: Mapped[datetime] = mapped_column(_Instant)
     delivered_at: Mapped[datetime | None] = mapped_column(_Instant)
     replay_id: Mapped[UUID | None]
+    alert_id: Mapped[UUID | None]
 
 
 class Replay(Base):

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.core.observability import get_logger
-from app.webhooks.formats import NATIVE, Rendering, render
+from app.webhooks.formats import NATIVE, WORDED, Rendering, render
 from app.webhooks.mail.render import SiteName
 from app.webhooks.subscriptions import Subscription
 
-_EMAIL: Final = "email"
 # What data that a form does not expect raises.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _log = get_logger(__name__)
@@ -22,7 +21,7 @@ class Bodies:
 
     Args:
         event: The event; its language and sites are those of the endpoint and of `sites`.
-        sites: What mails call sites.
+        sites: What messages in words call sites.
     """
 
     def __init__(self, event: Rendering, sites: Mapping[str, SiteName]) -> None:
@@ -36,7 +35,7 @@ class Bodies:
         Where that cannot be made it is the native body: a mail's attempt fails then, and says so; a webhook
         gets what there is to tell. Nothing is lost.
         """
-        key = (kind, format_, language if kind == _EMAIL else "")
+        key = (kind, format_, language if kind in WORDED else "")
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = self._make(kind, format_, language)
@@ -48,7 +47,7 @@ class Bodies:
 
     def _make(self, kind: str, format_: str, language: str) -> bytes:
         event = self._event
-        if kind == _EMAIL:
+        if kind in WORDED:
             event = event._replace(language=language, sites=self._sites)
         elif kind == "webhook" and format_ == NATIVE:
             return event.body

@@ -145,7 +145,10 @@ async def apply_change(
         fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
         if fields["grouping"] != endpoint.grouping:
             await groups.flush(session, endpoint.id)
-    elsewhere = any(name in fields and fields[name] != getattr(endpoint, name) for name in ("url", "target"))
+    elsewhere = any(
+        name in fields and fields[name] != getattr(endpoint, name)
+        for name in ("url", "target", "credentials")
+    )
     if fields.get("enabled"):
         fields = {**fields, "disabled_reason": None, "disabled_at": None}
     if fields.get("enabled") or elsewhere:

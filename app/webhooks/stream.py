@@ -232,7 +232,7 @@ class Stream:
             # Also past what others have: all that is up to there has been seen, and need not be looked at.
             self._mark = Mark(max(self._mark.position, page.newest), page.at)
         STREAM_EVENTS.inc(len(wanted))
-        return b"".join(event_block(event, organisation, self._hub.settings.base_url) for event in wanted)
+        return b"".join(event_block(event, organisation, self._hub.installation.base_url) for event in wanted)
 
     async def _pause(self) -> None:
         if self._place.ended:

@@ -15,6 +15,7 @@ import asyncpg
 from app.core.api_settings import ApiSettings
 from app.core.database import Database
 from app.core.errors import TooManyRequestsError, UnavailableError
+from app.core.installation import Installation
 from app.core.observability import STREAMS_OPEN, get_logger
 from app.webhooks.listener import DATABASE_ERRORS, listen
 from app.webhooks.outbox import STREAM_CHANNEL
@@ -64,8 +65,11 @@ class Hub:
         pool: What streams read through.
     """
 
-    def __init__(self, settings: ApiSettings, database: Database, pool: asyncpg.Pool) -> None:
+    def __init__(
+        self, settings: ApiSettings, database: Database, pool: asyncpg.Pool, installation: Installation
+    ) -> None:
         self.settings = settings
+        self.installation = installation
         self.pool = pool
         self._database = database
         self._places: dict[UUID, set[Place]] = {}
@@ -76,9 +80,9 @@ class Hub:
         self._stopped = False
 
     @classmethod
-    async def of(cls, settings: ApiSettings, database: Database) -> "Hub":
+    async def of(cls, settings: ApiSettings, database: Database, installation: Installation) -> "Hub":
         """A hub with a pool of its own. Nothing is connected before the first stream."""
-        return cls(settings, database, await database.pool(size=_POOL, eager=False))
+        return cls(settings, database, await database.pool(size=_POOL, eager=False), installation)
 
     @contextmanager
     def place(self, organisation: UUID, tree: UUID) -> Iterator[Place]:

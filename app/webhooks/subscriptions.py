@@ -29,9 +29,9 @@ class Subscription(NamedTuple):
         events: The types that it subscribes to.
         site_ids: Events of these sites; None: of every site, and those of none.
         plan: How alerts' events are put together; None: each on its own.
-        kind: `webhook`, `email` or `mqtt`.
+        kind: The endpoint's.
         format: What its bodies are written in.
-        language: Of its mails.
+        language: Of what it is sent in words.
         notices: Of an e-mail channel: whether it is sent notices that it does not subscribe to.
         min_severity: Only of alerts that were at least this grave; None: of all.
     """

@@ -70,12 +70,13 @@ class Claim(NamedTuple):
         created_at: When the event happened.
         leased_until: When the lease ends, by the database's clock; also the lease's name.
         now: The database's time of the claim.
-        kind: The endpoint's: `webhook`, `email` or `mqtt`.
+        kind: The endpoint's.
         url: A webhook's URL.
         target: Where a channel goes: what `webhook_endpoints.target` holds.
         secret: A webhook's secret, sealed.
         former_secrets: Those that still sign, sealed, with `expires_at` each.
         headers: A webhook's own headers, sealed.
+        credentials: What gives a channel access to its service, sealed.
     """
 
     id: UUID
@@ -96,6 +97,7 @@ class Claim(NamedTuple):
     secret: str | None
     former_secrets: list[dict[str, Any]]
     headers: str | None
+    credentials: str | None = None
 
     @property
     def message_id(self) -> str:

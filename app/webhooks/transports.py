@@ -10,10 +10,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+from app.core.installation import Installation
 from app.core.observability import get_logger
 from app.core.sealing import Sealer
 from app.core.settings import Settings
 from app.webhooks.attempt import Sender
+from app.webhooks.http_channels import HTTP_CHANNELS
 from app.webhooks.mail.transport import CONNECTIONS, Mailer
 from app.webhooks.mqtt import Publisher
 from app.webhooks.transport import Claim, Outcome, Transport
@@ -31,10 +33,12 @@ class Transports:
 
     Args:
         settings: Those of each way out.
+        installation: What administrators have set by the API.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, installation: Installation | None = None) -> None:
         self._settings = settings
+        self._installation = installation
         self._opened = AsyncExitStack()
         self._by_kind: dict[str, Transport] = {}
 
@@ -43,8 +47,9 @@ class Transports:
         sealer = Sealer.of(settings.encryption)
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-        self._by_kind["webhook"] = await opened.enter_async_context(Sender(settings.webhooks, sealer))
-        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp))
+        sender = await opened.enter_async_context(Sender(settings.webhooks, sealer))
+        self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
+        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp, self._installation))
         self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
         return self
 

@@ -9,11 +9,15 @@ from app.core.database import Database
 from app.core.sealing import Sealer
 from app.core.settings import WebhookSettings
 from app.core.web import get_database
+from app.webhooks.http_channels import HTTP_CHANNELS
 
 type Noun = Literal["webhook", "channel"]
 """What an endpoint is called in paths: `/v1/{noun}s/{id}`."""
 
-KINDS: Final[dict[Noun, tuple[str, ...]]] = {"webhook": ("webhook",), "channel": ("email", "mqtt")}
+KINDS: Final[dict[Noun, tuple[str, ...]]] = {
+    "webhook": ("webhook",),
+    "channel": ("email", "mqtt", *HTTP_CHANNELS),
+}
 """Which kinds of endpoints are found there."""
 
 READING: Final = "webhooks:read"
@@ -28,7 +32,7 @@ async def _settings(request: Request) -> WebhookSettings:
 
 
 async def _public_url(request: Request) -> str:
-    url: str = request.app.state.settings.api.public_url
+    url: str = request.app.state.installation.public_url
     return url
 
 

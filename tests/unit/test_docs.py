@@ -38,6 +38,8 @@ from app.sites.purposes import PURPOSE_OF_EVENT, PURPOSES
 from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
+from app.webhooks.http_channels import HTTP_CHANNELS, build_request
+from app.webhooks.mail.render import SiteName
 from tests.integration import bad_calls, bad_input
 from tests.unit.acoustic_sources import tables as acoustic_tables
 from tests.unit.city import tables as city_tables
@@ -361,6 +363,22 @@ def event_in(format_: str) -> str:
     return f"```json\n{json.dumps(sent, ensure_ascii=False, indent=2)}\n```\n"
 
 
+def channel_message(kind: str) -> str:
+    """What a channel of a kind is posted of an alert that fires."""
+    event = Rendering(
+        json.dumps(event_examples.EXAMPLES["alert.firing"]).encode(),
+        UUID(event_examples.EVENT_ID),
+        UUID(event_examples.ORGANISATION),
+        UUID(event_examples.SITE),
+        "https://vigie.example.com",
+        sites={event_examples.SITE: SiteName("Rue de Metz", "Europe/Paris")},
+    )
+    target = {"url": "https://example.com", "topic": "ville-alertes"}
+    credentials = {"url": "https://example.com", "routing_key": "a1b2c3d4e5f60718293a4b5c6d7e8f90"}
+    sent = json.loads(build_request(kind, target, credentials, render(kind, "native", event)).body)
+    return f"```json\n{json.dumps(sent, ensure_ascii=False, indent=2)}\n```\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "insecure-settings": insecurities_table,
@@ -389,6 +407,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "event-native": partial(event_in, "native"),
     "event-cloudevents": partial(event_in, "cloudevents"),
     "event-alertmanager": partial(event_in, "alertmanager"),
+    **{f"channel-{kind}": partial(channel_message, kind) for kind in HTTP_CHANNELS},
 }
 
 

@@ -4,11 +4,22 @@ Pure: no database, no clock. Owns which form goes with which kind of endpoint an
 the delivery is, so that every attempt and replay sends the same bytes. Must not decide who receives what.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.webhooks.formats import alertmanager, cloudevents, native
+from app.webhooks.formats import (
+    alertmanager,
+    alertmanager_api,
+    cloudevents,
+    discord,
+    native,
+    ntfy,
+    pagerduty,
+    slack,
+    teams,
+)
+from app.webhooks.formats.chat import ChatMessage, read_message
 from app.webhooks.mail.render import SiteName, render_mail
 from app.webhooks.transport import message_id
 
@@ -18,6 +29,16 @@ ALERTMANAGER: Final = "alertmanager"
 
 _EMAIL: Final = "email"
 _MQTT: Final = "mqtt"
+_CHATS: Final[Mapping[str, Callable[[ChatMessage], bytes]]] = {
+    "slack": slack.render,
+    "teams": teams.render,
+    "discord": discord.render,
+    "pagerduty": pagerduty.render,
+    "ntfy": ntfy.render,
+}
+
+WORDED: Final = frozenset({_EMAIL, *_CHATS})
+"""The kinds of endpoints that are sent words, in a language, with the names of sites."""
 
 
 class Rendering(NamedTuple):
@@ -29,8 +50,8 @@ class Rendering(NamedTuple):
         organisation_id: Whose it is.
         site_id: The site that it concerns, if it is one.
         public_url: Where clients reach the API, for links; without a slash at its end.
-        language: Of a mail: `en` or `fr`.
-        sites: Of a mail: the names of the sites that it may speak of, by their ids.
+        language: Of what is in words: `en` or `fr`.
+        sites: Of what is in words: the names of the sites that it may speak of, by their ids.
     """
 
     body: bytes
@@ -46,7 +67,7 @@ def render(kind: str, format_: str, event: Rendering) -> bytes:
     """Return what an endpoint is sent of an event.
 
     Args:
-        kind: The endpoint's: `webhook`, `email` or `mqtt`. A mail has one form, whatever the format.
+        kind: The endpoint's. Formats are those of webhooks and MQTT; every other kind has one form.
         format_: `native`, `cloudevents` or `alertmanager`.
         event: What is sent.
 
@@ -55,6 +76,10 @@ def render(kind: str, format_: str, event: Rendering) -> bytes:
     """
     if kind == _EMAIL:
         return render_mail(event.body, event.language, event.sites)
+    if kind in _CHATS:
+        return _CHATS[kind](read_message(event.body, event.language, event.sites, event.public_url))
+    if kind == ALERTMANAGER:
+        return alertmanager_api.render(event.body, event.organisation_id, event.public_url)
     if format_ == NATIVE:
         # Over MQTT there are no headers that could say which message it is.
         return native.with_id(event.body, message_id(event.event_id)) if kind == _MQTT else event.body

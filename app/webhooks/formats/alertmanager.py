@@ -38,7 +38,9 @@ NEVER: Final = "0001-01-01T00:00:00Z"
 MOST_CHARACTERS: Final = 1024
 """Of a label or an annotation: what is longer is cut."""
 
-_FIRING: Final = "firing"
+FIRING: Final = "firing"
+"""The status of an entry that goes on."""
+
 _RESOLVED: Final = "resolved"
 _INFO: Final = "info"
 _OPEN: Final = "open"
@@ -85,17 +87,17 @@ def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
     if event.type == GROUP_EVENT:
         return _render_group(data, public_url)
     if "alert_id" in data:
-        alert = _alert(event.timestamp, data, public_url)
+        alert = alert_entry(event.timestamp, data, public_url)
         key = {"alert_id": str(data["alert_id"])}
     else:
-        alert = _other(event.type, event.timestamp, data, organisation_id, public_url)
+        alert = other_entry(event.type, event.timestamp, data, organisation_id, public_url)
         key = {"alertname": alert["labels"]["alertname"], "fingerprint": alert["fingerprint"]}
     group = {"alertname": alert["labels"]["alertname"]}
-    return _message([alert], key, group, firing=alert["status"] == _FIRING, public_url=public_url)
+    return _message([alert], key, group, firing=alert["status"] == FIRING, public_url=public_url)
 
 
 def _render_group(data: _Data, public_url: str) -> bytes:
-    alerts = [_alert(event["timestamp"], event["data"], public_url) for event in data["events"]]
+    alerts = [alert_entry(event["timestamp"], event["data"], public_url) for event in data["events"]]
     labels = _texts(data["group"].items())
     key = {name: labels.get(name, "") for name in data["group"]}
     return _message(
@@ -122,7 +124,7 @@ def _message(
             "version": VERSION,
             "groupKey": _group_key(key),
             "truncatedAlerts": truncated,
-            "status": _FIRING if firing else _RESOLVED,
+            "status": FIRING if firing else _RESOLVED,
             "receiver": RECEIVER,
             "groupLabels": group,
             "commonLabels": _common([alert["labels"] for alert in alerts]),
@@ -133,8 +135,8 @@ def _message(
     )
 
 
-def _alert(timestamp: str, data: _Data, public_url: str) -> _Alert:
-    """An alert in the state in which an event left it."""
+def alert_entry(timestamp: str, data: _Data, public_url: str) -> _Alert:
+    """Return an alert in the state in which an event left it."""
     resolved = data.get("state") == _RESOLVED
     name = str(data.get("rule_name") or "VigieAlert")
     labels = _texts(
@@ -154,7 +156,7 @@ def _alert(timestamp: str, data: _Data, public_url: str) -> _Alert:
         *((name, data.get(name)) for name in _NAMES),
     ]
     return {
-        "status": _RESOLVED if resolved else _FIRING,
+        "status": _RESOLVED if resolved else FIRING,
         "labels": labels,
         "annotations": _texts(annotations),
         "startsAt": data.get("started_at") or timestamp,
@@ -184,8 +186,8 @@ def _index_title(data: _Data) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
-    """What is not of an alert, as one. An incident ends with its review: somebody has seen to it."""
+def other_entry(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
+    """Return what is not of an alert, as one. An incident ends with its review: somebody has seen to it."""
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
     endpoint, quota, incident = data.get("endpoint_id"), data.get("quota"), data.get("incident_id")
@@ -200,7 +202,7 @@ def _other(type_: str, timestamp: str, data: _Data, organisation_id: UUID, publi
     ]
     sentence = summary.format_map(_Texts(data)) if known else summary
     return {
-        "status": _RESOLVED if reviewed else _FIRING,
+        "status": _RESOLVED if reviewed else FIRING,
         "labels": _texts(labels),
         "annotations": _texts([("summary", sentence), *((name, data.get(name)) for name in _NAMES)]),
         "startsAt": data.get("detected_at") or timestamp,

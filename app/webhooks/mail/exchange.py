@@ -11,11 +11,13 @@ import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final, Literal, NamedTuple
 
 import aiosmtplib
 from pydantic import SecretStr
 
+from app.webhooks.guard import refusal
 from app.webhooks.resolver import lookup
 
 _QUIT_S: Final = 0.5
@@ -34,6 +36,8 @@ class Server(NamedTuple):
         username, password: The account; None: without logging in.
         timeout_s: Longest wait for each answer, in seconds.
         greeting: What we call ourselves: a domain.
+        allow_private: Whether it may be at a private address, where that is guarded; None: it may be
+            anywhere, for whoever runs the machine has set it.
     """
 
     host: str
@@ -44,6 +48,7 @@ class Server(NamedTuple):
     password: SecretStr
     timeout_s: float
     greeting: str
+    allow_private: bool | None = None
 
 
 class StoppedError(Exception):
@@ -129,6 +134,7 @@ async def _connect(server: Server) -> socket.socket:
             found = await lookup(server.host, server.port, socket.AF_UNSPEC)
     except OSError as error:  # TimeoutError is one
         raise StoppedError("name_unresolved", inside=str(error)) from error
+    _check_addresses(server, [address for _, address in found])
     stop = StoppedError("name_unresolved")
     for family, address in found:
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -148,6 +154,16 @@ async def _connect(server: Server) -> socket.socket:
         else:
             return opened
     raise stop
+
+
+def _check_addresses(server: Server, addresses: Sequence[str]) -> None:
+    """Refuse a server that is guarded at an address that nothing may be sent to."""
+    if server.allow_private is None:
+        return
+    for address in addresses:
+        why = refusal(ip_address(address), allow_private=server.allow_private)
+        if why is not None:
+            raise StoppedError("address_refused", inside=f"{server.host} is at {address}, which {why}")
 
 
 async def _greet(client: aiosmtplib.SMTP, server: Server, opened: socket.socket) -> None:

@@ -59,14 +59,14 @@ class Sent(NamedTuple):
     Attributes:
         message_id: The event's, `msg_…`: the same at each attempt and replay.
         type: The event's type.
-        delivery_id: The delivery.
-        endpoint_id: The channel.
+        delivery_id: The delivery; None: it is none of a channel's.
+        endpoint_id: The channel; None likewise.
     """
 
     message_id: str
     type: str
-    delivery_id: UUID
-    endpoint_id: UUID
+    delivery_id: UUID | None = None
+    endpoint_id: UUID | None = None
 
 
 def build_message(body: bytes, sender: From, to: Sequence[str], sent: Sent, now: datetime) -> bytes:
@@ -104,8 +104,10 @@ def build_message(body: bytes, sender: From, to: Sequence[str], sent: Sent, now:
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Vigie-Event"] = sent.type if _TOKEN.fullmatch(sent.type) else "unknown"
-    message["X-Vigie-Delivery"] = str(sent.delivery_id)
-    message["X-Vigie-Channel"] = str(sent.endpoint_id)
+    if sent.delivery_id is not None:
+        message["X-Vigie-Delivery"] = str(sent.delivery_id)
+    if sent.endpoint_id is not None:
+        message["X-Vigie-Channel"] = str(sent.endpoint_id)
     message.set_content(mail.text, charset="utf-8", cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", charset="utf-8", cte="quoted-printable")
     # Last: making the parts takes such headers from the whole.

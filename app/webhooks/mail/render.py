@@ -18,10 +18,9 @@ from app.webhooks.mail.incidents import incident_page
 from app.webhooks.mail.layout import as_html, as_text
 from app.webhooks.mail.notices import notice_page
 from app.webhooks.mail.page import Page
-from app.webhooks.mail.texts import Texts
 from app.webhooks.mail.wording import texts_of
 
-__all__ = ("Mail", "SiteName", "render_mail")
+__all__ = ("Mail", "SiteName", "event_page", "render_mail")
 
 _ALERTS: Final = "alert."
 
@@ -60,13 +59,17 @@ def render_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> by
         msgspec.DecodeError: The body is not JSON.
     """
     texts = texts_of(language)
-    page = _page_of(body, sites, texts)
+    page = event_page(body, language, sites)
     mail = Mail(page.subject, as_text(page, texts), as_html(page, texts), texts.language, page.thread)
     return msgspec.json.encode(mail)
 
 
-def _page_of(body: bytes, sites: Mapping[str, SiteName], texts: Texts) -> Page:
-    """Read the event as what it says that it is; what does not look like it is listed as it stands."""
+def event_page(body: bytes, language: str, sites: Mapping[str, SiteName]) -> Page:
+    """Read the event as what it says that it is; what does not look like it is listed as it stands.
+
+    The arguments are those of `render_mail`.
+    """
+    texts = texts_of(language)
     try:
         event = msgspec.json.decode(body, type=AnyEvent)
     except msgspec.ValidationError:

@@ -66,7 +66,17 @@ ENGLISH: Final = Texts(
     upper_bound="upper bound {}",
     silence="no data for {}",
     silence_of="no {metric} for {duration}",
-    kinds={"webhook": "Webhook", "email": "E-mail channel", "mqtt": "MQTT channel"},
+    kinds={
+        "webhook": "Webhook",
+        "email": "E-mail channel",
+        "mqtt": "MQTT channel",
+        "slack": "Slack channel",
+        "teams": "Microsoft Teams channel",
+        "discord": "Discord channel",
+        "pagerduty": "PagerDuty channel",
+        "ntfy": "ntfy channel",
+        "alertmanager": "Alertmanager channel",
+    },
     recognised={"gunshot": "gunshot", "tamper": "tampering"},
     quotas={
         "sites": "sites",

@@ -71,7 +71,17 @@ _AS_TYPED: Final = Texts(
     upper_bound="borne haute {}",
     silence="aucune donnée depuis {}",
     silence_of="aucune mesure de {metric} depuis {duration}",
-    kinds={"webhook": "Webhook", "email": "Canal de courriel", "mqtt": "Canal MQTT"},
+    kinds={
+        "webhook": "Webhook",
+        "email": "Canal de courriel",
+        "mqtt": "Canal MQTT",
+        "slack": "Canal Slack",
+        "teams": "Canal Microsoft Teams",
+        "discord": "Canal Discord",
+        "pagerduty": "Canal PagerDuty",
+        "ntfy": "Canal ntfy",
+        "alertmanager": "Canal Alertmanager",
+    },
     recognised={"gunshot": "coup de feu", "tamper": "effraction"},
     quotas={
         "sites": "sites",

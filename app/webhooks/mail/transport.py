@@ -8,6 +8,7 @@ the database, nor decide about retries. What is said to the mail server is in `a
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -16,6 +17,7 @@ import msgspec
 
 from app.core.email_addresses import normal_address
 from app.core.errors import InvalidError
+from app.core.installation import Installation, StoredSmtp
 from app.core.observability import get_logger
 from app.core.settings import SmtpSettings
 from app.webhooks.mail.addresses import MAX_RECIPIENTS, is_allowed, is_public
@@ -49,10 +51,12 @@ class Mailer:
 
     Args:
         settings: The mail server, and whom mails may go to.
+        installation: Where the mail server is asked for before each mail: it may change.
     """
 
-    def __init__(self, settings: SmtpSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SmtpSettings, installation: Installation | None = None) -> None:
+        self._settings = settings if installation is None else installation.smtp
+        self._installation = installation
         self._server: Server | None = None
         self._sender: From | None = None
         # Nobody waits for one where no more attempts are begun (`app.webhooks.lanes`).
@@ -72,6 +76,7 @@ class Mailer:
     def _prepare(self) -> None:
         """Read what the settings name. A mistake in them must not keep webhooks from being sent."""
         settings = self._settings
+        self._server = self._sender = None
         if settings.host is None:
             return
         try:
@@ -88,7 +93,16 @@ class Mailer:
                 settings.password,
                 settings.timeout_s,
                 self._sender.domain,
+                settings.allow_private if isinstance(settings, StoredSmtp) else None,
             )
+
+    async def _follow(self) -> None:
+        """Take the mail server that counts now, where it is another one."""
+        if self._installation is None or self._installation.smtp is self._settings:
+            return
+        self._settings = self._installation.smtp
+        await asyncio.to_thread(self._prepare)
+        _log.info("mail_server_changed", host=self._settings.host)
 
     async def send(self, claimed: Claim, now: datetime) -> Outcome:
         """Send one mail to all recipients of a channel, and say what came of it. Raises nothing.
@@ -124,16 +138,45 @@ class Mailer:
         return min(2 * self._settings.timeout_s, _LONGEST_S, max(0.0, lease_s * _OF_LEASE))
 
     async def _attempt(self, claimed: Claim, now: datetime) -> tuple[int, str]:
+        await self._follow()
+        to = self._allowed((claimed.target or {}).get("to") or [])
+        sent = Sent(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
+        return await self._hand_over(claimed.body, to, sent, now, self._patience(claimed, now))
+
+    async def post(self, body: bytes, to: Sequence[str], sent: Sent, now: datetime) -> Outcome:
+        """Send a mail that is no delivery of a channel's, and say what came of it. Raises nothing.
+
+        Args:
+            body: A Mail as JSON.
+            to: Whom it goes to.
+            sent: What its headers say.
+            now: For `Date`, aware.
+        """
+        begun = time.perf_counter()
+        try:
+            await self._follow()
+            patience_s = min(2 * self._settings.timeout_s, _LONGEST_S)
+            code, answer = await self._hand_over(body, self._allowed(to), sent, now, patience_s)
+            outcome = Outcome(DELIVERED, code, _fit(answer), 0.0)
+        except StoppedError as stop:
+            if stop.inside:
+                _log.warning(
+                    "mail_server_trouble", reason=stop.reason, status=stop.status, error=_fit(stop.inside)
+                )
+            outcome = Outcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+        return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
+
+    async def _hand_over(
+        self, body: bytes, to: Sequence[str], sent: Sent, now: datetime, patience_s: float
+    ) -> tuple[int, str]:
         if self._server is None or self._sender is None:
             raise StoppedError("not_configured")
-        to = self._recipients(claimed)
-        sent = Sent(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
         try:
-            message = build_message(claimed.body, self._sender, to, sent, now)
+            message = build_message(body, self._sender, to, sent, now)
         except (msgspec.DecodeError, ValueError) as error:
-            _log.exception("mail_not_made", delivery_id=str(claimed.id))
+            _log.exception("mail_not_made", message_id=sent.message_id)
             raise StoppedError("internal_error") from error
-        deadline = asyncio.get_running_loop().time() + self._patience(claimed, now)
+        deadline = asyncio.get_running_loop().time() + patience_s
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
@@ -144,15 +187,16 @@ class Mailer:
         finally:
             self._places.release()
 
-    def _recipients(self, claimed: Claim) -> list[str]:
+    def _allowed(self, given: Sequence[str]) -> list[str]:
         """Those that mails may still go to: the setting may have changed since they were given."""
-        given = (claimed.target or {}).get("to") or []
+        if self._server is None:
+            raise StoppedError("not_configured")
         try:
             checked = [normal_address(str(address)) for address in given][:MAX_RECIPIENTS]
         except InvalidError as error:
             raise StoppedError("not_configured", answer=error.detail) from error
         if not checked:
-            raise StoppedError("not_configured", answer="The channel has no recipients.")
+            raise StoppedError("not_configured", answer="There are no recipients.")
         domains = self._settings.recipient_domains
         to = [each for each in checked if is_allowed(each, domains) and is_public(each, domains)]
         if not to:

@@ -33,6 +33,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "heartbeats",
                 "idempotency_keys",
                 "inhibitions",
+                "installation_settings",
                 "invitations",
                 "memberships",
                 "oidc_identities",
@@ -145,7 +146,14 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "endpoint_states": "SELECT, INSERT (endpoint_id), UPDATE",
         "group_events": _ALL,
         "heartbeats": _ALL,
+        "installation_settings": "SELECT",
+        "invitations": (
+            "SELECT (id, organisation_id, email, role, invited_by_name, expires_at, accepted_at, revoked_at, "
+            "language, mail_status, mail_reason, mail_attempts, mail_due_at, mail_token), UPDATE "
+            "(mail_status, mail_reason, mailed_at, mail_attempts, mail_due_at, mail_token)"
+        ),
         "metrics": "SELECT",
+        "organisations": "SELECT (id, name)",
         "outbox": (
             "SELECT, INSERT (id, organisation_id, site_id, type, payload, created_at), UPDATE "
             "(fanned_out_at, stream_position)"
@@ -155,7 +163,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "webhook_endpoints": (
             "SELECT (id, organisation_id, url, description, events, site_ids, secret, enabled, "
             "grouping, kind, format, target, min_severity, headers, former_secrets, rate_per_s, "
-            "concurrency), UPDATE (enabled, updated_at, disabled_reason, disabled_at)"
+            "concurrency, credentials), UPDATE (enabled, updated_at, disabled_reason, disabled_at)"
         ),
     },
     "vigie_maintain": {
@@ -191,7 +199,11 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",
         "daily": _ALL,
-        "deliveries": "SELECT (id, endpoint_id, state, created_at), UPDATE (replay_id), DELETE",
+        "deliveries": (
+            "SELECT (id, endpoint_id, event_id, type, state, created_at), INSERT (id, organisation_id, "
+            "endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at, site_id, format, "
+            "alert_id), UPDATE (replay_id), DELETE"
+        ),
         "delivery_attempts": "SELECT (delivery_id, number, started_at, endpoint_id), DELETE",
         "delivery_groups": (
             "SELECT (id, endpoint_id, due_at, idle_until, created_at, held), UPDATE (idle_until), DELETE"
@@ -217,7 +229,10 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "incidents": "SELECT, INSERT, UPDATE",
         "index_states": _ALL,
         "inhibitions": "SELECT (id, organisation_id, source, target, equal)",
-        "invitations": "SELECT (id, expires_at, accepted_at, revoked_at), DELETE",
+        "installation_settings": "SELECT, UPDATE (secret)",
+        "invitations": (
+            "SELECT (id, expires_at, accepted_at, revoked_at, mail_token), UPDATE (mail_token), DELETE"
+        ),
         "memberships": "SELECT (user_id)",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, DELETE",
@@ -258,8 +273,9 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
         "users": "SELECT (id, created_at), DELETE",
         "webhook_endpoints": (
-            "SELECT (id, organisation_id, secret, enabled, headers, former_secrets, disabled_reason), "
-            "UPDATE (secret, headers, former_secrets)"
+            "SELECT (id, organisation_id, events, site_ids, secret, enabled, kind, min_severity, headers, "
+            "former_secrets, disabled_reason, credentials), "
+            "UPDATE (secret, headers, former_secrets, credentials)"
         ),
     },
 }

@@ -39,7 +39,13 @@ PEOPLE_ONLY: Final = frozenset(
 )
 """Routes for people who signed in: no key opens them."""
 
-PLATFORM_ONLY: Final = frozenset({"list_ingest_totals", "get_roll_ups", "create_roll_up_backfill"})
+PLATFORM_ONLY: Final = frozenset(
+    {
+        *("list_ingest_totals", "get_roll_ups", "create_roll_up_backfill"),
+        *("get_mail_settings", "set_mail_settings", "delete_mail_settings", "test_mail_settings"),
+        *("get_public_url", "set_public_url", "delete_public_url"),
+    }
+)
 """Routes for the platform's administrators alone."""
 
 _BODIES: Final[Mapping[str, Any]] = {

@@ -87,7 +87,20 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         "erased",
     },
     "claims": {"used", "last_used_at"},
+    "installation_settings": {"organisation_id"},
+    "invitations": {
+        *(
+            "language",
+            "mail_status",
+            "mail_reason",
+            "mailed_at",
+            "mail_attempts",
+            "mail_due_at",
+            "mail_token",
+        ),
+    },
     "deliveries": {
+        "alert_id",
         *("organisation_id", "endpoint_id", "event_id", "site_id", "type", "format", "body", "due_at"),
         *("attempt_count", "leased_until", "delivered_at", "replay_id"),
     },

@@ -202,7 +202,9 @@ async def test_what_is_wrong_is_named_by_the_place_that_the_client_knows(
     assert (fault["field"], fault["code"]) == (field, answer["code"])
     assert answer["detail"] == f"{field}: {fault['detail']}"
     if field == "body.kind":
-        assert fault["detail"] == "`kind` has to be email or mqtt"
+        assert fault["detail"] == (
+            "`kind` has to be email, mqtt, slack, teams, discord, pagerduty, ntfy or alertmanager"
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,25 @@
+"""The table of settings that were made by the API."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+
+class StoredSetting(Base):
+    """A setting: `value` may be shown in the audit log, `private` is a person's, `secret` is sealed."""
+
+    __tablename__ = "installation_settings"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    value: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    private: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    secret: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    updated_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))

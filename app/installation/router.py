@@ -1,0 +1,269 @@
+"""REST for the installation's settings: the mail server, and where clients reach the API.
+
+Owns the HTTP side only. A change counts in this process at once, and in the others within two seconds
+(`app.core.installation`).
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+
+from app.core.auth import Principal
+from app.core.errors import ConflictError, TooManyRequestsError
+from app.core.etags import Matching
+from app.core.ids import new_id
+from app.core.installation import MAIL, PUBLIC_URL, Installation
+from app.core.problems import documented
+from app.core.settings import Settings
+from app.core.strict_body import StrictRoute
+from app.core.web import Reads
+from app.installation.mail_tests import TEST_LIMIT, TEST_WINDOW_S, TestCounter, send_test_mail
+from app.installation.models import StoredSetting
+from app.installation.schemas import (
+    MailOut,
+    MailSet,
+    MailTest,
+    MailTestOut,
+    PublicUrlOut,
+    PublicUrlSet,
+)
+from app.installation.service import (
+    check_administrator,
+    check_source,
+    find_setting,
+    store_mail,
+    store_setting,
+)
+from app.sites.dependencies import OrganisationsReader, OrganisationsWriter
+from app.webhooks.mail.addresses import check_recipients
+from app.webhooks.web import Holder, Seal
+
+router: Final = APIRouter(prefix="/v1/settings", tags=["Settings"], route_class=StrictRoute)
+
+_SMTP: Final = "VIGIE_SMTP__HOST"
+_URL: Final = "VIGIE_API__PUBLIC_URL"
+
+
+async def _installation(request: Request) -> Installation:
+    installation: Installation = request.app.state.installation
+    return installation
+
+
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _tests(request: Request) -> TestCounter:
+    counter: TestCounter = request.app.state.mail_tests
+    return counter
+
+
+async def _reader(principal: OrganisationsReader) -> Principal:
+    check_administrator(principal)
+    return principal
+
+
+async def _writer(principal: OrganisationsWriter) -> Principal:
+    check_administrator(principal)
+    return principal
+
+
+Known = Annotated[Installation, Depends(_installation)]
+Environment = Annotated[Settings, Depends(_settings)]
+AdminReader = Annotated[Principal, Depends(_reader)]
+AdminWriter = Annotated[Principal, Depends(_writer)]
+
+
+def _mail(installation: Installation, row: StoredSetting | None) -> MailOut:
+    smtp, source = installation.smtp, installation.mail_source
+    has_password = None if source == "environment" else bool(smtp.password.get_secret_value())
+    return MailOut(
+        source=source,
+        host=smtp.host,
+        port=smtp.port,
+        security=smtp.security,
+        username=smtp.username,
+        has_password=has_password,
+        sender=smtp.sender,
+        recipient_domains=smtp.recipient_domains,
+        updated_at=None if row is None else row.updated_at,
+    )
+
+
+def _public_url(installation: Installation, row: StoredSetting | None) -> PublicUrlOut:
+    return PublicUrlOut(
+        source=installation.public_url_source,
+        url=installation.base_url,
+        updated_at=None if row is None else row.updated_at,
+    )
+
+
+@router.get(
+    "/mail", operation_id="get_mail_settings", summary="Read the mail server", responses=documented(401, 403)
+)
+async def get_mail_settings(principal: AdminReader, session: Reads, installation: Known) -> MailOut:  # noqa: ARG001 (who may)
+    """The mail server that counts, and where it is set; the password is never shown."""
+    return _mail(installation, await find_setting(session, MAIL))
+
+
+@router.put(
+    "/mail",
+    operation_id="set_mail_settings",
+    summary="Set the mail server",
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
+)
+async def set_mail_settings(
+    *,
+    body: MailSet,
+    principal: AdminWriter,
+    database: Holder,
+    installation: Known,
+    settings: Environment,
+    sealer: Seal,
+    matching: Matching,
+) -> MailOut:
+    """Set the mail server that e-mail channels and invitations are sent through, without a restart.
+
+    It counts within two seconds everywhere. Where the environment sets one (`VIGIE_SMTP__HOST`), that goes
+    first, and the answer is 409 `set_by_environment`. Try it with `POST /v1/settings/mail/test`.
+    """
+    check_source(installation.mail_source, _SMTP)
+    now = datetime.now(UTC)
+    async with database.write() as session:
+        matching.check(_mail(installation, await find_setting(session, MAIL, lock=True)))
+        await store_mail(session, principal, body, smtp=settings.smtp, sealer=sealer, now=now)
+    await installation.refresh(database)
+    async with database.read() as reader:
+        return _mail(installation, await find_setting(reader, MAIL))
+
+
+@router.delete(
+    "/mail",
+    status_code=204,
+    operation_id="delete_mail_settings",
+    summary="Forget the mail server",
+    responses=documented(401, 403, 409),
+)
+async def delete_mail_settings(
+    principal: AdminWriter,  # noqa: ARG001 (who may)
+    database: Holder,
+    installation: Known,
+    matching: Matching,
+) -> None:
+    """Forget what was set here. Mails that are under way end as `not_configured`, and are tried again."""
+    check_source(installation.mail_source, _SMTP)
+    async with database.write() as session:
+        row = await find_setting(session, MAIL, lock=True)
+        matching.check(_mail(installation, row))
+        if row is not None:
+            await session.delete(row)
+    await installation.refresh(database)
+
+
+@router.post(
+    "/mail/test",
+    operation_id="test_mail_settings",
+    summary="Send a test mail",
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 429),
+)
+async def test_mail_settings(
+    body: MailTest,
+    principal: AdminWriter,  # noqa: ARG001 (who may)
+    installation: Known,
+    counter: Annotated[TestCounter, Depends(_tests)],
+) -> MailTestOut:
+    """Send a test mail now, and tell what the mail server said.
+
+    The answer is 200 also where it was not taken: see `reason`. Five tests may be sent in a minute. Where the
+    environment sets the server and this process has not its password, the answer is 409 `set_by_environment`:
+    try it with the test of an e-mail channel, which the deliver role sends.
+    """
+    smtp = installation.smtp
+    if smtp.host is None:
+        raise ConflictError(
+            f"There is no mail server: set one with `PUT /v1/settings/mail`, or {_SMTP}.",
+            code="email_not_configured",
+        )
+    if smtp.username is not None and not smtp.password.get_secret_value():
+        # Its password is the deliver role's alone.
+        check_source(installation.mail_source, "VIGIE_SMTP__PASSWORD of the deliver role")
+    (to,) = check_recipients([body.to], smtp.recipient_domains, field="body.to")
+    if not counter.allows():
+        raise TooManyRequestsError(
+            f"{TEST_LIMIT} test mails were sent within a minute: wait.",
+            retry_after_s=TEST_WINDOW_S,
+            code="too_many_tests",
+        )
+    outcome = await send_test_mail(installation, to, new_id(), datetime.now(UTC))
+    return MailTestOut(
+        delivered=outcome.delivered,
+        reason=outcome.reason,
+        status=outcome.status,
+        answer=outcome.body,
+        duration_ms=round(outcome.duration_ms, 1),
+    )
+
+
+@router.get(
+    "/public-url",
+    operation_id="get_public_url",
+    summary="Read where clients reach the API",
+    responses=documented(401, 403),
+)
+async def get_public_url(principal: AdminReader, session: Reads, installation: Known) -> PublicUrlOut:  # noqa: ARG001 (who may)
+    """The address that links in mails, events and pages begin with, and where it is set."""
+    return _public_url(installation, await find_setting(session, PUBLIC_URL))
+
+
+@router.put(
+    "/public-url",
+    operation_id="set_public_url",
+    summary="Set where clients reach the API",
+    responses=documented(400, 401, 403, 409, 413, 415, 422),
+)
+async def set_public_url(
+    *,
+    body: PublicUrlSet,
+    principal: AdminWriter,
+    database: Holder,
+    installation: Known,
+    matching: Matching,
+) -> PublicUrlOut:
+    """Set the address that links begin with, without a restart.
+
+    Where the environment sets one (`VIGIE_API__PUBLIC_URL`), that goes first, and the answer is 409
+    `set_by_environment`. An OpenID Connect provider sends people back to the environment's address alone.
+    """
+    check_source(installation.public_url_source, _URL)
+    now = datetime.now(UTC)
+    async with database.write() as session:
+        matching.check(_public_url(installation, await find_setting(session, PUBLIC_URL, lock=True)))
+        await store_setting(session, PUBLIC_URL, principal, now, value={"url": body.url.rstrip("/")})
+    await installation.refresh(database)
+    async with database.read() as reader:
+        return _public_url(installation, await find_setting(reader, PUBLIC_URL))
+
+
+@router.delete(
+    "/public-url",
+    status_code=204,
+    operation_id="delete_public_url",
+    summary="Forget where clients reach the API",
+    responses=documented(401, 403, 409),
+)
+async def delete_public_url(
+    principal: AdminWriter,  # noqa: ARG001 (who may)
+    database: Holder,
+    installation: Known,
+    matching: Matching,
+) -> None:
+    """Forget what was set here: links begin with the API's port on 127.0.0.1 again."""
+    check_source(installation.public_url_source, _URL)
+    async with database.write() as session:
+        row = await find_setting(session, PUBLIC_URL, lock=True)
+        matching.check(_public_url(installation, row))
+        if row is not None:
+            await session.delete(row)
+    await installation.refresh(database)

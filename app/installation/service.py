@@ -1,0 +1,155 @@
+"""Sets the mail server and the public address, in the caller's transaction."""
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from app.core.auth import Principal
+from app.core.database import ReadSession, WriteSession
+from app.core.errors import ConflictError, ForbiddenError, InvalidError
+from app.core.installation import MAIL, Source
+from app.core.sealed_columns import INSTALLATION_SECRET
+from app.core.sealing import Sealer, require_key
+from app.core.settings import SmtpSettings
+from app.installation.models import StoredSetting
+from app.installation.schemas import MailSet
+from app.webhooks.guard import check_url
+from app.webhooks.mail.message import From
+
+MAIL_PORTS: Final = (25, 465, 587, 2525)
+"""Of a mail server that is set by the API, unless private addresses are allowed."""
+
+_CODE: Final = "mail_server_not_allowed"
+
+
+def check_administrator(principal: Principal) -> None:
+    """Refuse who does not administer the platform (ForbiddenError)."""
+    if not principal.platform:
+        raise ForbiddenError("Only the platform's administrators see and make the installation's settings.")
+
+
+def check_source(source: Source, variable: str) -> None:
+    """Refuse to set what the environment sets (ConflictError `set_by_environment`)."""
+    if source == "environment":
+        raise ConflictError(
+            f"{variable} sets it, and goes first. Whoever runs this installation can change it there.",
+            code="set_by_environment",
+        )
+
+
+async def find_setting(
+    session: ReadSession | WriteSession, name: str, *, lock: bool = False
+) -> StoredSetting | None:
+    """A setting that was made by the API; `lock`: for a change."""
+    return await session.get(StoredSetting, name, with_for_update=lock or None)
+
+
+async def store_setting(
+    session: WriteSession,
+    name: str,
+    principal: Principal,
+    now: datetime,
+    *,
+    value: dict[str, Any],
+    private: dict[str, Any] | None = None,
+    secret: str | None = None,
+) -> None:
+    """Store a setting in place of the one there is."""
+    row = await find_setting(session, name, lock=True)
+    if row is None:
+        row = StoredSetting(name=name, organisation_id=principal.organisation_id, created_at=now)
+        session.add(row)
+    row.value, row.private, row.secret, row.updated_at = value, private, secret, now
+    await session.flush()
+
+
+async def store_mail(
+    session: WriteSession,
+    principal: Principal,
+    wanted: MailSet,
+    *,
+    smtp: SmtpSettings,
+    sealer: Sealer,
+    now: datetime,
+) -> None:
+    """Store a mail server.
+
+    Args:
+        session: The transaction.
+        principal: An administrator.
+        wanted: The mail server.
+        smtp: What the environment says of mails in general.
+        sealer: Seals the password.
+        now: The time.
+
+    Raises:
+        InvalidError: `mail_server_not_allowed`, `invalid_email_address`; `missing_field` where the password
+            has to be given again.
+        UnavailableError: `encryption_key_missing`.
+    """
+    _check_server(wanted, allow_private=smtp.allow_private)
+    try:
+        From.of(wanted.sender)
+    except InvalidError as error:
+        raise error.at("body.sender") from None
+    value = {"host": wanted.host, "port": wanted.port, "security": wanted.security}
+    private = {"username": wanted.username, "sender": wanted.sender}
+    secret = await _secret(session, wanted, value, sealer)
+    await store_setting(session, MAIL, principal, now, value=value, private=private, secret=secret)
+
+
+async def _secret(
+    session: WriteSession, wanted: MailSet, value: dict[str, Any], sealer: Sealer
+) -> str | None:
+    """The password, sealed: a stored one goes to no other server or account than it was given for."""
+    if wanted.username is None:
+        if _plain(wanted.password):
+            raise _missing("username", "A password has an account: give `username` too.")
+        return None
+    if text := _plain(wanted.password):
+        require_key(sealer)
+        return INSTALLATION_SECRET.seal(sealer, text, MAIL)
+    before = await find_setting(session, MAIL, lock=True)
+    same = before is not None and before.value == value
+    if not same or before is None or (before.private or {}).get("username") != wanted.username:
+        raise _missing("password", "The server or the account is another one: give its password.")
+    return before.secret
+
+
+def _plain(password: SecretStr | None) -> str:
+    return "" if password is None else password.get_secret_value()
+
+
+def _missing(field: str, why: str) -> InvalidError:
+    return InvalidError(why, code="missing_field").at(f"body.{field}")
+
+
+def _check_server(wanted: MailSet, *, allow_private: bool) -> None:
+    """Refuse a host, a port or a want of TLS by which the installation's own network could be reached."""
+    hint = "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or the server itself."
+    try:
+        check_url(f"https://{_bracketed(wanted.host)}/", allow_private=allow_private)
+    except InvalidError as error:
+        why = error.detail.partition(": ")[2] or error.detail
+        raise InvalidError(f"This cannot be the mail server: {why} {hint}", code=_CODE).at(
+            "body.host"
+        ) from None
+    if allow_private:
+        return
+    if wanted.port not in MAIL_PORTS:
+        ports = ", ".join(map(str, MAIL_PORTS))
+        raise InvalidError(f"Mail servers are at {ports}. {hint}", code=_CODE).at("body.port")
+    if wanted.security == "none":
+        raise InvalidError(
+            f"Without TLS the network reads the mails and the password: choose starttls or tls. {hint}",
+            code=_CODE,
+        ).at("body.security")
+
+
+def _bracketed(host: str) -> str:
+    try:
+        return f"[{host}]" if ip_address(host).version == 6 else host  # noqa: PLR2004 (IPv6)
+    except ValueError:
+        return host

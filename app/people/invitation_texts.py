@@ -1,0 +1,93 @@
+"""What the mail of an invitation says, in English and in French. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from app.core.instants import format_us, from_datetime
+from app.webhooks.mail.page import SUBJECT_LIMIT, Page
+from app.webhooks.mail.texts import APOSTROPHE, NBSP
+from app.webhooks.mail.wording import clean, cut, moment, texts_of
+
+_NAME_LIMIT: Final = 120
+
+
+class _Words(NamedTuple):
+    """The words of one language."""
+
+    tag: str
+    subject: str
+    lead: str
+    how: str
+    role: str
+    inviter: str
+    until: str
+    roles: Mapping[str, str]
+    footer: str
+
+
+_WORDS: Final[Mapping[str, _Words]] = {
+    "en": _Words(
+        tag="Invitation",
+        subject="You are invited to join {organisation} on Vigie",
+        lead="{inviter} invites you to join {organisation} on Vigie, where the city's sensors are watched.",
+        how="Open the link below to accept. It is for you alone: whoever opens it can join in your place.",
+        role="Role",
+        inviter="Invited by",
+        until="Valid until",
+        roles={"owner": "Owner", "operator": "Operator", "viewer": "Viewer", "installer": "Installer"},
+        footer="You did not expect this? Ignore this mail: without you, nothing happens.",
+    ),
+    "fr": _Words(
+        tag="Invitation",
+        subject="Vous êtes invité(e) à rejoindre {organisation} sur Vigie",
+        lead="{inviter} vous invite à rejoindre {organisation} sur Vigie, le service de suivi des "
+        "capteurs de la ville.",
+        how="Pour accepter, ouvrez le lien ci-dessous. Il vous est personnel"
+        f"{NBSP}: quiconque l{APOSTROPHE}ouvre peut s{APOSTROPHE}inscrire à votre place.",
+        role="Rôle",
+        inviter="Invitation de",
+        until=f"Valable jusqu{APOSTROPHE}au",
+        roles={
+            "owner": "Propriétaire",
+            "operator": "Opérateur",
+            "viewer": "Lecteur",
+            "installer": "Installateur",
+        },
+        footer=f"Vous n{APOSTROPHE}attendiez pas cette invitation{NBSP}? Ignorez ce message"
+        f"{NBSP}: sans action de votre part, rien ne se passe.",
+    ),
+}
+
+
+def invitation_page(
+    language: str, *, organisation: str, inviter: str, role: str, expires_at: datetime, link: str
+) -> Page:
+    """Make the mail of an invitation.
+
+    Args:
+        language: `en` or `fr`; any other: English.
+        organisation: What the organisation is called.
+        inviter: Who invites.
+        role: The role that the person gets.
+        expires_at: Until when it holds, aware.
+        link: Where it is accepted, with the token.
+    """
+    texts = texts_of(language)
+    words = _WORDS[texts.language]
+    names = {"organisation": clean(organisation, _NAME_LIMIT), "inviter": clean(inviter, _NAME_LIMIT)}
+    until = moment(format_us(from_datetime(expires_at)), None, texts) or ""
+    return Page(
+        subject=cut(words.subject.format(**names), SUBJECT_LIMIT),
+        tone="info",
+        word=words.tag,
+        title=names["organisation"],
+        lead=f"{words.lead.format(**names)} {words.how}",
+        rows=(
+            (words.role, words.roles.get(role, role)),
+            (words.inviter, names["inviter"]),
+            (words.until, until),
+        ),
+        footer=(words.footer,),
+        link=link,
+    )
