@@ -21,7 +21,13 @@ from app.core.instants import US_PER_S, format_us
 from app.core.reasons import RejectedError, Rejection, shown
 from app.core.strict_json import MAX_DEPTH
 from app.ingest.adapters.base import Adapted, Adapter, Arrival, Refusal, adapt_json
-from app.ingest.codec_exact import MAX_ITEMS, DecodedTelemetry, decode_document, decode_http_document
+from app.ingest.codec_exact import (
+    MAX_ITEMS,
+    DecodedTelemetry,
+    decode_document,
+    decode_http_document,
+    with_units,
+)
 from app.ingest.codec_fields import readable_seq
 
 _TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
@@ -222,9 +228,14 @@ def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noq
     if rejection.index is None:
         return None
     try:
-        return json.dumps(document["samples"][rejection.index], allow_nan=False).encode()
+        return json.dumps(_alone(document, rejection.index), allow_nan=False).encode()
     except TypeError:
-        return cbor2.dumps(raw["samples"][rejection.index])
+        return cbor2.dumps(_alone(raw, rejection.index))
+
+
+def _alone(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
+    sample = batch["samples"][index]
+    return with_units(sample, batch["units"]) if "units" in batch else sample
 
 
 ADAPTER: Final = Adapter(
