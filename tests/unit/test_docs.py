@@ -186,7 +186,10 @@ def gas_units_table() -> str:
             f"`{metric}`",
             f"{mass:.3f}",
             next(iter(FACTORS[metric])),
-            ", ".join(f"{unit} × {factor:.6g}" for unit, factor in list(FACTORS[metric].items())[1:]),
+            ", ".join(
+                f"{unit} \N{MULTIPLICATION SIGN} {factor:.6g}"
+                for unit, factor in list(FACTORS[metric].items())[1:]
+            ),
         )
         for metric, mass in MOLAR_MASSES.items()
     ]
