@@ -224,6 +224,8 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:
     """Insert boxes with their rows of state. Ids that are taken are left out of the answer, by id."""
+    if not rows:
+        return {}
     statement = (
         insert(Box)
         .values([dict(row) for row in rows])

@@ -23,6 +23,9 @@ from app.sites.labels import Attributes, BoxKind, Tags
 from app.sites.models import Box
 
 BULK_MAX: Final = 1000
+BULK_FAULTS: Final = 100
+"""How many faults of a list or table of boxes an answer names one by one."""
+
 INTERVAL_MAX_S: Final = 7 * 86_400
 _EXAMPLE: Final[dict[str, Any]] = {
     "id": "box-0001",

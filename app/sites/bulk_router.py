@@ -12,7 +12,7 @@ from app.sites import service
 from app.sites.box_csv import ANSWER_COLUMNS, EXAMPLE, write_table
 from app.sites.box_schemas import BoxCreated, BoxesCreate, BoxesCreated
 from app.sites.dependencies import BoxesWriter, sync_accounts
-from app.sites.table_route import MEDIA_TYPE, TableRoute, wants_table
+from app.sites.table_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
 Connected = Annotated[Database, Depends(get_database)]
@@ -41,13 +41,16 @@ async def create_boxes(
     """Register up to 1,000 boxes: all of them or, if one is faulty, none.
 
     As JSON, where `errors` names the `index` of each box at fault; or as a table (`text/csv`) with a header,
-    where it names the `line`. With `Accept: text/csv` the answer is a table too, with the credentials.
+    where it names the `line`. All faults of a table are in one answer: up to 100 one by one, and the number
+    of the others (`errors_omitted`). English, French and German spreadsheets may have written it. With
+    `Accept: text/csv` the answer is a table too, with the credentials.
     """
     settings = request.app.state.settings
     async with database.write() as session:
         made = await service.add_boxes(
             session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
         )
+        check_table(request)
     await sync_accounts(request, database)
     boxes = [BoxCreated.with_password(box, password) for box, password in made]
     if not wants_table(request):
