@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -18,10 +19,13 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Text,
+    any_,
     bindparam,
     cast,
     column,
     func,
+    literal,
     or_,
     select,
     table,
@@ -87,6 +91,7 @@ class BoxFilter:
         site: at this site.
         state: `online`, `offline`, or `unknown` for those that never told.
         search: a part of the id or of the name, in any case.
+        id_prefix: what the id begins with.
         silent: whether they are silent.
         firmware: exactly this one.
         kind: of this kind.
@@ -101,6 +106,7 @@ class BoxFilter:
     site: UUID | None = None
     state: str | None = None
     search: str | None = None
+    id_prefix: str | None = None
     silent: bool | None = None
     firmware: str | None = None
     kind: str | None = None
@@ -198,12 +204,37 @@ async def list_boxes(
     return (await session.execute(BOXES.page(statement, asked))).all()
 
 
+async def select_boxes(
+    session: AsyncSession,
+    visible: Reach,
+    *,
+    ids: Sequence[str] | None,
+    wanted: BoxFilter | None,
+    silence: Silence,
+    most: int,
+) -> Sequence[Box]:
+    """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
+    statement = _living(select(Box).outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
+    if ids is not None:
+        statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
+    if wanted is not None:
+        statement = statement.where(*_conditions(wanted, silence))
+    return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
+
+
+async def lock_boxes(session: WriteSession, keys: Sequence[int | None], visible: Reach) -> Sequence[Box]:
+    """Those of the boxes that are still there; nobody else can change them until the transaction ends."""
+    statement = _living(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
+    return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
+
+
 def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:
     skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
     # Made only for a value that is given: a column cannot be compared with None.
     comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
         (wanted.organisation, lambda value: Box.organisation_id == value),
         (wanted.site, lambda value: Box.site_id == value),
+        (wanted.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
         (wanted.firmware, lambda value: Box.firmware == value),
         (wanted.kind, lambda value: Box.kind == value),
         (wanted.tags, Box.tags.contains),
@@ -237,7 +268,7 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
     return added
 
 
-async def mark_deleted(session: WriteSession, key: int, now: datetime) -> None:
-    """Delete a box and its credentials, but not its row."""
+async def mark_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
+    """Delete boxes and their credentials, but not their rows."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}
-    await session.execute(update(Box).where(Box.key == key).values(gone))
+    await session.execute(update(Box).where(Box.key.in_(keys)).values(gone))

@@ -219,7 +219,7 @@ async def change_box(
         box.updated_at = now
     if moves:
         await session.flush()
-        await close_alerts(session, reason="box_moved", now=now, box_key=box.key)
+        await close_alerts(session, reason="box_moved", now=now, box_keys=[box.key])
 
 
 async def delete_box(
@@ -238,9 +238,9 @@ async def delete_box(
     await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
-    await box_repository.mark_deleted(session, box.key, now)
-    await configs.withdraw(session, box.key, now)
-    await close_alerts(session, reason="box_deleted", now=now, box_key=box.key)
+    await box_repository.mark_deleted(session, [box.key], now)
+    await configs.withdraw(session, [box.key], now)
+    await close_alerts(session, reason="box_deleted", now=now, box_keys=[box.key])
 
 
 async def rotate_password(
