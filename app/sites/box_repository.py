@@ -268,6 +268,12 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
     return added
 
 
+async def move(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
+    """Put boxes at another site."""
+    moved = {"site_id": site_id, "updated_at": now}
+    await session.execute(update(Box).where(Box.key.in_(keys)).values(moved))
+
+
 async def mark_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
     """Delete boxes and their credentials, but not their rows."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}

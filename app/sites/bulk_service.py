@@ -221,7 +221,5 @@ async def _change_together(
             await configs.withdraw(session, keys, now)
             await context.close_alerts(session, reason="box_deleted", now=now, box_keys=keys)
         case MoveBoxes():
-            for box in boxes:
-                box.site_id, box.updated_at = operation.site_id, now
-            await session.flush()
+            await box_repository.move(session, keys, operation.site_id, now)
             await context.close_alerts(session, reason="box_moved", now=now, box_keys=keys)

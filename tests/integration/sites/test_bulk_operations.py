@@ -229,7 +229,8 @@ async def test_filters_are_those_of_the_list(tenant: Tenant, site_id: str, datab
     async with database.write() as session:
         await session.execute(
             text(
-                "UPDATE boxes SET firmware = '2.3', state = 'online', battery = 5, rssi = -90 WHERE id = 'a-2'"
+                "UPDATE boxes SET firmware = '2.3', state = 'online', battery = 5, rssi = -90 "
+                "WHERE id = 'a-2'"
             )
         )
         # Nothing came of it for an hour: more than three of its intervals.
