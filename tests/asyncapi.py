@@ -19,6 +19,7 @@ from app.core.reasons import REASONS
 from app.ingest.codec_messages import OCTAVES
 from app.sites.catalogue import BY_NAME, CATALOGUE
 from app.sites.event_catalogue import EVENT_TYPES
+from app.sites.units import FACTORS
 
 DOCS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"
@@ -38,6 +39,11 @@ def _codes() -> Iterator[str]:
     yield from (f"- {code}" for code in ("conflict", *REASONS))
 
 
+def _units() -> Iterator[str]:
+    for name, factors in FACTORS.items():
+        yield f"{name}: {{enum: {json.dumps(list(factors), ensure_ascii=False)}}}"
+
+
 def _types() -> Iterator[str]:
     yield f"enum: [{', '.join(each.name for each in EVENT_TYPES)}]"
 
@@ -51,6 +57,7 @@ def _octaves() -> Iterator[str]:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "version": lambda: iter([f"version: {__version__}"]),
     "values": _values,
+    "units": _units,
     "codes": _codes,
     "types": _types,
     "octaves": _octaves,

@@ -210,13 +210,16 @@ class LockedStates(NamedTuple):
     sites: list[UUID]
 
 
-async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> LockedStates:
-    """Lock the states of a box, or of all that a rule applies to.
+async def lock_states(
+    session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None
+) -> LockedStates:
+    """Lock the states of boxes, or of all that a rule applies to.
 
     Those of boxes in the order of their keys, then that of the site.
     """
-    if box_key is not None:
-        concerned = BoxState.box_key == box_key
+    concerned: ColumnElement[bool]
+    if box_keys is not None:
+        concerned = BoxState.box_key.in_(box_keys)
     else:
         site = select(Rule.site_id).where(Rule.id == rule_id).scalar_subquery()
         concerned = or_(
@@ -227,21 +230,21 @@ async def lock_states(session: WriteSession, rule_id: UUID | None, box_key: int 
         )
     query = select(BoxState.box_key).where(concerned).order_by(BoxState.box_key).with_for_update()
     boxes = list((await session.scalars(query)).all())
-    if box_key is not None:
-        # What a rule on the whole site makes of its boxes goes on without this one.
+    if box_keys is not None:
+        # What a rule on the whole site makes of its boxes goes on without these.
         return LockedStates(boxes, [])
     whole = select(SiteState.site_id).where(SiteState.site_id == site).with_for_update()
     return LockedStates(boxes, list((await session.scalars(whole)).all()))
 
 
 async def resolve(
-    session: WriteSession, rule_id: UUID | None, box_key: int | None, *, reason: str, now: datetime
+    session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None, *, reason: str, now: datetime
 ) -> list[Shown]:
-    """Resolve the firing alerts of a rule, a box, or a rule on a box, and return them as they are now."""
+    """Resolve the firing alerts of a rule, boxes, or a rule on boxes, and return them as they are now."""
     concerned = (
         Alert.state == "firing",
         true() if rule_id is None else Alert.rule_id == rule_id,
-        true() if box_key is None else Alert.box_key == box_key,
+        true() if box_keys is None else Alert.box_key.in_(box_keys),
     )
     await session.execute(select(Alert.id).where(*concerned).order_by(Alert.id).with_for_update())
     changed = (
@@ -267,11 +270,13 @@ async def resolve(
     return [(alert, names[alert.rule_id]) for alert in sorted(alerts, key=lambda alert: alert.id)]
 
 
-async def forget_index_states(session: WriteSession, rule_id: UUID | None, box_key: int | None) -> None:
-    """Have a rule on indices, or all of a box, begin anew; the gate is closed."""
+async def forget_index_states(
+    session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None
+) -> None:
+    """Have a rule on indices, or all of some boxes, begin anew; the gate is closed."""
     concerned = (
         true() if rule_id is None else IndexState.rule_id == rule_id,
-        true() if box_key is None else IndexState.box_key == box_key,
+        true() if box_keys is None else IndexState.box_key.in_(box_keys),
     )
     await session.execute(delete(IndexState).where(*concerned).execution_options(synchronize_session=False))
 

@@ -3,7 +3,7 @@
 Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -223,21 +223,21 @@ async def close_alerts(
     reason: str,
     now: datetime,
     rule_id: UUID | None = None,
-    box_key: int | None = None,
+    box_keys: Sequence[int] | None = None,
 ) -> int:
     """Resolve firing alerts and forget the state behind them; see `app.core.ports.AlertCloser`.
 
     Raises:
         ValueError: neither a rule nor a box was given.
     """
-    if rule_id is None and box_key is None:
+    if rule_id is None and box_keys is None:
         raise ValueError("close_alerts needs a rule or a box")
     # First of all: a batch under way ends, and what it fired is seen below.
     await close_gate(session)
-    locked = await repository.lock_states(session, rule_id, box_key)
-    closed = await repository.resolve(session, rule_id, box_key, reason=reason, now=now)
+    locked = await repository.lock_states(session, rule_id, box_keys)
+    closed = await repository.resolve(session, rule_id, box_keys, reason=reason, now=now)
     await repository.forget_states(session, locked, rule_id)
-    await repository.forget_index_states(session, rule_id, box_key)
+    await repository.forget_index_states(session, rule_id, box_keys)
     await write_in(session, [_ended(alert, reason) for alert, _ in closed], now)
     # An end is told exactly when the beginning was.
     told = [(alert, name) for alert, name in closed if alert.notified]

@@ -3,6 +3,7 @@
 The composition root (`app.main`) puts the implementations into `app.state`; rooms must not import them.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -24,7 +25,7 @@ class AlertCloser(Protocol):
         reason: str,
         now: datetime,
         rule_id: UUID | None = None,
-        box_key: int | None = None,
+        box_keys: Sequence[int] | None = None,
     ) -> int:
         """Resolve firing alerts and forget the state behind them.
 
@@ -34,7 +35,7 @@ class AlertCloser(Protocol):
                 `box_deleted`, `box_moved`.
             now: becomes their `resolved_at`.
             rule_id: of this rule.
-            box_key: of this box. With both, of this rule on this box; one at least must be given.
+            box_keys: of these boxes. With both, of this rule on these; one at least must be given.
 
         Returns:
             How many alerts were closed.

@@ -78,7 +78,9 @@ class Problem(BaseModel):
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people: names every fault of `errors`")
     request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
-    errors: list[FieldProblem] | None = Field(None, description=f"The first {FAULTS_LIMIT} faults")
+    errors: list[FieldProblem] | None = Field(
+        None, description=f"The first {FAULTS_LIMIT} faults; of a list of boxes more"
+    )
 
 
 def problem(

@@ -5,7 +5,9 @@ Owns the reasons why a telemetry message or one of its samples is refused. Takes
 HTTP, no clock. Must not be clever: it is the definition that the fast path is tested against.
 """
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from app.core.inflate import MAGIC
@@ -20,7 +22,8 @@ from app.ingest.codec_fields import (
     check_keys,
     readable_seq,
 )
-from app.sites.catalogue import BY_NAME, COLUMNS, INDEX
+from app.sites.catalogue import BY_NAME, COLUMNS, INDEX, Metric
+from app.sites.units import convert, factor_of
 
 MAX_SAMPLES: Final = 1_000
 """How many samples one message may have."""
@@ -34,7 +37,7 @@ type Row = tuple[int, int | None, tuple[float | None, ...]]
 _BOX_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CBOR_MAPS: Final = range(0xA0, 0xC0)
 _CBOR_MARK: Final = b"\xd9\xd9\xf7"
-_SAMPLE: Final = ("seq", "time", "values")
+_SAMPLE: Final = ("seq", "time", "values", "units")
 _SAMPLE_REQUIRED: Final = ("time", "values")
 
 
@@ -74,8 +77,11 @@ def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedT
     if "samples" not in message:
         return DecodedTelemetry([decode_sample(message, now_us, max_future_us)], [])
     check_texts(list(message))
-    check_keys(message, ("samples",), ("samples",), "a batch")
-    return _each(_samples(message["samples"]), now_us, max_future_us)
+    check_keys(message, ("samples",), ("samples", "units"), "a batch")
+    if "units" in message and list(message).index("units") > list(message).index("samples"):
+        # Of a batch that is cut short the samples are taken: it would have lost its units without a trace.
+        raise RejectedError("wrong_unit", "units stands behind samples: put it before them, or in each sample")
+    return _each(_samples(message), now_us, max_future_us)
 
 
 def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
@@ -95,13 +101,13 @@ def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tup
     """
     message = an_object(document, "the body")
     check_texts(list(message))
-    check_keys(message, ("box", "samples"), ("box", "samples"), "the body")
+    check_keys(message, ("box", "samples"), ("box", "samples", "units"), "the body")
     box = message["box"]
     if not isinstance(box, str):
         raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
     if not is_box_id(box):
         raise RejectedError("invalid_box_id", f"box {shown(box)} is not 1 to 64 letters, digits, _ and -")
-    return box, _each(_samples(message["samples"]), now_us, max_future_us)
+    return box, _each(_samples(message), now_us, max_future_us)
 
 
 def read_json(payload: bytes) -> Json:
@@ -125,15 +131,26 @@ def read_json(payload: bytes) -> Json:
     return loads(payload)
 
 
-def _samples(value: Json) -> list[Json]:
-    samples = an_array(value, "samples")
+def _samples(message: dict[str, Json]) -> list[Json]:
+    samples = an_array(message["samples"], "samples")
     if not samples:
         raise RejectedError("empty_batch", "samples is empty")
     if len(samples) > MAX_SAMPLES:
         raise RejectedError(
             "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one message"
         )
-    return samples
+    if "units" not in message:
+        return samples
+    units = an_object(message["units"], "units")
+    _factors(units)
+    return [with_units(sample, units) for sample in samples]
+
+
+def with_units(sample: Json, units: Mapping[str, Json]) -> Json:
+    """Return a sample with the units of its batch, of which its own override those of the same metric."""
+    if not isinstance(sample, dict) or not isinstance(own := sample.get("units", {}), dict):
+        return sample
+    return {**sample, "units": {**units, **own}}
 
 
 def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTelemetry:
@@ -158,16 +175,38 @@ def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
     check_keys(sample, _SAMPLE_REQUIRED, _SAMPLE, "a sample")
     seq = an_integer(sample["seq"], "seq") if "seq" in sample else None
     time_us = an_instant(sample["time"], now_us, max_future_us)
-    return time_us, seq, _values(an_object(sample["values"], "values"))
+    factors = _factors(an_object(sample["units"], "units")) if "units" in sample else {}
+    return time_us, seq, _values(an_object(sample["values"], "values"), factors)
 
 
-def _values(values: dict[str, Json]) -> tuple[float | None, ...]:
+def _factors(units: dict[str, Json]) -> dict[str, float]:
+    """Return the factor of each metric that comes in another unit than its own."""
+    factors = {}
+    for name, unit in units.items():
+        if not isinstance(unit, str):
+            raise RejectedError("wrong_type", f"units.{shown(name)} is {shown(unit)}: a text is due")
+        factor = factor_of(_metric(name).name, unit)
+        if factor != 1:
+            factors[name] = factor
+    return factors
+
+
+def _metric(name: str) -> Metric:
+    metric = BY_NAME.get(name)
+    if metric is None:
+        raise RejectedError("unknown_metric", f"{shown(name)} is not a metric: see the catalogue")
+    return metric
+
+
+def _values(values: dict[str, Json], factors: dict[str, float]) -> tuple[float | None, ...]:
     if not values:
         raise RejectedError("empty_values", "values is empty: leave the sample out")
     row: list[float | None] = [None] * len(COLUMNS)
     for name, value in values.items():
-        metric = BY_NAME.get(name)
-        if metric is None:
-            raise RejectedError("unknown_metric", f"{shown(name)} is not a metric: see the catalogue")
-        row[INDEX[name]] = a_number(value, f"values.{name}", metric.minimum, metric.maximum, metric.unit)
+        metric = _metric(name)
+        where = f"values.{name}"
+        if name in factors:
+            value = convert(a_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in its own unit from here on)
+            where = f"{where}, converted,"
+        row[INDEX[name]] = a_number(value, where, metric.minimum, metric.maximum, metric.unit)
     return tuple(row)

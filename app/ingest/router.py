@@ -21,9 +21,18 @@ from app.ingest.http_door import TelemetryOutcome, keep_readable, read, take
 from app.ingest.intake import Intake, Sent, add_adapted, add_foreign
 from app.ingest.push_router import router as pushes
 from app.sites.catalogue import BY_NAME
+from app.sites.units import FACTORS
 
 router = APIRouter(tags=["Telemetry"])
 
+_UNITS: Final = {
+    "type": "object",
+    "propertyNames": {"enum": sorted(BY_NAME)},
+    "additionalProperties": {
+        "type": "string",
+        "enum": list(dict.fromkeys(unit for factors in FACTORS.values() for unit in factors)),
+    },
+}
 _EXAMPLE: Final = {
     "box": "box-0001",
     "samples": [
@@ -65,9 +74,15 @@ _SCHEMA: Final = {
                         "additionalProperties": {"type": "number"},
                         "description": "Metric names of `GET /v1/metrics`, each with a number in its unit",
                     },
+                    "units": {
+                        **_UNITS,
+                        "description": "The unit of a value that is not in its metric's own: `ppb` for "
+                        "`no2`, say. `GET /v1/metrics` lists them with their factors",
+                    },
                 },
             },
         },
+        "units": {**_UNITS, "description": "The same for all samples, where they do not say otherwise"},
     },
     "example": _EXAMPLE,
 }

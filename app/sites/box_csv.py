@@ -9,14 +9,23 @@ may hold is not judged here. Knows no HTTP and no database.
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from app.core.problems import FAULTS_LIMIT, CodedValueError
+from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.sites.box_schemas import BULK_MAX, BoxCreated
 from app.sites.labels import check_attribute_name
+from app.sites.spreadsheets import (
+    TRUTH,
+    DecimalMark,
+    Fault,
+    Rows,
+    TableError,
+    check_ungrouped,
+    decode_text,
+)
 
 COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s", "ack", "kind", "tags")
 ATTRIBUTE: Final = "attribute:"
@@ -32,9 +41,9 @@ EXAMPLE: Final = (
     "metz|lot:2026-11,55\n"
     "box-0002,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,,,,,,,\n"
 )
-# Five times what a box can fill. A row of five megabytes would be parted while nobody else is served.
-_LINE_MAX: Final = 65_536
-_PLACE: Final = ("longitude", "latitude")
+_REQUIRED: Final = ("id", "site_id")
+_PLACE: Final = {"longitude": None, "latitude": None}.keys()
+_NUMBERS: Final = (*_PLACE, "interval_s")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
@@ -42,124 +51,123 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})
 _FORMULA: Final = frozenset("=+-@\t\r")
 
 
-class Fault(NamedTuple):
-    """What is wrong with a table; `line` counts from 1, the header's."""
-
-    line: int
-    field: str
-    code: str
-    detail: str
-
-
-class TableError(ValueError):
-    """A table that cannot be read."""
-
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__(faults[0].detail)
-        self.faults = faults
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table that was read.
 
     Attributes:
-        document: as JSON would have been: `{"boxes": […]}`.
+        document: as JSON would have been: `{"boxes": […]}`, without the cells that are at fault.
         lines: the line that each box begins on.
+        faults: what is wrong with the header and with rows.
+        absent: the required columns that the header has not.
     """
 
     document: dict[str, Any]
     lines: Sequence[int]
+    faults: Sequence[Fault] = ()
+    absent: Sequence[str] = ()
 
 
-def read_table(body: bytes) -> Table:
-    """Read a table in UTF-8, with a header, its cells parted by commas or semicolons.
+def read_table(body: bytes, charset: str | None = None) -> Table:
+    """Read a table with a header, as spreadsheets write it (`app.sites.spreadsheets`).
 
-    A byte-order mark is passed over, and so are rows without any text: spreadsheets write both. Not more rows
-    are read than tell that they are too many, or that enough of them are at fault to be told.
+    Rows without any text are passed over. Not more rows are read than tell that they are too many. What one
+    row has wrong does not keep the others from being read.
 
     Raises:
-        TableError: codes `invalid_encoding`, `empty_body`, `invalid_csv`, `too_many_columns`,
-            `unknown_field`, `duplicate_key`, `missing_field`, `invalid_attribute`.
+        UnknownCharsetError: The declared encoding is not accepted.
+        TableError: Nothing of it can be read: codes `invalid_encoding`, `empty_body`, `invalid_csv`,
+            `too_many_columns`.
     """
+    rows = Rows.of(decode_text(body, charset))
+    numbered = iter(rows)
+    header = next(numbered, None)
+    if header is None:
+        raise TableError(Fault(1, "body", "empty_body", "There is no header to read"))
+    columns = _Columns.of(*header, DecimalMark(rows.separator))
+    boxes: list[dict[str, Any]] = []
+    lines: list[int] = []
+    faults = list(columns.faults)
     try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise TableError(Fault(1, "body", "invalid_encoding", "The table is not UTF-8")) from None
-    if not text.strip():
-        raise TableError(Fault(1, "body", "empty_body", "There is nothing to read"))
-    rows = _rows(text)
-    line, header = next(rows)
-    names = _names(line, header)
-    boxes, lines = [], []
-    faults: list[Fault] = []
-    for line, row in rows:
-        if len(faults) == FAULTS_LIMIT:
-            break
-        if len(row) != len(names):
-            detail = f"The row has {len(row)} cells, the header {len(names)}"
-            faults.append(Fault(line, "row", "invalid_csv", detail))
-            continue
-        cells = {name: cell.strip() for name, cell in zip(names, row, strict=True) if cell.strip()}
-        if any(name in cells for name in _PLACE) and not all(name in cells for name in _PLACE):
-            detail = "longitude and latitude go together"
-            faults.append(Fault(line, "location", "missing_field", detail))
-            continue
-        boxes.append(_box(cells))
-        lines.append(line)
-        if len(boxes) > BULK_MAX:
-            break
-    if faults:
-        raise TableError(*faults)
-    return Table({"boxes": boxes}, lines)
+        for count, (line, row) in enumerate(numbered):
+            if count == BULK_MAX:
+                faults.append(
+                    Fault(1, "table", "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once")
+                )
+                break
+            box, wrong = columns.box(line, row)
+            faults += wrong
+            if box is not None:
+                boxes.append(box)
+                lines.append(line)
+    except TableError as error:
+        faults += error.faults
+    absent = [name for name in _REQUIRED if name not in columns.names]
+    return Table({"boxes": boxes}, lines, faults, absent)
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    head = text.partition("\n")[0]
-    delimiter = ";" if ";" in head and "," not in head else ","
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise TableError(Fault(line, "row", "invalid_csv", f"This is not CSV: {error}")) from None
+@dataclass(slots=True)
+class _Columns:
+    """The columns of a table: their names, None for one that is at fault."""
+
+    names: Sequence[str | None]
+    faults: Sequence[Fault]
+    mark: DecimalMark
+
+    @classmethod
+    def of(cls, line: int, header: Sequence[str], mark: DecimalMark) -> "_Columns":
+        if len(header) > COLUMNS_MAX:
+            detail = f"The table has {len(header)} columns, of {COLUMNS_MAX} at most"
+            raise TableError(Fault(line, "header", "too_many_columns", detail))
+        names: list[str | None] = []
+        faults: list[Fault] = []
+        for cell in header:
+            name = cell.strip().lower()
+            try:
+                _check_name(name, names)
+            except CodedValueError as error:
+                faults.append(Fault(line, "header", error.code, str(error)))
+                names.append(None)
+            else:
+                names.append(name)
+        return cls(names, faults, mark)
+
+    def box(self, line: int, row: Sequence[str]) -> tuple[dict[str, Any] | None, list[Fault]]:
+        """A row's box without the cells at fault (None where cells cannot be told apart), and the faults."""
+        if len(row) != len(self.names):
+            detail = f"The row has {len(row)} cells, the header {len(self.names)}"
+            return None, [Fault(line, "row", "invalid_csv", detail)]
+        faults = []
+        cells: dict[str, str] = {}
+        for name, cell in zip(self.names, row, strict=True):
+            if name is None or not (text := cell.strip()):
+                continue
+            try:
+                cells[name] = self._plain(name, text)
+            except CodedValueError as error:
+                faults.append(Fault(line, name, error.code, str(error)))
+        if len(_PLACE & cells.keys()) == 1:
+            if not any(fault.field in _PLACE for fault in faults):
+                faults.append(Fault(line, "location", "missing_field", "longitude and latitude go together"))
+            cells = {name: cell for name, cell in cells.items() if name not in _PLACE}
+        return _box(cells), faults
+
+    def _plain(self, name: str, cell: str) -> str:
+        attribute = name.startswith(ATTRIBUTE)
+        plain = self.mark.plain(cell) if attribute or name in _PLACE else cell
+        if name in _NUMBERS and (_WHOLE if name == "interval_s" else _DECIMAL).fullmatch(plain) is None:
+            check_ungrouped(cell)
+        return plain
 
 
-def _lines(text: str) -> Iterator[str]:
-    for number, line in enumerate(io.StringIO(text, newline=""), 1):
-        if len(line) > _LINE_MAX:
-            detail = f"The line has {len(line)} characters, of {_LINE_MAX} at most"
-            raise TableError(Fault(number, "row", "invalid_csv", detail))
-        yield line
-
-
-def _names(line: int, header: Sequence[str]) -> list[str]:
-    if len(header) > COLUMNS_MAX:
-        detail = f"The table has {len(header)} columns, of {COLUMNS_MAX} at most"
-        raise TableError(Fault(line, "header", "too_many_columns", detail))
-    names = [cell.strip().lower() for cell in header]
-    seen: set[str] = set()
-    for name in names:
-        if name.startswith(ATTRIBUTE):
-            _check_attribute(line, name)
-        elif name not in COLUMNS:
-            there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
-            detail = f"There is no column {shown(name)}. There are: {there}"
-            raise TableError(Fault(line, "header", "unknown_field", detail))
-        if name in seen:
-            raise TableError(Fault(line, "header", "duplicate_key", f"The column {name} occurs twice"))
-        seen.add(name)
-    return names
-
-
-def _check_attribute(line: int, name: str) -> None:
-    try:
+def _check_name(name: str, before: Sequence[str | None]) -> None:
+    if name.startswith(ATTRIBUTE):
         check_attribute_name(name.removeprefix(ATTRIBUTE))
-    except CodedValueError as error:
-        raise TableError(Fault(line, "header", error.code, str(error))) from None
+    elif name not in COLUMNS:
+        there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
+        raise CodedValueError("unknown_field", f"There is no column {shown(name)}. There are: {there}")
+    if name in before:
+        raise CodedValueError("duplicate_key", f"The column {name} occurs twice")
 
 
 def _box(cells: dict[str, str]) -> dict[str, Any]:
@@ -178,8 +186,8 @@ def _box(cells: dict[str, str]) -> dict[str, Any]:
         box["tags"] = [tag.strip() for tag in cells["tags"].split("|")]
     if _WHOLE.fullmatch(cells.get("interval_s", "")):
         box["interval_s"] = int(cells["interval_s"])
-    if cells.get("ack", "").lower() in {"true", "false"}:
-        box["ack"] = cells["ack"].lower() == "true"
+    if cells.get("ack", "").lower() in TRUTH:
+        box["ack"] = TRUTH[cells["ack"].lower()]
     if "longitude" in cells:
         numbers = [float(cells[name]) if _DECIMAL.fullmatch(cells[name]) else cells[name] for name in _PLACE]
         box["location"] = {"type": "Point", "coordinates": numbers}

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Double,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -99,6 +101,7 @@ class BoxFilter:
         site: at this site.
         state: `online`, `offline`, or `unknown` for those that never told.
         search: a part of the id or of the name, in any case.
+        id_prefix: what the id begins with.
         silent: whether they are silent.
         activity: `active`, `refused` or `silent`.
         firmware: exactly this one.
@@ -114,6 +117,7 @@ class BoxFilter:
     site: UUID | None = None
     state: str | None = None
     search: str | None = None
+    id_prefix: str | None = None
     silent: bool | None = None
     activity: str | None = None
     firmware: str | None = None
@@ -246,6 +250,28 @@ async def count_by_site(
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
     return [BoxCounts(*row) for row in await session.execute(statement.group_by(Box.site_id))]
+async def select_boxes(
+    session: AsyncSession,
+    visible: Reach,
+    *,
+    ids: Sequence[str] | None,
+    wanted: BoxFilter | None,
+    silence: Silence,
+    most: int,
+) -> Sequence[Box]:
+    """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
+    statement = _living(select(Box).outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
+    if ids is not None:
+        statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
+    if wanted is not None:
+        statement = statement.where(*_conditions(wanted, silence))
+    return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
+
+
+async def lock_boxes(session: WriteSession, keys: Sequence[int | None], visible: Reach) -> Sequence[Box]:
+    """Those of the boxes that are still there; nobody else can change them until the transaction ends."""
+    statement = _living(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
+    return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
 
 
 def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:
@@ -254,6 +280,7 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
     comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
         (wanted.organisation, lambda value: Box.organisation_id == value),
         (wanted.site, lambda value: Box.site_id == value),
+        (wanted.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
         (wanted.firmware, lambda value: Box.firmware == value),
         (wanted.kind, lambda value: Box.kind == value),
         (wanted.tags, Box.tags.contains),
@@ -276,6 +303,8 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:
     """Insert boxes with their rows of state. Ids that are taken are left out of the answer, by id."""
+    if not rows:
+        return {}
     statement = (
         insert(Box)
         .values([dict(row) for row in rows])
@@ -287,7 +316,13 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
     return added
 
 
-async def mark_deleted(session: WriteSession, key: int, now: datetime) -> None:
-    """Delete a box and its credentials, but not its row."""
+async def move(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
+    """Put boxes at another site."""
+    moved = {"site_id": site_id, "updated_at": now}
+    await session.execute(update(Box).where(Box.key.in_(keys)).values(moved))
+
+
+async def mark_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
+    """Delete boxes and their credentials, but not their rows."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}
-    await session.execute(update(Box).where(Box.key == key).values(gone))
+    await session.execute(update(Box).where(Box.key.in_(keys)).values(gone))

@@ -1,10 +1,12 @@
 """The shapes of boxes on the wire."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,11 +20,17 @@ from app.core.etags import Resource
 from app.core.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
 from app.core.instants import to_datetime
 from app.core.problems import FAULTS_LIMIT, CodedValueError
+from app.core.reasons import RejectedError
+from app.core.strict_json import check_texts
 from app.sites.box_repository import BoxRow
+from app.sites.configs import MAX_BYTES as CONFIG_BYTES
 from app.sites.labels import Attributes, BoxKind, Tags
 from app.sites.models import Box
 
 BULK_MAX: Final = 1000
+BULK_FAULTS: Final = 100
+"""How many faults of a list or table of boxes an answer names one by one."""
+
 INTERVAL_MAX_S: Final = 7 * 86_400
 _EXAMPLE: Final[dict[str, Any]] = {
     "id": "box-0001",
@@ -35,6 +43,25 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "tags": ["metz", "lot:2026-11"],
     "attributes": {"night_limit": 55},
 }
+
+
+def _check_config(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        check_texts(value, CONFIG_BYTES)
+    except RejectedError as error:
+        raise CodedValueError(error.code, error.detail) from None
+    size = len(json.dumps(value).encode())
+    if size > CONFIG_BYTES:
+        raise CodedValueError("text_too_long", f"it has {size} bytes as JSON, of {CONFIG_BYTES} at most")
+    return value
+
+
+DesiredConfig = Annotated[
+    dict[str, Any],
+    Field(description="An object of at most 16 KiB as JSON"),
+    AfterValidator(_check_config),
+]
+"""What a box should be configured to. Its fields are the box's own."""
 
 Interval = Annotated[
     int,

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from app.core.database import Database
 from app.core.etags import Matching
-from app.core.fields import Identifier, Name
+from app.core.fields import BoxId, Identifier, Name
 from app.core.pagination import Page
 from app.core.problems import documented
 from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads, Writes, get_database
 from app.sites import box_repository, service
-from app.sites.box_repository import BoxFilter, Silence
+from app.sites.box_repository import BoxFilter
 from app.sites.box_schemas import (
     BoxChange,
     BoxCreate,
@@ -27,19 +27,18 @@ from app.sites.box_schemas import (
     Credentials,
     CredentialsOut,
 )
-from app.sites.dependencies import BoxesWriter, OrganisationFilter, SitesReader, sync_accounts
+from app.sites.dependencies import (
+    BoxesWriter,
+    OrganisationFilter,
+    Silences,
+    SitesReader,
+    current_silence,
+    sync_accounts,
+)
 from app.sites.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
 Connected = Annotated[Database, Depends(get_database)]
-
-
-async def _silence(request: Request) -> Silence:
-    """When a box counts as silent, now."""
-    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
-
-
-Silences = Annotated[Silence, Depends(_silence)]
 
 
 async def _filter(
@@ -50,6 +49,7 @@ async def _filter(
         Literal["online", "offline", "unknown"] | None, Query(description="`unknown`: it never told")
     ] = None,
     q: Annotated[Name | None, Query(description="Part of the id or of the name, in any case")] = None,
+    id_prefix: Annotated[BoxId | None, Query(description="Only those whose id begins so")] = None,
     silent: Annotated[
         bool | None, Query(description="Only those that are silent, or only the others")
     ] = None,
@@ -75,6 +75,7 @@ async def _filter(
         site=site,
         state=state,
         search=q,
+        id_prefix=id_prefix,
         silent=silent,
         activity=activity,
         firmware=firmware,
@@ -154,7 +155,7 @@ async def update_box(
         now=datetime.now(UTC),
         check=matching.on(BoxOut.steady),
     )
-    silence = await _silence(request)
+    silence = await current_silence(request)
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 

@@ -5,13 +5,14 @@ could not be published (the broker was away) stays due, and the maintenance role
 order of the changes.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import aiomqtt
-from sqlalchemy import Row, text
+from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.broker import broker_client
@@ -44,9 +45,21 @@ async def read(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
     return await session.get(BoxConfig, box_key) or BoxConfig(box_key=box_key)
 
 
-async def desire(session: WriteSession, box_key: int, desired: dict[str, Any] | None, now: datetime) -> None:
-    """Say what a box should be configured to; None: nothing more. Publish after the commit."""
-    statement = insert(BoxConfig).values(box_key=box_key, desired=desired, desired_at=now)
+async def read_desired(session: ReadSession | WriteSession, keys: Sequence[int]) -> dict[int, Any]:
+    """The desired configurations of boxes by their keys, where there are any."""
+    query = select(BoxConfig.box_key, BoxConfig.desired).where(
+        BoxConfig.box_key == any_(literal(list(keys), ARRAY(Integer))), BoxConfig.desired.is_not(None)
+    )
+    return {key: desired for key, desired in await session.execute(query)}  # noqa: C416 (rows are no pairs)
+
+
+async def desire(
+    session: WriteSession, keys: Sequence[int], desired: dict[str, Any] | None, now: datetime
+) -> None:
+    """Say what boxes should be configured to; None: nothing more. Publish after the commit."""
+    statement = insert(BoxConfig).values(
+        [{"box_key": key, "desired": desired, "desired_at": now} for key in keys]
+    )
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["box_key"], set_={"desired": desired, "desired_at": now}
@@ -54,11 +67,11 @@ async def desire(session: WriteSession, box_key: int, desired: dict[str, Any] | 
     )
 
 
-async def withdraw(session: WriteSession, box_key: int, now: datetime) -> None:
-    """Take back what was desired of a box that goes: its id may become another box's."""
+async def withdraw(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
+    """Take back what was desired of boxes that go: their ids may become other boxes'."""
     await session.execute(
-        text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = :key"),
-        {"key": box_key, "now": now},
+        text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = ANY(:keys)"),
+        {"keys": list(keys), "now": now},
     )
 
 
@@ -86,6 +99,16 @@ async def publish_due(database: Database, broker: BrokerSettings) -> bool:
     # Whatever is due goes out, whoever asks for it.
     with reaching_everything():
         return await _publish_due(database, broker)
+
+
+async def publish_for(database: Database, broker: BrokerSettings, seconds: float) -> None:
+    """Publish what is due for as long as there is time; the maintenance role publishes the rest."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
+    while loop.time() < ends and await publish_due(database, broker):
+        async with database.read() as reader:
+            if not (await reader.execute(_DUE, {"most": 1})).all():
+                return
 
 
 async def _publish_due(database: Database, broker: BrokerSettings) -> bool:

@@ -1,21 +1,19 @@
 """REST for boxes' configurations."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from app.core.database import Database
 from app.core.etags import Matching, Precondition, Resource
 from app.core.fields import Body
-from app.core.problems import CodedValueError, documented
-from app.core.reasons import RejectedError
+from app.core.problems import documented
 from app.core.strict_body import StrictRoute
-from app.core.strict_json import check_texts
 from app.core.web import Reads, get_database
 from app.sites import box_repository, configs
+from app.sites.box_schemas import DesiredConfig
 from app.sites.dependencies import BoxesWriter, SitesReader
 from app.sites.models import BoxConfig
 
@@ -29,21 +27,7 @@ class ConfigChange(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"config": _EXAMPLE}]})
 
-    config: dict[str, Any] = Field(description="An object of at most 16 KiB as JSON")
-
-    @field_validator("config")
-    @classmethod
-    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            check_texts(value, configs.MAX_BYTES)
-        except RejectedError as error:
-            raise CodedValueError(error.code, error.detail) from None
-        size = len(json.dumps(value).encode())
-        if size > configs.MAX_BYTES:
-            raise CodedValueError(
-                "text_too_long", f"it has {size} bytes as JSON, of {configs.MAX_BYTES} at most"
-            )
-        return value
+    config: DesiredConfig
 
 
 class ConfigOut(Resource):
@@ -134,7 +118,7 @@ async def _change(
     async with database.write() as session:
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)
         matching.check(ConfigOut.of(await configs.read(session, found.key)))
-        await configs.desire(session, found.key, desired, datetime.now(UTC))
+        await configs.desire(session, [found.key], desired, datetime.now(UTC))
     await configs.publish_due(database, request.app.state.settings.broker)
     async with database.read() as reader:
         return ConfigOut.of(await configs.read(reader, found.key))

@@ -1,6 +1,6 @@
 """What the routers of this room share: callers by scope, ends of keys, the broker's accounts."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
@@ -12,6 +12,7 @@ from app.core.fields import Identifier, Name
 from app.core.observability import get_logger
 from app.core.quota_settings import QuotaSettings
 from app.sites import accounts
+from app.sites.box_repository import Silence
 
 OrganisationsReader = Annotated[Principal, Depends(requires("organisations:read"))]
 OrganisationsWriter = Annotated[Principal, Depends(requires("organisations:write"))]
@@ -33,6 +34,14 @@ async def _default_quotas(request: Request) -> QuotaSettings:
 
 DefaultQuotas = Annotated[QuotaSettings, Depends(_default_quotas)]
 """What an organisation may have that was given no quotas of its own."""
+
+
+async def current_silence(request: Request) -> Silence:
+    """When a box counts as silent, now."""
+    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+
+
+Silences = Annotated[Silence, Depends(current_silence)]
 
 _log = get_logger(__name__)
 

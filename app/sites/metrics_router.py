@@ -9,15 +9,26 @@ from app.core.auth import current_principal
 from app.core.pagination import Page
 from app.core.problems import documented
 from app.sites.catalogue import CATALOGUE
-from app.sites.schemas import MetricOut
+from app.sites.schemas import MetricOut, UnitOut
+from app.sites.units import FACTORS
 
 router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
 _ALL: Final = Page[MetricOut](
-    data=[MetricOut.model_validate(asdict(metric)) for metric in CATALOGUE], next=None
+    data=[
+        MetricOut(
+            **asdict(metric),
+            units=[UnitOut(unit=unit, factor=factor) for unit, factor in FACTORS[metric.name].items()],
+        )
+        for metric in CATALOGUE
+    ],
+    next=None,
 )
 
 
 @router.get("", operation_id="list_metrics", summary="The metric catalogue", responses=documented(401))
 async def list_metrics() -> Page[MetricOut]:
-    """Every metric that a sample may have, with its unit and physical bounds. What is not here is refused."""
+    """Every metric that a sample may have: its unit, its bounds, the units that it is converted from.
+
+    What is not here is refused.
+    """
     return _ALL

@@ -27,6 +27,7 @@ routers: Final = (
     refusals_router.router,
     boxes_router.router,
     bulk_router.router,
+    bulk_router.operations,
     configs_router.router,
     claims_router.router,
     claims_router.anybody,

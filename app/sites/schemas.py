@@ -257,6 +257,16 @@ class SiteOut(Resource):
         )
 
 
+class UnitOut(BaseModel):
+    """A unit that a sample may name for its values."""
+
+    unit: str = Field(examples=["ppb"])
+    factor: float = Field(
+        description="Times this, a value is in the metric's own unit; gases are at 20 °C and 1013.25 hPa",
+        examples=[1.912482913556567],
+    )
+
+
 class MetricOut(BaseModel):
     """One metric of the catalogue."""
 
@@ -267,3 +277,4 @@ class MetricOut(BaseModel):
     minimum: float = Field(description="The lowest value that is taken, included")
     maximum: float = Field(description="The highest value that is taken, included")
     kind: str = Field(description="`level`: decibels, averaged by energy; `gauge`: all else")
+    units: list[UnitOut] = Field(description="What `units` of a sample may say of it; its own comes first")

@@ -20,11 +20,10 @@ from app.core.etags import unchecked
 from app.core.gate import close_gate
 from app.core.passwords import mosquitto_hash
 from app.core.ports import AlertCloser
-from app.core.problems import FAULTS_LIMIT
 from app.core.reach import Reach
 from app.core.settings import Settings
 from app.sites import box_repository, configs, quotas, repository
-from app.sites.box_schemas import BoxChange, BoxCreate
+from app.sites.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.sites.models import Box, Organisation
 from app.sites.retention import Retention
 
@@ -140,10 +139,11 @@ async def add_boxes(
         else:
             rows.append(_row(box, site.organisation_id, password_hash, now))
         seen.add(box.id)
-    _refuse(faults, numbered=numbered)
     added = await box_repository.add_boxes(session, rows)
-    taken = {index: _taken(box.id) for index, box in enumerate(wanted) if box.id not in added}
-    _refuse(taken, numbered=numbered)
+    for index, box in enumerate(wanted):
+        if box.id not in added and index not in faults:
+            faults[index] = _taken(box.id)
+    _refuse(dict(sorted(faults.items())), numbered=numbered)
     owners = Counter(box.organisation_id for box in added.values())
     await quotas.check_room(session, "boxes", owners, settings.quotas, visible)
     return [NewBox(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
@@ -159,8 +159,9 @@ def _refuse(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bo
         error.extra["errors"] = [
             {"index": index, "field": "site_id" if fault.status == _NOT_FOUND else "id"}
             | {"code": fault.code, "detail": fault.detail}
-            for index, fault in islice(faults.items(), FAULTS_LIMIT)
+            for index, fault in islice(faults.items(), BULK_FAULTS)
         ]
+        error.extra["errors_omitted"] = max(0, len(faults) - BULK_FAULTS)
         error.detail = f"boxes.{first}: {error.detail}"
     raise error
 
@@ -218,7 +219,7 @@ async def change_box(
         box.updated_at = now
     if moves:
         await session.flush()
-        await close_alerts(session, reason="box_moved", now=now, box_key=box.key)
+        await close_alerts(session, reason="box_moved", now=now, box_keys=[box.key])
 
 
 async def delete_box(
@@ -237,9 +238,9 @@ async def delete_box(
     await close_gate(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
-    await box_repository.mark_deleted(session, box.key, now)
-    await configs.withdraw(session, box.key, now)
-    await close_alerts(session, reason="box_deleted", now=now, box_key=box.key)
+    await box_repository.mark_deleted(session, [box.key], now)
+    await configs.withdraw(session, [box.key], now)
+    await close_alerts(session, reason="box_deleted", now=now, box_keys=[box.key])
 
 
 async def rotate_password(

@@ -5,34 +5,47 @@ Owns the two content types of `POST /v1/boxes/bulk`; what a table is stands in `
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from email.message import Message
+from operator import attrgetter
 from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from app.core.body_guard import check_body
 from app.core.errors import VigieError
-from app.core.problems import FAULTS_LIMIT, field_code
+from app.core.problems import field_code
 from app.core.reasons import REASONS
 from app.core.strict_body import StrictRoute, UnreadableBodyError, read_body
-from app.sites.box_csv import ATTRIBUTE, Fault, Table, TableError, read_table
+from app.sites.box_csv import ATTRIBUTE, Table, read_table
+from app.sites.box_schemas import BULK_FAULTS, BoxCreate
+from app.sites.spreadsheets import Fault, TableError, UnknownCharsetError
 
 MEDIA_TYPE: Final = "text/csv"
-_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+_FAILED: Final = 500
 _PLACE: Final = {("location", "coordinates", 0): "longitude", ("location", "coordinates", 1): "latitude"}
 
 
 class FaultyTableError(VigieError):
-    """A table with faults: `errors` has them with their lines; code and status are the first one's."""
+    """A table with faults: `errors` has them by their lines; code and status are the first one's.
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        first, *others = list(faults)[:FAULTS_LIMIT]
-        errors = [fault._asdict() for fault in (first, *others)]
+    Args:
+        faults: The faults.
+        omitted: How many more there are.
+    """
+
+    def __init__(self, faults: Iterable[Fault], omitted: int = 0) -> None:
+        listed = sorted(faults, key=attrgetter("line"))
+        first = listed[0]
+        omitted += max(0, len(listed) - BULK_FAULTS)
+        errors = [fault._asdict() for fault in listed[:BULK_FAULTS]]
         super().__init__(
-            f"line {first.line}, {first.field}: {first.detail}", code=first.code, extra={"errors": errors}
+            f"line {first.line}, {first.field}: {first.detail}",
+            code=first.code,
+            extra={"errors": errors, "errors_omitted": omitted},
         )
         self.status = REASONS[first.code].status if first.code in REASONS else 422
 
@@ -48,25 +61,42 @@ class TableRoute(StrictRoute):
         plain = APIRoute.get_route_handler(self)
 
         async def handle(request: Request) -> Response:
-            if not _is_table(request):
+            declared = Message()
+            declared["content-type"] = request.headers.get("content-type", "")
+            if declared.get_content_type() != MEDIA_TYPE:
                 return await for_json(request)
             await self.admit(request)
             body = await read_body(request, most=self.max_body)
-            try:
-                # Half a second for five megabytes of blank lines: others are served meanwhile.
-                table = await asyncio.to_thread(read_table, body)
-            except TableError as error:
-                raise FaultyTableError(error.faults) from None
+            # Half a second for five megabytes of blank lines: others are served meanwhile.
+            table = await asyncio.to_thread(_read, body, declared.get_content_charset())
             await asyncio.to_thread(check_body, table.document)
+            table = await asyncio.to_thread(_validated, table)
+            if table.faults and not table.lines:
+                raise FaultyTableError(table.faults)
+            request.state.table_faults = table.faults
             try:
                 return await plain(_as_json(request, table))
             except RequestValidationError as error:
-                raise FaultyTableError(_fault(entry, table) for entry in error.errors()) from None
+                raise FaultyTableError(_fault(entry, table.lines) for entry in error.errors()) from None
+            except FaultyTableError:
+                raise
             except VigieError as error:
+                if table.faults and error.status < _FAILED:
+                    raise _together(table, error) from None
                 _name_lines(error, table)
                 raise
 
         return handle
+
+
+def check_table(request: Request) -> None:
+    """Refuse a request whose table has faults, once its rows without faults are checked (FaultyTableError).
+
+    Call it in the transaction that stores the rows, which then stores none.
+    """
+    faults: Sequence[Fault] = getattr(request.state, "table_faults", ())
+    if faults:
+        raise FaultyTableError(faults)
 
 
 def wants_table(request: Request) -> bool:
@@ -78,14 +108,51 @@ def wants_table(request: Request) -> bool:
     return False
 
 
-def _is_table(request: Request) -> bool:
-    message = Message()
-    message["content-type"] = request.headers.get("content-type", "")
-    if message.get_content_type() != MEDIA_TYPE:
-        return False
-    if message.get_content_charset("utf-8") not in _CHARSETS:
-        raise UnreadableBodyError("unsupported_media_type", "Send the table in UTF-8")
-    return True
+def _read(body: bytes, charset: str | None) -> Table:
+    try:
+        return read_table(body, charset)
+    except TableError as error:
+        raise FaultyTableError(error.faults) from None
+    except UnknownCharsetError:
+        raise UnreadableBodyError(
+            "unsupported_media_type",
+            "Send the table in UTF-8, Windows-1252, ISO 8859-1, ISO 8859-15 or UTF-16",
+        ) from None
+
+
+def _validated(table: Table) -> Table:
+    """The table without the boxes that are at fault, and with all faults of fields."""
+    first = [
+        Fault(1, name, "missing_field", f"The table has no column {name}. Add it") for name in table.absent
+    ]
+    faults = [*table.faults, *first]
+    boxes = table.document["boxes"]
+    for place, box in enumerate(boxes):
+        try:
+            BoxCreate.model_validate(box)
+        except ValidationError as error:
+            found = (
+                _fault({**entry, "loc": ("body", "boxes", place, *entry["loc"])}, table.lines)
+                for entry in error.errors()
+            )
+            faults += [fault for fault in found if fault.field not in table.absent]
+    wrong = {fault.line for fault in faults}
+    good = [place for place, line in enumerate(table.lines) if line not in wrong and not table.absent]
+    lines = [table.lines[place] for place in good]
+    return Table({"boxes": [boxes[place] for place in good]}, lines, faults)
+
+
+def _together(table: Table, error: VigieError) -> FaultyTableError:
+    """The faults of a table, and those that the database has found in its other rows."""
+    found = [
+        Fault(table.lines[each["index"]], each["field"], each["code"], each["detail"])
+        for each in error.extra.get("errors", [{"index": 0, "field": "table"} | _said(error)])
+    ]
+    return FaultyTableError([*table.faults, *found], error.extra.get("errors_omitted", 0))
+
+
+def _said(error: VigieError) -> dict[str, Any]:
+    return {"code": error.code, "detail": error.detail}
 
 
 def _as_json(request: Request, table: Table) -> Request:
@@ -96,7 +163,7 @@ def _as_json(request: Request, table: Table) -> Request:
     return made
 
 
-def _fault(entry: dict[str, Any], table: Table) -> Fault:
+def _fault(entry: Mapping[str, Any], lines: Sequence[int]) -> Fault:
     # ("body", "boxes", index, field …), or less where the list as a whole is at fault.
     location = tuple(entry["loc"])[2:]
     detail = str(entry["msg"]).removeprefix("Value error, ")
@@ -107,7 +174,7 @@ def _fault(entry: dict[str, Any], table: Table) -> Fault:
             field = f"{ATTRIBUTE}{name}"
         case path:
             field = _PLACE.get(path) or ".".join(map(str, path))
-    return Fault(table.lines[location[0]], field, field_code(entry), detail)
+    return Fault(lines[location[0]], field, field_code(entry), detail)
 
 
 def _name_lines(error: VigieError, table: Table) -> None:

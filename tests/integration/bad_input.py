@@ -123,6 +123,21 @@ def samples() -> list[Bad]:
         whole(
             "SQL for a metric", f'{time}, "values": {{"pm1\'; DROP TABLE samples; --": 1}}', "unknown_metric"
         ),
+        whole(
+            "a unit that does not measure the metric",
+            f'{time}, "values": {{"no2": 1}}, "units": {{"no2": "ppt"}}',
+            "wrong_unit",
+        ),
+        whole(
+            "a unit without a conversion for its metric",
+            f'{time}, "values": {{"tvoc": 1}}, "units": {{"tvoc": "mg/m³"}}',
+            "wrong_unit",
+        ),
+        whole(
+            "more than is possible once it is converted",
+            f'{time}, "values": {{"no2": 99999}}, "units": {{"no2": "ppb"}}',
+            "value_out_of_bounds",
+        ),
         whole("no values in it", f'{time}, "values": {{}}', "empty_values"),
         whole("no `values`", time, "missing_field"),
         whole("no `time`", '"values": {"pm1": 1}', "missing_field"),

@@ -35,6 +35,7 @@ from app.rules.preset_data.shape import Applicability, Citation
 from app.sites.catalogue import CATALOGUE
 from app.sites.event_catalogue import EVENT_TYPES
 from app.sites.purposes import PURPOSE_OF_EVENT, PURPOSES
+from app.sites.units import FACTORS, MOLAR_MASSES
 from app.webhooks import event_examples, transport
 from app.webhooks.event_types import EVENTS
 from app.webhooks.formats import Rendering, render
@@ -178,6 +179,23 @@ def catalogue_table() -> str:
         for metric in CATALOGUE
     ]
     return rows("metric", "unit", "bounds", "what", "en français", body=body)
+
+
+def gas_units_table() -> str:
+    """How gases are converted, for each metric of one."""
+    body = [
+        (
+            f"`{metric}`",
+            f"{mass:.3f}",
+            next(iter(FACTORS[metric])),
+            ", ".join(
+                f"{unit} \N{MULTIPLICATION SIGN} {factor:.6g}"
+                for unit, factor in list(FACTORS[metric].items())[1:]
+            ),
+        )
+        for metric, mass in MOLAR_MASSES.items()
+    ]
+    return rows("metric", "g/mol", "stored in", "accepted too, and its factor", body=body)
 
 
 def purposes_table() -> str:
@@ -387,6 +405,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "attempt-reasons": attempts_table,
     "retry-schedule": schedule_table,
     "metric-catalogue": catalogue_table,
+    "gas-units": gas_units_table,
     "purposes": purposes_table,
     "event-types": event_types_table,
     "presets": presets_table,

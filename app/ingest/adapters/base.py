@@ -4,6 +4,7 @@ Owns the shapes between an adapter and the doors, and the helpers that several a
 any format. Pure: no database, no HTTP, no clock; what an adapter needs of the world is in `Arrival`.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import msgspec
 
 from app.core.reasons import RejectedError, Rejection, shown
 from app.ingest.codec import decode_telemetry
-from app.ingest.codec_exact import DecodedTelemetry, Row, is_box_id
+from app.ingest.codec_exact import DecodedTelemetry, Row, is_box_id, with_units
 from app.ingest.codec_recovery import UNREADABLE, recover_batch, with_seq
 
 
@@ -108,6 +109,7 @@ def a_box(value: object, where: str) -> str:
 
 class _RawBatch(msgspec.Struct):
     samples: list[msgspec.Raw]
+    units: dict[str, str] | None = None
 
 
 _raw_batch = msgspec.json.Decoder(_RawBatch)
@@ -116,12 +118,21 @@ _raw_batch = msgspec.json.Decoder(_RawBatch)
 def sample_parts(payload: bytes, rejections: list[Rejection]) -> list[bytes | None]:
     """The part of a message in Vigie's JSON that each refusal concerns: its sample; None for all of it.
 
+    A sample that is sent again alone means the same: it has the units of its batch.
+
     The batch's key may be written with escapes, so the message is read, not searched.
     """
     if all(rejection.index is None for rejection in rejections):
         return [None] * len(rejections)
-    parts = _raw_batch.decode(payload).samples
-    return [None if each.index is None else bytes(parts[each.index]) for each in rejections]
+    batch = _raw_batch.decode(payload)
+    return [
+        None if each.index is None else _alone(bytes(batch.samples[each.index]), batch.units)
+        for each in rejections
+    ]
+
+
+def _alone(sample: bytes, units: dict[str, str] | None) -> bytes:
+    return json.dumps(with_units(json.loads(sample), units)).encode() if units else sample
 
 
 def adapt_json(payload: bytes, box: str, arrival: Arrival) -> Adapted:

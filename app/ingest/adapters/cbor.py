@@ -25,9 +25,11 @@ from app.ingest.adapters.base import Adapted, Adapter, Arrival, Refusal, adapt_j
 from app.ingest.codec_exact import (
     MAX_ITEMS,
     MAX_SAMPLES,
+    DecodedTelemetry,
     decode_document,
     decode_http_document,
     decode_sample,
+    with_units,
 )
 from app.ingest.codec_fields import readable_seq
 from app.ingest.codec_recovery import MAX_RECOVERED, too_many
@@ -257,9 +259,14 @@ def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noq
     if rejection.index is None:
         return None
     try:
-        return json.dumps(document["samples"][rejection.index], allow_nan=False).encode()
+        return json.dumps(_alone(document, rejection.index), allow_nan=False).encode()
     except TypeError:
-        return cbor2.dumps(raw["samples"][rejection.index])
+        return cbor2.dumps(_alone(raw, rejection.index))
+
+
+def _alone(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
+    sample = batch["samples"][index]
+    return with_units(sample, batch["units"]) if "units" in batch else sample
 
 
 ADAPTER: Final = Adapter(

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from app.core.reasons import RejectedError, shown
 from app.sites.catalogue import BY_NAME, CATALOGUE, Metric
+from app.sites.units import FACTORS
 
 _DECIMALS: Final = 9
 
@@ -41,6 +42,15 @@ CONVERSIONS: Final[Mapping[str, Mapping[str, Conversion]]] = MappingProxyType(
 )
 """The catalogue's unit → SenML's unit → how its values become the catalogue's."""
 
+# Accepted for gases too: SenML's unit, the unit in `app.sites.units`, and how many of the latter it is.
+_OF_GASES: Final = {
+    "ppm": ("ppm", 1.0),
+    "ppb": ("ppb", 1.0),
+    "/": ("ppm", 1e6),
+    "ug/m3": ("µg/m³", 1.0),
+    "kg/m3": ("mg/m³", 1e6),
+}
+
 
 def _only() -> dict[str, str]:
     found: dict[str, list[str]] = {}
@@ -63,11 +73,21 @@ def conversion(metric: str, unit: str | None) -> Conversion:
     if unit is None:
         return _SAME
     due: Metric = BY_NAME[metric]
-    units = CONVERSIONS.get(due.unit, {})
+    units = {**_of_gas(metric), **CONVERSIONS.get(due.unit, {})}
     if unit not in units:
         names = ", ".join(units) or "no unit of SenML is"
         raise RejectedError("wrong_unit", f"{shown(unit)} does not measure {metric}: {names}")
     return units[unit]
+
+
+def _of_gas(metric: str) -> dict[str, Conversion]:
+    """How a gas becomes its metric's unit, also from a mass to a volume; empty where it is not of one gas."""
+    factors = FACTORS.get(metric, {})
+    return {
+        unit: Conversion(times=factors[name] * many)
+        for unit, (name, many) in _OF_GASES.items()
+        if name in factors
+    }
 
 
 def converted(value: float, by: Conversion) -> float:

@@ -56,6 +56,7 @@ _BODIES: Final[Mapping[str, Any]] = {
         "from": "2026-03-01T00:00:00Z",
         "to": "2026-03-02T00:00:00Z",
     },
+    "change_boxes": {"ids": ["@box"], "operation": {"type": "delete"}},
     "create_boxes": {"boxes": [{"id": "stolen-0001", "site_id": "@site_id"}]},
     "create_api_key": {"name": "theirs", "scopes": ["sites:read"], "organisation_id": "@organisation_id"},
     "create_correction": {

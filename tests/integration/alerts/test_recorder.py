@@ -360,7 +360,7 @@ async def test_closing_a_rule_on_the_whole_site_forgets_it_there(street: Street)
     story = street.story(None)
     await street.batch(story.fires(1))
     # A box that goes leaves it alone.
-    assert await street.close(reason="box_deleted", box_key=street.first) == 0
+    assert await street.close(reason="box_deleted", box_keys=[street.first]) == 0
     assert await street.close(reason="rule_changed", rule_id=street.rule.id) == 1
     left = json.loads(await street.connection.fetchval("SELECT rules::text FROM site_states"))
     assert set(left) == {other.key}
@@ -373,7 +373,7 @@ async def test_closing_a_boxs_alerts_puts_it_to_rest(street: Street) -> None:
     held = json.dumps({street.rule.key: [4, None, []], str(new_id()): [1, None, []]})
     await street.connection.execute("UPDATE box_states SET rules = $1::text::jsonb", held)
     first, second = street.boxes
-    assert await street.close(reason="box_deleted", box_key=first) == 1
+    assert await street.close(reason="box_deleted", box_keys=[first]) == 1
     assert {alert["box_key"]: alert["state"] for alert in await street.alerts()} == {
         first: "resolved",
         second: "firing",
@@ -381,8 +381,8 @@ async def test_closing_a_boxs_alerts_puts_it_to_rest(street: Street) -> None:
     states = await street.states()
     assert states[first] == {}
     assert len(states[second]) == 2
-    assert await street.close(reason="rule_deleted", rule_id=street.rule.id, box_key=first) == 0
-    assert await street.close(reason="rule_deleted", rule_id=street.rule.id, box_key=second) == 1
+    assert await street.close(reason="rule_deleted", rule_id=street.rule.id, box_keys=[first]) == 0
+    assert await street.close(reason="rule_deleted", rule_id=street.rule.id, box_keys=[second]) == 1
 
 
 async def test_an_alert_does_not_end_before_it_began(street: Street) -> None:

@@ -438,3 +438,24 @@ async def test_it_takes_the_right_to_write(
     assert (await replay(tenant.client, entry)).status_code == 403
     assert (await tenant.client.post("/v1/quarantine/replay", json={})).status_code == 403
     assert (await tenant.client.delete(f"/v1/quarantine/{entry['id']}")).status_code == 403
+
+
+async def test_a_part_of_a_batch_with_units_is_replayed_in_its_units(
+    door: Door, tenant: Tenant, site_id: str
+) -> None:
+    await tenant.client.post("/v1/boxes", json={"id": "gases", "site_id": site_id})
+    ahead = (NOW + timedelta(minutes=30)).isoformat()
+    samples = [
+        {"seq": n, "time": time, "values": {"no2": 40}} for n, time in enumerate((NOW.isoformat(), ahead))
+    ]
+    batch = {"units": {"no2": "ppb"}, "samples": samples}
+    await door.take(("vigie/v1/gases/telemetry", batch))
+    await door.take(("vigie/v1/gases/telemetry", batch))  # a repeat, not a conflict
+    (entry, _) = (await tenant.client.get("/v1/quarantine")).raise_for_status().json()["data"]
+    assert (entry["code"], json.loads(entry["payload"])["units"]) == ("time_in_future", {"no2": "ppb"})
+    # By HTTP, in the metric's own unit: the same sample.
+    same = {"box": "gases", "samples": [{**samples[0], "values": {"no2": 76.499316559}}]}
+    answer = await tenant.client.post("/v1/telemetry", json=same)
+    assert (answer.json()["duplicate"], answer.json()["conflict"]) == (1, 0)
+    values = await door.connection.fetch("SELECT no2::float8 FROM samples")
+    assert [round(value, 3) for (value,) in values] == [76.499]

@@ -1,6 +1,6 @@
 """Each change of a rule is written down, and says which alerts it closes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -117,11 +117,11 @@ class Closing:
         reason: str,
         now: datetime,
         rule_id: UUID | None = None,
-        box_key: int | None = None,
+        box_keys: Sequence[int] | None = None,
     ) -> int:
         assert session.in_transaction()
         assert now.tzinfo is not None
-        assert (rule_id is not None, box_key) == (True, None)
+        assert (rule_id is not None, box_keys) == (True, None)
         self.reasons.append(reason)
         return 1
 

@@ -112,7 +112,8 @@ async def test_what_the_database_refuses_is_named_too(tenant: Tenant, site_id: s
         ("id,site_id\n", 422, "empty_batch"),
         ("id,colour\n", 422, "unknown_field"),
         ("id,id\n", 400, "duplicate_key"),
-        ("id\na,b\n", 422, "invalid_csv"),
+        ("id,site_id\na\n", 422, "invalid_csv"),
+        ("id\na\n", 422, "missing_field"),
         ("id,site_id\n" + "".join(f"b-{n},{NOWHERE}\n" for n in range(1001)), 422, "too_many_boxes"),
     ],
 )
@@ -138,10 +139,62 @@ async def test_the_doors_are_those_of_every_body(
     async with client_of(application, narrow) as reader:
         # Before anything of it is read, which would be refused too.
         assert await refused(reader, **{"Content-Encoding": "br"}) == (403, "forbidden")
-    latin = {"Content-Type": "text/csv; charset=latin-1"}
-    assert await refused(tenant.client, **latin) == (415, "unsupported_media_type")
+    shift_jis = {"Content-Type": "text/csv; charset=shift_jis"}
+    assert await refused(tenant.client, **shift_jis) == (415, "unsupported_media_type")
     assert await refused(tenant.client, **{"Content-Encoding": "br"}) == (415, "unsupported_encoding")
     settings = application.state.settings
     small = settings.api.model_copy(update={"max_body_bytes": 10})
     application.state.settings = settings.model_copy(update={"api": small})
     assert await refused(tenant.client) == (413, "body_too_large")
+
+
+async def test_a_french_table_in_windows_1252_makes_boxes(tenant: Tenant, site_id: str) -> None:
+    text = (
+        "sep=;\r\nid;site_id;name;longitude;latitude;ack;attribute:night_limit\r\n"
+        f"quai-1;{site_id};Café de l\u2019Été;1,4453;43,6009;VRAI;55,5\r\n"
+    )
+    headers = {"Content-Type": "text/csv"}
+    answer = await tenant.client.post("/v1/boxes/bulk", content=text.encode("cp1252"), headers=headers)
+    assert answer.status_code == 201, answer.text
+    (box,) = answer.json()["data"]
+    assert (box["name"], box["location"]["coordinates"]) == ("Café de l\u2019Été", [1.4453, 43.6009])
+    assert (box["ack"], box["attributes"]) == (True, {"night_limit": 55.5})
+
+
+async def test_all_faults_of_a_table_are_in_one_answer(tenant: Tenant, site_id: str) -> None:
+    (await send(tenant.client, f"id,site_id\ntaken,{site_id}\n")).raise_for_status()
+    text = (
+        "id,site_id,longitude,latitude,colour\n"
+        f"taken,{site_id},,,\n"
+        f'point,{site_id},"1,234",43,\n'
+        f"good,{site_id},1.5,43,\n"
+        f"a b,{site_id},,,\n"
+        f"short,{site_id}\n"
+        f"good,{NOWHERE},,,\n"
+        f"taken,{site_id},181,43,\n"
+    )
+    answer = await send(tenant.client, text)
+    assert faults(answer) == [
+        (1, "header", "unknown_field"),
+        (2, "id", "box_exists"),
+        (3, "longitude", "ambiguous_number"),
+        (5, "id", "invalid_box_id"),
+        (6, "row", "invalid_csv"),
+        (7, "site_id", "not_found"),
+        (8, "location.coordinates", "location_out_of_range"),
+    ]
+    assert answer.json()["errors_omitted"] == 0
+    assert "separate the cells by semicolons" in answer.json()["errors"][2]["detail"]
+    assert (await tenant.client.get("/v1/boxes/good")).status_code == 404
+
+
+async def test_faults_beyond_a_hundred_are_counted(tenant: Tenant, site_id: str) -> None:
+    rows = "".join(f"a b,{site_id},x\n" for _ in range(400))
+    answer = (await send(tenant.client, f"id,site_id,interval_s\n{rows}")).json()
+    assert (len(answer["errors"]), answer["errors_omitted"]) == (100, 700)
+    (
+        await send(tenant.client, "id,site_id\n" + "".join(f"b{n},{site_id}\n" for n in range(150)))
+    ).raise_for_status()
+    boxes = [{"id": f"b{n}", "site_id": site_id} for n in range(150)]
+    answer = (await tenant.client.post("/v1/boxes/bulk", json={"boxes": boxes})).json()
+    assert (len(answer["errors"]), answer["errors_omitted"]) == (100, 50)

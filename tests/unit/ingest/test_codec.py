@@ -270,3 +270,28 @@ def test_topics(topic: str, parsed: tuple[str, str] | None) -> None:
 def test_a_sample_that_is_written_reads_back_as_it_was(time_us: int, seq: int | None) -> None:
     columns = tuple(12.4 if name in {"pm1", "rssi"} else None for name in COLUMNS)
     assert decode_telemetry(encode_sample((time_us, seq, columns)), NOW).samples == [(time_us, seq, columns)]
+
+
+def test_units_of_a_sample_and_of_its_batch() -> None:
+    values = {"no2": 40, "o3": 10, "temperature": 20}
+    first = {"time": TEN_MS, "values": values}
+    second = {**first, "units": {"no2": "µg/m³", "o3": "ppm"}}
+    batch = {"units": {"no2": "ppb", "temperature": "°C"}, "samples": [first, second]}
+    for decoded in (
+        decode_telemetry(json.dumps(batch).encode(), NOW),
+        decode_http_telemetry(json.dumps({"box": "b", **batch}).encode(), NOW)[1],
+    ):
+        assert decoded.rejections == []
+        (_, _, one), (_, _, other) = decoded.samples
+        assert one[INDEX["no2"]] == pytest.approx(76.4993, rel=1e-5)
+        assert (one[INDEX["o3"]], one[INDEX["temperature"]]) == (10, 20)
+        assert other[INDEX["no2"]] == 40
+        assert other[INDEX["o3"]] == pytest.approx(19952.9, rel=1e-5)
+
+
+@pytest.mark.parametrize("units", ['{"no2": "ppt"}', '{"warp": "ppb"}', "[]", "null", '{"no2": null}'])
+def test_bad_units_of_a_batch_refuse_all_of_it(units: str) -> None:
+    payload = f'{{"units": {units}, "samples": [{{"time": {TEN_MS}, "values": {{"co2": 1}}}}]}}'
+    samples, (rejection,) = decode_telemetry(payload.encode(), NOW)
+    assert (samples, rejection.index) == ([], None)
+    assert rejection.code in {"wrong_unit", "unknown_metric", "wrong_type"}

@@ -264,3 +264,16 @@ def refusal_of(payload: bytes) -> str | None:
 def test_no_bytes_raise_anything_else(payload: bytes) -> None:
     code = refusal_of(payload)
     assert code is None or status_of(code) in {400, 413, 415}
+
+
+def test_units_are_converted_and_go_with_the_part_that_is_refused() -> None:
+    good = {"time": MS, "values": {"no2": 40}}
+    batch = {
+        "units": {"no2": "ppb"},
+        "samples": [good, {"time": 1, "values": {"no2": 40}}, {**good, "more": b"x"}],
+    }
+    adapted = decode(cbor2.dumps(batch), arrival())
+    assert samples(adapted)[0]["values"]["no2"] == pytest.approx(76.4993, rel=1e-5)
+    first, second = adapted.refusals
+    assert json.loads(first.part or b"")["units"] == {"no2": "ppb"}
+    assert cbor2.loads(second.part or b"")["units"] == {"no2": "ppb"}

@@ -306,3 +306,30 @@ def test_a_sum_past_what_a_double_holds_is_refused_like_any_other_value(unit: st
         adapted = decode(pack(record), arrival(box))
         assert samples(adapted) == []
         assert refusals(adapted)[0][2] in {"number_out_of_range", "integer_too_large"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "value", "stored"),
+    [
+        ("no2", "ppb", 40, 76.49932),
+        ("no2", "ppm", 0.04, 76.49932),
+        ("no2", "/", 4e-8, 76.49932),
+        ("co", "ppb", 300, 0.3493228),
+        ("nh3", "ug/m3", 10, 14.12431),
+        ("nh3", "kg/m3", 1e-8, 14.12431),
+        ("h2s", "ppb", 7, 7),
+    ],
+)
+def test_gases_are_converted_between_mass_and_volume(
+    metric: str, unit: str, value: float, stored: float
+) -> None:
+    (sample,) = samples(
+        decode(json.dumps([{"n": metric, "t": NOW / 1e6, "u": unit, "v": value}]).encode(), arrival())
+    )
+    assert sample["values"][metric] == pytest.approx(stored, rel=1e-6)
+
+
+@pytest.mark.parametrize(("metric", "unit"), [("tvoc", "ug/m3"), ("pm1", "ppb")])
+def test_what_is_no_gas_is_not_converted(metric: str, unit: str) -> None:
+    adapted = decode(json.dumps([{"n": metric, "u": unit, "v": 1}]).encode(), arrival())
+    assert [each.rejection.code for each in adapted.refusals] == ["wrong_unit"]
