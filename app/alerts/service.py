@@ -3,7 +3,7 @@
 Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID

@@ -80,7 +80,9 @@ def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedT
     check_keys(message, ("samples",), ("samples", "units"), "a batch")
     if "units" in message and list(message).index("units") > list(message).index("samples"):
         # Of a batch that is cut short the samples are taken: it would have lost its units without a trace.
-        raise RejectedError("wrong_unit", "units stands behind samples: put it before them, or in each sample")
+        raise RejectedError(
+            "wrong_unit", "units stands behind samples: put it before them, or in each sample"
+        )
     return _each(_samples(message), now_us, max_future_us)
 
 

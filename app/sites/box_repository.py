@@ -250,6 +250,8 @@ async def count_by_site(
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
     return [BoxCounts(*row) for row in await session.execute(statement.group_by(Box.site_id))]
+
+
 async def select_boxes(
     session: AsyncSession,
     visible: Reach,

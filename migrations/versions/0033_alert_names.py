@@ -11,7 +11,7 @@ from alembic import op
 from migrations.isolation import MAINTAIN, grant
 
 revision = "0033"
-down_revision = "0027"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 

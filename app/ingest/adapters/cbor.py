@@ -25,7 +25,6 @@ from app.ingest.adapters.base import Adapted, Adapter, Arrival, Refusal, adapt_j
 from app.ingest.codec_exact import (
     MAX_ITEMS,
     MAX_SAMPLES,
-    DecodedTelemetry,
     decode_document,
     decode_http_document,
     decode_sample,

@@ -224,6 +224,9 @@ def test_of_a_batch_that_was_cut_no_number_is_read_shorter(values: list[float], 
 @pytest.mark.parametrize("value", ["1", "NaN"])
 def test_units_behind_the_samples_are_lost_by_none_of_them(value: str) -> None:
     """Cut short, such a batch would look as if its values came in their metrics' own units."""
-    payload = batch(sample(1), sample(2).replace(": 1}", f": {value}}}"), end='], "units": {"pm2_5": "mg/m³"}}')
+    payload = batch(sample(1), sample(2).replace(": 1}", f": {value}}}"), end='], "units": {"pm1": "mg/m³"}}')
     intake = sort(payload)
-    assert (stored(intake), refused(intake)) == ([], [(None, "wrong_unit" if value == "1" else "invalid_json")])
+    assert (stored(intake), refused(intake)) == (
+        [],
+        [(None, "wrong_unit" if value == "1" else "invalid_json")],
+    )
