@@ -20,6 +20,7 @@ NOT_WATCHED = {
     "audit_log": "the log itself",
     "audit_pending": "the log itself",
     "box_configs": "its desired configuration has a trigger of its own",
+    "box_refusals": "when something of a box was last refused",
     "box_states": "what samples say of boxes",
     "claim_attempts": "counts of guesses",
     "daily": "what samples say of days",

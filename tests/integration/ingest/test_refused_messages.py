@@ -106,7 +106,9 @@ def around(
 
 
 @asynccontextmanager
-async def speaking(around: Surroundings, *, ack: bool = True, **environment: str) -> AsyncIterator[Speaker]:
+async def speaking(
+    around: Surroundings, source: str = "mqtt5", *, ack: bool = True
+) -> AsyncIterator[Speaker]:
     """A box, registered and connected, beside the ingest role."""
     body = {"id": BOX, "site_id": around.site_id, "ack": ack}
     made = (await around.tenant.client.post("/v1/boxes", json=body)).raise_for_status().json()
@@ -120,7 +122,7 @@ async def speaking(around: Surroundings, *, ack: bool = True, **environment: str
         protocol=aiomqtt.ProtocolVersion.V5,
     )
     try:
-        async with client, role("ingest", around.folder, **environment):
+        async with client, role("ingest", around.folder, **SOURCES[source]):
             await client.subscribe(f"vigie/v1/{BOX}/ack", qos=1)
             speaker = Speaker(client, connection)
             reading = asyncio.create_task(speaker.read())
@@ -223,7 +225,7 @@ async def _run_case(speaker: Speaker, folder: Path, case: Case, first: int) -> N
 @pytest.mark.parametrize("source", SOURCES)
 async def test_the_reference_box_is_rid_of_all_its_samples(source: str, around: Surroundings) -> None:
     """Stored, or given up with a code; and each sample that could be stored is."""
-    async with speaking(around, **SOURCES[source]) as speaker:
+    async with speaking(around, source) as speaker:
         for number, case in enumerate(CASES):
             if case.retain and source == "aiomqtt-3.1.1":
                 continue  # MQTT 3.1.1 tells of a retained message only to who subscribes after it
@@ -269,13 +271,14 @@ async def test_what_no_seq_names_is_answered_by_size_and_digest(source: str, aro
         ("telemetry", audio, {"rejected": [{"seq": 5, "code": "forbidden_content"}]}),
         ("telemetry", secret, {"refused": [refused(secret, "forbidden_content", indexes=[0])]}),
     ]
-    async with speaking(around, **SOURCES[source]) as speaker:
+    async with speaking(around, source) as speaker:
         for kind, payload, expected in cases:
             assert await speaker.send(kind, payload) == [expected], (kind, payload[:60])
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's is untyped
-        properties.CorrelationData = b"\x00message-17"
+        data = b"\x00message-17"
+        setattr(properties, "CorrelationData", data)  # noqa: B010 (paho's class makes its attributes as it runs)
         answer = await speaker.send("telemetry", b"{", properties=properties)
-        correlation = base64.b64encode(properties.CorrelationData).decode()
+        correlation = base64.b64encode(data).decode()
         more = {} if source == "aiomqtt-3.1.1" else {"correlation_data": correlation}
         assert answer == [{"refused": [refused(b"{", "invalid_json", **more)]}]
         # What must never enter is kept nowhere, its digest neither.
@@ -289,7 +292,8 @@ async def test_a_box_that_does_not_ask_is_told_nothing(around: Surroundings) -> 
             await speaker.client.publish(f"vigie/v1/{BOX}/telemetry", payload, qos=1)
 
         async def all_there() -> bool:
-            return await speaker.database.fetchval("SELECT count(*) FROM quarantine WHERE box = $1", BOX) == 3
+            query = "SELECT count(*) FROM quarantine WHERE box = $1"
+            return bool(await speaker.database.fetchval(query, BOX) == 3)
 
         await until(all_there)
         await asyncio.sleep(0.3)
