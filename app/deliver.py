@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.core.installation import Installation
+from app.core.installation import Installation, end_soon
 from app.core.role import Role
 from app.core.sealing import Sealer
 from app.people.invitation_mails import mail_invitations
@@ -15,12 +15,13 @@ async def deliver(role: Role) -> None:
     sealer = Sealer.of(role.settings.encryption)
     installation = await Installation.of(role.settings, sealer, role.database)
     beside = (
-        asyncio.create_task(installation.follow(role.database), name="settings"),
-        asyncio.create_task(mail_invitations(role.database, installation, sealer), name="invitations"),
+        asyncio.create_task(installation.follow(role.database, role.stop), name="settings"),
+        asyncio.create_task(
+            mail_invitations(role.database, installation, sealer, role.stop), name="invitations"
+        ),
     )
     try:
         await dispatcher.run(role.settings, role.database, role.stop, installation)
     finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        role.stop.set()
+        await end_soon(beside)

@@ -27,7 +27,7 @@ from app.core.docs_page import add_docs
 from app.core.edge.install import install
 from app.core.edge.lines import SAMPLES_CONNECTIONS
 from app.core.export_turns import ExportTurns
-from app.core.installation import Installation
+from app.core.installation import Installation, end_soon
 from app.core.keys import SESSION_PREFIX
 from app.core.methods import LiteralPaths
 from app.core.observability import get_logger
@@ -158,7 +158,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
     app.state.register = await RegisterContext.of(database, settings.public_register, settings.api.base_url)
-    following = asyncio.create_task(app.state.installation.follow(database))
+    ending = asyncio.Event()
+    following = asyncio.create_task(app.state.installation.follow(database, ending))
     beginning: asyncio.Task[None] | None = None
     try:
         # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
@@ -166,10 +167,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
         yield
     finally:
-        tasks = [following] if beginning is None else [following, beginning]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ending.set()
+        await end_soon([following])
+        if beginning is not None:
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
         await app.state.stream_hub.close()
         await app.state.register.close()
         await app.state.ingest_pool.close()

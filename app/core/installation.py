@@ -6,7 +6,7 @@ seconds whether that has changed. Must not write any of it (`app.settings`).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal, Self
 
@@ -120,11 +120,26 @@ class Installation:
         usual = self._settings.smtp.model_dump()
         return StoredSmtp.model_construct(**{**usual, **value, **private, "password": SecretStr(password)})
 
-    async def follow(self, database: Database) -> None:
-        """Look again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_S)
+    async def follow(self, database: Database, stop: asyncio.Event) -> None:
+        """Look again and again, until `stop` is set."""
+        while not await is_set_within(stop, EVERY_S):
             try:
                 await self.refresh(database)
             except TRANSIENT as error:
                 _log.debug("installation_settings_not_read", error=repr(error))
+
+
+async def is_set_within(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, for some seconds at most; tell whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    return stop.is_set()
+
+
+async def end_soon(tasks: Sequence[asyncio.Task[None]], seconds: float = 1.0) -> None:
+    """Wait for tasks that were asked to end, then cancel those that did not."""
+    await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

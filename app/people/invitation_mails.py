@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from app.core.database import TRANSIENT, Database, RawConnection
-from app.core.installation import Installation
+from app.core.installation import Installation, is_set_within
 from app.core.observability import get_logger
 from app.core.sealed_columns import INVITATION_TOKEN
 from app.core.sealing import Sealer, SealError
@@ -57,21 +57,23 @@ _TYPE: Final = "invitation"
 _log = get_logger(__name__)
 
 
-async def mail_invitations(database: Database, installation: Installation, sealer: Sealer) -> None:
-    """Mail what is due, again and again, until cancelled.
+async def mail_invitations(
+    database: Database, installation: Installation, sealer: Sealer, stop: asyncio.Event
+) -> None:
+    """Mail what is due, again and again.
 
     Args:
         database: Under the role that delivers.
         installation: Knows the mail server, and where links begin.
         sealer: Opens tokens.
+        stop: Set when it is to end.
     """
     async with Mailer(installation.smtp, installation) as mailer:
-        while True:
+        while not await is_set_within(stop, _EVERY_S):
             try:
                 await mail_due_invitations(database, mailer, installation, sealer)
             except TRANSIENT as error:
                 _log.warning("invitations_not_mailed", error=repr(error))
-            await asyncio.sleep(_EVERY_S)
 
 
 async def mail_due_invitations(

@@ -316,7 +316,8 @@ async def test_other_processes_of_the_api_know_it_soon(
 ) -> None:
     async with working_as("deliver", database) as opened:
         other = await Installation.of(settings, Sealer.of(settings.encryption), opened)
-        following = asyncio.create_task(other.follow(opened))
+        stop = asyncio.Event()
+        following = asyncio.create_task(other.follow(opened, stop))
         assert other.mail_source == "none"
         await put(api, **MAIL)
         await put(api, "public-url", url="https://vigie.example.com")
@@ -326,7 +327,8 @@ async def test_other_processes_of_the_api_know_it_soon(
 
         await until(known)
         assert other.smtp.password.get_secret_value() == PASSWORD
-        following.cancel()
+        stop.set()
+        await following
 
 
 async def test_links_begin_with_the_public_address_that_was_set(

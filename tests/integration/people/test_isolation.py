@@ -13,6 +13,7 @@ from app.core.reach import Caller, Reach, actor
 from app.people.retention import forget_people
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk
+from tests.roles import working_as
 
 TABLES = ("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities")
 
@@ -84,7 +85,8 @@ async def test_no_other_process_reads_people(database: Database, role: str) -> N
     await connection.execute(f"SET ROLE {role}")
     secrets = {
         "users": ("email", "name", "password_hash"),
-        "invitations": ("email", "token_hash"),
+        # Whom it mails, the role that delivers has to know: see below.
+        "invitations": ("token_hash",) if role == "vigie_deliver" else ("email", "token_hash"),
         "user_sessions": ("token_hash", "user_id", "address"),
         "password_resets": ("token_hash", "user_id"),
         "memberships": ("role", "organisation_id"),
@@ -97,6 +99,23 @@ async def test_no_other_process_reads_people(database: Database, role: str) -> N
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(f"UPDATE {table} SET created_at = now()")  # noqa: S608 (names of ours)
     await connection.close()
+
+
+async def test_who_delivers_sees_of_invitations_those_that_have_a_mail(
+    tenant: Tenant, database: Database
+) -> None:
+    await tenant.client.post("/v1/invitations", json={"email": "ada@example.com", "role": "viewer"})
+    await tenant.client.post("/v1/invitations", json={"email": "grace@example.com", "role": "viewer"})
+    connection = await database.connect()
+    await connection.execute("UPDATE invitations SET mail_status = 'pending' WHERE email LIKE 'grace%'")
+    await connection.close()
+    async with working_as("deliver", database) as opened:
+        connection = await opened.connect()
+        # As its own login has it: that of the tests, who own the tables, reaches everything by default.
+        await connection.execute("SELECT set_config('vigie.reach', '', false)")
+        rows = await connection.fetch("SELECT email FROM invitations")
+        await connection.close()
+    assert [row["email"] for row in rows] == ["grace@example.com"]
 
 
 async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
