@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fault
 _FOLDERS: Final = ("alerts", "city", "incidents", "observations", "register", "reports", "rights", "rules")
 _WHOLE: Final = tuple(f"tests/integration/{folder}" for folder in _FOLDERS)
 _SHORT: Final = ("tests/integration/observations/retention",)
-# All ahead of us: where a clock is behind, PostgreSQL ends waits early under libfaketime. Each weekday, as
+# All ahead of us: where a clock is behind, PostgreSQL ends waits too early. Each weekday, as
 # chunks end on Thursdays; both changes of Paris' clock; minutes around midnight in UTC and in Paris.
 _DATES: Final = {
     "monday-after-the-spring-change-00:10-in-paris": "2032-03-29T00:10:00+02:00",

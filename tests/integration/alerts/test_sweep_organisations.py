@@ -12,6 +12,7 @@ from app.core.ids import new_id
 from app.core.role import Role
 from app.core.settings import Settings
 from app.maintain import maintain
+from tests import shifted_clock
 from tests.integration.alerts.helpers import NOW, Street, make_street
 from tests.roles import working_as
 from tests.scenarios.processes import until
@@ -113,6 +114,7 @@ async def test_whoever_takes_long_is_found_out_and_rests(
     assert looks[-1] == 2
 
 
+@shifted_clock.WAITS_IN_POSTGRESQL
 async def test_a_statement_that_takes_too_long_is_ended_and_the_turn_goes_on(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:

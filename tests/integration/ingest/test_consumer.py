@@ -16,6 +16,7 @@ from app.core.role import Role
 from app.core.settings import Settings
 from app.embedded.postgres import PrivatePostgres
 from app.ingest.consumer import ingest
+from tests import shifted_clock
 from tests.conftest import ACCOUNTS, Tenant
 
 _HOLDER = """
@@ -57,6 +58,7 @@ async def test_an_idle_consumer_notices_that_it_lost_its_lock(
             await asyncio.sleep(0.05)
 
 
+@shifted_clock.WAITS_IN_POSTGRESQL
 async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
     consumer: Role, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,7 +179,7 @@ async def test_what_is_old_is_purged_but_what_is_being_replayed(database: Databa
             "UPDATE quarantine SET received_at = now() - interval '31 days' WHERE box = 'box-1'"
         )
         await connection.execute(
-            "UPDATE quarantine SET received_at = now() - interval '29 days' WHERE box = 'box-2'"
+            "UPDATE quarantine SET received_at = now() - interval '29 days' WHERE box <> 'box-1'"
         )
         assert await purge_quarantine(connection, keep_days=0) == 0
         async with other.transaction():

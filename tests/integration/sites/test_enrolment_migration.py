@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.migrate import downgrade, upgrade
 from app.core.settings import DatabaseSettings
 from app.embedded.postgres import PrivatePostgres
+from tests import shifted_clock
 
 ORGANISATION, SITE = uuid.uuid4(), uuid.uuid4()
 
@@ -60,6 +61,7 @@ async def test_boxes_keep_their_credentials_and_claims_go_with_their_site(before
     await asyncio.to_thread(downgrade, before, "0002")
 
 
+@shifted_clock.WAITS_IN_POSTGRESQL
 async def test_a_long_transaction_makes_it_fail_soon_and_whole(before: DatabaseSettings) -> None:
     connection = await asyncpg.connect(before.url)
     async with connection.transaction():

@@ -27,8 +27,11 @@ EVERY: Final = timedelta(hours=6)
 
 
 def midnight(days_ago: int) -> datetime:
-    """The beginning of a day of Paris."""
-    date = (NOW.astimezone(PARIS) - timedelta(days=days_ago)).date()
+    """Before which so many days keep nothing: the beginning of a day of Paris.
+
+    Days are of 24 hours: of those since a change of the clocks one was longer, or shorter.
+    """
+    date = (datetime.now(UTC) - timedelta(days=days_ago)).astimezone(PARIS).date()
     return datetime(date.year, date.month, date.day, tzinfo=PARIS).astimezone(UTC)
 
 

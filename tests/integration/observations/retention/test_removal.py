@@ -152,7 +152,7 @@ async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(ar
     await archive.send(BOX, (border - timedelta(minutes=30), {"laeq": 95.0}))
     await archive.roll_up()
     await archive.send(BOX, (border + timedelta(hours=3, minutes=10), {"laeq": 80.0}))
-    await archive.set(default_days=(NOW.astimezone(PARIS).date() - day).days - 1, removes=True)
+    await archive.set(default_days=max(days for days in range(40) if midnight(days) > border), removes=True)
 
     async def drop() -> list[datetime]:
         dropped = []
