@@ -1,12 +1,20 @@
 """The shapes of operations on many boxes at once: which boxes, what to do, and the result of each box."""
 
+from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-from app.core.fields import Body, BoxId, Identifier, Name
-from app.core.problems import CodedValueError
+from app.core.fields import Body, BoxId, Identifier, Name, check_box_id
+from app.core.problems import FAULTS_LIMIT, CodedValueError
 from app.sites.box_repository import BoxFilter
 from app.sites.box_schemas import Credentials, DesiredConfig
 from app.sites.labels import TAGS_MAX, AttributeName, Attributes, BoxKind, Tag, Tags
@@ -21,6 +29,21 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "operation": {"type": "label", "tags": {"add": ["lot:2026-11"], "remove": ["spare"]}},
     "dry_run": True,
 }
+
+
+def _until_enough_faults(value: object, validate: ValidatorFunctionWrapHandler) -> list[str]:
+    """Check ids until as many faults are found as an answer names: there could be half a million."""
+    if isinstance(value, list):
+        wrong = (place for place, each in enumerate(value, 1) if not _is_box_id(each))
+        value = value[: next(islice(wrong, FAULTS_LIMIT - 1, None), None)]
+    return validate(value)  # type: ignore[no-any-return] # a list of the ids, or an error
+
+
+def _is_box_id(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(check_box_id(value))
+    except CodedValueError:
+        return False
 
 
 class BoxSelection(Body):
@@ -156,7 +179,14 @@ class BoxesOperation(Body):
     )
 
     select: BoxSelection | None = None
-    ids: Annotated[list[BoxId], Field(min_length=1, max_length=OPERATION_MAX)] | None = None
+    ids: (
+        Annotated[
+            list[BoxId],
+            Field(min_length=1, max_length=OPERATION_MAX),
+            WrapValidator(_until_enough_faults),
+        ]
+        | None
+    ) = None
     operation: Operation
     dry_run: bool = Field(default=False, description="Change nothing: tell what would change")
     preview: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(

@@ -121,7 +121,10 @@ def _read(body: bytes, charset: str | None) -> Table:
 
 
 def _validated(table: Table) -> Table:
-    """The table without the boxes that are at fault, and with all faults of fields."""
+    """The table with all faults of fields. Of a box at fault it keeps id and site, if these are right.
+
+    The database checks those too, and stores nothing of a table with faults.
+    """
     first = [
         Fault(1, name, "missing_field", f"The table has no column {name}. Add it") for name in table.absent
     ]
@@ -137,9 +140,22 @@ def _validated(table: Table) -> Table:
             )
             faults += [fault for fault in found if fault.field not in table.absent]
     wrong = {fault.line for fault in faults}
-    good = [place for place, line in enumerate(table.lines) if line not in wrong and not table.absent]
-    lines = [table.lines[place] for place in good]
-    return Table({"boxes": [boxes[place] for place in good]}, lines, faults)
+    to_check = [
+        (line, _named(box) if line in wrong else box)
+        for line, box in zip(table.lines, boxes, strict=True)
+        if line not in wrong or _named(box)
+    ]
+    return Table({"boxes": [box for _, box in to_check]}, [line for line, _ in to_check], faults)
+
+
+def _named(box: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The id and the site of a box, None where they are not both right."""
+    named = {name: value for name, value in box.items() if name in {"id", "site_id"}}
+    try:
+        BoxCreate.model_validate(named)
+    except ValidationError:
+        return None
+    return named
 
 
 def _together(table: Table, error: VigieError) -> FaultyTableError:

@@ -182,6 +182,7 @@ async def test_all_faults_of_a_table_are_in_one_answer(tenant: Tenant, site_id: 
         (6, "row", "invalid_csv"),
         (7, "site_id", "not_found"),
         (8, "location.coordinates", "location_out_of_range"),
+        (8, "id", "box_exists"),
     ]
     assert answer.json()["errors_omitted"] == 0
     assert "separate the cells by semicolons" in answer.json()["errors"][2]["detail"]
