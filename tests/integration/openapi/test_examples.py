@@ -157,6 +157,7 @@ async def world(
         "box": "box-0001",
         "rule_id": rule_id,
         "ids": alert["id"],
+        "alert_id": alert["id"],
         "claim": claim["code"],
         # A claim is open for 90 days at most.
         "expires_at": (datetime.now(UTC) + timedelta(days=30)).isoformat(),

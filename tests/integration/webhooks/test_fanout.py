@@ -354,7 +354,7 @@ async def test_many_endpoints_of_one_do_not_stop_the_others(
     assert await connection.fetchval("SELECT count(DISTINCT (endpoint_id, event_id)) FROM deliveries") == 4901
     wrong = (
         "SELECT count(*) FROM deliveries JOIN outbox ON outbox.id = event_id "
-        "WHERE (convert_from(body, 'UTF8')::jsonb) -> 'data' <> payload"
+        "WHERE (convert_from(body, 'UTF8')::jsonb -> 'data') - 'link' <> payload"
     )
     assert await connection.fetchval(wrong) == 0
 
