@@ -35,7 +35,29 @@ WORDS: Final[Mapping[str, Text]] = {
     "operators": Text("Operators", "Exploitants"),
     "sensitive_sites": Text("Sites with a sensitive purpose", "Sites à finalité sensible"),
     "search": Text("Search", "Recherche"),
-    "search_hint": Text("Name of a site or an operator", "Nom d'un site ou d'un exploitant"),
+    "search_hint": Text("Name, operator, address, or 43.6, 1.44", "Nom, exploitant, adresse, ou 43,6 1,44"),
+    "near_me": Text("Near me", "Autour de moi"),
+    "near_me_said": Text(
+        "“Near me” asks your browser for your position, and sends it rounded to 0.01°, about 1 km.",
+        "« Autour de moi » demande votre position au navigateur et ne l'envoie qu'arrondie à 0,01°, "
+        "soit environ 1 km.",
+    ),
+    "near_me_refused": Text(
+        "Your browser gives no position. Enter coordinates or an address instead.",
+        "Votre navigateur ne donne pas de position. Saisissez plutôt des coordonnées ou une adresse.",
+    ),
+    "undeclared": Text("not declared yet by the operator", "pas encore déclaré par l'exploitant"),
+    "undeclared_only": Text("Nothing declared yet", "Rien de déclaré à ce jour"),
+    "place_asked": Text("The place that you look for", "Le lieu recherché"),
+    "away": Text("about {distance} away", "à environ {distance}"),
+    "found_near": Text(
+        "{count} within {far} of this place, the nearest first",
+        "{count} à moins de {far} de ce lieu, du plus proche au plus éloigné",
+    ),
+    "found_far": Text(
+        "None within {far} of this place; the nearest ones: {count}",
+        "Aucun à moins de {far} de ce lieu ; les plus proches : {count}",
+    ),
     "purpose": Text("Purpose", "Finalité"),
     "any_purpose": Text("Any purpose", "Toutes les finalités"),
     "apply": Text("Show", "Afficher"),
