@@ -16,8 +16,8 @@ from migrations.isolation import PUBLIC, grant
 
 _NAME: Final = "public_recent"
 _MOST: Final = 20_000
-# One hour more than the day: whether a box was warming up is told by what lies before. `open_data` is never of what
-# nobody declared (migration 0036).
+# One hour more than the day: whether a box was warming up is told by what lies before. `open_data` is
+# never of what nobody declared (migration 0036).
 _VIEW: Final = """
 CREATE VIEW public_recent WITH (security_barrier) AS
 SELECT b.site_id, b.kind, b.interval_s, r.*

@@ -24,8 +24,8 @@ class RegisterSettings(BaseModel):
     )
     tiles_file: Path | None = Field(
         None,
-        description="A PMTiles archive for the map, with pictures or vector tiles. Vigie serves it itself, at "
-        "`/public/tiles.pmtiles`: no other host learns of visitors",
+        description="A PMTiles archive for the map, with pictures or vector tiles. Vigie serves it itself, "
+        "at `/public/tiles.pmtiles`: no other host learns of visitors",
     )
     tiles_credit: str = Field(
         "", max_length=300, description="What the map says of where its pictures or tiles come from"

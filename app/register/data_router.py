@@ -7,12 +7,14 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from app.core.ids import parse_id
+from app.core.licences import licence_page
 from app.core.problems import documented
-from app.register import atom, dtpr, geojson, reads, tables
+from app.register import atom, dtpr, geojson, tables
 from app.register.answers import FRESH_S, Made, answer, kept_for
 from app.register.context import REGISTER_S, Context, RegisterContext
 from app.register.document import PublicRegister, PublicSite, register_document, site_document
 from app.register.language import language_of
+from app.register.recent_document import PublicRecent, recent_document
 from app.register.search import LONGEST, Asked, search
 from app.register.shelf import Shelf
 from app.register.words import WORDS
@@ -74,6 +76,7 @@ async def _shown(
     make: Callable[[], Awaitable[bytes]],
     *,
     name: str = "",
+    licence: str | None = None,
 ) -> Response:
     async def made() -> Made:
         return Made.of(await make(), media_type)
@@ -83,6 +86,9 @@ async def _shown(
     headers = {"Access-Control-Allow-Origin": "*", **kept_for(FRESH_S)}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    if licence:
+        # A table has no place of its own for it (RFC 4946).
+        headers["Link"] = f'<{licence_page(licence)}>; rel="license"'
     return answer(request, found, headers)
 
 
@@ -202,12 +208,56 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     Of purposes whose figures are published, as measured. Sound levels are averaged by energy.
     """
     named = _named(site_id)
+    register, site = await context.site(site_id)
 
     async def make() -> bytes:
-        register, site = await context.site(site_id)
         return tables.of_data(await context.open_data(register, site)).encode()
 
-    return await _shown(request, context.shelf, ("csv", named), _CSV, make, name=f"vigie-{named}.csv")
+    name = f"vigie-{named}.csv"
+    return await _shown(request, context.shelf, ("csv", named), _CSV, make, name=name, licence=site.licence)
+
+
+@router.get(
+    "/sites/{site_id}/recent.json",
+    operation_id="get_register_site_recent",
+    summary="Newest open data of a site",
+    response_model=PublicRecent,
+    responses=documented(404),
+)
+async def site_recent(site_id: str, request: Request, context: Context) -> Response:
+    """The newest value of each published metric, and its last 24 hours, with indices and coverage.
+
+    Means over the site's boxes, a minute old at most. Values with quality flags are left out, but for those
+    that came late. Sound levels are averaged by energy.
+    """
+    named = _named(site_id)
+    _, site = await context.site(site_id)
+
+    async def make() -> bytes:
+        return recent_document(site, await context.recent(site)).model_dump_json().encode()
+
+    return await _shown(request, context.shelf, ("recent", named), _JSON, make, licence=site.licence)
+
+
+@router.get(
+    "/sites/{site_id}/recent.csv",
+    operation_id="get_register_site_recent_csv",
+    summary="Newest open data of a site as CSV",
+    response_class=Response,
+    responses={**_media("text/csv", text=True), **documented(404)},
+)
+async def site_recent_csv(site_id: str, request: Request, context: Context) -> Response:
+    """The same as CSV, without indices: `span` is `newest` or `quarter` (of an hour)."""
+    named = _named(site_id)
+    _, site = await context.site(site_id)
+
+    async def make() -> bytes:
+        return tables.of_recent(await context.recent(site)).encode()
+
+    name = f"vigie-{named}-recent.csv"
+    return await _shown(
+        request, context.shelf, ("recent csv", named), _CSV, make, name=name, licence=site.licence
+    )
 
 
 @router.get(

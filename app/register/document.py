@@ -59,10 +59,7 @@ class PublicPurpose(BaseModel):
         description="`default`: it came with the site, and the operator has declared nothing of it: no legal "
         "basis is claimed, and nothing is published. `operator`: the operator has declared it"
     )
-    controller: str | None = Field(
-        description="Who answers for it; the operator where nobody else is named. Null: the operator has "
-        "declared nothing"
-    )
+    controller: str = Field(description="Who answers for it; the operator where nobody else is named")
     contact: str | None = Field(description="Where that one is reached")
     impact_assessment: str | None = Field(
         description="The reference of the data-protection impact assessment"
@@ -214,7 +211,7 @@ def _purpose(site: SiteEntry, each: PurposeEntry, now: datetime) -> PublicPurpos
                 {"name": name, "title": {"en": EVENT_TYPE_OF[name].title, "fr": EVENT_TYPE_OF[name].title_fr}}
                 for name in known.events
             ],
-            "controller": each.controller or (site.operator if each.is_declared else None),
+            "controller": each.controller or site.operator,
             "retention": {
                 "days": site.retention.days(each.purpose),
                 "removed": site.retention.removes,

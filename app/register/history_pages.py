@@ -25,9 +25,7 @@ def lines(entries: Sequence[Entry], frame: Frame, register: Register) -> list[di
     ]
 
 
-def changes_page(
-    page: Page, register: Register, frame: Frame, *, site: SiteEntry | None
-) -> str:
+def changes_page(page: Page, register: Register, frame: Frame, *, site: SiteEntry | None) -> str:
     """The history of all sites, or of one."""
     writing = frame.writing
     query = {} if site is None else {"site": str(site.id)}

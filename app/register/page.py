@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.register.files import address
-from app.register.tiles import Tiles
+from app.register.tiles import NO_TILES, Tiles
 from app.register.words import WORDS
 from app.register.writing import Writing
 
@@ -33,7 +33,7 @@ class Frame:
 
     writing: Writing
     now: datetime
-    tiles: Tiles = Tiles()
+    tiles: Tiles = NO_TILES
 
     def to(self, path: str, **query: object) -> str:
         """An address of the register in the page's language; queries without a value are left out."""

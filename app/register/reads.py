@@ -105,9 +105,7 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
     return Register(at, found, tuple(refusals[None]))
 
 
-async def read_changes(
-    pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None
-) -> list[Change]:
+async def read_changes(pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None) -> list[Change]:
     """The history, the newest first: of all sites or of one, from before a line on; enough for a page."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(_CHANGES, site_id, before, CHANGES_READ)
@@ -147,7 +145,8 @@ async def read_recent(pool: asyncpg.Pool, site: SiteEntry) -> Recent:
         gatherer = RecentGatherer(site, await connection.fetchval("SELECT now()"))
         if names:
             # Some boxes at a time: a site may have hundreds.
-            async for row in connection.cursor(_RECENT.format(columns=columns), site.id, prefetch=_BOXES_READ):
+            query = _RECENT.format(columns=columns)
+            async for row in connection.cursor(query, site.id, prefetch=_BOXES_READ):
                 await asyncio.to_thread(gatherer.add, _samples(row, names))
     return await asyncio.to_thread(gatherer.result)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.register.document import PublicText
 from app.register.model import IndexValue, Recent, RecentMetric, SiteEntry, Value
-from app.reports.drawn.formats import Formats
+from app.register.writing import Writing
 from app.sites.catalogue import BY_NAME
 
 
@@ -54,7 +54,7 @@ class PublicRecentMetric(BaseModel):
         examples=[99.1],
     )
     left_out: int = Field(description="How many values were left out for their flags", examples=[0])
-    indices: list[PublicIndex] = Field(description="Of the last hour that is over; of several boxes the worst")
+    indices: list[PublicIndex] = Field(description="Of the last hour that is over, of the worst box")
     values: list[PublicValue] = Field(description="Means of quarters of an hour, ascending")
 
 
@@ -85,7 +85,9 @@ def recent_document(site: SiteEntry, recent: Recent) -> PublicRecent:
 def _metric(each: RecentMetric) -> PublicRecentMetric:
     return PublicRecentMetric(
         metric=each.metric,
-        title=PublicText(en=Formats("en").words(each.metric), fr=Formats("fr").words(each.metric)),
+        title=PublicText(
+            en=Writing("en").formats.words(each.metric), fr=Writing("fr").formats.words(each.metric)
+        ),
         unit=BY_NAME[each.metric].unit,
         newest=None if each.newest is None else _value(each.newest),
         coverage=each.coverage,

@@ -92,7 +92,7 @@ def _near(sites: Sequence[SiteEntry], place: Place) -> Found:
 
 
 def read_place(text: str) -> Place | None:
-    """Read a latitude and a longitude: `43.6, 1.44`, `43,6 1,44`, `43.6° N, 1.44° E`; None: it is no place."""
+    """Read a latitude and a longitude, as `43.6, 1.44` or `43,6 1,44`; None: it is no place."""
     found = _PLACE.fullmatch(text)
     if found is None or not _MARKS & set(text):
         return None

@@ -76,7 +76,7 @@ def _line(site: SiteEntry, each: PurposeEntry, now: datetime) -> list[Cell]:
         each.standing(now),
         each.legal_basis,
         each.legal_reference,
-        each.controller or (site.operator if each.is_declared else None),
+        each.controller or site.operator,
         each.contact,
         each.impact_assessment,
         each.notice,

@@ -64,6 +64,10 @@ class Tiles:
         return f"{parts.scheme}://{parts.netloc}"
 
 
+NO_TILES: Final = Tiles()
+"""The map has outlines of land, out of the program's own files."""
+
+
 def read_kind(path: Path) -> TilesKind:
     """Read of which kind the tiles of an archive are.
 

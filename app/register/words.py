@@ -97,7 +97,63 @@ WORDS: Final[Mapping[str, Text]] = {
     "page_of": Text("Sites {first} to {last} of {total}", "Sites {first} à {last} sur {total}"),
     "next_page": Text("Next sites", "Sites suivants"),
     "earlier_page": Text("Earlier sites", "Sites précédents"),
+    # What was measured last.
+    "now": Text("Now, and the last 24 hours", "En ce moment, et les dernières 24 heures"),
+    "now_said": Text(
+        "Published by the operator; means over the boxes of the site, renewed every minute. Doubtful values "
+        "are left out. Nobody has checked the rest.",
+        "Publié par l'exploitant ; moyennes des boîtiers du site, renouvelées chaque minute. Les valeurs "
+        "douteuses sont écartées. Les autres n'ont été vérifiées par personne.",
+    ),
+    "now_none": Text(
+        "Nothing of what is published was measured within the last 24 hours.",
+        "Rien de ce qui est publié n'a été mesuré au cours des dernières 24 heures.",
+    ),
+    "newest_at": Text("on {day} at {clock}", "le {day} à {clock}"),
+    "newest_of": Text(", mean of {count} boxes", ", moyenne de {count} boîtiers"),
+    "all_doubtful": Text("no value without a doubt", "aucune valeur sûre"),
+    "coverage": Text("Measured: {share} of the 24 hours", "Mesuré : {share} des 24 heures"),
+    "left_out_one": Text("{} doubtful value left out", "{} valeur douteuse écartée"),
+    "left_out_many": Text("{} doubtful values left out", "{} valeurs douteuses écartées"),
+    "index_is": Text(
+        "{title}, {start} to {end}: {value} (measured: {share} of the hour)",
+        "{title}, de {start} à {end} : {value} (mesuré : {share} de l'heure)",
+    ),
+    "of_a_day": Text("Last 24 hours", "Dernières 24 heures"),
+    "of_a_day_json": Text("last 24 hours (JSON)", "dernières 24 heures (JSON)"),
+    "of_a_day_csv": Text("last 24 hours (CSV)", "dernières 24 heures (CSV)"),
+    "licence": Text("Licence of the open data", "Licence des données ouvertes"),
+    "licence_none": Text(
+        "The operator names no licence for these data: ask the contact before you reuse them.",
+        "L'exploitant n'indique pas de licence pour ces données : adressez-vous au contact avant de les "
+        "réutiliser.",
+    ),
     # A site.
+    "undeclared_title": Text("Not declared yet by the operator", "Pas encore déclaré par l'exploitant"),
+    "undeclared_said": Text(
+        "The operator has not said yet what this site measures for, nor by what right. Nothing that it "
+        "measures is published. What the program knows by itself is below.",
+        "L'exploitant n'a pas encore indiqué à quelles fins ce site mesure, ni à quel titre. Rien de ce "
+        "qu'il mesure n'est publié. Ce que le logiciel sait par lui-même figure ci-dessous.",
+    ),
+    "defaults": Text("Not declared yet", "Pas encore déclaré"),
+    "defaults_said": Text(
+        "Boxes may send values for these purposes by default. The operator has declared nothing of them: no "
+        "legal basis is claimed, and nothing is published.",
+        "Par défaut, les boîtiers peuvent envoyer des valeurs pour ces finalités. L'exploitant n'en a rien "
+        "déclaré : aucune base légale n'est invoquée, et rien n'est publié.",
+    ),
+    "default_measured": Text(
+        "{title}. Measured here within 30 days: {names}", "{title}. Mesuré ici depuis 30 jours : {names}"
+    ),
+    "default_unmeasured": Text(
+        "{title}. Nothing measured within 30 days", "{title}. Rien de mesuré depuis 30 jours"
+    ),
+    "address": Text("Address", "Adresse"),
+    "same_for_all": Text("For all declared purposes", "Pour toutes les finalités déclarées"),
+    "same_for_one": Text("For this purpose", "Pour cette finalité"),
+    "what_differs": Text("What differs by purpose", "Ce qui change d'une finalité à l'autre"),
+    "purpose_column": Text("Purpose", "Finalité"),
     "in_short": Text("In short", "En bref"),
     "what": Text("What", "Quoi"),
     "where": Text("Where", "Où"),
@@ -105,6 +161,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "by_what_right": Text("By what right", "À quel titre"),
     "how_long": Text("How long", "Combien de temps"),
     "who": Text("Who", "Qui"),
+    "where_address": Text("{address}; shown {place}", "{address} ; indiqué {place}"),
     "where_said": Text(
         "within {size} of latitude {latitude}, longitude {longitude}",
         "dans une maille de {size} autour de la latitude {latitude}, longitude {longitude}",
@@ -307,6 +364,14 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "maille est toujours la même : observer longtemps le registre ne révèle pas l'endroit exact.",
             ),
             Text(
+                "Sites may measure the air, noise and the like before their operator has declared anything. "
+                "The register then says so: it claims no legal basis in the operator's name, and publishes "
+                "nothing that was measured.",
+                "Un site peut mesurer l'air, le bruit ou d'autres grandeurs environnementales avant que son "
+                "exploitant ait rien déclaré. Le registre le dit alors : il n'invoque aucune base légale au "
+                "nom de l'exploitant et ne publie rien de ce qui est mesuré.",
+            ),
+            Text(
                 "What an operator has not said is marked as missing. For sensitive purposes nothing may "
                 "be missing: "
                 "without every field, and the approval of a second person, nothing is taken.",
@@ -344,13 +409,16 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         (
             Text(
                 "Charts show means over all boxes of a site, only of purposes whose figures the operator "
-                "publishes. "
+                "has decided to publish. "
                 "They are as measured: neither corrected nor checked by a person. The day under way is "
-                "incomplete.",
+                "incomplete. In the newest values and the last 24 hours, values that are doubtful by "
+                "themselves or beside their neighbours are left out.",
                 "Les graphiques montrent des moyennes sur tous les boîtiers d'un site, uniquement pour "
                 "les finalités "
-                "dont l'exploitant publie les données. Elles sont brutes : ni corrigées ni vérifiées par une "
-                "personne. Le jour en cours est incomplet.",
+                "dont l'exploitant a décidé de publier les données. Elles sont brutes : ni corrigées ni "
+                "vérifiées par une personne. Le jour en cours est incomplet. Parmi les valeurs les plus "
+                "récentes et celles des dernières 24 heures, celles qui sont douteuses en elles-mêmes ou au "
+                "regard de leurs voisines sont écartées.",
             ),
             Text(
                 "Precision is the share of acoustic incidents, among those that people reviewed, that "
@@ -366,20 +434,24 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Using the data", "Réutiliser les données"),
         (
             Text(
-                "Under which licence facts of the register and open data may be reused is for the operator "
-                "to say: ask the contact of the purpose. Cite the operator and the date.",
-                "La licence sous laquelle les informations du registre et les données ouvertes peuvent être "
-                "réutilisées relève de l'exploitant : demandez-la au contact de la finalité. Citez "
-                "l'exploitant et la date.",
+                "Under which licence open data may be reused is for the operator to say. Where one is named, "
+                "the page of the site and the data say which; where none is, ask the contact of the purpose. "
+                "Cite the operator and the date.",
+                "La licence sous laquelle les données ouvertes peuvent être réutilisées relève de "
+                "l'exploitant. S'il en a indiqué une, la page du site et les données la mentionnent ; sinon, "
+                "demandez-la au contact de la finalité. Citez l'exploitant et la date.",
             ),
             Text(
                 "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "
                 "domain. Map "
-                "library: Leaflet, BSD 2-Clause. This page asks no other host for anything.",
+                "libraries: Leaflet, BSD 2-Clause, and protomaps-leaflet, BSD 3-Clause. These pages ask no "
+                "other host for anything, unless the operator has named one for the ground of the map.",
                 "Éléments DTPR : Helpful Places, CC BY 4.0. Contours des terres : Natural Earth, domaine "
                 "public. "
-                "Bibliothèque de carte : Leaflet, BSD 2 clauses. Cette page ne demande rien à un autre "
-                "serveur.",
+                "Bibliothèques de carte : Leaflet, BSD 2 clauses, et protomaps-leaflet, BSD 3 clauses. Ces "
+                "pages ne demandent rien à un autre serveur, sauf si l'exploitant en a désigné un pour le "
+                "fond de "
+                "carte.",
             ),
         ),
     ),

@@ -22,13 +22,14 @@ _KINDS: Final[Mapping[str, Text]] = {
     ),
     "address_changed": Text("Address of the site changed.", "Adresse du site modifiée."),
     "licence_changed": Text(
-        "Licence of open data changed: {from} → {to}.", "Licence des données ouvertes modifiée : {from} → {to}."
+        "Licence of open data changed: {from} → {to}.",
+        "Licence des données ouvertes modifiée : {from} → {to}.",
     ),
     "defaults_withdrawn": Text(
-        "Publication by default ended: {purposes}. It was no decision of the operator's; figures are published "
+        "Publication by default ended: {purposes}. The operator had not decided it; figures are published "
         "again once the operator decides so.",
-        "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant ; "
-        "les données seront de nouveau publiées lorsqu'il le décidera.",
+        "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant "
+        "; les données seront de nouveau publiées lorsqu'il le décidera.",
     ),
     "purpose_declared": Text(
         "Purpose declared: {purposes}. Legal basis: {basis}.",
@@ -43,7 +44,8 @@ _KINDS: Final[Mapping[str, Text]] = {
     ),
     "purpose_approval_withdrawn": Text(
         "Approval of a purpose ended: {purposes}. Nothing is taken for it until it is approved anew.",
-        "Fin de l'approbation d'une finalité : {purposes}. Rien n'est accepté avant une nouvelle approbation.",
+        "Fin de l'approbation d'une finalité : {purposes}. Rien n'est accepté avant une nouvelle "
+        "approbation.",
     ),
     "purpose_ended": Text("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
     "retention_changed": Text(
@@ -108,10 +110,8 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             return {"from": str(data["from"])}
         case "boxes_added" | "boxes_removed" | "boxes_moved":
             return {"count": writing.number(data["count"])}
-        case "precision_changed":
-            return {"from": writing.length(data["from"]), "to": writing.length(data["to"])}
-        case "licence_changed":
-            return {name: data[name] or writing.said(_NOTHING) for name in ("from", "to")}
+        case "precision_changed" | "licence_changed":
+            return {name: _step(data[name], writing) for name in ("from", "to")}
         case "retention_changed":
             return {"kept": _kept(data, writing)}
         case _ if "purposes" in data or "purpose" in data:
@@ -126,6 +126,13 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             }
         case _:
             return {}
+
+
+def _step(value: int | str | None, writing: Writing) -> str:
+    """A width of cells, or a licence."""
+    if value is None:
+        return writing.said(_NOTHING)
+    return writing.length(value) if isinstance(value, int) else value
 
 
 def _kept(data: Mapping[str, Any], writing: Writing) -> str:

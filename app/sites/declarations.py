@@ -166,10 +166,7 @@ async def declare(
     # Whoever says of a default just what it says has declared it all the same.
     adopted = bool(values) and row.declared_kind == "system"
     changed = (
-        is_new
-        or had_ended
-        or adopted
-        or any(getattr(row, name) != value for name, value in values.items())
+        is_new or had_ended or adopted or any(getattr(row, name) != value for name, value in values.items())
     )
     for name, value in values.items():
         setattr(row, name, value)

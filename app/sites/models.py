@@ -41,8 +41,8 @@ class Site(Base):
 
     `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
     measured is `app.sites.retention`'s: `retention_purposes` has days or None by purpose. The public register
-    shows it and its boxes as the cell of a grid of `register_precision_m`, with its `address` as given, and says
-    under which licence its open data are (`open_data_licence`, SPDX).
+    shows it and its boxes as the cell of a grid of `register_precision_m`, with its `address` as it is given,
+    and says under which licence its open data are (`open_data_licence`, SPDX).
     """
 
     __tablename__ = "sites"

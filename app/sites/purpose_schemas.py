@@ -175,8 +175,9 @@ class SitePurposeOut(Resource):
     )
     removes: bool = Field(description="Whether what is older is removed")
     origin: Literal["default", "operator"] | None = Field(
-        description="`default`: it came with the site, so that boxes may send; the operator has declared nothing "
-        "of it, and nothing is published. `operator`: a person or a key has declared it. Null: not declared"
+        description="`default`: it came with the site, so that boxes may send; the operator has declared "
+        "nothing of it, and nothing is published. `operator`: a person or a key has declared "
+        "it. Null: not declared"
     )
     declared_by: UUID | None = Field(description="The person or key that declared it as it is")
     declared_kind: str | None = Field(description="`user`, `key`, or `system`: with the site")

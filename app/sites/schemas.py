@@ -182,8 +182,8 @@ Precision = Annotated[
 
 
 _ADDRESS: Final = Field(
-    description="Where it is, in words. The public register shows it as it is given and finds the site by it: "
-    "leave out what is more precise than `register_precision_m`. Null: none",
+    description="Where it is, in words. The public register shows it as it is given, and finds the site by "
+    "it: leave out what is more precise than `register_precision_m`. Null: none",
     examples=["Rue d'Alsace-Lorraine, 31000 Toulouse"],
 )
 

@@ -1,4 +1,4 @@
-"""The register speaks only for what was declared: defaults claim nothing; sites have an address and a licence.
+"""The register speaks only for what was declared. Sites have an address and a licence of open data.
 
 Environmental purposes still come with each site, so that its boxes may send from the first minute on. But
 they name no legal basis and publish nothing: both are the operator's to say. Rows that nobody has ever
@@ -144,9 +144,7 @@ _SITE: Final = (
 def _make_views(more: dict[str, str]) -> None:
     for name, query in _VIEWS.items():
         op.execute(f"DROP VIEW IF EXISTS {name}")
-        op.execute(
-            f"CREATE VIEW {name} WITH (security_barrier) AS {query.format(more=more.get(name, ''))}"
-        )
+        op.execute(f"CREATE VIEW {name} WITH (security_barrier) AS {query.format(more=more.get(name, ''))}")
         grant("SELECT", name, PUBLIC)
 
 
