@@ -32,6 +32,7 @@ _LENGTHS: Final[dict[Span, timedelta]] = {
 _WIDTHS: Final[dict[Span, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
 _HEADINGS: Final[dict[Span, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
 _EVERY_H: Final = 6
+_CLEAR: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,11 @@ def _clocks(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[M
     marks = []
     while (at := at + timedelta(hours=1)) <= end:
         local = at.astimezone(writing.zone)
-        if local.hour % _EVERY_H == 0:
+        place = round(x.at(at.timestamp()))
+        # The first one would stand on the numbers of the other axis.
+        if local.hour % _EVERY_H == 0 and place > LEFT + _CLEAR:
             label = f"{local.hour}\xa0h" if writing.language == "fr" else f"{local:%H:%M}"
-            marks.append(Mark(round(x.at(at.timestamp())), label))
+            marks.append(Mark(place, label))
     return marks
 
 

@@ -49,15 +49,15 @@ def purpose_parts(site: SiteEntry, data: OpenData, writing: Writing, register: R
         for key, answer in _FIELDS.items()
     }
     same = {key for key, found in answers.items() if len(set(found)) == 1}
-    differing = [key for key, found in answers.items() if found and key not in same]
     return {
         "common": [(writing.word(key), answers[key][0]) for key in answers if key in same],
-        "columns": [writing.word(key) for key in differing],
-        "rows": [
-            {**_row(each, asked), "cells": [(writing.word(key), answers[key][place]) for key in differing]}
-            for place, each in enumerate(site.declared)
+        "differing": [
+            (writing.word(key), _grouped(found, site.declared, writing))
+            for key, found in answers.items()
+            if found and key not in same
         ],
-        "defaults": [_default(each, asked) for each in site.purposes if not each.is_declared],
+        "rows": [_row(each, asked) for each in site.declared],
+        "defaults": _defaults([each for each in site.purposes if not each.is_declared], asked),
         "chains": [_chain(each, asked) for each in site.active],
     }
 
@@ -95,12 +95,13 @@ def _measures(each: PurposeEntry, asked: _Asked) -> dict[str, str]:
     names = writing.formats.words
     measured = [name for name in known.metrics if name in asked.data.measured]
     others = [name for name in known.metrics if name not in asked.data.measured]
-    rest = writing.word("not_measured_now" if measured else "none_measured_now").format(
-        names=writing.listed([names(name) for name in others])
-    )
+    rest = writing.listed([names(name) for name in others])
     return {
         "measured": writing.listed([names(name) for name in measured]),
-        "unmeasured": rest if others else "",
+        "unmeasured": rest if measured else "",
+        "none_measured": writing.word("none_measured_now").format(names=rest)
+        if others and not measured
+        else "",
         "events": ", ".join(
             writing.said(Text(EVENT_TYPE_OF[name].title, EVENT_TYPE_OF[name].title_fr))
             for name in known.events
@@ -108,8 +109,29 @@ def _measures(each: PurposeEntry, asked: _Asked) -> dict[str, str]:
     }
 
 
-def _default(each: PurposeEntry, asked: _Asked) -> dict[str, str]:
-    return {"title": title_of(each, asked.writing), "measured": _measures(each, asked)["measured"]}
+def _grouped(
+    answers: Sequence[Answer], purposes: Sequence[PurposeEntry], writing: Writing
+) -> list[tuple[str, Answer]]:
+    """Each answer once, with the purposes that it is of."""
+    titles: dict[Answer, list[str]] = {}
+    for answer, purpose in zip(answers, purposes, strict=True):
+        titles.setdefault(answer, []).append(title_of(purpose, writing))
+    return [(writing.joined(named), answer) for answer, named in titles.items()]
+
+
+def _defaults(purposes: Sequence[PurposeEntry], asked: _Asked) -> list[str]:
+    """What came with the site: a line for each that is measured, and one for all others."""
+    writing = asked.writing
+    found = {title_of(each, writing): _measures(each, asked)["measured"] for each in purposes}
+    lines = [
+        writing.filled(WORDS["default_measured"], title=title, names=names)
+        for title, names in found.items()
+        if names
+    ]
+    others = [title for title, names in found.items() if not names]
+    if others:
+        lines.append(writing.filled(WORDS["default_unmeasured"], titles=writing.joined(others)))
+    return lines
 
 
 def _chain(each: PurposeEntry, asked: _Asked) -> dict[str, Any]:

@@ -59,12 +59,12 @@ def _index(each: IndexValue, writing: Writing) -> dict[str, str]:
     else:
         value = "" if each.reason is None else writing.said(REASONS[each.reason])
     return {
+        "value": value,
         "said": writing.filled(
-            WORDS["index_is"],
+            WORDS["index_of"],
             title=writing.said(each.title),
             start=writing.clock_there(each.start),
             end=writing.clock_there(each.end),
-            value=value,
             share=formats.percent(each.coverage),
         ),
         "colour": each.band.colour or "" if each.band is not None else "",

@@ -115,9 +115,9 @@ WORDS: Final[Mapping[str, Text]] = {
     "coverage": Text("Measured: {share} of the 24 hours", "Mesuré : {share} des 24 heures"),
     "left_out_one": Text("{} doubtful value left out", "{} valeur douteuse écartée"),
     "left_out_many": Text("{} doubtful values left out", "{} valeurs douteuses écartées"),
-    "index_is": Text(
-        "{title}, {start} to {end}: {value} (measured: {share} of the hour)",
-        "{title}, de {start} à {end} : {value} (mesuré : {share} de l'heure)",
+    "index_of": Text(
+        "{title}, {start} to {end}, measured: {share} of the hour",
+        "{title}, de {start} à {end}, mesuré : {share} de l'heure",
     ),
     "of_a_day": Text("Last 24 hours", "Dernières 24 heures"),
     "of_a_day_json": Text("last 24 hours (JSON)", "dernières 24 heures (JSON)"),
@@ -147,13 +147,16 @@ WORDS: Final[Mapping[str, Text]] = {
         "{title}. Measured here within 30 days: {names}", "{title}. Mesuré ici depuis 30 jours : {names}"
     ),
     "default_unmeasured": Text(
-        "{title}. Nothing measured within 30 days", "{title}. Rien de mesuré depuis 30 jours"
+        "Nothing measured within 30 days: {titles}", "Rien de mesuré depuis 30 jours : {titles}"
     ),
     "address": Text("Address", "Adresse"),
     "same_for_all": Text("For all declared purposes", "Pour toutes les finalités déclarées"),
     "same_for_one": Text("For this purpose", "Pour cette finalité"),
     "what_differs": Text("What differs by purpose", "Ce qui change d'une finalité à l'autre"),
-    "purpose_column": Text("Purpose", "Finalité"),
+    "about_what": Text("About what", "Sujet"),
+    "for_purpose": Text("For which purpose", "Pour quelle finalité"),
+    "answer": Text("Answer", "Réponse"),
+    "week_and_year": Text("7 days and 365 days", "7 jours et 365 jours"),
     "in_short": Text("In short", "En bref"),
     "what": Text("What", "Quoi"),
     "where": Text("Where", "Où"),
@@ -183,8 +186,8 @@ WORDS: Final[Mapping[str, Text]] = {
         "Rien au cours des 30 derniers jours. Peuvent être mesurés : {names}.",
     ),
     "not_measured_now": Text(
-        "May also be measured, but was not within 30 days: {names}.",
-        "Peuvent aussi être mesurés, mais ne l'ont pas été depuis 30 jours : {names}.",
+        "May also be measured, but was not within 30 days",
+        "Peut aussi être mesuré, mais ne l'a pas été depuis 30 jours",
     ),
     "description": Text("Why", "Pourquoi"),
     "legal_basis": Text("Legal basis", "Base légale"),

@@ -63,7 +63,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "For this purpose",
         # Of what came with the site nobody has said anything.
         "no legal basis is claimed, and nothing is published",
-        "Air quality. Nothing measured within 30 days",
+        "Nothing measured within 30 days: Air quality, Indoor comfort, Odours and State of the equipment",
         "yes; there are none of the last 365 days yet",
         "There are no figures of the last 365 days yet.",
         f"/public/requests?site={site}&amp;lang=en",
