@@ -42,6 +42,9 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Maintient les appareils en service : batterie, liaison radio, ouverture du boîtier.",
     ),
 }
+_PUBLISHED: Final = frozenset({"air_quality", "noise", "odour"})
+"""Purposes whose figures the demo's city has decided to publish; not those of rooms and of its equipment."""
+_LICENCE: Final = "etalab-2.0"
 _ACOUSTIC: Final = {
     "legal_basis": "public_task",
     "legal_reference": "Decision 2026-17 of the city council / Délibération 2026-17 du conseil municipal "
@@ -65,12 +68,16 @@ async def environmental(api: Api, state: DemoState) -> int:
     """
     completed = 0
     for site_id in state.site_ids.values():
+        if (await api.get(f"/v1/sites/{site_id}"))["open_data_licence"] is None:
+            await api.patch(f"/v1/sites/{site_id}", {"open_data_licence": _LICENCE})
         for declared in (await api.get(f"/v1/sites/{site_id}/purposes"))["data"]:
             name = str(declared["purpose"])
             if name not in _WORDS or declared["state"] != "active" or declared["controller"] is not None:
                 continue
             description, description_fr = _WORDS[name]
-            body = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            body: Json = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            # None of it tells of persons. Sites publish nothing by themselves: that is decided here.
+            body |= {"legal_basis": "not_personal_data", "open_data": name in _PUBLISHED}
             body |= {"description": description, "description_fr": description_fr}
             await api.patch(f"/v1/sites/{site_id}/purposes/{name}", body)
             completed += 1

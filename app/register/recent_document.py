@@ -1,14 +1,27 @@
 """The last day of a site's open data as JSON: the shapes on the wire. Shapes only."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
 from app.register.document import PublicText
 from app.register.model import IndexValue, Recent, RecentMetric, SiteEntry, Value
 from app.register.writing import Writing
 from app.sites.catalogue import BY_NAME
+
+_METRIC: Final[JsonDict] = {
+    "metric": "pm2_5",
+    "title": {"en": "Particles up to 2.5 µm", "fr": "Particules jusqu'à 2,5 µm"},
+    "unit": "µg/m³",
+    "newest": {"time": "2026-11-27T12:14:30Z", "mean": 7.9, "values": 3},
+    "coverage": 99.1,
+    "left_out": 0,
+    "indices": [],
+    "values": [{"time": "2026-11-27T12:00:00Z", "mean": 7.8, "values": 45}],
+}
 
 
 class PublicBand(BaseModel):
@@ -67,8 +80,12 @@ class PublicRecent(BaseModel):
         description="The licence of these data, an SPDX identifier; null: none is named",
         examples=["etalab-2.0"],
     )
-    indices: list[PublicIndex] = Field(description="Of several metrics each; of several boxes the worst")
-    metrics: list[PublicRecentMetric] = Field(description="Those that are published and were measured")
+    indices: list[PublicIndex] = Field(
+        description="Of several metrics each; of several boxes the worst"
+    )
+    metrics: list[PublicRecentMetric] = Field(
+        description="Those that are published and were measured", examples=[[_METRIC]]
+    )
 
 
 def recent_document(site: SiteEntry, recent: Recent) -> PublicRecent:

@@ -65,19 +65,21 @@
   });
   const archive = (kind) => {
     const options = { maxZoom: 19, attribution: say.credit };
-    if (kind === "vector") {
-      const flavor = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-      return protomapsL.leafletLayer({ ...options, url: say.tiles, flavor, lang: say.language });
-    }
     const source = new protomapsL.PmtilesSource(say.tiles, false);
-    return source.p.getHeader().then((header) => new Pictures({
-      ...options, archive: source, minNativeZoom: header.minZoom, maxNativeZoom: header.maxZoom,
-    }));
+    return source.p.getHeader().then((header) => {
+      if (kind === "pictures") {
+        return new Pictures({ ...options, archive: source, minNativeZoom: header.minZoom, maxNativeZoom: header.maxZoom });
+      }
+      const flavor = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+      return protomapsL.leafletLayer({
+        ...options, url: say.tiles, flavor, lang: say.language, maxDataZoom: header.maxZoom,
+      });
+    });
   };
   if (say.kind === "url") {
     L.tileLayer(say.tiles, { maxZoom: 19, attribution: say.credit }).addTo(map);
   } else if (say.kind) {
-    Promise.resolve(archive(say.kind)).then((layer) => layer.addTo(map)).catch(() => {});
+    archive(say.kind).then((layer) => layer.addTo(map)).catch(() => {});
   } else {
     map.on("moveend", graticule);
     fetch(say.land).then((answer) => answer.json()).then((land) => L.geoJSON(land, {

@@ -56,8 +56,8 @@ WHERE purpose = 'air_quality'
 _SAMPLES: Final = """
 INSERT INTO samples (box_key, time, laeq, pm2_5, no2)
 SELECT b.key, t.time, 60 + 5 * sin(extract(epoch FROM t.time) / 9000) + random() * 3,
-    9 + 4 * sin(extract(epoch FROM t.time) / 15000) + random(), 22 + 8 * sin(extract(epoch FROM t.time) / 12000)
-        + random() * 2
+    9 + 4 * sin(extract(epoch FROM t.time) / 15000) + random(),
+    22 + 8 * sin(extract(epoch FROM t.time) / 12000) + random() * 2
 FROM boxes b, generate_series(now() - interval '25 hours', now(), interval '1 minute') AS t (time)
 """
 _SENSITIVE: Final = """
@@ -79,6 +79,19 @@ SELECT current_date, s.organisation_id, s.id, 'mqtt', r.code, r.purpose, 1, r.re
     (VALUES ('forbidden_content', NULL, 3), ('purpose_not_declared', 'video_analytics', 41))
     AS r (code, purpose, refused) WHERE s.id = $1
 """
+
+
+async def undeclared(client: httpx.AsyncClient) -> str:
+    """A site with a box of which its operator has declared nothing; gives its id."""
+    quay = {
+        "name": "Quai de Tounis",
+        "kind": "street",
+        "timezone": "Europe/Paris",
+        "location": {"type": "Point", "coordinates": [1.4405, 43.5965]},
+    }
+    site: str = (await client.post("/v1/sites", json=quay)).raise_for_status().json()["id"]
+    (await client.post("/v1/boxes", json={"id": "quai-1", "site_id": site})).raise_for_status()
+    return site
 
 
 async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: str) -> None:

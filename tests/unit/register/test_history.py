@@ -69,9 +69,7 @@ def test_purposes_that_say_the_same_are_told_together() -> None:
     ),
     st.integers(1, 5),
 )
-def test_no_change_is_lost_or_told_twice_between_pages(
-    happened: list[tuple[str, UUID]], most: int
-) -> None:
+def test_no_change_is_lost_or_told_twice_between_pages(happened: list[tuple[str, UUID]], most: int) -> None:
     changes = [
         change(len(happened) - n, 20 * n, kind, site, count=1) for n, (kind, site) in enumerate(happened)
     ]

@@ -25,8 +25,8 @@ from app.register import atom, charts, dtpr, geojson, tables, words, words_of_ch
 from app.register.answers import Made
 from app.register.files import FOLDER, files
 from app.register.grid import METRES_PER_DEGREE, ring, steps
-from app.register.language import language_of
 from app.register.history import Entry
+from app.register.language import language_of
 from app.register.list_page import index_page
 from app.register.model import BoxEntry, Change, PurposeEntry, Register, SiteEntry, Value
 from app.register.page import Frame, policy
@@ -326,7 +326,9 @@ def test_what_is_packed_is_the_same() -> None:
 @pytest.mark.parametrize("odd", ["\ufffe", "\uffff", "\x0b", "\ud800"])
 def test_no_name_makes_a_feed_unreadable(odd: str) -> None:
     change = Change(1, NOW, SITE, f"A{odd}B", "site_renamed", {"from": f"C{odd}"})
-    data = atom.feed([Entry(change, change)], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW)
+    data = atom.feed(
+        [Entry(change, change)], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW
+    )
     root = ET.fromstring(data)  # noqa: S314 (our own)
     said = root.findtext(f"{{{atom.NAMESPACE}}}entry/{{{atom.NAMESPACE}}}title") or ""
     assert said.startswith("A\ufffdB: ")
