@@ -5,6 +5,7 @@ from sqlalchemy import Double, Text, bindparam, column, table
 from sqlalchemy.dialects.postgresql import insert
 
 from app.sites.catalogue import CATALOGUE
+from migrations.recent_view import renew_recent_view
 from migrations.samples_view import renew_samples_view
 
 _METRICS = table(
@@ -33,3 +34,4 @@ def add_metrics(since: str) -> None:
         statement = insert(_METRICS).values({name: bindparam(name, value) for name, value in row.items()})
         op.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
     renew_samples_view()
+    renew_recent_view()

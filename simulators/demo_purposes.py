@@ -53,6 +53,10 @@ _REPLAYED: Final = (
         "aujourd'hui. Données : © contributeurs de Sensor.Community, licence ODbL 1.0."
     ),
 )
+_PUBLISHED: Final = frozenset({"air_quality", "noise", "odour"})
+"""Purposes whose figures the demo's city has decided to publish; not those of rooms and of its equipment."""
+_LICENCE: Final = "etalab-2.0"
+_REPLAYED_LICENCE: Final = "ODbL-1.0"
 _ACOUSTIC: Final = {
     "legal_basis": "public_task",
     "legal_reference": "Decision 2026-17 of the city council / Délibération 2026-17 du conseil municipal "
@@ -76,13 +80,18 @@ async def environmental(api: Api, state: DemoState) -> int:
     """
     completed = 0
     for place, site_id in state.site_ids.items():
+        if (await api.get(f"/v1/sites/{site_id}"))["open_data_licence"] is None:
+            licence = _REPLAYED_LICENCE if place == "aberdeen" else _LICENCE
+            await api.patch(f"/v1/sites/{site_id}", {"open_data_licence": licence})
         for declared in (await api.get(f"/v1/sites/{site_id}/purposes"))["data"]:
             name = str(declared["purpose"])
             if name not in _WORDS or declared["state"] != "active" or declared["controller"] is not None:
                 continue
             replayed = place == "aberdeen" and name == "air_quality"
             description, description_fr = _REPLAYED if replayed else _WORDS[name]
-            body = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            body: Json = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            # None of it tells of persons. Sites publish nothing by themselves: that is decided here.
+            body |= {"legal_basis": "not_personal_data", "open_data": name in _PUBLISHED}
             body |= {"description": description, "description_fr": description_fr}
             await api.patch(f"/v1/sites/{site_id}/purposes/{name}", body)
             completed += 1

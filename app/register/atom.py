@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from app.core.instants import format_us, from_datetime
-from app.register.model import Change
+from app.register.history import Entry
 from app.register.words_of_changes import sentence
 from app.register.writing import Writing
 
@@ -20,31 +20,42 @@ _UNTAKEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 
 def feed(
-    changes: Sequence[Change], writing: Writing, *, base: str, path: str, title: str, now: datetime
+    entries: Sequence[Entry],
+    writing: Writing,
+    *,
+    base: str,
+    path: str,
+    title: str,
+    now: datetime,
+    rights: str = "",
 ) -> bytes:
     """A feed of changes, the newest first.
 
     Args:
-        changes: What it has.
+        entries: What it has.
         writing: In which language.
         base: Where the installation is reached, without a slash at the end.
         path: The page that shows the same.
         title: The feed's.
         now: When it is made; it is as old as its newest entry.
+        rights: Under which licence open data are; empty: none is named.
     """
     root = ET.Element("feed", {"xmlns": NAMESPACE, f"{{{_XML}}}lang": writing.language})
     page = f"{base}{path}?lang={writing.language}"
     _text(root, "title", title)
     _text(root, "id", _urn(f"{base}{path}"))
-    _text(root, "updated", format_us(from_datetime(changes[0].at if changes else now)))
+    _text(root, "updated", format_us(from_datetime(entries[0].change.at if entries else now)))
     ET.SubElement(root, "link", {"rel": "alternate", "type": "text/html", "href": page})
     itself = f"{base}{path.removesuffix('/changes')}/changes.atom?lang={writing.language}"
     ET.SubElement(root, "link", {"rel": "self", "type": MEDIA_TYPE, "href": itself})
     _text(ET.SubElement(root, "author"), "name", "Vigie")
-    for change in changes:
+    if rights:
+        _text(root, "rights", rights)
+    for each in entries:
+        change = each.change
         entry = ET.SubElement(root, "entry")
         _text(entry, "title", f"{change.site_name}: {sentence(change, writing)}")
-        _text(entry, "id", _urn(f"{base}/public/changes/{change.id}"))
+        _text(entry, "id", _urn(f"{base}/public/changes/{each.first.id}"))
         _text(entry, "updated", format_us(from_datetime(change.at)))
         href = f"{base}/public/sites/{change.site_id}?lang={writing.language}"
         ET.SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": href})

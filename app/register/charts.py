@@ -7,7 +7,7 @@ sheet's, which has them for light and dark.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
 from app.register.model import Value
@@ -22,7 +22,17 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24
 _GAP: Final = 1.6
 _LEAST_LEVELS: Final = 10.0
 
-type Span = Literal["hour", "day"]
+type Span = Literal["quarter", "hour", "day"]
+
+_LENGTHS: Final[dict[Span, timedelta]] = {
+    "quarter": timedelta(days=1),
+    "hour": timedelta(days=7),
+    "day": timedelta(days=365),
+}
+_WIDTHS: Final[dict[Span, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
+_HEADINGS: Final[dict[Span, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
+_EVERY_H: Final = 6
+_CLEAR: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +57,27 @@ class Chart:
     rows: list[tuple[str, str]]
 
 
-def chart(metric: Metric, values: Sequence[Value], span: Span, now: datetime, writing: Writing) -> Chart:
-    """Draw the means of hours of seven days, or of days of a year.
+def chart(
+    metric: Metric,
+    values: Sequence[Value],
+    span: Span,
+    now: datetime,
+    writing: Writing,
+    *,
+    spacing_s: float = 0.0,
+) -> Chart:
+    """Draw the means of quarters of an hour of a day, of hours of seven days, or of days of a year.
 
     Args:
         metric: Of the catalogue.
         values: At least one, ascending.
         span: What each value is of.
-        now: The time; the chart ends with its day.
+        now: The time; the chart ends with it.
         writing: The language, and the site's clocks.
+        spacing_s: How far values may lie apart without a gap, where that is farther than they are wide.
     """
-    length = timedelta(days=7 if span == "hour" else 365)
     end = now.astimezone(writing.zone)
-    start = end - length
+    start = end - _LENGTHS[span]
     means = [value.mean for value in values]
     low = 0.0 if metric.kind == "gauge" and min(means) >= 0 else min(means)
     spare = max(0.0, _LEAST_LEVELS - (max(means) - low)) / 2 if metric.kind == "level" else 0.0
@@ -79,10 +97,10 @@ def chart(metric: Metric, values: Sequence[Value], span: Span, now: datetime, wr
     return Chart(
         title=title,
         unit=unit,
-        heading=writing.word("week" if span == "hour" else "of_a_year"),
+        heading=writing.word(_HEADINGS[span]),
         said=typeset(said, writing.language),
-        path=_path(values, x, y, 3600.0 if span == "hour" else 86_400.0),
-        across=_days(x, start, end, writing) if span == "hour" else _months(x, start, end, writing),
+        path=_path(values, x, y, max(_WIDTHS[span], spacing_s)),
+        across=_MARKS[span](x, start, end, writing),
         up=[Mark(round(mark.at), mark.label) for mark in value_marks(y, step, formats)],
         rows=_rows(metric, values, span, writing),
     )
@@ -115,6 +133,20 @@ def _days(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mar
     return marks
 
 
+def _clocks(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+    """Every sixth hour by the site's clocks."""
+    at = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    marks = []
+    while (at := at + timedelta(hours=1)) <= end:
+        local = at.astimezone(writing.zone)
+        place = round(x.at(at.timestamp()))
+        # The first one would stand on the numbers of the other axis.
+        if local.hour % _EVERY_H == 0 and place > LEFT + _CLEAR:
+            label = f"{local.hour}\xa0h" if writing.language == "fr" else f"{local:%H:%M}"
+            marks.append(Mark(place, label))
+    return marks
+
+
 def _months(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
     marks = []
     year, month = start.year, start.month
@@ -125,8 +157,13 @@ def _months(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[M
     return marks
 
 
+_MARKS: Final = {"quarter": _clocks, "hour": _days, "day": _months}
+
+
 def _rows(metric: Metric, values: Sequence[Value], span: Span, writing: Writing) -> list[tuple[str, str]]:
-    """Means of the days of hours, or of the months of days, each weighed by its values."""
+    """Means of the hours of quarters, the days of hours, or the months of days, weighed by their values."""
+    if span == "quarter":
+        return _hours(metric, values, writing)
     groups: dict[date, list[Value]] = {}
     for value in values:
         local = value.time.astimezone(writing.zone).date()
@@ -135,6 +172,16 @@ def _rows(metric: Metric, values: Sequence[Value], span: Span, writing: Writing)
     return [
         (name(day), writing.formats.measured(mean_of(metric, group), metric.unit))
         for day, group in groups.items()
+    ]
+
+
+def _hours(metric: Metric, values: Sequence[Value], writing: Writing) -> list[tuple[str, str]]:
+    groups: dict[datetime, list[Value]] = {}
+    for value in values:
+        groups.setdefault(value.time.replace(minute=0, second=0, microsecond=0), []).append(value)
+    return [
+        (writing.clock_there(hour), writing.formats.measured(mean_of(metric, group), metric.unit))
+        for hour, group in groups.items()
     ]
 
 

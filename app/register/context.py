@@ -1,6 +1,5 @@
 """What the register's routes stand on: connections that see what is public and nothing else, and a shelf."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 from uuid import UUID
@@ -13,9 +12,10 @@ from app.core.errors import NotFoundError
 from app.core.ids import parse_id
 from app.core.register_settings import RegisterSettings
 from app.register import reads
-from app.register.model import Change, OpenData, Register, SiteEntry
-from app.register.page import Tiles
+from app.register.history import Page, group_changes
+from app.register.model import OpenData, Recent, Register, SiteEntry
 from app.register.shelf import Shelf
+from app.register.tiles import Tiles
 
 CONNECTIONS: Final = 2
 """Database connections of a process for the register: whoever else works has others."""
@@ -24,7 +24,10 @@ REGISTER_S: Final = 5.0
 """How old what is shown may be (seconds); figures of open data may be ten times as old."""
 
 
-_FIGURES: Final = 16
+RECENT_S: Final = 60.0
+"""How old the newest values may be (seconds)."""
+_FIGURES: Final = 32
+_SEARCHES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +38,25 @@ class RegisterContext:
         pool: Connections under the role that sees views of what is published.
         tiles: The operator's ground of the map.
         base_url: Where the installation is reached.
+        licence: Of the open data of sites that name none.
         shelf: What was read and made.
         figures: Open data, which are large: a crawler that looks at all sites must not fill the memory.
+        searches: What searches give as data, for the same reason.
     """
 
     pool: asyncpg.Pool
     tiles: Tiles
     base_url: str
+    licence: str | None = None
     shelf: Shelf = field(default_factory=Shelf)
     figures: Shelf = field(default_factory=lambda: Shelf(_FIGURES))
+    searches: Shelf = field(default_factory=lambda: Shelf(_SEARCHES))
 
     @classmethod
     async def of(cls, database: Database, settings: RegisterSettings, base_url: str) -> "RegisterContext":
         """Make it; connections are made when they are needed."""
         pool = await database.pool(size=CONNECTIONS, eager=False, role=reads.ROLE)
-        return cls(pool, Tiles(settings.tiles_url, settings.tiles_credit), base_url)
+        return cls(pool, Tiles.of(settings), base_url, settings.licence or None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -60,7 +67,7 @@ class RegisterContext:
         return await self.shelf.get("register", REGISTER_S, self._read)
 
     async def _read(self) -> Register:
-        return await reads.read_register(self.pool)
+        return await reads.read_register(self.pool, self.licence)
 
     async def site(self, site_id: str) -> tuple[Register, SiteEntry]:
         """A site, and the register that it is in (NotFoundError)."""
@@ -79,11 +86,21 @@ class RegisterContext:
 
         return await self.figures.get((site.id, metrics), 10 * REGISTER_S, read)
 
-    async def changes(self, site_id: UUID | None, before: int | None = None) -> Sequence[Change]:
-        """A page of the history, and one line more where there is more."""
+    async def recent(self, site: SiteEntry) -> Recent:
+        """The newest published values of a site, and its last 24 hours."""
 
-        async def read() -> Sequence[Change]:
-            return await reads.read_changes(self.pool, site_id, before, reads.CHANGES_PAGE + 1)
+        async def read() -> Recent:
+            return await reads.read_recent(self.pool, site)
+
+        return await self.figures.get(("recent", site.id, site.open_metrics), RECENT_S, read)
+
+    async def changes(self, site_id: UUID | None, before: int | None = None) -> Page:
+        """A page of the history."""
+
+        async def read() -> Page:
+            found = await reads.read_changes(self.pool, site_id, before)
+            is_all = len(found) < reads.CHANGES_READ
+            return group_changes(found, reads.CHANGES_PAGE, is_all=is_all)
 
         return await self.shelf.get(("changes", site_id, before), REGISTER_S, read)
 

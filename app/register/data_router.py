@@ -7,12 +7,16 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from app.core.ids import parse_id
+from app.core.licences import licence_page
 from app.core.problems import documented
-from app.register import atom, dtpr, geojson, reads, tables
+from app.register import atom, dtpr, geojson, tables
 from app.register.answers import FRESH_S, Made, answer, kept_for
 from app.register.context import REGISTER_S, Context, RegisterContext
 from app.register.document import PublicRegister, PublicSite, register_document, site_document
 from app.register.language import language_of
+from app.register.recent_document import PublicRecent, recent_document
+from app.register.search import LONGEST, Asked, search
+from app.register.shelf import Shelf
 from app.register.words import WORDS
 from app.register.writing import Writing
 
@@ -25,6 +29,23 @@ _Language = Annotated[
     Query(alias="lang", description="By default what `Accept-Language` asks for", examples=["fr"]),
 ]
 
+
+_Words = Annotated[
+    str,
+    Query(
+        max_length=LONGEST,
+        description="Words of names, operators and addresses, or a latitude and a longitude",
+        examples=["43.6, 1.44"],
+    ),
+]
+_Purpose = Annotated[
+    str,
+    Query(
+        max_length=LONGEST,
+        description="Only sites with this purpose declared and in force; `undeclared`: those with none",
+        examples=["noise"],
+    ),
+]
 
 # Of one site; its datachains are as long as DTPR has them.
 _CHAIN: Final = {
@@ -49,21 +70,25 @@ def _named(site_id: str) -> str:
 
 async def _shown(
     request: Request,
-    context: RegisterContext,
+    shelf: Shelf,
     key: Hashable,
     media_type: str,
     make: Callable[[], Awaitable[bytes]],
     *,
     name: str = "",
+    licence: str | None = None,
 ) -> Response:
     async def made() -> Made:
         return Made.of(await make(), media_type)
 
-    found = await context.shelf.get(("data", key), REGISTER_S, made)
+    found = await shelf.get(("data", key), REGISTER_S, made)
     # Whoever shows the register on a page of their own may: it is public, and knows of no caller.
     headers = {"Access-Control-Allow-Origin": "*", **kept_for(FRESH_S)}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    if licence:
+        # A table has no place of its own for it (RFC 4946).
+        headers["Link"] = f'<{licence_page(licence)}>; rel="license"'
     return answer(request, found, headers)
 
 
@@ -74,13 +99,21 @@ async def _shown(
     response_class=Response,
     responses=_media(geojson.MEDIA_TYPE),
 )
-async def register_geojson(request: Request, context: Context) -> Response:
-    """Sites and boxes as points: the middle of the cells of a grid in which they lie (RFC 7946, WGS 84)."""
+async def register_geojson(
+    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
+) -> Response:
+    """Sites and boxes as points: the middle of the cells of a grid in which they lie (RFC 7946, WGS 84).
+
+    With `q` or `purpose` it has what the list of the register shows of the same search.
+    """
+    asked = Asked(q.strip(), purpose)
 
     async def make() -> bytes:
-        return _encode(geojson.of_register(await context.register()))
+        return _encode(geojson.of_sites(search(await context.register(), asked).sites))
 
-    return await _shown(request, context, "geojson", geojson.MEDIA_TYPE, make)
+    # Whoever asks for many searches pushes out no page.
+    shelf = context.searches if asked != Asked() else context.shelf
+    return await _shown(request, shelf, ("geojson", asked), geojson.MEDIA_TYPE, make)
 
 
 @router.get(
@@ -96,7 +129,7 @@ async def register_csv(request: Request, context: Context) -> Response:
     async def make() -> bytes:
         return tables.of_register(await context.register()).encode()
 
-    return await _shown(request, context, "csv", _CSV, make, name="register.csv")
+    return await _shown(request, context.shelf, "csv", _CSV, make, name="register.csv")
 
 
 @router.get(
@@ -111,7 +144,7 @@ async def register_json(request: Request, context: Context) -> Response:
     async def make() -> bytes:
         return register_document(await context.register()).model_dump_json().encode()
 
-    return await _shown(request, context, "json", _JSON, make)
+    return await _shown(request, context.shelf, "json", _JSON, make)
 
 
 @router.get(
@@ -141,7 +174,7 @@ async def site_geojson(site_id: str, request: Request, context: Context) -> Resp
         _, site = await context.site(site_id)
         return _encode(geojson.of_site(site))
 
-    return await _shown(request, context, ("geojson", named), geojson.MEDIA_TYPE, make)
+    return await _shown(request, context.shelf, ("geojson", named), geojson.MEDIA_TYPE, make)
 
 
 @router.get(
@@ -159,7 +192,7 @@ async def site_json(site_id: str, request: Request, context: Context) -> Respons
         register, site = await context.site(site_id)
         return site_document(site, register.at).model_dump_json().encode()
 
-    return await _shown(request, context, ("json", named), _JSON, make)
+    return await _shown(request, context.shelf, ("json", named), _JSON, make)
 
 
 @router.get(
@@ -175,12 +208,56 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     Of purposes whose figures are published, as measured. Sound levels are averaged by energy.
     """
     named = _named(site_id)
+    register, site = await context.site(site_id)
 
     async def make() -> bytes:
-        register, site = await context.site(site_id)
         return tables.of_data(await context.open_data(register, site)).encode()
 
-    return await _shown(request, context, ("csv", named), _CSV, make, name=f"vigie-{named}.csv")
+    name = f"vigie-{named}.csv"
+    return await _shown(request, context.shelf, ("csv", named), _CSV, make, name=name, licence=site.licence)
+
+
+@router.get(
+    "/sites/{site_id}/recent.json",
+    operation_id="get_register_site_recent",
+    summary="Newest open data of a site",
+    response_model=PublicRecent,
+    responses=documented(404),
+)
+async def site_recent(site_id: str, request: Request, context: Context) -> Response:
+    """The newest value of each published metric, and its last 24 hours, with indices and coverage.
+
+    Means over the site's boxes, a minute old at most. Values with quality flags are left out, but for those
+    that came late. Sound levels are averaged by energy.
+    """
+    named = _named(site_id)
+    _, site = await context.site(site_id)
+
+    async def make() -> bytes:
+        return recent_document(site, await context.recent(site)).model_dump_json().encode()
+
+    return await _shown(request, context.shelf, ("recent", named), _JSON, make, licence=site.licence)
+
+
+@router.get(
+    "/sites/{site_id}/recent.csv",
+    operation_id="get_register_site_recent_csv",
+    summary="Newest open data of a site as CSV",
+    response_class=Response,
+    responses={**_media("text/csv", text=True), **documented(404)},
+)
+async def site_recent_csv(site_id: str, request: Request, context: Context) -> Response:
+    """The same as CSV, without indices: `span` is `newest` or `quarter` (of an hour)."""
+    named = _named(site_id)
+    _, site = await context.site(site_id)
+
+    async def make() -> bytes:
+        return tables.of_recent(await context.recent(site)).encode()
+
+    name = f"vigie-{named}-recent.csv"
+    return await _shown(
+        request, context.shelf, ("recent csv", named), _CSV, make, name=name, licence=site.licence
+    )
 
 
 @router.get(
@@ -198,7 +275,7 @@ async def site_dtpr(site_id: str, request: Request, context: Context) -> Respons
         _, site = await context.site(site_id)
         return _encode(dtpr.datachains(site, Writing("en")))
 
-    return await _shown(request, context, ("dtpr", named), _JSON, make)
+    return await _shown(request, context.shelf, ("dtpr", named), _JSON, make)
 
 
 @router.get(
@@ -226,10 +303,15 @@ async def _feed(
     async def make() -> bytes:
         register = await context.register()
         title, path, wanted = writing.said(WORDS["register"]), "/public/changes", None
+        licence = context.licence
         if site_id is not None:
             _, site = await context.site(site_id)
             title, path, wanted = f"{title}: {site.name}", f"/public/sites/{site.id}/changes", site.id
-        found = list(await context.changes(wanted))[: reads.CHANGES_PAGE]
-        return atom.feed(found, writing, base=base, path=path, title=title, now=register.at)
+            licence = site.licence
+        entries = (await context.changes(wanted)).entries
+        rights = "" if licence is None else writing.licence(licence)
+        return atom.feed(
+            entries, writing, base=base, path=path, title=title, now=register.at, rights=rights
+        )
 
-    return await _shown(request, context, ("atom", site_id, writing.language), atom.MEDIA_TYPE, make)
+    return await _shown(request, context.shelf, ("atom", site_id, writing.language), atom.MEDIA_TYPE, make)

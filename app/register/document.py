@@ -55,6 +55,10 @@ class PublicPurpose(BaseModel):
     legal_reference: str | None = Field(
         description="The text that it rests on", examples=["Code de l'environnement, article L. 572-1"]
     )
+    origin: Literal["default", "operator"] = Field(
+        description="`default`: it came with the site, and the operator has declared nothing of it: no legal "
+        "basis is claimed, and nothing is published. `operator`: the operator has declared it"
+    )
     controller: str = Field(description="Who answers for it; the operator where nobody else is named")
     contact: str | None = Field(description="Where that one is reached")
     impact_assessment: str | None = Field(
@@ -158,6 +162,14 @@ class PublicSite(BaseModel):
     longitude: float = Field(description="The middle of its cell, WGS 84", examples=[1.445132])
     latitude: float = Field(description="The middle of its cell, WGS 84", examples=[43.604474])
     precision_m: int = Field(description="How wide cells are (m)", examples=[100])
+    address: str | None = Field(
+        description="Where it is, as the operator says it", examples=["Rue d'Alsace-Lorraine, Toulouse"]
+    )
+    licence: str | None = Field(
+        description="The licence of its open data, an SPDX identifier; null: none is named",
+        examples=["etalab-2.0"],
+    )
+    declared: bool = Field(description="Whether the operator has declared any purpose of it")
     since: datetime = Field(description="When it was made")
     boxes: list[PublicBox] = Field(description="What stands there", examples=[[_BOX]])
     purposes: list[PublicPurpose] = Field(description="What it measures for, and by what right")
@@ -221,6 +233,9 @@ def site_document(site: SiteEntry, now: datetime) -> PublicSite:
         longitude=site.longitude,
         latitude=site.latitude,
         precision_m=site.precision_m,
+        address=site.address,
+        licence=site.licence,
+        declared=bool(site.declared),
         since=site.created_at,
         boxes=[
             PublicBox(id=each.id, since=each.since, longitude=each.longitude, latitude=each.latitude)

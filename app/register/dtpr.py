@@ -155,7 +155,7 @@ def named(element: Element, writing: Writing) -> str:
 
 
 def datachains(site: SiteEntry, english: Writing) -> dict[str, Any]:
-    """A datachain for each purpose of a site that is in force."""
+    """A datachain for each purpose of a site that its operator has declared, and that is in force."""
     return {
         "site_id": str(site.id),
         "attribution": ATTRIBUTION,
@@ -165,8 +165,7 @@ def datachains(site: SiteEntry, english: Writing) -> dict[str, Any]:
                 "datachain": _template(),
                 "instance": _instance(site, each, english),
             }
-            for each in site.purposes
-            if each.in_force
+            for each in site.active
         ],
     }
 

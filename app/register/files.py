@@ -18,8 +18,9 @@ _TYPES: Final = {
     ".txt": "text/plain; charset=utf-8",
 }
 _NAMES: Final = (
-    *("register.css", "map.js", "land.json", "icon.svg"),
+    *("register.css", "map.js", "near.js", "land.json", "icon.svg"),
     *("leaflet/leaflet.js", "leaflet/leaflet.css", "leaflet/LICENSE.txt"),
+    *("protomaps/protomaps-leaflet.js", "protomaps/LICENSE.txt"),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from app.register.grid import ring
-from app.register.model import BoxEntry, Register, SiteEntry
+from app.register.model import BoxEntry, SiteEntry
 
 MEDIA_TYPE: Final = "application/geo+json"
 
@@ -12,10 +12,10 @@ type Feature = dict[str, Any]
 type Collection = dict[str, Any]
 
 
-def of_register(register: Register) -> Collection:
+def of_sites(sites: Iterable[SiteEntry]) -> Collection:
     """A point for each site, and one for each box that has a place of its own."""
     features: list[Feature] = []
-    for site in register.sites.values():
+    for site in sites:
         features += [_site(site), *_boxes(site)]
     return _collection(features)
 
@@ -42,7 +42,6 @@ def of_site(site: SiteEntry) -> Collection:
 
 
 def _site(site: SiteEntry) -> Feature:
-    purposes = [each for each in site.purposes if each.in_force]
     return {
         "type": "Feature",
         "id": str(site.id),
@@ -54,8 +53,11 @@ def _site(site: SiteEntry) -> Feature:
             "site_kind": site.kind,
             "boxes": len(site.boxes),
             "precision_m": site.precision_m,
-            "purposes": [each.purpose for each in purposes],
-            "sensitive": any(each.sensitive for each in purposes),
+            "purposes": [each.purpose for each in site.active],
+            "declared": bool(site.declared),
+            "sensitive": any(each.sensitive for each in site.active),
+            "address": site.address,
+            "licence": site.licence,
             "page": f"/public/sites/{site.id}",
         },
     }

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 from app.core.instants import format_us, from_datetime
-from app.register.model import Change, Register, SiteEntry
+from app.register.history import Entry, Page
+from app.register.model import Register, SiteEntry
 from app.register.page import Frame, in_language, rendered
 from app.register.words import ABOUT, WORDS
 from app.register.words_of_changes import sentence
 
 
-def lines(changes: Sequence[Change], frame: Frame, register: Register) -> list[dict[str, str]]:
-    """Changes as their template has them. A site that is in the register no more has no page."""
+def lines(entries: Sequence[Entry], frame: Frame, register: Register) -> list[dict[str, str]]:
+    """Entries as their template has them. A site that is in the register no more has no page."""
     writing = frame.writing
     return [
         {
@@ -20,13 +21,11 @@ def lines(changes: Sequence[Change], frame: Frame, register: Register) -> list[d
             "href": frame.to(f"/public/sites/{each.site_id}") if each.site_id in register.sites else "",
             "said": sentence(each, writing),
         }
-        for each in changes
+        for each in (entry.change for entry in entries)
     ]
 
 
-def changes_page(
-    changes: Sequence[Change], register: Register, frame: Frame, *, site: SiteEntry | None, more: bool
-) -> str:
+def changes_page(page: Page, register: Register, frame: Frame, *, site: SiteEntry | None) -> str:
     """The history of all sites, or of one."""
     writing = frame.writing
     query = {} if site is None else {"site": str(site.id)}
@@ -42,8 +41,8 @@ def changes_page(
         heading=writing.word("nav_changes")
         if site is None
         else writing.filled(WORDS["history_of"], name=site.name),
-        changes=lines(changes, frame, register),
-        older=frame.to(path, **query, before=changes[-1].id) if more and changes else "",
+        changes=lines(page.entries, frame, register),
+        older="" if page.before is None else frame.to(path, **query, before=page.before),
     )
 
 

@@ -1,13 +1,13 @@
 """The first page: totals, search, the map and the list of sites; and what is refused of nobody. Pure."""
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from app.city.results import Text
 from app.register.model import RefusalCount, Register, SiteEntry
 from app.register.page import Frame, in_language, rendered
+from app.register.search import NEAR_M, UNDECLARED, Asked, Found, search
 from app.register.words import WORDS
 from app.register.words_of_law import NO_PURPOSE, REFUSALS
 from app.register.writing import Writing
@@ -18,29 +18,20 @@ PER_PAGE: Final = 60
 PATH: Final = "/public"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is looked for: words of names, a purpose in force, and which page of what is found."""
-
-    q: str = ""
-    purpose: str = ""
-    page: int = 1
-
-
 def index_page(register: Register, asked: Asked, frame: Frame) -> str:
     """The map and the list."""
     writing = frame.writing
     found = search(register, asked)
-    last = max(1, -(-len(found) // PER_PAGE))
+    last = max(1, -(-len(found.sites) // PER_PAGE))
     page = min(max(1, asked.page), last)
-    shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    shown = found.sites[(page - 1) * PER_PAGE : page * PER_PAGE]
     query = {"q": asked.q, "purpose": asked.purpose}
     first = (page - 1) * PER_PAGE + 1
     pages = {
         "earlier": frame.to(PATH, **query, page=page - 1) if page > 1 else "",
         "next": frame.to(PATH, **query, page=page + 1) if page < last else "",
         "said": writing.word("page_of").format(
-            first=first, last=first + len(shown) - 1, total=writing.number(len(found))
+            first=first, last=first + len(shown) - 1, total=writing.number(len(found.sites))
         ),
     }
     return rendered(
@@ -55,37 +46,21 @@ def index_page(register: Register, asked: Asked, frame: Frame) -> str:
             ("/public/register.json", "JSON"),
             (in_language("/public/changes.atom", writing.language), "Atom"),
         ],
-        totals=_totals(register, writing),
+        totals=_totals(found.sites, writing),
         q=asked.q,
         purpose=asked.purpose,
-        purposes=[(each.name, writing.said(Text(each.title, each.title_fr))) for each in PURPOSES],
-        places="/public/register.geojson",
-        found=writing.formats.counted(len(found), WORDS["found_one"], WORDS["found_many"]),
-        sites=[_site(site, frame) for site in shown],
+        purposes=[
+            *((each.name, writing.said(Text(each.title, each.title_fr))) for each in PURPOSES),
+            (UNDECLARED, writing.word("undeclared_only")),
+        ],
+        places=_places(asked),
+        place=found.place,
+        found=_found(found, writing),
+        sites=[_site(site, found, frame) for site in shown],
         pages=pages,
         empty=writing.word("nothing_found" if register.sites else "no_sites"),
         refusals=refusal_rows(register.unattributed, writing),
     )
-
-
-def search(register: Register, asked: Asked) -> list[SiteEntry]:
-    """The sites whose name or operator has all the words, whatever their case and accents."""
-    words = folded(asked.q).split()
-    return [
-        site
-        for site in register.sites.values()
-        if all(word in folded(f"{site.name} {site.operator}") for word in words)
-        and (
-            not asked.purpose
-            or any(each.purpose == asked.purpose and each.in_force for each in site.purposes)
-        )
-    ]
-
-
-def folded(text: str) -> str:
-    """A text without accents, in lower case."""
-    parts = unicodedata.normalize("NFKD", text)
-    return "".join(each for each in parts if not unicodedata.combining(each)).casefold()
 
 
 def kind_of(site: SiteEntry, writing: Writing) -> str:
@@ -124,9 +99,22 @@ def _purpose(name: str | None, writing: Writing) -> str:
     return name if known is None else writing.said(Text(known.title, known.title_fr))
 
 
-def _totals(register: Register, writing: Writing) -> list[tuple[str, str]]:
-    sites = register.sites.values()
-    sensitive = sum(any(each.sensitive and each.in_force for each in site.purposes) for site in sites)
+def _places(asked: Asked) -> str:
+    """Where the map gets what the list shows: all of what is found, on whatever page."""
+    given = {name: value for name, value in (("q", asked.q), ("purpose", asked.purpose)) if value}
+    return f"/public/register.geojson?{urlencode(given)}" if given else "/public/register.geojson"
+
+
+def _found(found: Found, writing: Writing) -> str:
+    count = writing.formats.counted(len(found.sites), WORDS["found_one"], WORDS["found_many"])
+    if found.place is None or not found.sites:
+        return count
+    key = "found_far" if found.is_far else "found_near"
+    return writing.word(key).format(count=count, far=writing.distance(NEAR_M))
+
+
+def _totals(sites: Sequence[SiteEntry], writing: Writing) -> list[tuple[str, str]]:
+    sensitive = sum(any(each.sensitive for each in site.active) for site in sites)
     numbers = (
         ("sites", len(sites)),
         ("boxes", sum(len(site.boxes) for site in sites)),
@@ -136,15 +124,17 @@ def _totals(register: Register, writing: Writing) -> list[tuple[str, str]]:
     return [(writing.word(key), writing.number(value)) for key, value in numbers]
 
 
-def _site(site: SiteEntry, frame: Frame) -> dict[str, Any]:
+def _site(site: SiteEntry, found: Found, frame: Frame) -> dict[str, Any]:
     writing = frame.writing
+    away = found.distances.get(site.id)
     return {
         "href": frame.to(f"/public/sites/{site.id}"),
         "name": site.name,
         "line": line_of(site, writing),
+        "address": site.address,
+        "away": "" if away is None else writing.word("away").format(distance=writing.distance(away)),
         "purposes": [
             {"title": writing.said(Text(each.known.title, each.known.title_fr)), "sensitive": each.sensitive}
-            for each in site.purposes
-            if each.in_force
+            for each in site.active
         ],
     }

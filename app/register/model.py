@@ -9,9 +9,13 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from app.city.results import Band, NoValueReason, Text
 from app.register.incidents import IncidentFigures
 from app.sites.purposes import BY_NAME, Purpose
 from app.sites.retention import Retention
+
+type Origin = Literal["default", "operator"]
+"""Whether a purpose came with its site, or its operator has declared it."""
 
 type Standing = Literal["in_force", "not_yet", "awaiting_approval", "ended"]
 """Whether a purpose holds: only for one in force anything is taken."""
@@ -56,6 +60,12 @@ class PurposeEntry:
     declared_at: datetime
     approved_at: datetime | None
     in_force: bool
+    origin: Origin = "operator"
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the operator has declared it, and not only the program with the site."""
+        return self.origin == "operator"
 
     @property
     def known(self) -> Purpose:
@@ -117,6 +127,8 @@ class SiteEntry:
         precision_m: the width of the cells in which places are shown (m).
         longitude, latitude: the middle of its cell (WGS 84, degrees).
         incidents: None where no incidents are recognised.
+        address: where it is, as the operator says it.
+        licence: of its open data, an SPDX identifier; None: none is named.
     """
 
     id: UUID
@@ -135,16 +147,23 @@ class SiteEntry:
     alerts: tuple[AlertCount, ...] = ()
     refusals: tuple[RefusalCount, ...] = ()
     incidents: IncidentFigures | None = None
+    address: str | None = None
+    licence: str | None = None
+
+    @property
+    def declared(self) -> tuple[PurposeEntry, ...]:
+        """The purposes that the operator has declared, whether they are in force or not."""
+        return tuple(each for each in self.purposes if each.is_declared)
+
+    @property
+    def active(self) -> tuple[PurposeEntry, ...]:
+        """Those of them that are in force."""
+        return tuple(each for each in self.declared if each.in_force)
 
     @property
     def open_metrics(self) -> tuple[str, ...]:
         """Metrics whose figures are published, in the order of the catalogue of purposes."""
-        return tuple(
-            metric
-            for each in self.purposes
-            if each.open_data and each.in_force
-            for metric in each.known.metrics
-        )
+        return tuple(metric for each in self.active if each.open_data for metric in each.known.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,70 @@ class Value:
     time: datetime
     mean: float
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexValue:
+    """What an index gives for the last hour that is over.
+
+    Attributes:
+        method: Its name (`GET /v1/indices`).
+        title: What people call it.
+        start, end: The hour.
+        value: In `unit`; None where `reason` says why.
+        band: Its class, where it has one.
+        coverage: How much of the hour was measured (percent).
+        notes: What a reader has to know.
+    """
+
+    method: str
+    title: Text
+    start: datetime
+    end: datetime
+    value: float | None
+    unit: str
+    band: Band | None
+    coverage: float
+    reason: NoValueReason | None = None
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMetric:
+    """The newest value of a metric, and its last 24 hours.
+
+    Attributes:
+        metric: Of the catalogue.
+        newest: The mean of the newest values of the site's boxes; `count` of these; None: there is none.
+        values: Means of quarters of an hour over all boxes, ascending.
+        coverage: How much of the 24 hours was measured, of the boxes that measure it (percent).
+        left_out: How many values were left out for their flags.
+        spacing_s: How far values may lie apart without a gap between them.
+        indices: Of the last hour.
+    """
+
+    metric: str
+    newest: Value | None
+    values: Sequence[Value]
+    coverage: float
+    left_out: int
+    spacing_s: int
+    indices: tuple[IndexValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What was measured of open metrics within the last 24 hours.
+
+    Attributes:
+        at: When it was read.
+        metrics: Those of which there is a value, in the order of the catalogue of purposes.
+        indices: Of the site as a whole, of several metrics each.
+    """
+
+    at: datetime
+    metrics: tuple[RecentMetric, ...] = ()
+    indices: tuple[IndexValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,29 +9,16 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.register.files import address
+from app.register.tiles import NO_TILES, Tiles
 from app.register.words import WORDS
 from app.register.writing import Writing
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """Pictures of a map from another host, where the operator has set one: it learns who looks at what."""
-
-    url: str = ""
-    credit: str = ""
-
-    @property
-    def origin(self) -> str:
-        """What the policy lets in of it; empty where there is none."""
-        parts = urlsplit(self.url.replace("{s}", "*"))
-        return f"{parts.scheme}://{parts.netloc}" if self.url else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +33,7 @@ class Frame:
 
     writing: Writing
     now: datetime
-    tiles: Tiles = Tiles()
+    tiles: Tiles = NO_TILES
 
     def to(self, path: str, **query: object) -> str:
         """An address of the register in the page's language; queries without a value are left out."""
@@ -61,7 +48,7 @@ def in_language(path: str, language: str, **query: object) -> str:
 
 def policy(tiles: Tiles) -> str:
     """The Content-Security-Policy of a page: its own files and nothing else, but for the operator's tiles."""
-    images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.url else [])])
+    images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.origin else [])])
     # No page of another site shows these in a frame, with a form of its own over theirs.
     rest = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     return f"default-src 'self'; {images}; {rest}"
@@ -121,8 +108,7 @@ def rendered(
             data=data or [],
             made=made,
             colon=" : " if writing.language == "fr" else ": ",
-            tiles=frame.tiles.url,
-            credit=frame.tiles.credit,
+            tiles=frame.tiles,
             **more,
         )
     )

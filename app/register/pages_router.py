@@ -1,28 +1,34 @@
 """The pages of the register, for people: no sign-in, in English and French, complete without scripts."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import datetime
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 
 from app.core.errors import NotFoundError
 from app.core.ids import parse_id
-from app.register import reads
 from app.register.answers import FRESH_S, Made, answer, kept_for
 from app.register.context import REGISTER_S, Context, RegisterContext
 from app.register.files import files
 from app.register.history_pages import about_page, changes_page, missing_page
 from app.register.language import language_of
-from app.register.list_page import Asked, index_page
+from app.register.list_page import index_page
 from app.register.page import Frame, policy
-from app.register.site_page import site_page
+from app.register.search import LONGEST, Asked
+from app.register.site_page import Figures, site_page
 from app.register.writing import Writing
 
 router: Final = APIRouter(prefix="/public", include_in_schema=False)
 _HTML: Final = "text/html; charset=utf-8"
+# "Near me" asks the browser for a position; no other page does.
+_NEAR_ME: Final = {
+    "Permissions-Policy": "camera=(), geolocation=(self), microphone=(), payment=(), usb=()",
+}
 _YEAR_S: Final = 31_536_000
-_LONGEST: Final = 100
+_LAST: Final = 10
+_TILES_S: Final = 3_600
 _MOST_PAGES: Final = 10_000
 _LONGEST_NUMBER: Final = 15
 
@@ -39,6 +45,7 @@ async def _shown(
     make: Callable[[Frame], Awaitable[str]],
     *,
     status: int = 200,
+    more: Mapping[str, str] | None = None,
 ) -> Response:
     """A page, which is made once for all who ask within some seconds."""
     register = await context.register()
@@ -52,6 +59,7 @@ async def _shown(
         "Content-Security-Policy": policy(context.tiles),
         "Content-Language": frame.writing.language,
         **kept_for(FRESH_S if status < 400 else 0),  # noqa: PLR2004 (an HTTP status)
+        **(more or {}),
     }
     return answer(request, page, headers, status=status)
 
@@ -68,15 +76,15 @@ async def index(request: Request, context: Context) -> Response:
     """The map and the list."""
     query = request.query_params
     asked = Asked(
-        query.get("q", "")[:_LONGEST].strip(),
-        query.get("purpose", "")[:_LONGEST],
+        query.get("q", "")[:LONGEST].strip(),
+        query.get("purpose", "")[:LONGEST],
         _number(query.get("page"), _MOST_PAGES) or 1,
     )
 
     async def make(frame: Frame) -> str:
         return index_page(await context.register(), asked, frame)
 
-    return await _shown(request, context, ("index", asked), make)
+    return await _shown(request, context, ("index", asked), make, more=_NEAR_ME)
 
 
 @router.get("/sites/{site_id}")
@@ -90,8 +98,9 @@ async def site(site_id: str, request: Request, context: Context) -> Response:
     async def make(frame: Frame) -> str:
         register, entry = await context.site(site_id)
         data = await context.open_data(register, entry)
-        changes = list(await context.changes(entry.id))[:10]
-        return site_page(register, entry, data, changes, frame)
+        changes = await context.changes(entry.id)
+        recent = await context.recent(entry)
+        return site_page(register, entry, Figures(data, recent), changes.entries[:_LAST], frame)
 
     return await _shown(request, context, ("site", found.id), make)
 
@@ -108,10 +117,8 @@ async def changes(request: Request, context: Context) -> Response:
         return await _missing(request, context)
 
     async def make(frame: Frame) -> str:
-        found = list(await context.changes(wanted, before))
-        more = len(found) > reads.CHANGES_PAGE
         entry = None if wanted is None else register.sites.get(wanted)
-        return changes_page(found[: reads.CHANGES_PAGE], register, frame, site=entry, more=more)
+        return changes_page(await context.changes(wanted, before), register, frame, site=entry)
 
     return await _shown(request, context, ("changes page", wanted, before), make)
 
@@ -133,6 +140,15 @@ async def static(name: str, request: Request) -> Response:
     if found is None:
         raise NotFoundError("file", name)
     return answer(request, found, kept_for(_YEAR_S, immutable="v" in request.query_params))
+
+
+@router.get("/tiles.pmtiles")
+async def tiles(context: Context) -> Response:
+    """The operator's archive of tiles, of which the map reads ranges."""
+    file = context.tiles.file
+    if file is None or not file.is_file():
+        raise NotFoundError("file", "tiles.pmtiles")
+    return FileResponse(file, headers=kept_for(_TILES_S), media_type="application/vnd.pmtiles")
 
 
 async def _missing(request: Request, context: RegisterContext) -> Response:

@@ -3,6 +3,7 @@
 Owns how rows become what `app.register.model` has. Must not read a table: its role could not.
 """
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 
 from app.register.incidents import IncidentFigures
 from app.register.model import (
@@ -19,18 +21,23 @@ from app.register.model import (
     Change,
     OpenData,
     PurposeEntry,
+    Recent,
     Recipient,
     RefusalCount,
     Register,
     SiteEntry,
     Value,
 )
+from app.register.recent import BoxSamples, RecentGatherer
 from app.sites.catalogue import CATALOGUE
 from app.sites.purposes import PURPOSES
 from app.sites.retention import Retention
 
 ROLE: Final = "vigie_public"
 CHANGES_PAGE: Final = 100
+"""So many entries of the history are on a page."""
+CHANGES_READ: Final = 2_000
+"""So many lines are read for it: what happened together is one entry."""
 _LEVELS: Final = [metric.name for metric in CATALOGUE if metric.kind == "level"]
 _PLACE: Final = {purpose.name: place for place, purpose in enumerate(PURPOSES)}
 _SITES: Final = "SELECT * FROM public_sites ORDER BY lower(name), id"
@@ -55,15 +62,19 @@ GROUP BY metric, time ORDER BY metric, time
 """
 _HOURS: Final = _MEANS.format(view="public_hours", since="day")
 _DAYS: Final = _MEANS.format(view="public_days", since="time")
+# Names of the catalogue.
+_RECENT: Final = "SELECT kind, interval_s, times{columns} FROM public_recent WHERE site_id = $1"
+_BOXES_READ: Final = 4
 _HOURS_OF: Final = timedelta(days=7)
 _DAYS_OF: Final = timedelta(days=365)
 
 
-async def read_register(pool: asyncpg.Pool) -> Register:
+async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Register:
     """All that is published, of one moment, but for figures and history.
 
     Args:
         pool: Connections under `ROLE`.
+        licence: Of the open data of sites that name none.
     """
     async with pool.acquire() as connection, _one_moment(connection):
         at: datetime = await connection.fetchval("SELECT now()")
@@ -78,7 +89,7 @@ async def read_register(pool: asyncpg.Pool) -> Register:
     for row in sites:
         key: UUID = row["id"]
         found[key] = SiteEntry(
-            **_site(row),
+            **_site(row, licence),
             boxes=tuple(boxes[key]),
             purposes=tuple(
                 sorted(
@@ -94,12 +105,10 @@ async def read_register(pool: asyncpg.Pool) -> Register:
     return Register(at, found, tuple(refusals[None]))
 
 
-async def read_changes(
-    pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None, limit: int = CHANGES_PAGE
-) -> list[Change]:
-    """The history, the newest first: of all sites or of one, from before a line on."""
+async def read_changes(pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None) -> list[Change]:
+    """The history, the newest first: of all sites or of one, from before a line on; enough for a page."""
     async with pool.acquire() as connection:
-        rows = await connection.fetch(_CHANGES, site_id, before, limit)
+        rows = await connection.fetch(_CHANGES, site_id, before, CHANGES_READ)
     return [Change(**{**row, "data": json.loads(row["data"])}) for row in rows]
 
 
@@ -123,6 +132,31 @@ async def read_open_data(
     return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
 
 
+async def read_recent(pool: asyncpg.Pool, site: SiteEntry) -> Recent:
+    """What was measured of a site's open metrics within 24 hours, minutes after it was measured.
+
+    Args:
+        pool: Connections under `ROLE`.
+        site: Whose.
+    """
+    names = site.open_metrics
+    columns = "".join(f', "{name}"' for name in names)
+    async with pool.acquire() as connection, _one_moment(connection):
+        gatherer = RecentGatherer(site, await connection.fetchval("SELECT now()"))
+        if names:
+            # Some boxes at a time: a site may have hundreds.
+            query = _RECENT.format(columns=columns)
+            async for row in connection.cursor(query, site.id, prefetch=_BOXES_READ):
+                await asyncio.to_thread(gatherer.add, _samples(row, names))
+    return await asyncio.to_thread(gatherer.result)
+
+
+def _samples(row: asyncpg.Record, names: Sequence[str]) -> BoxSamples:
+    found = {name: np.array(row[name], dtype=np.float64) for name in names}
+    measured = {name: values for name, values in found.items() if not np.isnan(values).all()}
+    return BoxSamples(row["kind"], row["interval_s"], np.array(row["times"], dtype=np.int64), measured)
+
+
 def _one_moment(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
     return connection.transaction(isolation="repeatable_read", readonly=True)
 
@@ -136,7 +170,7 @@ def _by_site[T: (BoxEntry, PurposeEntry, Recipient, AlertCount, RefusalCount)](
     return found
 
 
-def _site(row: asyncpg.Record) -> dict[str, Any]:
+def _site(row: asyncpg.Record, licence: str | None) -> dict[str, Any]:
     names = (
         "id",
         "operator",
@@ -147,6 +181,7 @@ def _site(row: asyncpg.Record) -> dict[str, Any]:
         "longitude",
         "latitude",
         "created_at",
+        "address",
     )
     retention = Retention.of_columns(
         row["retention_days"],
@@ -154,7 +189,11 @@ def _site(row: asyncpg.Record) -> dict[str, Any]:
         row["summaries_days"],
         removes=row["retention_removes"],
     )
-    return {**{name: row[name] for name in names}, "retention": retention}
+    return {
+        **{name: row[name] for name in names},
+        "retention": retention,
+        "licence": row["licence"] or licence,
+    }
 
 
 def _series(rows: Iterable[asyncpg.Record]) -> dict[str, list[Value]]:

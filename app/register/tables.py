@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Final
 
 from app.core.instants import format_us, from_datetime
-from app.register.model import OpenData, PurposeEntry, Register, SiteEntry
+from app.register.model import OpenData, PurposeEntry, Recent, Register, SiteEntry
 from app.sites.catalogue import BY_NAME
 
 REGISTER_COLUMNS: Final = (
     *("site_id", "site", "operator", "kind", "longitude", "latitude", "precision_m", "boxes"),
     *("purpose", "purpose_title", "sensitive", "standing", "legal_basis", "legal_reference", "controller"),
     *("contact", "impact_assessment", "notice", "description", "description_fr", "open_data", "starts_at"),
-    *("ends_at", "approved_at", "kept_days", "removed"),
+    *("ends_at", "approved_at", "kept_days", "removed", "origin", "licence", "address"),
 )
 """A line for each purpose of each site."""
 
@@ -88,7 +88,21 @@ def _line(site: SiteEntry, each: PurposeEntry, now: datetime) -> list[Cell]:
         each.approved_at,
         site.retention.days(each.purpose),
         site.retention.removes,
+        each.origin,
+        site.licence,
+        site.address,
     ]
+
+
+def of_recent(recent: Recent) -> str:
+    """The published figures of a site's last day: newest values, then means of quarters of an hour."""
+    rows: list[list[Cell]] = []
+    for each in recent.metrics:
+        unit = BY_NAME[each.metric].unit
+        if each.newest is not None:
+            rows.append([each.newest.time, "newest", each.metric, unit, each.newest.mean, each.newest.count])
+        rows += [[value.time, "quarter", each.metric, unit, value.mean, value.count] for value in each.values]
+    return _table(DATA_COLUMNS, rows)
 
 
 def of_data(data: OpenData) -> str:

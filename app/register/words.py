@@ -35,7 +35,29 @@ WORDS: Final[Mapping[str, Text]] = {
     "operators": Text("Operators", "Exploitants"),
     "sensitive_sites": Text("Sites with a sensitive purpose", "Sites à finalité sensible"),
     "search": Text("Search", "Recherche"),
-    "search_hint": Text("Name of a site or an operator", "Nom d'un site ou d'un exploitant"),
+    "search_hint": Text("Name, operator, address, or 43.6, 1.44", "Nom, exploitant, adresse, ou 43,6 1,44"),
+    "near_me": Text("Near me", "Autour de moi"),
+    "near_me_said": Text(
+        "“Near me” asks your browser for your position, and sends it rounded to 0.01°, about 1 km.",
+        "« Autour de moi » demande votre position au navigateur et ne l'envoie qu'arrondie à 0,01°, "
+        "soit environ 1 km.",
+    ),
+    "near_me_refused": Text(
+        "Your browser gives no position. Enter coordinates or an address instead.",
+        "Votre navigateur ne donne pas de position. Saisissez plutôt des coordonnées ou une adresse.",
+    ),
+    "undeclared": Text("not declared yet by the operator", "pas encore déclaré par l'exploitant"),
+    "undeclared_only": Text("Nothing declared yet", "Rien de déclaré à ce jour"),
+    "place_asked": Text("The place that you look for", "Le lieu recherché"),
+    "away": Text("about {distance} away", "à environ {distance}"),
+    "found_near": Text(
+        "{count} within {far} of this place, the nearest first",
+        "{count} à moins de {far} de ce lieu, du plus proche au plus éloigné",
+    ),
+    "found_far": Text(
+        "None within {far} of this place; the nearest ones: {count}",
+        "Aucun à moins de {far} de ce lieu ; les plus proches : {count}",
+    ),
     "purpose": Text("Purpose", "Finalité"),
     "any_purpose": Text("Any purpose", "Toutes les finalités"),
     "apply": Text("Show", "Afficher"),
@@ -75,7 +97,66 @@ WORDS: Final[Mapping[str, Text]] = {
     "page_of": Text("Sites {first} to {last} of {total}", "Sites {first} à {last} sur {total}"),
     "next_page": Text("Next sites", "Sites suivants"),
     "earlier_page": Text("Earlier sites", "Sites précédents"),
+    # What was measured last.
+    "now": Text("Now, and the last 24 hours", "En ce moment, et les dernières 24 heures"),
+    "now_said": Text(
+        "Published by the operator; means over the boxes of the site, renewed every minute. Doubtful values "
+        "are left out. Nobody has checked the rest.",
+        "Publié par l'exploitant ; moyennes des boîtiers du site, renouvelées chaque minute. Les valeurs "
+        "douteuses sont écartées. Les autres n'ont été vérifiées par personne.",
+    ),
+    "now_none": Text(
+        "Nothing of what is published was measured within the last 24 hours.",
+        "Rien de ce qui est publié n'a été mesuré au cours des dernières 24 heures.",
+    ),
+    "newest_at": Text("on {day} at {clock}", "le {day} à {clock}"),
+    "newest_of": Text(", mean of {count} boxes", ", moyenne de {count} boîtiers"),
+    "all_doubtful": Text("no value without a doubt", "aucune valeur sûre"),
+    "coverage": Text("Measured: {share} of the 24 hours", "Mesuré : {share} des 24 heures"),
+    "left_out_one": Text("{} doubtful value left out", "{} valeur douteuse écartée"),
+    "left_out_many": Text("{} doubtful values left out", "{} valeurs douteuses écartées"),
+    "index_of": Text(
+        "{title}, {start} to {end}, measured: {share} of the hour",
+        "{title}, de {start} à {end}, mesuré : {share} de l'heure",
+    ),
+    "of_a_day": Text("Last 24 hours", "Dernières 24 heures"),
+    "of_a_day_json": Text("last 24 hours (JSON)", "dernières 24 heures (JSON)"),
+    "of_a_day_csv": Text("last 24 hours (CSV)", "dernières 24 heures (CSV)"),
+    "licence": Text("Licence of the open data", "Licence des données ouvertes"),
+    "licence_none": Text(
+        "The operator names no licence for these data: ask the contact before you reuse them.",
+        "L'exploitant n'indique pas de licence pour ces données : adressez-vous au contact avant de les "
+        "réutiliser.",
+    ),
     # A site.
+    "undeclared_title": Text("Not declared yet by the operator", "Pas encore déclaré par l'exploitant"),
+    "undeclared_said": Text(
+        "The operator has not said yet what this site measures for, nor by what right. Nothing that it "
+        "measures is published. What the program knows by itself is below.",
+        "L'exploitant n'a pas encore indiqué à quelles fins ce site mesure, ni à quel titre. Rien de ce "
+        "qu'il mesure n'est publié. Ce que le logiciel sait par lui-même figure ci-dessous.",
+    ),
+    "defaults": Text("Not declared yet", "Pas encore déclaré"),
+    "defaults_said": Text(
+        "Boxes may send values for these purposes by default. The operator has declared nothing of them: no "
+        "legal basis is claimed, and nothing is published.",
+        "Par défaut, les boîtiers peuvent envoyer des valeurs pour ces finalités. L'exploitant n'en a rien "
+        "déclaré : aucune base légale n'est invoquée, et rien n'est publié.",
+    ),
+    "default_measured": Text(
+        "{title}. Measured here within 30 days: {names}", "{title}. Mesuré ici depuis 30 jours : {names}"
+    ),
+    "default_unmeasured": Text(
+        "Nothing measured within 30 days: {titles}", "Rien de mesuré depuis 30 jours : {titles}"
+    ),
+    "address": Text("Address", "Adresse"),
+    "same_for_all": Text("For all declared purposes", "Pour toutes les finalités déclarées"),
+    "same_for_one": Text("For this purpose", "Pour cette finalité"),
+    "what_differs": Text("What differs by purpose", "Ce qui change d'une finalité à l'autre"),
+    "about_what": Text("About what", "Sujet"),
+    "for_purpose": Text("For which purpose", "Pour quelle finalité"),
+    "answer": Text("Answer", "Réponse"),
+    "week_and_year": Text("7 days and 365 days", "7 jours et 365 jours"),
     "in_short": Text("In short", "En bref"),
     "what": Text("What", "Quoi"),
     "where": Text("Where", "Où"),
@@ -83,6 +164,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "by_what_right": Text("By what right", "À quel titre"),
     "how_long": Text("How long", "Combien de temps"),
     "who": Text("Who", "Qui"),
+    "where_address": Text("{address}; shown {place}", "{address} ; indiqué {place}"),
     "where_said": Text(
         "within {size} of latitude {latitude}, longitude {longitude}",
         "dans une maille de {size} autour de la latitude {latitude}, longitude {longitude}",
@@ -104,8 +186,8 @@ WORDS: Final[Mapping[str, Text]] = {
         "Rien au cours des 30 derniers jours. Peuvent être mesurés : {names}.",
     ),
     "not_measured_now": Text(
-        "May also be measured, but was not within 30 days: {names}.",
-        "Peuvent aussi être mesurés, mais ne l'ont pas été depuis 30 jours : {names}.",
+        "May also be measured, but was not within 30 days",
+        "Peut aussi être mesuré, mais ne l'a pas été depuis 30 jours",
     ),
     "description": Text("Why", "Pourquoi"),
     "legal_basis": Text("Legal basis", "Base légale"),
@@ -285,6 +367,14 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "maille est toujours la même : observer longtemps le registre ne révèle pas l'endroit exact.",
             ),
             Text(
+                "Sites may measure the air, noise and the like before their operator has declared anything. "
+                "The register then says so: it claims no legal basis in the operator's name, and publishes "
+                "nothing that was measured.",
+                "Un site peut mesurer l'air, le bruit ou d'autres grandeurs environnementales avant que son "
+                "exploitant ait rien déclaré. Le registre le dit alors : il n'invoque aucune base légale au "
+                "nom de l'exploitant et ne publie rien de ce qui est mesuré.",
+            ),
+            Text(
                 "What an operator has not said is marked as missing. For sensitive purposes nothing may "
                 "be missing: "
                 "without every field, and the approval of a second person, nothing is taken.",
@@ -322,13 +412,16 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         (
             Text(
                 "Charts show means over all boxes of a site, only of purposes whose figures the operator "
-                "publishes. "
+                "has decided to publish. "
                 "They are as measured: neither corrected nor checked by a person. The day under way is "
-                "incomplete.",
+                "incomplete. In the newest values and the last 24 hours, values that are doubtful by "
+                "themselves or beside their neighbours are left out.",
                 "Les graphiques montrent des moyennes sur tous les boîtiers d'un site, uniquement pour "
                 "les finalités "
-                "dont l'exploitant publie les données. Elles sont brutes : ni corrigées ni vérifiées par une "
-                "personne. Le jour en cours est incomplet.",
+                "dont l'exploitant a décidé de publier les données. Elles sont brutes : ni corrigées ni "
+                "vérifiées par une personne. Le jour en cours est incomplet. Parmi les valeurs les plus "
+                "récentes et celles des dernières 24 heures, celles qui sont douteuses en elles-mêmes ou au "
+                "regard de leurs voisines sont écartées.",
             ),
             Text(
                 "Precision is the share of acoustic incidents, among those that people reviewed, that "
@@ -344,20 +437,24 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Using the data", "Réutiliser les données"),
         (
             Text(
-                "Under which licence facts of the register and open data may be reused is for the operator "
-                "to say: ask the contact of the purpose. Cite the operator and the date.",
-                "La licence sous laquelle les informations du registre et les données ouvertes peuvent être "
-                "réutilisées relève de l'exploitant : demandez-la au contact de la finalité. Citez "
-                "l'exploitant et la date.",
+                "Under which licence open data may be reused is for the operator to say. Where one is named, "
+                "the page of the site and the data say which; where none is, ask the contact of the purpose. "
+                "Cite the operator and the date.",
+                "La licence sous laquelle les données ouvertes peuvent être réutilisées relève de "
+                "l'exploitant. S'il en a indiqué une, la page du site et les données la mentionnent ; sinon, "
+                "demandez-la au contact de la finalité. Citez l'exploitant et la date.",
             ),
             Text(
                 "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "
                 "domain. Map "
-                "library: Leaflet, BSD 2-Clause. This page asks no other host for anything.",
+                "libraries: Leaflet, BSD 2-Clause, and protomaps-leaflet, BSD 3-Clause. These pages ask no "
+                "other host for anything, unless the operator has named one for the ground of the map.",
                 "Éléments DTPR : Helpful Places, CC BY 4.0. Contours des terres : Natural Earth, domaine "
                 "public. "
-                "Bibliothèque de carte : Leaflet, BSD 2 clauses. Cette page ne demande rien à un autre "
-                "serveur.",
+                "Bibliothèques de carte : Leaflet, BSD 2 clauses, et protomaps-leaflet, BSD 3 clauses. Ces "
+                "pages ne demandent rien à un autre serveur, sauf si l'exploitant en a désigné un pour le "
+                "fond de "
+                "carte.",
             ),
         ),
     ),

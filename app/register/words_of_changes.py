@@ -20,22 +20,34 @@ _KINDS: Final[Mapping[str, Text]] = {
     "boxes_moved": Text(
         "Boxes moved to another cell: {count}.", "Boîtiers déplacés vers une autre maille : {count}."
     ),
+    "address_changed": Text("Address of the site changed.", "Adresse du site modifiée."),
+    "licence_changed": Text(
+        "Licence of open data changed: {from} → {to}.",
+        "Licence des données ouvertes modifiée : {from} → {to}.",
+    ),
+    "defaults_withdrawn": Text(
+        "Publication by default ended: {purposes}. The operator had not decided it; figures are published "
+        "again once the operator decides so.",
+        "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant "
+        "; les données seront de nouveau publiées lorsqu'il le décidera.",
+    ),
     "purpose_declared": Text(
-        "Purpose declared: {purpose}. Legal basis: {basis}.",
-        "Finalité déclarée : {purpose}. Base légale : {basis}.",
+        "Purpose declared: {purposes}. Legal basis: {basis}.",
+        "Finalité déclarée : {purposes}. Base légale : {basis}.",
     ),
     "purpose_changed": Text(
-        "Purpose changed: {purpose} ({changes}).", "Finalité modifiée : {purpose} ({changes})."
+        "Purpose changed: {purposes} ({changes}).", "Finalité modifiée : {purposes} ({changes})."
     ),
     "purpose_approved": Text(
-        "Purpose approved by a second person: {purpose}.",
-        "Finalité approuvée par une seconde personne : {purpose}.",
+        "Purpose approved by a second person: {purposes}.",
+        "Finalité approuvée par une seconde personne : {purposes}.",
     ),
     "purpose_approval_withdrawn": Text(
-        "Approval of a purpose ended: {purpose}. Nothing is taken for it until it is approved anew.",
-        "Fin de l'approbation d'une finalité : {purpose}. Rien n'est accepté avant une nouvelle approbation.",
+        "Approval of a purpose ended: {purposes}. Nothing is taken for it until it is approved anew.",
+        "Fin de l'approbation d'une finalité : {purposes}. Rien n'est accepté avant une nouvelle "
+        "approbation.",
     ),
-    "purpose_ended": Text("Purpose ended: {purpose}.", "Finalité terminée : {purpose}."),
+    "purpose_ended": Text("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
     "retention_changed": Text(
         "How long data are kept has changed: {kept}.", "Durée de conservation modifiée : {kept}."
     ),
@@ -43,6 +55,24 @@ _KINDS: Final[Mapping[str, Text]] = {
         "Precision of the places changed from {from} to {to}.",
         "Précision des emplacements passée de {from} à {to}.",
     ),
+}
+_SEVERAL: Final[Mapping[str, Text]] = {
+    "purpose_declared": Text(
+        "Purposes declared: {purposes}. Legal basis: {basis}.",
+        "Finalités déclarées : {purposes}. Base légale : {basis}.",
+    ),
+    "purpose_changed": Text(
+        "Purposes changed: {purposes} ({changes}).", "Finalités modifiées : {purposes} ({changes})."
+    ),
+    "purpose_approved": Text(
+        "Purposes approved by a second person: {purposes}.",
+        "Finalités approuvées par une seconde personne : {purposes}.",
+    ),
+    "purpose_approval_withdrawn": Text(
+        "Approval of purposes ended: {purposes}. Nothing is taken for them until they are approved anew.",
+        "Fin de l'approbation de finalités : {purposes}. Rien n'est accepté avant une nouvelle approbation.",
+    ),
+    "purpose_ended": Text("Purposes ended: {purposes}.", "Finalités terminées : {purposes}."),
 }
 _FIELDS: Final[Mapping[str, Text]] = {
     "legal_basis": Text("legal basis", "base légale"),
@@ -66,7 +96,8 @@ _TRUTH: Final = {True: Text("yes", "oui"), False: Text("no", "non")}
 
 def sentence(change: Change, writing: Writing) -> str:
     """What a change says."""
-    known = _KINDS.get(change.kind)
+    several = len(change.data.get("purposes") or ()) > 1
+    known = (_SEVERAL if several and change.kind in _SEVERAL else _KINDS).get(change.kind)
     if known is None:
         return change.kind
     return writing.filled(known, **_values(change, writing))
@@ -79,13 +110,15 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             return {"from": str(data["from"])}
         case "boxes_added" | "boxes_removed" | "boxes_moved":
             return {"count": writing.number(data["count"])}
-        case "precision_changed":
-            return {"from": writing.length(data["from"]), "to": writing.length(data["to"])}
+        case "precision_changed" | "licence_changed":
+            return {name: _step(data[name], writing) for name in ("from", "to")}
         case "retention_changed":
             return {"kept": _kept(data, writing)}
-        case _ if "purpose" in data:
+        case _ if "purposes" in data or "purpose" in data:
+            # Of a single change, or of several that are told together (`app.register.history`).
+            names = data["purposes"] if "purposes" in data else [data["purpose"]]
             return {
-                "purpose": _purpose(data["purpose"], writing),
+                "purposes": writing.joined([_purpose(name, writing) for name in names]),
                 "basis": _shown("legal_basis", data.get("legal_basis"), writing),
                 "changes": writing.listed(
                     [_change(name, told, writing) for name, told in data.get("changes", {}).items()]
@@ -93,6 +126,13 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             }
         case _:
             return {}
+
+
+def _step(value: int | str | None, writing: Writing) -> str:
+    """A width of cells, or a licence."""
+    if value is None:
+        return writing.said(_NOTHING)
+    return writing.length(value) if isinstance(value, int) else value
 
 
 def _kept(data: Mapping[str, Any], writing: Writing) -> str:

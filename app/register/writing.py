@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date
 
 from app.city.results import Text
+from app.core.licences import licence_title
 from app.register.words import WORDS
 from app.register.words_of_law import KEPT, SPANS
 from app.reports.drawn.formats import Formats, typeset
@@ -57,6 +58,14 @@ class Writing:
             return self.word("metre").format(self.number(metres))
         return self.word("kilometre").format(self.number(metres // _KILOMETRE))
 
+    def distance(self, metres: float) -> str:
+        """A distance that a grid's cells leave uncertain: in hundreds of metres, or kilometres."""
+        hundreds = max(1, round(metres / 100))
+        if hundreds < 10:  # noqa: PLR2004 (a kilometre)
+            return self.word("metre").format(self.number(hundreds * 100))
+        decimals = 1 if hundreds < 100 and hundreds % 10 else 0  # noqa: PLR2004 (ten kilometres)
+        return self.word("kilometre").format(self.number(hundreds / 10, decimals))
+
     def day(self, moment: datetime | date) -> str:
         """A date with its year."""
         local = moment.astimezone(self.zone).date() if isinstance(moment, datetime) else moment
@@ -65,8 +74,19 @@ class Writing:
 
     def clock(self, moment: datetime) -> str:
         """A time of a day (UTC)."""
-        at = moment.astimezone(UTC)
+        return self._clock(moment.astimezone(UTC))
+
+    def clock_there(self, moment: datetime) -> str:
+        """A time of a day by the clocks of the place."""
+        return self._clock(moment.astimezone(self.zone))
+
+    def _clock(self, at: datetime) -> str:
         return f"{at:%H:%M}" if self.language == "en" else f"{at.hour}\xa0h\xa0{at:%M}"
+
+    def licence(self, identifier: str) -> str:
+        """A licence by its name and its identifier."""
+        title = licence_title(identifier)
+        return identifier if title == identifier else f"{title} ({identifier})"
 
     def days(self, count: int) -> str:
         """A number of days."""

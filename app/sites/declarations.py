@@ -163,7 +163,11 @@ async def declare(
         session.add(row)
     had_ended = row.ends_at is not None and row.ends_at <= now
     begun = None if row.starts_at is None else min(row.starts_at, now)
-    changed = is_new or had_ended or any(getattr(row, name) != value for name, value in values.items())
+    # Whoever says of a default just what it says has declared it all the same.
+    adopted = bool(values) and row.declared_kind == "system"
+    changed = (
+        is_new or had_ended or adopted or any(getattr(row, name) != value for name, value in values.items())
+    )
     for name, value in values.items():
         setattr(row, name, value)
     # Before it began there was no basis, and no later word makes one: not by a second PUT either.

@@ -41,7 +41,8 @@ class Site(Base):
 
     `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
     measured is `app.sites.retention`'s: `retention_purposes` has days or None by purpose. The public register
-    shows it and its boxes as the cell of a grid of `register_precision_m`.
+    shows it and its boxes as the cell of a grid of `register_precision_m`, with its `address` as it is given,
+    and says under which licence its open data are (`open_data_licence`, SPDX).
     """
 
     __tablename__ = "sites"
@@ -58,6 +59,8 @@ class Site(Base):
     retention_removes: Mapped[bool] = mapped_column(server_default="false")
     summaries_days: Mapped[int | None]
     register_precision_m: Mapped[int] = mapped_column(server_default="100")
+    address: Mapped[str | None] = mapped_column(Text)
+    open_data_licence: Mapped[str | None] = mapped_column(Text)
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
@@ -79,7 +82,8 @@ class SitePurpose(Base):
         description: What it is for, in the register's words.
         open_data: Whether its figures are published.
         starts_at: From when on; None: whatever was measured.
-        declared_by, approved_by: Ids of a key or a person; `declared_kind` is `key`, `user` or `system`.
+        declared_by, approved_by: Ids of a key or a person; `declared_kind` is `key`, `user`, or `system`
+            for what came with the site, which has neither a legal basis nor open data.
     """
 
     __tablename__ = "site_purposes"

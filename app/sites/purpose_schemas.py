@@ -1,7 +1,7 @@
 """The shapes of purposes on the wire. Shapes only."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -174,6 +174,11 @@ class SitePurposeOut(Resource):
         description="For how many days its data are kept, as the site's retention says; null: for ever"
     )
     removes: bool = Field(description="Whether what is older is removed")
+    origin: Literal["default", "operator"] | None = Field(
+        description="`default`: it came with the site, so that boxes may send; the operator has declared "
+        "nothing of it, and nothing is published. `operator`: a person or a key has declared "
+        "it. Null: not declared"
+    )
     declared_by: UUID | None = Field(description="The person or key that declared it as it is")
     declared_kind: str | None = Field(description="`user`, `key`, or `system`: with the site")
     declared_at: datetime | None = Field(description="When it was declared as it is")
@@ -199,5 +204,6 @@ class SitePurposeOut(Resource):
             missing=[MissingOut(field=e.field, detail=e.detail, where=e.where) for e in lacking],
             retention_days=retention.days(purpose.name),
             removes=retention.removes,
+            origin=None if row is None else ("default" if row.declared_kind == "system" else "operator"),
             **{**said, "open_data": bool(said["open_data"])},
         )

@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from app.core.auth import ALL, SCOPES, ApiKey
 from app.core.etags import Resource
 from app.core.fields import Body, Identifier, Instant, Kind, Name, Point, TenantId, Timezone, absent
+from app.core.licences import LICENCE_PATTERN, licence_of
 from app.core.problems import CodedValueError
 from app.core.reasons import shown
 from app.sites.labels import Attributes
@@ -180,6 +181,32 @@ Precision = Annotated[
 ]
 
 
+_ADDRESS: Final = Field(
+    description="Where it is, in words. The public register shows it as it is given, and finds the site by "
+    "it: leave out what is more precise than `register_precision_m`. Null: none",
+    examples=["Rue d'Alsace-Lorraine, 31000 Toulouse"],
+)
+
+
+def _check_licence(name: str) -> str:
+    try:
+        return licence_of(name)
+    except ValueError as error:
+        raise CodedValueError("unknown_licence", f"{shown(name)} {error}") from None
+
+
+Licence = Annotated[
+    str,
+    Field(
+        pattern=LICENCE_PATTERN,
+        description="The licence of the site's open data: an identifier of the SPDX licence list. Published. "
+        "Null: the installation's (`VIGIE_PUBLIC_REGISTER__LICENCE`), or none is named",
+        examples=["etalab-2.0"],
+    ),
+    AfterValidator(_check_licence),
+]
+
+
 class SiteCreate(Body):
     """A site to be."""
 
@@ -205,6 +232,8 @@ class SiteCreate(Body):
     location: Point
     retention_days: Annotated[int, _RETENTION] | None = None
     register_precision_m: Precision = 100
+    address: Annotated[Name, _ADDRESS] | None = None
+    open_data_licence: Licence | None = None
     attributes: Attributes = Field(default_factory=dict)
 
 
@@ -221,6 +250,8 @@ class SiteChange(Body):
     location: Point = absent()
     retention_days: Annotated[int, _RETENTION] | None = absent()
     register_precision_m: Precision = absent()
+    address: Annotated[Name, _ADDRESS] | None = absent()
+    open_data_licence: Licence | None = absent()
     attributes: Attributes = absent()
 
 
@@ -235,6 +266,10 @@ class SiteOut(Resource):
     location: Point
     retention_days: int | None
     register_precision_m: Precision
+    address: str | None = Field(description="Where it is, in words. Published")
+    open_data_licence: str | None = Field(
+        description="The licence of its open data, an SPDX identifier; null: the installation's"
+    )
     attributes: Attributes
     created_at: datetime
     updated_at: datetime
@@ -251,6 +286,8 @@ class SiteOut(Resource):
             location=Point(type="Point", coordinates=[row.longitude, row.latitude]),
             retention_days=row.retention_days,
             register_precision_m=cast("Precision", row.register_precision_m),
+            address=row.address,
+            open_data_licence=row.open_data_licence,
             attributes=row.attributes,
             created_at=row.created_at,
             updated_at=row.updated_at,

@@ -52,6 +52,8 @@ async def create_site(
         latitude=body.location.latitude,
         retention_days=body.retention_days,
         register_precision_m=body.register_precision_m,
+        address=body.address,
+        open_data_licence=body.open_data_licence,
         attributes=body.attributes,
         created_at=now,
         updated_at=now,

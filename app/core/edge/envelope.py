@@ -14,12 +14,12 @@ _ALWAYS: Final[_Headers] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 # A year, as the lists of browsers that preload it want at least.
 _HTTPS: Final[_Headers] = ((b"strict-transport-security", b"max-age=31536000"),)
-# Unless the answer says otherwise itself, as the pages of the documentation do.
+# Unless the answer says otherwise itself, as the pages of the documentation and of the register do.
 _DEFAULTS: Final = {
+    b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     # Nobody between the API and its client keeps what only the client's key may read.
     b"cache-control": b"no-store",

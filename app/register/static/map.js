@@ -51,8 +51,35 @@
     }
   };
 
-  if (say.tiles) {
-    L.tileLayer(say.tiles, { maxZoom: 19, attribution: L.Util.template("{c}", { c: say.credit }) }).addTo(map);
+  // Pictures out of a PMTiles archive, each by a range of it; drawn on a canvas, so that the policy stays strict.
+  const Pictures = L.GridLayer.extend({
+    createTile(at, done) {
+      const tile = document.createElement("canvas");
+      tile.width = tile.height = 512;
+      this.options.archive.p.getZxy(at.z, at.x, at.y).then(async (found) => {
+        if (found) tile.getContext("2d").drawImage(await createImageBitmap(new Blob([found.data])), 0, 0, 512, 512);
+        done(null, tile);
+      }).catch((error) => done(error, tile));
+      return tile;
+    },
+  });
+  const archive = (kind) => {
+    const options = { maxZoom: 19, attribution: say.credit };
+    const source = new protomapsL.PmtilesSource(say.tiles, false);
+    return source.p.getHeader().then((header) => {
+      if (kind === "pictures") {
+        return new Pictures({ ...options, archive: source, minNativeZoom: header.minZoom, maxNativeZoom: header.maxZoom });
+      }
+      const flavor = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+      return protomapsL.leafletLayer({
+        ...options, url: say.tiles, flavor, lang: say.language, maxDataZoom: header.maxZoom,
+      });
+    });
+  };
+  if (say.kind === "url") {
+    L.tileLayer(say.tiles, { maxZoom: 19, attribution: say.credit }).addTo(map);
+  } else if (say.kind) {
+    archive(say.kind).then((layer) => layer.addTo(map)).catch(() => {});
   } else {
     map.on("moveend", graticule);
     fetch(say.land).then((answer) => answer.json()).then((land) => L.geoJSON(land, {
@@ -98,10 +125,15 @@
     for (const each of features.slice(0, listed)) {
       const line = document.createElement("li");
       line.append(linkTo(each.properties), ` ${each.properties.operator} · ${say.boxes}: ${each.properties.boxes}`);
+      if (each.properties.purposes.length === 0) line.append(` · ${say.undeclared}`);
       popup.append(line);
     }
     if (features.length > listed) popup.append("…");
-    marker.bindPopup(popup).addTo(markers);
+    // On a phone it is as wide as the map, less its frame.
+    const room = map.getSize();
+    marker.bindPopup(popup, {
+      maxWidth: Math.min(300, room.x - 64), maxHeight: Math.max(90, room.y - 110), autoPanPadding: [8, 8],
+    }).addTo(markers);
     marker.getElement().setAttribute("aria-label", name);
   };
   fetch(say.places).then((answer) => answer.json()).then((places) => {
@@ -114,8 +146,15 @@
       group(sites).forEach(mark);
       if (map.getZoom() >= 14) near.addTo(map); else near.remove();
     };
+    if (say.latitude) {
+      L.marker([say.latitude, say.longitude], {
+        icon: L.divIcon({ className: "place-icon", html: '<span class="place"></span>', iconSize: [20, 20] }),
+        title: say.place, alt: say.place, keyboard: false, interactive: false,
+      }).addTo(map);
+    }
     const bounds = L.latLngBounds(sites.map((each) => [...each.geometry.coordinates].reverse()));
     if (cells.getLayers().length) bounds.extend(cells.getBounds());
+    if (say.latitude) bounds.extend([say.latitude, say.longitude]);
     if (bounds.isValid()) map.fitBounds(bounds.pad(0.2), { maxZoom: 15, animate: false });
     map.on("zoomend", draw);
     draw();

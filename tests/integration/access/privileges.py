@@ -93,6 +93,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "public_incidents",
             "public_measured",
             "public_purposes",
+            "public_recent",
             "public_recipients",
             "public_refusals",
             "public_sites",

@@ -15,6 +15,7 @@ OPEN: Final = frozenset(
         *("get_register", "get_register_csv", "get_register_geojson", "get_register_changes"),
         *("get_register_site", "get_register_site_geojson", "get_register_site_data"),
         *("get_register_site_dtpr", "get_register_site_changes"),
+        *("get_register_site_recent", "get_register_site_recent_csv"),
     }
 )
 """Routes that ask for no key."""

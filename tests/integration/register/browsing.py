@@ -41,8 +41,24 @@ UPDATE site_purposes SET legal_basis = 'public_task',
     notice = 'https://toulouse.example/capteurs', declared_by = gen_random_uuid(), declared_kind = 'user',
     description = 'To know how loud the street is by day and by night, and to act where it is too loud.',
     description_fr = 'Connaître le niveau sonore de la rue, de jour comme de nuit, et agir là où il est trop '
-        'élevé.'
+        'élevé.', open_data = true
 WHERE purpose = 'noise'
+"""
+# As an operator does who has decided that the air is not about persons.
+_AIR: Final = """
+UPDATE site_purposes SET legal_basis = 'not_personal_data', controller = 'Ville de Toulouse',
+    contact = 'donnees@toulouse.example', notice = 'https://toulouse.example/capteurs',
+    declared_by = gen_random_uuid(), declared_kind = 'user', open_data = true,
+    description = 'To show how clean the air is where people are.',
+    description_fr = 'Montrer la qualité de l''air là où sont les gens.'
+WHERE purpose = 'air_quality'
+"""
+_SAMPLES: Final = """
+INSERT INTO samples (box_key, time, laeq, pm2_5, no2)
+SELECT b.key, t.time, 60 + 5 * sin(extract(epoch FROM t.time) / 9000) + random() * 3,
+    9 + 4 * sin(extract(epoch FROM t.time) / 15000) + random(),
+    22 + 8 * sin(extract(epoch FROM t.time) / 12000) + random() * 2
+FROM boxes b, generate_series(now() - interval '25 hours', now(), interval '1 minute') AS t (time)
 """
 _SENSITIVE: Final = """
 INSERT INTO site_purposes (site_id, purpose, organisation_id, sensitive, legal_basis, legal_reference,
@@ -63,6 +79,19 @@ SELECT current_date, s.organisation_id, s.id, 'mqtt', r.code, r.purpose, 1, r.re
     (VALUES ('forbidden_content', NULL, 3), ('purpose_not_declared', 'video_analytics', 41))
     AS r (code, purpose, refused) WHERE s.id = $1
 """
+
+
+async def undeclared(client: httpx.AsyncClient) -> str:
+    """A site with a box of which its operator has declared nothing; gives its id."""
+    quay = {
+        "name": "Quai de Tounis",
+        "kind": "street",
+        "timezone": "Europe/Paris",
+        "location": {"type": "Point", "coordinates": [1.4405, 43.5965]},
+    }
+    site: str = (await client.post("/v1/sites", json=quay)).raise_for_status().json()["id"]
+    (await client.post("/v1/boxes", json={"id": "quai-1", "site_id": site})).raise_for_status()
+    return site
 
 
 async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: str) -> None:
@@ -92,14 +121,15 @@ async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: 
     (await client.post("/v1/boxes/bulk", json={"boxes": boxes})).raise_for_status()
     hook = {"url": "https://example.com/hook", "recipient": "Centre de supervision de la Ville de Toulouse"}
     (await client.post("/v1/webhooks", json=hook)).raise_for_status()
-    for statement in (_PURPOSES, _FIGURES, _HOURS):
+    for statement in (_PURPOSES, _AIR, _FIGURES, _HOURS, _SAMPLES):
         await owner.execute(statement)
     # Without days after which it is removed no sensitive purpose is in force.
     retention = {"default_days": 730, "purposes": {"acoustic_safety": 30}, "removes": True}
     (await client.put(f"/v1/sites/{street}/retention", json=retention)).raise_for_status()
     for statement in (_SENSITIVE, _REFUSALS):
         await owner.execute(statement, street)
-    (await client.patch(f"/v1/sites/{street}", json={"register_precision_m": 100})).raise_for_status()
+    change = {"address": "Rue d'Alsace-Lorraine, 31000 Toulouse", "open_data_licence": "etalab-2.0"}
+    (await client.patch(f"/v1/sites/{street}", json=change)).raise_for_status()
 
 
 @dataclass

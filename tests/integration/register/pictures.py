@@ -8,12 +8,13 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Tenant
-from tests.integration.register.browsing import chromium, furnish, looking
+from tests.integration.register.browsing import chromium, furnish, looking, undeclared
 from tests.integration.webhooks.streams import serving
 
 _FOLDER: Final = Path(__file__).parents[3] / "docs" / "img"
 _DESK: Final = {"viewport": {"width": 1180, "height": 980}}
 _TALL: Final = {"viewport": {"width": 1180, "height": 1620}}
+_NEAR: Final = {"viewport": {"width": 1180, "height": 1340}}
 _PHONE: Final = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
 _DARK: Final = {**_DESK, "color_scheme": "dark"}
 
@@ -23,13 +24,16 @@ async def test_pictures(
     application: FastAPI, tenant: Tenant, site_id: str, owner: asyncpg.Connection
 ) -> None:
     await furnish(tenant.client, owner, site_id)
+    quay = await undeclared(tenant.client)
     site = f"/public/sites/{site_id}"
     wanted: list[tuple[str, str, dict[str, Any], bool]] = [
         ("en", "/public?lang=en", _DESK, False),
         ("fr", "/public?lang=fr", _DESK, False),
         ("site", f"{site}?lang=en", _TALL, False),
+        ("near", "/public?lang=en&q=43.6,+1.44", _NEAR, False),
+        ("undeclared", f"/public/sites/{quay}?lang=en", _DESK, False),
         ("mobile", "/public?lang=fr", _PHONE, False),
-        ("dark", f"{site}?lang=fr#charts", _DARK, False),
+        ("dark", f"{site}?lang=fr#now", _DARK, False),
     ]
     async with chromium() as browser, serving(application) as base:
         for name, path, options, whole in wanted:

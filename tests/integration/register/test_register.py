@@ -22,7 +22,8 @@ SECRETS: Final = (BOX, "Bedroom of Alice", "https://example.com/secret-hook", "n
 PURPOSE: Final = """
 UPDATE site_purposes SET legal_basis = 'public_task', legal_reference = 'Code de l''environnement, L571-10',
     controller = 'Ville de Toulouse', contact = 'donnees@example.org', description = 'To map noise.',
-    description_fr = 'Pour cartographier le bruit.', declared_by = gen_random_uuid(), declared_kind = 'user'
+    description_fr = 'Pour cartographier le bruit.', declared_by = gen_random_uuid(), declared_kind = 'user',
+    open_data = true
 WHERE site_id = $1 AND purpose = 'noise'
 """
 
@@ -58,8 +59,11 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "Sound level",
         "within 100 m of latitude",
         "To map noise.",
-        # Where the answers of purposes differ, it is said which is whose.
-        "<br>Noise: Public task (GDPR, Article 6(1)(e))",
+        "<dd>Public task (GDPR, Article 6(1)(e))",
+        "For this purpose",
+        # Of what came with the site nobody has said anything.
+        "no legal basis is claimed, and nothing is published",
+        "Nothing measured within 30 days: Air quality, Indoor comfort, Odours and State of the equipment",
         "yes; there are none of the last 365 days yet",
         "There are no figures of the last 365 days yet.",
         f"/public/requests?site={site}&amp;lang=en",
@@ -69,6 +73,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "mailto:donnees@example.org",
         "Police municipale, by webhook",
         "not yet given by the operator",
+        "The operator names no licence for these data",
         "No acoustic incidents are recognised here.",
         "Nothing was refused within 365 days.",
     ):
@@ -99,6 +104,8 @@ ADDRESSES: Final = (
     "/public/sites/{site}/register.geojson",
     "/public/sites/{site}/register.json",
     "/public/sites/{site}/data.csv",
+    "/public/sites/{site}/recent.json",
+    "/public/sites/{site}/recent.csv",
     "/public/sites/{site}/dtpr.json",
     "/public/sites/{site}/changes.atom",
 )
@@ -185,6 +192,7 @@ async def test_the_history_tells_each_change_and_no_more(
     assert kinds == [
         "site_added",
         "boxes_added",
+        "purpose_declared",
         "purpose_changed",
         "site_renamed",
         "precision_changed",
@@ -195,12 +203,15 @@ async def test_the_history_tells_each_change_and_no_more(
         "boxes_removed",
     ]
     told = json.loads(rows[kinds.index("purpose_changed")]["data"])
-    assert told["changes"]["legal_basis"] == {"from": "not_personal_data", "to": "public_task"}
-    assert told["changes"]["contact"] is None
+    # What was a default is declared now, and published.
+    assert told["changes"] == {"open_data": {"from": False, "to": True}}
+    declared = json.loads(rows[kinds.index("purpose_declared")]["data"])
+    assert declared == {"purpose": "noise", "legal_basis": "public_task", "sensitive": False}
     english, french = [await page(public, f"/public/changes?lang={each}") for each in ("en", "fr")]
     for said in (
         "Site renamed; it was called “Rue d&#39;Alsace-Lorraine”.",
-        "legal basis: No personal data → Public task (GDPR, Article 6(1)(e))",
+        "Purpose declared: Noise. Legal basis: Public task (GDPR, Article 6(1)(e)).",
+        "Purpose changed: Noise (publication of figures: no → yes).",
         "Precision of the places changed from 100 m to 1 km.",
         "How long data are kept has changed: what is older than 30 days is refused on arrival",
         "has changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
@@ -279,7 +290,7 @@ async def test_what_is_measured_is_said_before_its_hour_is_over(
     stored = await tenant.client.post("/v1/telemetry", json={"box": BOX, "samples": [sample]})
     assert stored.json()["stored"] == 1
     shown = await page(public, f"/public/sites/{site}?lang=en")
-    assert "Nitrogen dioxide <small>(measured here within 30 days)" in shown
+    assert "Air quality. Measured here within 30 days: Nitrogen dioxide" in shown
     assert "Nothing of it within 30 days. May be measured: Equivalent sound level" in shown
 
 

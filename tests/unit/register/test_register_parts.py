@@ -25,11 +25,14 @@ from app.register import atom, charts, dtpr, geojson, tables, words, words_of_ch
 from app.register.answers import Made
 from app.register.files import FOLDER, files
 from app.register.grid import METRES_PER_DEGREE, ring, steps
+from app.register.history import Entry
 from app.register.language import language_of
-from app.register.list_page import Asked, index_page, search
+from app.register.list_page import index_page
 from app.register.model import BoxEntry, Change, PurposeEntry, Register, SiteEntry, Value
-from app.register.page import Frame, Tiles, policy
+from app.register.page import Frame, policy
+from app.register.search import Asked, search
 from app.register.shelf import Shelf
+from app.register.tiles import Tiles
 from app.register.writing import Writing
 from app.sites.catalogue import BY_NAME
 from app.sites.purposes import PURPOSES
@@ -90,9 +93,9 @@ def test_a_cell_is_as_wide_as_it_says_and_finer_ones_lie_within_coarser_ones(
 def test_geojson_is_rfc_7946() -> None:
     entry = site(purpose("noise"))
     for found in (
-        geojson.of_register(register(entry)),
+        geojson.of_sites([entry]),
         geojson.of_site(entry),
-        geojson.of_register(register()),
+        geojson.of_sites([]),
     ):
         geojson_pydantic.FeatureCollection.model_validate(found)
         assert "crs" not in found
@@ -127,8 +130,15 @@ def test_a_feed_has_what_rfc_4287_asks_for() -> None:
         Change(2, NOW, SITE, "A <b> & c", "boxes_added", {"count": 3}),
         Change(1, NOW - timedelta(days=1), SITE, "A", "site_added", {"kind": "street"}),
     ]
+    entries = [Entry(each, each) for each in changes]
     data = atom.feed(
-        changes, FRENCH, base="https://x.example", path="/public/changes", title="Registre", now=NOW
+        entries,
+        FRENCH,
+        base="https://x.example",
+        path="/public/changes",
+        title="Registre",
+        now=NOW,
+        rights="Etalab Open License 2.0 (etalab-2.0)",
     )
     root = ET.fromstring(data)  # noqa: S314 (our own)
     name = f"{{{atom.NAMESPACE}}}"
@@ -136,6 +146,7 @@ def test_a_feed_has_what_rfc_4287_asks_for() -> None:
     assert root.get("{http://www.w3.org/XML/1998/namespace}lang") == "fr"
     for needed in ("id", "title", "updated", "author"):
         assert root.find(name + needed) is not None
+    assert root.findtext(f"{name}rights") == "Etalab Open License 2.0 (etalab-2.0)"
     assert root.findtext(f"{name}updated") == "2026-11-27T12:00:00Z"
     links = {each.get("rel"): each.get("href") for each in root.findall(f"{name}link")}
     assert links == {
@@ -226,9 +237,9 @@ def test_both_languages_say_the_same_things() -> None:
 def test_search_heeds_neither_case_nor_accents() -> None:
     entry = site(purpose("noise"), name="Médiathèque José-Cabanis")
     for q, found in (("mediatheque CABANIS", 1), ("toulouse", 1), ("gare", 0), ("", 1)):
-        assert len(search(register(entry), Asked(q))) == found
-    assert len(search(register(entry), Asked(purpose="noise"))) == 1
-    assert search(register(entry), Asked(purpose="odour")) == []
+        assert len(search(register(entry), Asked(q)).sites) == found
+    assert len(search(register(entry), Asked(purpose="noise")).sites) == 1
+    assert search(register(entry), Asked(purpose="odour")).sites == []
 
 
 def test_what_others_wrote_is_escaped() -> None:
@@ -240,10 +251,12 @@ def test_what_others_wrote_is_escaped() -> None:
 
 def test_the_policy_lets_in_tiles_and_nothing_else() -> None:
     assert "tile" not in policy(Tiles())
-    tiles = Tiles("https://{s}.tiles.example:8443/{z}/{x}/{y}.png")
+    tiles = Tiles("https://{s}.tiles.example:8443/{z}/{x}/{y}.png", kind="url")
     assert "img-src 'self' data: https://*.tiles.example:8443;" in policy(tiles)
     for word in ("unsafe", "script-src", " * "):
         assert word not in policy(tiles)
+    # An archive is served by the API itself.
+    assert policy(Tiles("/public/tiles.pmtiles", kind="vector")) == policy(Tiles())
 
 
 def test_a_mean_of_levels_is_that_of_the_energy() -> None:
@@ -279,15 +292,17 @@ async def test_a_crowd_waits_for_one_read_and_sees_what_was_there_when_it_fails(
         await shelf.get("b", 10, read)
 
 
-LEAFLET: Final = {
+LIBRARIES: Final = {
     "leaflet/leaflet.js": "db49d009c841f5ca34a888c96511ae936fd9f5533e90d8b2c4d57596f4e5641a",
     "leaflet/leaflet.css": "a7837102824184820dfa198d1ebcd109ff6d0ff9a2672a074b9a1b4d147d04c6",
     "leaflet/LICENSE.txt": "53e8dc25862014e4324741ca18fbe3611e11d42ef69f59f86ea8c5389647d4cb",
+    "protomaps/protomaps-leaflet.js": "26af014f7b1af308ec120b791cff76657bb9c3383633b52033e6edf9e5e4cdb5",
+    "protomaps/LICENSE.txt": "a2ada548aa25012e833b71364a402d6924f2afcf5f8f146e2989a377290ab3ad",
 }
 
 
-def test_the_library_s_files_are_those_of_its_package_and_go_into_the_wheel() -> None:
-    for name, digest in LEAFLET.items():
+def test_the_libraries_files_are_those_of_its_package_and_go_into_the_wheel() -> None:
+    for name, digest in LIBRARIES.items():
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == digest
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
     assert there == {*files(), "SOURCES.md"}
@@ -296,7 +311,7 @@ def test_the_library_s_files_are_those_of_its_package_and_go_into_the_wheel() ->
 
 
 def test_own_files_name_no_other_host() -> None:
-    for name in ("register.css", "map.js"):
+    for name in ("register.css", "map.js", "near.js"):
         text = (FOLDER / name).read_text(encoding="utf-8")
         assert "//" not in text.replace("// ", ""), name
 
@@ -311,7 +326,9 @@ def test_what_is_packed_is_the_same() -> None:
 @pytest.mark.parametrize("odd", ["\ufffe", "\uffff", "\x0b", "\ud800"])
 def test_no_name_makes_a_feed_unreadable(odd: str) -> None:
     change = Change(1, NOW, SITE, f"A{odd}B", "site_renamed", {"from": f"C{odd}"})
-    data = atom.feed([change], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW)
+    data = atom.feed(
+        [Entry(change, change)], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW
+    )
     root = ET.fromstring(data)  # noqa: S314 (our own)
     said = root.findtext(f"{{{atom.NAMESPACE}}}entry/{{{atom.NAMESPACE}}}title") or ""
     assert said.startswith("A\ufffdB: ")

