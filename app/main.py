@@ -157,7 +157,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.export_turns = ExportTurns()
     app.state.parquet_encoders = Encoders()
     app.state.printers = Printers()
-    app.state.register = await RegisterContext.of(database, settings.public_register, settings.api.base_url)
+    app.state.register = await RegisterContext.of(database, settings.public_register)
     ending = asyncio.Event()
     following = asyncio.create_task(app.state.installation.follow(database, ending))
     beginning: asyncio.Task[None] | None = None

@@ -37,7 +37,6 @@ class RegisterContext:
     Attributes:
         pool: Connections under the role that sees views of what is published.
         tiles: The operator's ground of the map.
-        base_url: Where the installation is reached.
         licence: Of the open data of sites that name none.
         shelf: What was read and made.
         figures: Open data, which are large: a crawler that looks at all sites must not fill the memory.
@@ -46,17 +45,16 @@ class RegisterContext:
 
     pool: asyncpg.Pool
     tiles: Tiles
-    base_url: str
     licence: str | None = None
     shelf: Shelf = field(default_factory=Shelf)
     figures: Shelf = field(default_factory=lambda: Shelf(_FIGURES))
     searches: Shelf = field(default_factory=lambda: Shelf(_SEARCHES))
 
     @classmethod
-    async def of(cls, database: Database, settings: RegisterSettings, base_url: str) -> "RegisterContext":
+    async def of(cls, database: Database, settings: RegisterSettings) -> "RegisterContext":
         """Make it; connections are made when they are needed."""
         pool = await database.pool(size=CONNECTIONS, eager=False, role=reads.ROLE)
-        return cls(pool, Tiles.of(settings), base_url, settings.licence or None)
+        return cls(pool, Tiles.of(settings), settings.licence or None)
 
     async def close(self) -> None:
         """Close the connections."""

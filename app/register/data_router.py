@@ -310,8 +310,6 @@ async def _feed(
             licence = site.licence
         entries = (await context.changes(wanted)).entries
         rights = "" if licence is None else writing.licence(licence)
-        return atom.feed(
-            entries, writing, base=base, path=path, title=title, now=register.at, rights=rights
-        )
+        return atom.feed(entries, writing, base=base, path=path, title=title, now=register.at, rights=rights)
 
     return await _shown(request, context.shelf, ("atom", site_id, writing.language), atom.MEDIA_TYPE, make)

@@ -1,7 +1,7 @@
 """The history in entries: what happened together is told once, and nothing is lost between pages."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from hypothesis import given
@@ -35,7 +35,7 @@ def test_what_lies_apart_in_time_place_or_kind_stays_apart() -> None:
             change(4, 2, "boxes_removed", count=4),
             change(3, 50, "boxes_added", count=8),
             change(2, 111, "boxes_added", count=16),
-            change(1, 112, "site_renamed", **{"from": "B"}),
+            change(1, 112, "site_renamed", **cast("dict[str, Any]", {"from": "B"})),
         ],
         100,
     )
@@ -45,7 +45,7 @@ def test_what_lies_apart_in_time_place_or_kind_stays_apart() -> None:
 
 def test_purposes_that_say_the_same_are_told_together() -> None:
     english, french = Writing("en"), Writing("fr")
-    declared = {"legal_basis": "public_task", "sensitive": False}
+    declared: dict[str, Any] = {"legal_basis": "public_task", "sensitive": False}
     found = group_changes(
         [
             change(3, 0, "purpose_declared", purpose="noise", **declared),

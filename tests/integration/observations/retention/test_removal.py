@@ -147,7 +147,9 @@ async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(ar
     # A chunk ends at midnight of UTC: Paris' day has begun in it, and goes on in the next one.
     chunks = "SELECT c.range_end AS last FROM timescaledb_information.chunks c WHERE c.range_end < $1"
     await archive.fill(40)
-    (border,) = await archive.owner.fetchrow(f"{chunks} ORDER BY 1 DESC LIMIT 1", NOW - timedelta(days=15))
+    border: datetime = await archive.owner.fetchval(
+        f"{chunks} ORDER BY 1 DESC LIMIT 1", NOW - timedelta(days=15)
+    )
     day = border.astimezone(PARIS).date()
     await archive.send(BOX, (border - timedelta(minutes=30), {"laeq": 95.0}))
     await archive.roll_up()
@@ -166,7 +168,7 @@ async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(ar
     assert await drop() == [border]
     summary = "SELECT max, count FROM daily WHERE metric = 'laeq' AND day = $1"
     begins = datetime(day.year, day.month, day.day, tzinfo=PARIS)
-    assert tuple(await archive.owner.fetchrow(summary, begins)) == (95.0, 6)
+    assert [tuple(row) for row in await archive.owner.fetch(summary, begins)] == [(95.0, 6)]
 
 
 @shifted_clock.WAITS_IN_POSTGRESQL
