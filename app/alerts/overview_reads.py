@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
 from app.alerts.overview_schemas import (
-    LISTED_BOXES,
     LISTED_SITES,
     FiringCounts,
     SeverityCounts,
@@ -21,9 +20,8 @@ from app.alerts.overview_schemas import (
     SiteSituation,
 )
 from app.core.reach import Reach
-from app.core.sorting import Pagination
 from app.rules.severity import SEVERITIES, Severity
-from app.sites.box_repository import BoxCounts, BoxFilter, Silence, list_boxes
+from app.sites.box_repository import BoxCounts, SilentRow
 from app.sites.models import Site
 
 
@@ -107,38 +105,24 @@ async def list_situations(
     return situations, len(wrong)
 
 
-async def list_silent(
-    session: AsyncSession,
-    visible: Reach,
-    organisation: UUID | None,
-    silence: Silence,
-    counts: Sequence[BoxCounts],
+async def describe_silent(
+    session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[SilentRow]
 ) -> SilentBoxes:
-    """List the silent boxes that were heard last, and count all."""
-    silent = sum(each.silent for each in counts)
-    rows = (
-        await list_boxes(
-            session,
-            visible,
-            Pagination("-last_heard_at", LISTED_BOXES),
-            silence=silence,
-            wanted=BoxFilter(organisation=organisation, silent=True),
-        )
-        if silent
-        else ()
-    )[:LISTED_BOXES]
-    names = await site_names(session, [row[0].site_id for row in rows])
+    """Put names to silent boxes, and count all."""
+    names = await site_names(session, [row.site_id for row in rows])
     listed = [
         SilentBox(
-            box=row[0].id,
-            box_name=row[0].name,
-            site_id=row[0].site_id,
-            site_name=names.get(row[0].site_id),
-            last_heard_at=row[2],
+            box=row.box,
+            box_name=row.name,
+            site_id=row.site_id,
+            site_name=names.get(row.site_id),
+            last_heard_at=row.last_heard_at,
         )
         for row in rows
     ]
-    return SilentBoxes(total=silent, of=sum(each.total for each in counts), listed=listed)
+    return SilentBoxes(
+        total=sum(each.silent for each in counts), of=sum(each.total for each in counts), listed=listed
+    )
 
 
 async def site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from app.alerts import overview_reads, repository
 from app.alerts.overview_schemas import (
     LISTED_ALERTS,
+    LISTED_BOXES,
     LISTED_ENDPOINTS,
     FailingEndpoint,
     FailingEndpoints,
@@ -22,7 +23,7 @@ from app.core.problems import documented
 from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads
-from app.sites.box_repository import Silence, count_by_site
+from app.sites.box_repository import BoxCounts, Silence, read_silence
 from app.sites.dependencies import OrganisationFilter
 from app.webhooks.trouble_reads import count_troubles, list_troubles
 
@@ -52,11 +53,11 @@ async def get_overview(
     """
     visible = principal.visible()
     firing, at_sites = await overview_reads.count_firing(session, visible, organisation)
-    boxes = []
+    boxes: list[BoxCounts] = []
     silent = None
     if principal.may("sites:read"):
-        boxes = await count_by_site(session, visible, silence, organisation)
-        silent = await overview_reads.list_silent(session, visible, organisation, silence, boxes)
+        boxes, rows = await read_silence(session, visible, silence, organisation, LISTED_BOXES)
+        silent = await overview_reads.describe_silent(session, boxes, rows)
     sites, sites_total = await overview_reads.list_situations(session, at_sites, boxes)
     wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
     newest = await repository.page(session, wanted, Pagination("-id", LISTED_ALERTS))

@@ -27,11 +27,13 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    null,
     or_,
     select,
     table,
     text,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
@@ -241,15 +243,54 @@ class BoxCounts(NamedTuple):
     silent: int
 
 
-async def count_by_site(
-    session: AsyncSession, visible: Reach, silence: Silence, organisation: UUID | None
-) -> list[BoxCounts]:
-    """Count boxes, site by site; of one organisation, or None: of all that are visible."""
-    statement = select(Box.site_id, func.count(), func.count().filter(silence.holds()))
+class SilentRow(NamedTuple):
+    """A silent box; `last_heard_at` is None where nothing ever came."""
+
+    site_id: UUID
+    box: str
+    name: str | None
+    last_heard_at: datetime | None
+
+
+async def read_silence(
+    session: AsyncSession, visible: Reach, silence: Silence, organisation: UUID | None, most: int
+) -> tuple[list[BoxCounts], list[SilentRow]]:
+    """Count boxes and silent boxes site by site, and list the silent ones that were heard last.
+
+    One statement looks at each box once: of ten thousand that takes most of the time.
+
+    Args:
+        session: For the query.
+        visible: What the caller may see.
+        silence: When a box is silent.
+        organisation: Only of this organisation; None: of all that are visible.
+        most: How many are listed.
+    """
+    heard = _STATES.c.last_sample_at.label("heard")
+    statement = select(Box.site_id, Box.id, Box.name, heard, silence.holds().label("silent"))
     statement = _living(statement.outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
-    return [BoxCounts(*row) for row in await session.execute(statement.group_by(Box.site_id))]
+    # It is referred to twice: PostgreSQL reads it once.
+    seen = statement.cte("seen")
+    counts = select(
+        seen.c.site_id,
+        func.count().label("total"),
+        func.count().filter(seen.c.silent).label("silent"),
+        *(cast(null(), column.type).label(column.name) for column in (seen.c.id, seen.c.name, seen.c.heard)),
+    ).group_by(seen.c.site_id)
+    nothing = cast(null(), BigInteger)
+    newest = (
+        select(seen.c.site_id, nothing, nothing, seen.c.id, seen.c.name, seen.c.heard)
+        .where(seen.c.silent)
+        .order_by(seen.c.heard.desc().nulls_last(), seen.c.id)
+        .limit(most)
+    )
+    rows = (await session.execute(union_all(counts, newest.subquery().select()))).all()
+    counted = [BoxCounts(row.site_id, row.total, row.silent) for row in rows if row.id is None]
+    return counted, [
+        SilentRow(row.site_id, row.id, row.name, row.heard) for row in rows if row.id is not None
+    ]
 
 
 async def select_boxes(

@@ -319,3 +319,46 @@ def test_what_is_no_json_is_an_error() -> None:
 
 def test_of_another_language_the_mail_is_english() -> None:
     assert json.loads(render_mail(json.dumps(alert()).encode(), "de", {}))["language"] == "en"
+
+
+SAID = {
+    "sentence": "PM2.5 at Rue Mouffetard is 31.2 µg/m³, above 25 for 10 minutes",
+    "sentence_fr": "Rue Mouffetard\xa0: PM2,5 à 31,2\xa0µg/m³, au-dessus de 25 depuis 10 minutes",
+    "link": f"https://vigie.example.com/v1/alerts/{ALERT}",
+}
+
+
+def test_a_mail_has_the_sentence_the_names_and_the_link_of_its_event() -> None:
+    body = alert(box_name="North crossing", **SAID)
+    mail = mail_of(body)
+    assert f"An alert has begun to fire. {SAID['sentence']}." in mail.text.replace("\n", " ")
+    assert "\nBox: North crossing (box-0001)\n" in mail.text
+    assert f"\nOpen in Vigie: {SAID['link']}\n" in mail.text
+    assert f'<a href="{SAID["link"]}">Open in Vigie</a>' in mail.html
+    french = mail_of(body, "fr")
+    assert "au-dessus de 25 depuis 10 minutes." in french.text.replace("\n", " ")
+    assert "Ouvrir dans Vigie" in french.html
+
+
+def test_in_a_list_each_alert_leads_to_its_own_page() -> None:
+    two = group(
+        alert(**SAID) | {"events_count": 1}, alert(box="other", **SAID) | {"events_count": 1}, firing=2
+    )
+    mail = mail_of(two)
+    assert mail.html.count(f'<a href="{SAID["link"]}">') == 2
+    assert mail.text.count(SAID["link"]) == 2
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", 'https://x.example/"onclick=', "https://x y", ""])
+def test_a_link_that_is_none_leads_nowhere_else(link: str) -> None:
+    mail = mail_of(alert(link=link))
+    assert "javascript" not in mail.html
+    assert '"onclick' not in mail.html
+
+
+def test_who_acknowledged_is_named_also_in_events_of_before() -> None:
+    for by in ("Léa", {"kind": "user", "id": ALERT, "name": "Léa"}):
+        mail = mail_of(alert("acknowledged", acknowledged_by=by, acknowledged_at=AT))
+        assert "Léa has acknowledged the alert." in mail.text
+    unnamed = mail_of(alert("acknowledged", acknowledged_by={"kind": "key", "id": ALERT, "name": None}))
+    assert "? has acknowledged the alert." in unnamed.text
