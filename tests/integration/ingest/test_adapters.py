@@ -71,6 +71,7 @@ async def test_by_mqtt_each_format_is_stored_acknowledged_and_quarantined(
     seconds = START.timestamp()
     bad = {"samples": [sample(3, co2=403), sample(9, co2=-1)]}
     event = {"time": at(6), "deviceInfo": {"devEui": EUI}, "object": {"co2": 406, "mode": "eco"}}
+    pack = json.dumps([{"n": "co2", "t": seconds + 240, "v": 404}, {"n": "warp", "v": 1}]).encode()
     named, where = mosquitto.host, mosquitto.port
     async with (
         aiomqtt.Client(named, where, username=BOX, password=password, identifier=BOX) as box,
@@ -82,10 +83,7 @@ async def test_by_mqtt_each_format_is_stored_acknowledged_and_quarantined(
             ("cbor", cbor2.dumps(sample(1, co2=401))),
             ("gzip", gzip.compress(json.dumps(sample(2, co2=402)).encode())),
             ("cbor", cbor2.dumps(bad)),
-            (
-                "senml",
-                json.dumps([{"n": "co2", "t": seconds + 240, "v": 404}, {"n": "warp", "v": 1}]).encode(),
-            ),
+            ("senml", pack),
         ):
             await box.publish(f"vigie/v1/{BOX}/telemetry/{topic}", payload, qos=1)
         # A format that there is not: the broker takes it of a gateway only (see ACCESS_RULES).
@@ -94,11 +92,11 @@ async def test_by_mqtt_each_format_is_stored_acknowledged_and_quarantined(
         # Only who may speak for every device may publish ChirpStack's events.
         await box.publish(f"application/1/device/{EUI}/event/up", json.dumps(event | {"time": at(5)}), qos=1)
         await gateway.publish(f"application/1/device/{EUI}/event/up", json.dumps(event), qos=1)
-        told: dict[str, list[Any]] = {"seqs": [], "rejected": []}
+        told: dict[str, list[Any]] = {"seqs": [], "rejected": [], "refused": []}
         async for message in box.messages:
             for kind, entries in json.loads(str(message.payload, "utf-8")).items():
                 told[kind] += entries
-            if len(told["seqs"]) == 4 and told["rejected"]:
+            if len(told["seqs"]) == 4 and told["rejected"] and len(told["refused"]) == 2:
                 break
 
     async def all_there() -> bool:
@@ -109,6 +107,8 @@ async def test_by_mqtt_each_format_is_stored_acknowledged_and_quarantined(
     await until(all_there)
     assert sorted(told["seqs"]) == [1, 1, 2, 3]
     assert told["rejected"] == [{"seq": 9, "code": "value_out_of_bounds"}]
+    refused = sorted((each["code"], each["size"], each.get("indexes")) for each in told["refused"])
+    assert refused == [("topic", 4, None), ("unknown_metric", len(pack), [1])]
     stored = await readings(tenant.client, BOX, "co2")
     assert stored == {at(minute): 400.0 + minute for minute in (1, 2, 3, 4)}
     assert await readings(tenant.client, EUI, "co2") == {at(6): 406.0}

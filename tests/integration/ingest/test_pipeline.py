@@ -242,7 +242,7 @@ async def test_what_may_never_be_kept_is_counted_and_told_and_nothing_else(door:
     assert receipt.stored == 1
     assert receipt.acks[box].payload() == {
         "seqs": [1],
-        "rejected": [{"seq": 4, "code": "unknown_event_type"}],
+        "rejected": [{"seq": 4, "code": "unknown_event_type", "kind": "event"}],
     }
     assert await door.connection.fetchval("SELECT count(*) FROM quarantine") == 0
     (counted,) = await door.connection.fetch("SELECT * FROM door_refusals")
