@@ -17,7 +17,7 @@ COMMIT = "app/commit.txt"
 GUIDES = {name: f"app/pages/manual/{name}" for name in ("README.md", "CHANGELOG.md", "docs")}
 
 
-class PackageHook(BuildHookInterface):
+class PackageHook(BuildHookInterface):  # type: ignore[misc] # only builds have Hatch
     """Adds files to wheels and source archives; an editable installation has them in its clone."""
 
     _made: Path | None = None

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.city.results import Text
 from app.core.request_ids import current_request_id
-from app.pages.frame import HTML, draw_page, page_headers, writing_for
+from app.pages.frame import HTML, draw_page, page_headers, root_of, writing_for
 from app.register.writing import Writing
 
 _PROBLEM: Final = b"application/problem+json"
@@ -112,6 +112,7 @@ def _page(request: Request, status: int) -> bytes:
     return draw_page(
         "error.html",
         writing,
+        root=root_of(request),
         title=writing.said(title),
         path=request.url.path,
         said=writing.said(text),

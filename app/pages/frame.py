@@ -4,15 +4,18 @@ They share the public register's style sheet, and so its colours and type.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from app.core.settings import Settings
 from app.register.answers import Made
 from app.register.files import FOLDER as REGISTER_FILES
 from app.register.language import language_of
@@ -24,6 +27,8 @@ POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+# In texts quotation marks are escaped: these are attributes of our templates.
+_PATHS: Final = re.compile(r'(\b(?:href|src|action)=")/(?!/)')
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STATIC: Final = Path(__file__).parent / "static"
 _FILES: Final[Mapping[str, tuple[Path, str]]] = {
@@ -53,17 +58,24 @@ def writing_for(request: Request) -> Writing:
     return Writing(language_of(request.query_params.get("lang"), request.headers.get("accept-language", "")))
 
 
-def draw_page(template: str, writing: Writing, *, title: str, path: str, **more: Any) -> str:  # noqa: ANN401 (whatever the template takes)
+def root_of(request: Request) -> str:
+    """The path at which a proxy has the installation, as its public address says; empty: none."""
+    settings: Settings = request.app.state.settings
+    return urlsplit(settings.api.base_url).path
+
+
+def draw_page(template: str, writing: Writing, *, root: str, title: str, path: str, **more: Any) -> str:  # noqa: ANN401 (whatever the template takes)
     """Render a page of ours.
 
     Args:
         template: Its file.
         writing: Its language.
+        root: What stands before each of our paths (`root_of`).
         title: Its title.
         path: Its address.
         **more: What else the template takes.
     """
-    return rendered(
+    page = rendered(
         template,
         Frame(writing, datetime.now(UTC)),
         folder=_TEMPLATES,
@@ -72,6 +84,7 @@ def draw_page(template: str, writing: Writing, *, title: str, path: str, **more:
         own=_versioned,
         **more,
     )
+    return _PATHS.sub(rf"\g<1>{root}/", page) if root else page
 
 
 def page_headers(writing: Writing, **more: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.core.errors import NotFoundError
-from app.pages.frame import HTML, draw_page, own_files, page_headers
+from app.pages.frame import HTML, draw_page, own_files, page_headers, root_of
 from app.pages.guides import GUIDES, guide_files, guide_names, list_guides, read_guide, task_table
 from app.register.answers import Made, answer, kept_for
 from app.register.writing import Writing
@@ -22,17 +22,25 @@ _ENGLISH: Final = Writing("en")
 
 
 @cache
-def _index() -> Made:
+def _index(root: str) -> Made:
     body = draw_page(
-        "guides.html", _ENGLISH, title="Guides", path=GUIDES, tasks=task_table(), guides=list_guides()
+        "guides.html",
+        _ENGLISH,
+        root=root,
+        title="Guides",
+        path=GUIDES,
+        tasks=task_table(),
+        guides=list_guides(),
     )
     return Made.of(body.encode(), HTML)
 
 
 @cache
-def _page(name: str) -> Made:
+def _page(name: str, root: str) -> Made:
     guide = read_guide(name)
-    body = draw_page("guide.html", _ENGLISH, title=guide.title, path=f"{GUIDES}/{name}", guide=guide)
+    body = draw_page(
+        "guide.html", _ENGLISH, root=root, title=guide.title, path=f"{GUIDES}/{name}", guide=guide
+    )
     return Made.of(body.encode(), HTML)
 
 
@@ -45,7 +53,7 @@ def _file(name: str) -> Made:
 @router.get(GUIDES)
 async def show_guides(request: Request) -> Response:
     """List the guides."""
-    made = await asyncio.to_thread(_index)
+    made = await asyncio.to_thread(_index, root_of(request))
     return answer(request, made, page_headers(_ENGLISH, **kept_for(_FRESH_S)))
 
 
@@ -53,7 +61,7 @@ async def show_guides(request: Request) -> Response:
 async def show_guide(name: str, request: Request) -> Response:
     """Show a guide, or a file that guides show."""
     if name in guide_names():
-        made = await asyncio.to_thread(_page, name)
+        made = await asyncio.to_thread(_page, name, root_of(request))
         return answer(request, made, page_headers(_ENGLISH, **kept_for(_FRESH_S)))
     if name in guide_files():
         made = await asyncio.to_thread(_file, name)
@@ -61,7 +69,7 @@ async def show_guide(name: str, request: Request) -> Response:
     # As the files are called, for whoever types what they read.
     plain = name.removesuffix(".md").removesuffix("/README").lower()
     if plain != name and plain in guide_names():
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{GUIDES}/{plain}", status_code=308)
+        return RedirectResponse(f"{root_of(request)}{GUIDES}/{plain}", status_code=308)
     raise NotFoundError("guide", name)
 
 

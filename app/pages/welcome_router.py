@@ -17,7 +17,7 @@ from app.core.body_guard import check_body
 from app.core.errors import InvalidError, VigieError
 from app.core.forms import read_form
 from app.core.problems import field_code
-from app.pages.frame import HTML, draw_page, page_headers, writing_for
+from app.pages.frame import HTML, draw_page, page_headers, root_of, writing_for
 from app.pages.welcome_words import ENDED, FAULTS, ROLES, WORDS
 from app.people import acceptance, oidc_router, passwords
 from app.people.acceptance import Offer
@@ -41,24 +41,22 @@ _BUSY: Final = frozenset({429, 500, 503})
 async def show_entry(request: Request) -> Response:
     """The page of a link: its script sends the token; without one, the person pastes the link."""
     writing = writing_for(request)
-    return _page(writing, "enter", title=writing.said(WORDS["enter_title"]))
+    return _page(request, "enter", title=writing.said(WORDS["enter_title"]))
 
 
 @router.post("")
 async def show_offer(request: Request, people: Desk) -> Response:
     """Show who invites to what, or the form of a new password."""
-    writing = writing_for(request)
     try:
         given = await _read(request)
     except VigieError as error:
-        return _refused(writing, error)
-    return await _offer(people, writing, given)
+        return _refused(request, error)
+    return await _offer(people, request, given)
 
 
 @router.post("/accept")
 async def accept_invitation(request: Request, people: Desk) -> Response:
     """Accept an invitation, and say what to do next; what is wrong is said beside the form."""
-    writing = writing_for(request)
     given: dict[str, str] = {}
     try:
         given = await _read(request)
@@ -66,10 +64,10 @@ async def accept_invitation(request: Request, people: Desk) -> Response:
         wanted = _accepted(given, writing)
         signed_in = await acceptance.accept(people, wanted, None, From.of(request), datetime.now(UTC))
     except TokenRefusedError:
-        return await _offer(people, writing, given)
+        return await _offer(people, request, given)
     except VigieError as error:
-        return await _offer(people, writing, given, error)
-    return _member(people, writing, signed_in, "" if offer is None else offer.role)
+        return await _offer(people, request, given, error)
+    return _member(people, request, signed_in, "" if offer is None else offer.role)
 
 
 @router.post("/password")
@@ -83,11 +81,11 @@ async def set_password(request: Request, people: Desk) -> Response:
         chosen = wanted.password.get_secret_value()
         await passwords.reset_password(people, wanted.token, chosen, From.of(request), datetime.now(UTC))
     except TokenRefusedError:
-        return await _offer(people, writing, given)
+        return await _offer(people, request, given)
     except VigieError as error:
-        return await _offer(people, writing, given, error)
+        return await _offer(people, request, given, error)
     return _page(
-        writing, "reset_done", title=writing.said(WORDS["reset_done"]), sign_in=_sign_in(people, writing, {})
+        request, "reset_done", title=writing.said(WORDS["reset_done"]), sign_in=_sign_in(people, writing, {})
     )
 
 
@@ -101,16 +99,16 @@ async def go_to_provider(request: Request, people: Desk) -> Response:
         given = await _read(request)
         provider = people.oidc
         if provider is None:
-            return await _offer(people, writing, given)
+            return await _offer(people, request, given)
         url = await oidc_router.accept_through(provider, people, given.get("token", ""), cookies)
     except TokenRefusedError:
-        return await _offer(people, writing, given)
+        return await _offer(people, request, given)
     except VigieError as error:
-        return await _offer(people, writing, given, error)
+        return await _offer(people, request, given, error)
     # By the policy a form leads to our own pages alone: the way out is a link, which a script follows.
     title = writing.filled(WORDS["provider_title"], provider=provider.name)
     go = writing.filled(WORDS["provider_go"], provider=provider.name)
-    page = _page(writing, "provider", title=title, url=url, go=go)
+    page = _page(request, "provider", title=title, url=url, go=go)
     page.raw_headers.extend(each for each in cookies.raw_headers if each[0] == b"set-cookie")
     return page
 
@@ -138,28 +136,29 @@ def _accepted(given: Mapping[str, str], writing: Writing) -> InvitationAccept:
 
 
 async def _offer(
-    people: People, writing: Writing, given: Mapping[str, str], fault: VigieError | None = None
+    people: People, request: Request, given: Mapping[str, str], fault: VigieError | None = None
 ) -> Response:
     """Show what a token is for: an invitation, a new password, or nothing any more."""
+    writing = writing_for(request)
     if fault is not None and not given:
-        return _refused(writing, fault)
+        return _refused(request, fault)
     token = given.get("token", "")
     now = datetime.now(UTC)
     if token.startswith(passwords.RESET_PREFIX):
         try:
             _, user = await passwords.find_reset(people, token, now)
         except TokenRefusedError:
-            return _ended(writing, "")
+            return _ended(request, "")
         lead = writing.filled(WORDS["reset_lead"], address=user.email)
         title = writing.said(WORDS["reset_title"])
         return _page(
-            writing, "reset", fault, title=title, lead=lead, token=token, email=user.email, longest=LONGEST
+            request, "reset", fault, title=title, lead=lead, token=token, email=user.email, longest=LONGEST
         )
     offer = await acceptance.read_offer(people, token, now)
     if offer is None or offer.state != "open":
-        return _ended(writing, "" if offer is None else offer.state)
+        return _ended(request, "" if offer is None else offer.state)
     return _page(
-        writing,
+        request,
         "invitation",
         fault,
         title=writing.filled(WORDS["invitation_title"], organisation=offer.organisation),
@@ -194,11 +193,12 @@ def _facts(offer: Offer, writing: Writing) -> list[tuple[str, str]]:
     return [(writing.said(WORDS[key]), value) for key, value in facts.items()]
 
 
-def _ended(writing: Writing, state: str) -> Response:
+def _ended(request: Request, state: str) -> Response:
     """Say that a token is of no use, and why; 404 where there never was one."""
+    writing = writing_for(request)
     title, said = ENDED[state]
     return _page(
-        writing,
+        request,
         "ended",
         status=_GONE if state else _NOT_FOUND,
         title=writing.said(title),
@@ -206,11 +206,12 @@ def _ended(writing: Writing, state: str) -> Response:
     )
 
 
-def _member(people: People, writing: Writing, signed_in: SessionCreated, role: str) -> Response:
+def _member(people: People, request: Request, signed_in: SessionCreated, role: str) -> Response:
+    writing = writing_for(request)
     organisation = signed_in.organisation
     body = {"email": signed_in.user.email, "organisation_id": str(organisation.id)}
     return _page(
-        writing,
+        request,
         "member",
         status=201,
         title=writing.filled(WORDS["member_title"], organisation=organisation.name),
@@ -227,13 +228,14 @@ def _sign_in(people: People, writing: Writing, fields: Mapping[str, str]) -> str
     return f"curl {people.base_url}/v1/sessions -H 'Content-Type: application/json' \\\n  -d '{body}'"
 
 
-def _refused(writing: Writing, fault: VigieError) -> Response:
+def _refused(request: Request, fault: VigieError) -> Response:
     """The page of the link once more, with what is wrong."""
-    return _page(writing, "enter", fault, title=writing.said(WORDS["enter_title"]))
+    writing = writing_for(request)
+    return _page(request, "enter", fault, title=writing.said(WORDS["enter_title"]))
 
 
 def _page(
-    writing: Writing,
+    request: Request,
     view: str,
     fault: VigieError | None = None,
     *,
@@ -242,6 +244,7 @@ def _page(
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> Response:
     """A page, which nobody may keep: it may have a token."""
+    writing = writing_for(request)
     said = None
     if fault is not None:
         known = FAULTS.get(fault.code, FAULTS["busy" if fault.status in _BUSY else ""])
@@ -249,6 +252,7 @@ def _page(
     body = draw_page(
         "welcome.html",
         writing,
+        root=root_of(request),
         title=title,
         path=WELCOME,
         view=view,

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.conftest import Tenant
+from app.core.settings import Settings
+from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.people.folk import PASSWORD, Folk
 from tests.integration.register.browsing import chromium, looking
 from tests.integration.webhooks.streams import serving
@@ -181,6 +182,17 @@ async def test_a_new_password(folk: Folk, tenant: Tenant, anybody: httpx.AsyncCl
     assert (
         await anybody.post("/welcome/password", data={"token": token, "password": OTHER})
     ).status_code == 404
+
+
+async def test_behind_a_path_of_a_proxy_all_leads_there(settings: Settings, folk: Folk) -> None:
+    token = await folk.invite("ada@example.com", "viewer")
+    api = settings.api.model_copy(update={"public_url": "https://city.example.com/vigie/"})
+    proxied = new_application(settings.model_copy(update={"api": api}))
+    async with running(proxied) as app, client_of(app, None) as anybody:
+        for page in (await open_link(anybody, token), await anybody.get("/docs/guides/alerts")):
+            paths = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+            assert paths
+            assert [path for path in paths if not path.startswith("/vigie/")] == []
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import hmac
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -110,6 +112,22 @@ async def test_somebody_who_was_invited_signs_in(
     assert refusal(await anybody.post("/v1/sessions", json=body)) == (401, "wrong_credentials")
     change = {"current_password": PASSWORD, "new_password": PASSWORD}
     assert refusal(await ada.post("/v1/me/password", json=change)) == (409, "no_password")
+
+
+async def test_the_page_of_an_invitation_leads_to_the_provider(
+    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    token = await folk.invite("ada@example.com", "operator")
+    offer = await anybody.post("/welcome", data={"token": token})
+    assert "Accept, and sign in with City login" in offer.text
+    page = await anybody.post("/welcome/provider", data={"token": token})
+    assert page.status_code == 200, page.text
+    (url,) = re.findall(r'id="provider" href="([^"]+)"', page.text)
+    signed_in = await come_back(anybody, await at_provider(unescape(url)))
+    assert signed_in.status_code == 200, signed_in.text
+    assert signed_in.json()["organisation"]["id"] == tenant.id
+    # The invitation has had its use.
+    assert (await anybody.post("/welcome/provider", data={"token": token})).status_code == 410
 
 
 async def test_who_was_not_invited_stays_outside(

@@ -80,7 +80,7 @@ def test_what_was_installed_from_a_repository_has_a_record(
         (None, None),
     ):
         found = SimpleNamespace(read_text=lambda _, record=record: record)
-        monkeypatch.setattr(release.metadata, "distribution", lambda _, found=found: found)
+        monkeypatch.setattr("app.core.release.metadata.distribution", lambda _, found=found: found)
         release.current_commit.cache_clear()
         assert release.current_commit() == commit
     assert release.describe_release() == f"{__version__} (commit unknown)"
@@ -90,5 +90,7 @@ def test_somebody_elses_clone_around_a_package_tells_nothing(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (clone / "pyproject.toml").unlink()
-    monkeypatch.setattr(release.metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: None))
+    monkeypatch.setattr(
+        "app.core.release.metadata.distribution", lambda _: SimpleNamespace(read_text=lambda _: None)
+    )
     assert release.current_commit() is None
