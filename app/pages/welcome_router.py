@@ -61,7 +61,7 @@ async def accept_invitation(request: Request, people: Desk) -> Response:
     try:
         given = await _read(request)
         offer = await acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
-        wanted = _accepted(given, writing)
+        wanted = _accepted(given, writing_for(request))
         signed_in = await acceptance.accept(people, wanted, None, From.of(request), datetime.now(UTC))
     except TokenRefusedError:
         return await _offer(people, request, given)
