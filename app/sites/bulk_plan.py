@@ -132,7 +132,10 @@ def _step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxS
 def preview_token(operation: Operation, steps: Iterable[BoxStep]) -> str:
     """A token that is the same for the same operation with the same steps on the same boxes, and no other."""
     told = [[step.key, step.id, step.result, step.code, step.before, step.after] for step in steps]
-    document = [operation.model_dump(mode="json"), sorted(told, key=lambda each: str(each[1]))]
+    document = [
+        operation.model_dump(mode="json", exclude_unset=True),
+        sorted(told, key=lambda each: str(each[1])),
+    ]
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).digest()[:_TOKEN_BYTES]
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

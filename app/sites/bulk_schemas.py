@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.core.fields import Body, BoxId, Identifier, Name, check_box_id
+from app.core.fields import Body, BoxId, Identifier, Name, absent, check_box_id
 from app.core.problems import FAULTS_LIMIT, CodedValueError
 from app.sites.box_repository import BoxFilter
 from app.sites.box_schemas import Credentials, DesiredConfig
@@ -112,20 +112,22 @@ class AttributesChange(Body):
 
 def _check_one_way(*, replaces: bool, changes: bool) -> None:
     if replaces and changes:
-        raise CodedValueError("invalid_value", "Give `replace`, or what to change, not both")
+        raise CodedValueError("replace_or_change", "Give `replace`, or what to change, not both")
 
 
 class LabelBoxes(Body):
     """Change kind, tags and attributes: those that are given."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2})
+
     type: Literal["label"]
     kind: BoxKind | None = Field(None, description="The new kind; null: none. Left out: it stays")
-    tags: TagsChange | None = None
-    attributes: AttributesChange | None = None
+    tags: TagsChange = absent()
+    attributes: AttributesChange = absent()
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if "kind" not in self.model_fields_set and self.tags is None and self.attributes is None:
+        if self.model_fields_set == {"type"}:
             raise CodedValueError("missing_field", "Give `kind`, `tags` or `attributes`")
         return self
 
@@ -198,7 +200,7 @@ class BoxesOperation(Body):
     @model_validator(mode="after")
     def _which(self) -> Self:
         if (self.select is None) == (self.ids is None):
-            raise CodedValueError("missing_field", "Give either `select` or `ids`")
+            raise CodedValueError("select_or_ids", "Give either `select` or `ids`")
         if self.select is not None and not self.dry_run and self.preview is None:
             raise CodedValueError(
                 "preview_required",

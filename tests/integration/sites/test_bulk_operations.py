@@ -334,8 +334,8 @@ async def test_who_may_not_read_boxes_lists_ids_and_is_shown_results_alone(
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({"operation": {"type": "delete"}}, "missing_field"),
-        ({"operation": {"type": "delete"}, "ids": ["a"], "select": {}}, "missing_field"),
+        ({"operation": {"type": "delete"}}, "select_or_ids"),
+        ({"operation": {"type": "delete"}, "ids": ["a"], "select": {}}, "select_or_ids"),
         ({"operation": {"type": "delete"}, "ids": []}, "invalid_value"),
         ({"operation": {"type": "delete"}, "ids": ["a b"]}, "invalid_box_id"),
         ({"operation": {"type": "delete"}, "ids": ["a"] * 10_001}, "invalid_value"),
@@ -344,7 +344,7 @@ async def test_who_may_not_read_boxes_lists_ids_and_is_shown_results_alone(
         ({"operation": {"type": "label"}, "ids": ["a"]}, "missing_field"),
         (
             {"operation": {"type": "label", "tags": {"add": ["x"], "replace": []}}, "ids": ["a"]},
-            "invalid_value",
+            "replace_or_change",
         ),
         ({"operation": {"type": "label", "tags": {"add": ["a b"]}}, "ids": ["a"]}, "invalid_tag"),
         ({"operation": {"type": "configure", "config": {"a": "x" * 17_000}}, "ids": ["a"]}, "text_too_long"),
