@@ -156,7 +156,7 @@ async def snapshot(world: World) -> dict[str, str]:
     """All that the client can read."""
     seen = {}
     for route in guarded(world):
-        # Reports, overviews and explanations say when they were made, and nothing beyond what they are made of.
+        # Reports, overviews and explanations say when they were made: all else in them stands elsewhere, too.
         apart = {"stream_events", "get_site_daily_report", "get_site_monthly_report"}
         apart |= {"get_overview", "get_alert_explanation"}
         if route.method == "GET" and route.name not in {*apart, *PLATFORM_ONLY, *PEOPLE_ONLY}:
