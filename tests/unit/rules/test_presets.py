@@ -12,7 +12,7 @@ from app.rules.compile import CompiledRule, compile_rule
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.indoors import FORMALDEHYDE_PPB
 from app.rules.preset_data.shape import Preset, PresetRule, Text
-from app.rules.preset_origin import modified
+from app.rules.preset_origin import localized_name, modified
 from app.rules.preset_schemas import PresetOut
 from app.rules.presets import fitting
 from app.rules.replay import Replay
@@ -256,3 +256,16 @@ def test_lists_by_kind_and_metric() -> None:
     assert "eu-no2-1h" not in offices
     assert {preset.id for preset in fitting(kind=None, metric="hcho")} == {"indoor-formaldehyde"}
     assert len(list(fitting(kind=None, metric=None))) == len(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.id)
+def test_a_rules_name_is_said_in_the_readers_language_unless_a_person_gave_it(preset: Preset) -> None:
+    for rule in preset.rules:
+        for written, own in (("en", "École:"), ("fr", "École :")):
+            name = rule.name.to("fr" if written == "fr" else "en")
+            assert localized_name(name, preset.id, "en") == rule.name.en
+            assert localized_name(name, preset.id, "fr") == rule.name.fr
+            assert localized_name(f"{own} {name}", preset.id, "fr") == f"École : {rule.name.fr}"
+        assert localized_name(rule.name.en, None, "fr") == rule.name.en
+    assert localized_name("Mine", preset.id, "fr") == "Mine"
+    assert localized_name("Mine", "a preset that is no more", "fr") == "Mine"
