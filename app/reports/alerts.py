@@ -14,8 +14,9 @@ from app.alerts.models import Alert
 from app.city.periods import Period
 from app.core.instants import from_datetime, to_datetime
 from app.core.reach import Reach
-from app.reports.material import AlertMaterial, AlertsMaterial
+from app.reports.material import AlertMaterial, AlertsMaterial, ReportLanguage
 from app.rules.models import Rule
+from app.rules.preset_origin import localized_name
 from app.rules.severity import SEVERITIES
 
 LONGEST: Final = 10
@@ -23,7 +24,13 @@ LONGEST: Final = 10
 
 
 async def alerts_of(
-    session: AsyncSession, site_id: UUID, visible: Reach, spans: tuple[Period, Period], now: datetime
+    session: AsyncSession,
+    site_id: UUID,
+    visible: Reach,
+    spans: tuple[Period, Period],
+    now: datetime,
+    *,
+    language: ReportLanguage,
 ) -> AlertsMaterial:
     """The alerts of a site.
 
@@ -33,6 +40,7 @@ async def alerts_of(
         visible: what the caller may see.
         spans: the period, and the one before it.
         now: until when those last that are on still.
+        language: that of the names that presets gave to rules.
     """
     first, last, earlier = (
         to_datetime(each) for each in (spans[0].start_us, spans[0].end_us, spans[1].start_us)
@@ -73,7 +81,7 @@ async def alerts_of(
         acknowledged=row.acknowledged,
         waited_s=row.waited,
         longest_wait_s=row.longest,
-        longest=await _longest(session, [*of_site, began, Alert.started_at < last], now),
+        longest=await _longest(session, [*of_site, began, Alert.started_at < last], now, language),
     )
 
 
@@ -82,11 +90,14 @@ def _count(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 async def _longest(
-    session: AsyncSession, conditions: list[ColumnElement[bool]], now: datetime
+    session: AsyncSession, conditions: list[ColumnElement[bool]], now: datetime, language: ReportLanguage
 ) -> list[AlertMaterial]:
     lasted: ColumnElement[Any] = func.coalesce(Alert.resolved_at, now) - Alert.started_at
     rows = await session.execute(
-        select(Rule.name, Alert.highest_severity, Alert.box, Alert.started_at, Alert.resolved_at)
+        select(
+            *(Rule.name, Rule.definition["preset"]["id"].astext),
+            *(Alert.highest_severity, Alert.box, Alert.started_at, Alert.resolved_at),
+        )
         .join(Rule, Rule.id == Alert.rule_id)
         .where(*conditions)
         .order_by(lasted.desc(), Alert.id)
@@ -94,7 +105,10 @@ async def _longest(
     )
     return [
         AlertMaterial(
-            rule, severity, box, from_datetime(began), None if ended is None else from_datetime(ended)
+            localized_name(rule, preset, language),
+            *(severity, box),
+            from_datetime(began),
+            None if ended is None else from_datetime(ended),
         )
-        for rule, severity, box, began, ended in rows
+        for rule, preset, severity, box, began, ended in rows
     ]

@@ -154,4 +154,4 @@ async def _alerts(session: AsyncSession, site: Site, wanted: Wanted, earlier: Sl
     if not wanted.alerts:
         return None
     spans = (wanted.slot.period, earlier.period)
-    return await alerts_of(session, site.id, wanted.visible, spans, wanted.now)
+    return await alerts_of(session, site.id, wanted.visible, spans, wanted.now, language=wanted.language)

@@ -1,11 +1,11 @@
-"""Whether a rule that was made of a preset still asks what that one makes. Pure."""
+"""What a rule keeps of the preset that it was made of: whether it still asks the same, and its name. Pure."""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
 from app.rules.preset_data import PRESETS
-from app.rules.preset_data.shape import PresetRule
+from app.rules.preset_data.shape import Language, PresetRule
 from app.rules.schemas import Definition
 
 # A scope says where a preset is used, not what it asks.
@@ -34,3 +34,27 @@ def modified(definition: Mapping[str, Any]) -> bool:
     return not any(
         all(made[part] == definition.get(part) for part in _COMPARED) for made in _made(origin["id"])
     )
+
+
+def colon(language: Language) -> str:
+    """Return the colon between a name of the client's own and a preset's, with the language's spacing."""
+    return " :" if language == "fr" else ":"
+
+
+def localized_name(name: str, preset_id: str | None, language: Language) -> str:
+    """Translate the name of a rule that a preset gave it; a name that a person gave stays as it is.
+
+    Args:
+        name: The rule's name, in whichever language the preset was applied.
+        preset_id: The preset that the rule was made of; None: of none.
+        language: The reader's.
+    """
+    preset = None if preset_id is None else PRESETS.get(preset_id)
+    for rule in () if preset is None else preset.rules:
+        for known in ("en", "fr"):
+            given = rule.name.to(known)
+            if name == given:
+                return rule.name.to(language)
+            if name.endswith(behind := f"{colon(known)} {given}"):
+                return f"{name.removesuffix(behind)}{colon(language)} {rule.name.to(language)}"
+    return name

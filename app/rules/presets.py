@@ -18,6 +18,7 @@ from app.rules.condition_leaves import stored
 from app.rules.models import Rule
 from app.rules.preset_data import PRESETS
 from app.rules.preset_data.shape import Language, Preset, PresetRule
+from app.rules.preset_origin import colon
 from app.rules.preset_schemas import PresetApply
 from app.rules.schemas import RuleCreate
 from app.sites.models import Site
@@ -118,8 +119,7 @@ def _body(preset: Preset, rule: PresetRule, wanted: PresetApply, language: Langu
     }
     for name, value in given(wanted.overrides).items():
         if name == "name" and len(preset.rules) > 1:
-            colon = " :" if language == "fr" else ":"
-            fields["name"] = f"{value}{colon} {fields['name']}"[:NAME_LIMIT]
+            fields["name"] = f"{value}{colon(language)} {fields['name']}"[:NAME_LIMIT]
         else:
             fields[name] = stored(value)
     return RuleCreate.model_validate(fields)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from app.reports.drawn import alerts, boxes, indices, measured, quality
@@ -24,6 +25,8 @@ from app.reports.material import Material
 
 _TILES: Final = 4
 _HOURS: Final = 24
+_LONG: Final = re.compile(r"(\S{25,})")
+_PIECE: Final = re.compile(r"[^-_./]{0,11}[-_./]|[^-_./]{1,12}")
 _UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou)/m³")
 
 
@@ -48,9 +51,20 @@ def _environment() -> Environment:
     return environment
 
 
-def _unbroken(text: str) -> Markup:
-    """A text, escaped, in which no line ends within a unit that has a stroke in it."""
-    return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', str(escape(text))))  # noqa: S704 (escaped)
+@pass_context
+def _unbroken(context: Context, text: str) -> Markup:
+    """A text, escaped, in which no line ends within a unit that has a stroke in it.
+
+    On paper, words that no column can hold, as ids of boxes and addresses, get places to break at: all others
+    stay whole.
+    """
+    escaped = "".join(
+        "<wbr>".join(str(escape(piece)) for piece in _PIECE.findall(part))
+        if context["paper"] and _LONG.fullmatch(part)
+        else str(escape(part))
+        for part in _LONG.split(text)
+    )
+    return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', escaped))  # noqa: S704 (escaped)
 
 
 def page_of(material: Material) -> Page:

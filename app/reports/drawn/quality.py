@@ -9,7 +9,7 @@ from app.reports.drawn.blocks import Cell, Section, Table
 from app.reports.drawn.computing import Computed, silent_hours
 from app.reports.drawn.findings import WHO, coverage_of
 from app.reports.drawn.formats import Formats, typeset
-from app.reports.drawn.words import COVERAGES_FR, WORDS
+from app.reports.drawn.words import CITATIONS_FR, COVERAGES_FR, WORDS
 
 _ROWS: Final = 10
 _READ: Final = ("day", "measured", "worst", "decibels", "alerts", "sensors")
@@ -111,13 +111,20 @@ def methods(report: Computed, formats: Formats) -> Section:
     return section
 
 
+def _cited(source: Text, formats: Formats) -> str:
+    """A source; one that keeps its own title keeps its typography too."""
+    return formats.said(source) if source.en != source.fr else typeset(source.en, "en")
+
+
 def _of_method(method: Method, report: Computed, formats: Formats) -> list[str]:
     # Rules and sources are fixed texts too, though no words of `WORDS`.
     rule = formats.said(Text(method.coverage, COVERAGES_FR[method.name]))
+    document = method.citation.document
+    source = Text(document, CITATIONS_FR.get(document, document))
     parts = [
         formats.said(WORDS["method_version"]).format(name=method.name, version=method.version),
         formats.said(WORDS["method_coverage"]).format(rule=rule),
-        formats.said(WORDS["method_source"]).format(source=typeset(method.citation.document, "en"))
+        formats.said(WORDS["method_source"]).format(source=_cited(source, formats))
         + (f" <{method.citation.url}>" if method.citation.url else ""),
     ]
     if method.citation.status == "unverified":

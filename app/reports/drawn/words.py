@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.city.results import Text
-from app.reports.drawn.words_of_data import COVERAGES_FR, DATA_WORDS, SITE_KINDS
+from app.reports.drawn.words_of_data import CITATIONS_FR, COVERAGES_FR, DATA_WORDS, SITE_KINDS
 
-__all__ = ["COVERAGES_FR", "SITE_KINDS", "WORDS"]
+__all__ = ["CITATIONS_FR", "COVERAGES_FR", "SITE_KINDS", "WORDS"]
 
 WORDS: Final[Mapping[str, Text]] = {
     # The head.

@@ -101,6 +101,50 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
 }
 """Part of `WORDS`."""
 
+CITATIONS_FR: Final[Mapping[str, str]] = {
+    "ETC HE Report 2024/17: EEA's revision of the European air quality index bands": (
+        "Rapport ETC HE 2024/17 : révision par l'AEE des classes de l'indice européen de qualité de l'air"
+    ),
+    "WHO global air quality guidelines (2021), table 0.1": (
+        "OMS, lignes directrices mondiales sur la qualité de l'air (2021), tableau 0.1"
+    ),
+    "ISO 1996-1: equivalent continuous sound pressure level": (
+        "ISO 1996-1 : niveau de pression acoustique continu équivalent"
+    ),
+    "Directive 2002/49/EC, Annex I": "Directive 2002/49/CE, annexe I",
+    "Décret n° 2011-1727 and décret n° 2012-14 (France): valeurs-guides et seuil d'action du benzène": (
+        "Décrets n° 2011-1727 et n° 2012-14 (France) : valeurs-guides et seuil d'action du benzène"
+    ),
+    (
+        "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856; Hashimoto et al., Med Entomol Zool "
+        "44 (1993) 185-195"
+    ): (
+        "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856 ; Hashimoto et al., Med Entomol Zool "
+        "44 (1993) 185-195"
+    ),
+    (
+        "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)"
+    ): "Hukka et Viitanen, Wood Sci Technol 33 (1999) 475-485 ; classes de matériaux : Ojanen et al. (2010)",
+    "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold": (
+        "EN 13725 : concentration d'odeur, dont le seuil de détection est 1 ou/m³"
+    ),
+    "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22": (
+        "TA Luft 2021 (Allemagne), annexe 7 (anciennement GIRL), tableau 22"
+    ),
+    (
+        "EN ISO 7730:2005, table A.5 (offices, classrooms); categories A to C have the ranges of I to III of "
+        "EN 16798-1"
+    ): (
+        "EN ISO 7730:2005, tableau A.5 (bureaux, salles de classe) ; les catégories A à C ont les plages I à "
+        "III de l'EN 16798-1"
+    ),
+    "Masterton and Richardson (1979), Environment Canada: humidex": (
+        "Masterton et Richardson (1979), Environnement Canada : humidex"
+    ),
+    "EN 12464-1: lighting of indoor work places": "EN 12464-1 : éclairage des lieux de travail intérieurs",
+}
+"""Sources that are named in English, in French; others have their own title, and keep it."""
+
 COVERAGES_FR: Final[Mapping[str, str]] = {
     "eaqi": (
         "75 % de l'heure, pour chaque polluant (selon la directive 2008/50/CE, annexe VII) ; les autres sont "
@@ -155,6 +199,8 @@ SITE_KINDS: Final[Mapping[str, Text]] = {
     "library": Text("Library", "Bibliothèque"),
     "museum": Text("Museum", "Musée"),
     "harbour": Text("Harbour", "Port"),
+    "port": Text("Port", "Port"),
+    "industry": Text("Industry", "Industrie"),
     "construction": Text("Construction site", "Chantier"),
 }
 """What some kinds of places are called; others are shown as their client wrote them."""

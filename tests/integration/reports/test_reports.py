@@ -18,6 +18,7 @@ from app.reports.drawn.formats import Formats
 from app.reports.drawn.page import Page
 from app.reports.drawn.pdf import pdf_of
 from app.reports.printing import Printers
+from app.rules.preset_data import PRESETS
 from tests.conftest import Tenant, client_of
 from tests.integration.city.town import PARIS, Record, ask, measure
 from tests.unit.reports.sheet import parsed, sections, tables, text
@@ -229,6 +230,24 @@ async def test_alerts_are_told_to_whom_may_read_them(
         blind = await page(reader, street, date=str(DAY))
     assert "a key that may not read alerts" in text(sections(blind)["alerts"])
     assert "Dust" not in text(blind)
+
+
+async def test_rules_of_presets_are_named_in_the_readers_language(tenant: Tenant, site_id: str) -> None:
+    preset = PRESETS["who-pm2-5-24h"]
+    applied = await tenant.client.post(f"/v1/rule-presets/{preset.id}/apply", json={"site_id": site_id})
+    applied.raise_for_status()
+    own = {**RULE, "site_id": site_id, "name": "Our own name"}
+    (await tenant.client.post("/v1/rules", json=own)).raise_for_status()
+    await measure(tenant, site_id, "loud", LOUD)
+    captions = {
+        "en": ("Those that lasted longest", "Rule"),
+        "fr": ("Celles qui ont duré le plus longtemps", "Règle"),
+    }
+    for language, (caption, column) in captions.items():
+        root = await page(tenant.client, site_id, language=language, date="2026-03-28")
+        names = {row[column] for row in tables(sections(root)["alerts"])[caption]}
+        expected = preset.rules[0].name.fr if language == "fr" else preset.rules[0].name.en
+        assert names == {expected, "Our own name"}, language
 
 
 async def test_form_and_language_are_negotiated(tenant: Tenant, street: str) -> None:

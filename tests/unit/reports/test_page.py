@@ -4,9 +4,11 @@ import io
 import re
 from datetime import date
 from functools import cache
+from html import unescape
 from pathlib import Path
 from string import Formatter
 
+import msgspec
 import pypdf
 import pytest
 from hypothesis import given, settings
@@ -22,9 +24,18 @@ from app.reports.drawn.pdf import pdf_of
 from app.reports.drawn.policy import TEMPLATES, policy
 from app.reports.drawn.strips import SCALES
 from app.reports.drawn.told import ink_on
-from app.reports.drawn.words import COVERAGES_FR, SITE_KINDS, WORDS
-from app.reports.material import FlagsMaterial, Material, ReportLanguage, ReportLength, pack, unpack
-from tests.unit.reports.sheet import LEVELS, PARIS, material, parsed, sections, tables, text
+from app.reports.drawn.words import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
+from app.reports.material import (
+    AlertMaterial,
+    FlagsMaterial,
+    Material,
+    ReportLanguage,
+    ReportLength,
+    pack,
+    unpack,
+)
+from app.rules.presets import KINDS
+from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, material, parsed, sections, tables, text
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -251,6 +262,8 @@ def test_both_languages_say_the_same_things() -> None:
         assert words.fr.strip(), key
         assert placeholders(words.en) == placeholders(words.fr), key
     assert set(COVERAGES_FR) == set(METHODS)
+    assert set(CITATIONS_FR) <= {method.citation.document for method in METHODS.values()}
+    assert set(KINDS) <= set(SITE_KINDS)
     assert set(FLAGS) <= set(WORDS)
     assert all(words.en and words.fr for words in SITE_KINDS.values())
 
@@ -286,8 +299,9 @@ def test_nothing_is_left_untranslated(length: ReportLength, *, inside: bool) -> 
         words_of(page_of(material(length=length, language=language, inside=inside)).html)
         for language in ("en", "fr")
     )
-    # A source is cited as it is called.
+    # What has a title of its own is cited by it.
     sources = {typeset(method.citation.document, "en") for method in METHODS.values()}
+    sources -= {typeset(document, "en") for document in CITATIONS_FR}
     alike = {part for part in english & french if not ALIKE.search(part)}
     assert {part for part in alike if not any(source in part for source in sources)} == set()
 
@@ -397,6 +411,78 @@ def heads_of_indices(box_name: str) -> dict[str, float]:
     # The first page alone, which has all heads and, before them, one "Mesuré" of the tiles.
     pypdf.PdfReader(io.BytesIO(pdf_of(page_of(of)))).pages[0].extract_text(visitor_text=visit)
     return found
+
+
+# As clients call rules and boxes: some with long names, some without a space in them.
+RULE_NAMES = (
+    "Formaldéhyde intérieur au-dessus de 100 µg/m³",
+    "Fine particles, mean of five minutes, in steps",
+    "Noise-at-night-mean-of-an-hour-by-the-school",
+)
+BOX_NAMES = (
+    "Sensor.Community 11199: SDS011 21997, DHT22 21998",
+    "Cour de l'école élémentaire Jean-Jaurès, façade nord-ouest",
+    "une-station-sans-aucune-espace-dans-son-nom",
+    None,
+)
+
+
+def printed(length: ReportLength, language: ReportLanguage, boxes: int, *, inside: bool) -> tuple[str, bytes]:
+    """A report as a PDF, and the page that it is of."""
+    severities = ("info", "warning", "critical")
+    longest = [
+        AlertMaterial(
+            RULE_NAMES[n % 3],
+            severities[n % 3],
+            None if n == 3 else f"box-{n % boxes:04d}",
+            (1_790_000_000 + n * 5_000) * 1_000_000,
+            None if n == 4 else (1_790_000_000 + n * 5_400) * 1_000_000,
+        )
+        for n in range(10)
+    ]
+    of = material(
+        length=length,
+        language=language,
+        boxes=boxes,
+        inside=inside,
+        alerts=msgspec.structs.replace(ALERTS, longest=longest),
+    )
+    named_boxes = [
+        msgspec.structs.replace(box, name=BOX_NAMES[n] if n < len(BOX_NAMES) else None)
+        for n, box in enumerate(of.boxes)
+    ]
+    page = page_of(msgspec.structs.replace(of, form="pdf", boxes=named_boxes))
+    return page.html, pdf_of(page)
+
+
+@pytest.mark.parametrize(
+    ("length", "language", "boxes", "inside"),
+    [
+        ("day", "en", 4, False),
+        ("day", "fr", 12, True),
+        ("month", "fr", 1, False),
+        ("month", "en", 2, True),
+    ],
+)
+def test_on_paper_no_word_is_broken_and_the_last_page_is_not_nearly_empty(
+    length: ReportLength, language: ReportLanguage, boxes: int, *, inside: bool
+) -> None:
+    html, made = printed(length, language, boxes, inside=inside)
+    pages = [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(made)).pages]
+    letters = re.compile(r"[^\W\d_]{2,}")
+    said = unescape(re.sub(r"<[^>]+>", " ", html.replace("<wbr>", "")))
+    known = {word.casefold() for word in letters.findall(said)}
+    # Names without a space, and addresses of sources, are longer than a column: they may be broken.
+    long = " ".join(re.findall(r"\S{25,}", said))
+    broken = [
+        word
+        for page in pages
+        for word in letters.findall(page)
+        if word.casefold() not in known and word not in long
+    ]
+    assert broken == []
+    assert len(pages) > 1
+    assert len(pages[-1].splitlines()) >= 30, pages[-1]
 
 
 def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:

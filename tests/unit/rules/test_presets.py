@@ -14,7 +14,7 @@ from app.rules.preset_data import PRESETS
 from app.rules.preset_data.eu_air import RECAST_FROM
 from app.rules.preset_data.indoors import FORMALDEHYDE_PPB
 from app.rules.preset_data.shape import Preset, PresetRule, Text
-from app.rules.preset_origin import modified
+from app.rules.preset_origin import localized_name, modified
 from app.rules.preset_schemas import PresetOut
 from app.rules.presets import fitting
 from app.rules.replay import Replay
@@ -287,3 +287,16 @@ def test_law_applies_by_its_days() -> None:
     }
     # What is no matter of law applies always.
     assert "who-pm2-5-24h" in {preset.id for preset in fitting(kind=None, metric=None, on=RECAST_FROM)}
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.id)
+def test_a_rules_name_is_said_in_the_readers_language_unless_a_person_gave_it(preset: Preset) -> None:
+    for rule in preset.rules:
+        for written, own in (("en", "École:"), ("fr", "École :")):
+            name = rule.name.to("fr" if written == "fr" else "en")
+            assert localized_name(name, preset.id, "en") == rule.name.en
+            assert localized_name(name, preset.id, "fr") == rule.name.fr
+            assert localized_name(f"{own} {name}", preset.id, "fr") == f"École : {rule.name.fr}"
+        assert localized_name(rule.name.en, None, "fr") == rule.name.en
+    assert localized_name("Mine", preset.id, "fr") == "Mine"
+    assert localized_name("Mine", "a preset that is no more", "fr") == "Mine"
