@@ -128,9 +128,7 @@ def _missing(field: str, why: str) -> InvalidError:
 
 def _check_server(wanted: MailSet, *, allow_private: bool) -> None:
     """Refuse a host, a port or a want of TLS by which the installation's own network could be reached."""
-    hint = (
-        "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or the server: VIGIE_SMTP__HOST."
-    )
+    hint = "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or VIGIE_SMTP__HOST."
     try:
         check_url(f"https://{_bracketed(wanted.host)}/", allow_private=allow_private)
     except InvalidError as error:
