@@ -26,7 +26,7 @@ class Nothing(URLFetcher):  # type: ignore[misc] # it has no types
 
 
 _VARIANT: Final = "pdf/ua-1"
-FULL_ENOUGH: Final = 0.3
+FULL_ENOUGH: Final = 0.4
 """A last page that is filled less is nearly empty."""
 _END: Final = "end"
 # Tried in turn. At most 6 % smaller: what is set smallest stays readable. Style sheets of a user are stronger
