@@ -62,7 +62,11 @@ def named_tests() -> list[tuple[str, str]]:
 
 def taken(body: dict[str, Any]) -> None:
     """Check an example by the shape of the call that it is for, as strictly as the call does."""
-    kinds: dict[str, type[BaseModel]] = {"matchers": SilenceCreate, "source": InhibitionCreate}
+    kinds: dict[str, type[BaseModel]] = {
+        "matchers": SilenceCreate,
+        "alert_id": SilenceCreate,
+        "source": InhibitionCreate,
+    }
     kind = next((kinds[key] for key in kinds if key in body), RuleCreate)
     made = kind.model_validate(body)
     if isinstance(made, RuleCreate):
