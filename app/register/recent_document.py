@@ -80,9 +80,7 @@ class PublicRecent(BaseModel):
         description="The licence of these data, an SPDX identifier; null: none is named",
         examples=["etalab-2.0"],
     )
-    indices: list[PublicIndex] = Field(
-        description="Of several metrics each; of several boxes the worst"
-    )
+    indices: list[PublicIndex] = Field(description="Of several metrics each; of several boxes the worst")
     metrics: list[PublicRecentMetric] = Field(
         description="Those that are published and were measured", examples=[[_METRIC]]
     )
