@@ -6,8 +6,9 @@ from app.core.instants import format_us, from_datetime
 from app.register.history import Entry, Page
 from app.register.model import Register, SiteEntry
 from app.register.page import Frame, in_language, rendered
-from app.register.words import ABOUT, WORDS
+from app.register.words import WORDS
 from app.register.words_of_changes import sentence
+from app.register.words_of_guide import ABOUT
 
 
 def lines(entries: Sequence[Entry], frame: Frame, register: Register) -> list[dict[str, str]]:

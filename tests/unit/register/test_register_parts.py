@@ -21,7 +21,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.city.results import Text
-from app.register import atom, charts, dtpr, geojson, tables, words, words_of_changes, words_of_law
+from app.register import (
+    atom,
+    charts,
+    dtpr,
+    geojson,
+    tables,
+    words,
+    words_of_changes,
+    words_of_guide,
+    words_of_law,
+)
 from app.register.answers import Made
 from app.register.files import FOLDER, files
 from app.register.grid import METRES_PER_DEGREE, ring, steps
@@ -220,7 +230,7 @@ def texts() -> Iterator[tuple[str, str]]:
             if isinstance(table, dict | MappingProxyType):
                 for text in table.values():
                     yield from text if isinstance(text, tuple) and not isinstance(text, Text) else [text]
-    for heading, paragraphs in words.ABOUT:
+    for heading, paragraphs in words_of_guide.ABOUT:
         yield from (heading, *paragraphs)
 
 
