@@ -204,8 +204,13 @@ def _rows(
         *(states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.activity()),
         *(refusals.refused_at, refusals.code),
     )
-    joined = select(Box, *columns).outerjoin(_STATES, states.box_key == Box.key)
-    return joined.outerjoin(_REFUSALS, refusals.box_key == Box.key)
+    return _with_activity(select(Box, *columns))
+
+
+def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
+    """Join to boxes what `Silence` looks at: without it, a condition on it would multiply the boxes."""
+    statement = statement.outerjoin(_STATES, _STATES.c.box_key == Box.key)
+    return statement.outerjoin(_REFUSALS, _REFUSALS.c.box_key == Box.key)
 
 
 async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, silence: Silence) -> BoxRow:
@@ -268,7 +273,7 @@ async def read_silence(
     """
     heard = _STATES.c.last_sample_at.label("heard")
     statement = select(Box.site_id, Box.id, Box.name, heard, silence.holds().label("silent"))
-    statement = _living(statement.outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
+    statement = _living(_with_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
     # It is referred to twice: PostgreSQL reads it once.
@@ -303,7 +308,7 @@ async def select_boxes(
     most: int,
 ) -> Sequence[Box]:
     """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
-    statement = _living(select(Box).outerjoin(_STATES, _STATES.c.box_key == Box.key), visible)
+    statement = _living(_with_activity(select(Box)), visible)
     if ids is not None:
         statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
     if wanted is not None:

@@ -54,22 +54,30 @@ class _Follower:
                 return
             answer.raise_for_status()
             self.connections += 1
-            buffer = b""
+            buffer, block = b"", list[str]()
             async for chunk in answer.aiter_bytes():
                 taken = chunk[:patience]
                 patience -= len(taken)
-                *blocks, buffer = (buffer + taken).split(b"\n\n")
-                for block in blocks:
-                    self._take(block.decode())
+                *lines, buffer = (buffer + taken).split(b"\n")
+                for line in lines:
+                    self._take(line.decode(), block)
                 if patience <= 0:
-                    self.cut_inside += bool(buffer)
+                    self.cut_inside += bool(buffer or block)
                     return
 
-    def _take(self, text: str) -> None:
-        block = parse(text.splitlines())
-        if block.data is not None:
-            self.got.append(block.message)
-        self.last_id = block.id
+    def _take(self, line: str, lines: list[str]) -> None:
+        """Take a line; an empty one ends the block whose lines came before it."""
+        if line.startswith(": keep-alive "):
+            self.last_id = line.rpartition(" ")[2]
+        elif line:
+            lines.append(line)
+        else:
+            block = parse([each for each in lines if not each.startswith((":", "retry:"))])
+            lines.clear()
+            if block.data is not None:
+                self.got.append(block.message)
+            if block.id is not None:
+                self.last_id = block.id
 
 
 @pytest.fixture
