@@ -107,7 +107,7 @@ class World:
             text = json.dumps(body)
         schemes = [scheme for each in example.operation.get("security", [{}]) for scheme in each]
         client = self.clients["ApiKey" if "ApiKey" in schemes else schemes[0] if schemes else None]
-        if example.path.startswith(("/v1/organisations", "/v1/roll-ups")):
+        if example.path.startswith(("/v1/organisations", "/v1/roll-ups", "/v1/settings")):
             client = self.clients["Administrator"]
         return await client.request(
             example.method,
