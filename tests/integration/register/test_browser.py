@@ -217,7 +217,6 @@ async def test_a_site_of_which_nothing_is_declared_and_a_short_page(
         await watched.go(f"/public/sites/{street}?lang=en")
         assert await watched.page.locator(".card .newest").count() == 3
         assert await watched.page.locator("table.differing").count() == 1
-        # Before, each purpose said all of it again: 21,600 pixels at this width.
         tall: int = await watched.page.evaluate("document.documentElement.scrollHeight")
         assert tall < 10_500
 

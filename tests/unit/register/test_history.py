@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 HERE, THERE = UUID(int=1), UUID(int=2)
 
 
-def change(number: int, minutes: float, kind: str, site: UUID = HERE, **data: Any) -> Change:  # noqa: ANN401
+def change(number: int, minutes: float, kind: str, site: Any = HERE, **data: Any) -> Change:  # noqa: ANN401
     return Change(number, NOW - timedelta(minutes=minutes), site, "A", kind, data)
 
 
