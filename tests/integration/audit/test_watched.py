@@ -64,6 +64,8 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         *("pending_since", "started_at", "resolved_at", "resolution", "sequence", "description", "cause"),
         *("dry_run", "suppressed", "told_severity", "notified", "escalated_to", "escalated_at"),
         *("escalations", "escalate_at", "remind_us", "remind_at"),
+        # What `acknowledged_by`, which is recorded, was at that time.
+        *("acknowledged_by_kind", "acknowledged_by_name"),
     },
     "api_keys": {"last_used_at"},
     "backtests": {

@@ -126,7 +126,7 @@ async def test_an_event_without_a_basis_is_refused_by_mqtt(
         receipt = await doors.mqtt("event", shot(), shot(type="tamper", candidates=[]) | {"seq": 8})
     assert receipt.new_events == []
     assert {turned.rejection.code for turned in receipt.turned} == {code, "unknown_field"}
-    assert {"seq": 7, "code": code} in receipt.acks[BOX].payload()["rejected"]
+    assert {"seq": 7, "code": code, "kind": "event"} in receipt.acks[BOX].payload()["rejected"]
     assert await doors.refusals() == {("mqtt", code, "acoustic_safety"): 1}
     assert await doors.holding(CANARY) == []
     assert CANARY not in caplog.text

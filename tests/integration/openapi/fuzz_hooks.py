@@ -29,6 +29,9 @@ BEYOND_SCHEMAS: Final = {
     # A relation between two fields, or of a field to now.
     "range_reversed": "`from` before `to`",
     "end_required": "a silence has an end or a schedule",
+    "wrong_unit": "units measure their metrics",
+    "ends_differently": "a silence has one end",
+    "matchers_or_alert": "a silence is of matchers or of an alert",
     "expired": "a time to come",
     "rule_or_rule_id": "one of two fields, not both",
     "boxes_missing": "at least one of two parameters",
