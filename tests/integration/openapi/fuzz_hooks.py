@@ -106,6 +106,8 @@ BEYOND_SCHEMAS: Final = {
 
 # The same for codes that say less elsewhere.
 BEYOND_SCHEMAS_OF: Final = {
+    # `matchers`, or an `alert_id`; and an end of one kind.
+    ("POST /v1/silences", "missing_field"),
     # `severity` and `condition`, or `levels`.
     *itertools.product(
         ("POST /v1/rules", "PATCH /v1/rules/{rule_id}", "POST /v1/rules/backtest"),

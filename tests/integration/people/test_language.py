@@ -36,9 +36,9 @@ async def test_the_page_of_a_french_browser_makes_a_french_member(
         looking(browser, base, locale="fr-FR") as watched,
     ):
         await watched.page.goto(f"{base}/welcome#{token}")
-        await watched.page.fill("[name=name]", "Ada")
-        await watched.page.fill("[name=password]", PASSWORD)
-        await watched.page.click("form button")
-        await watched.page.get_by_text("Vous êtes maintenant membre").wait_for()
+        await watched.page.fill("#name", "Ada")
+        await watched.page.fill("#new-password", PASSWORD)
+        await watched.page.click("section button")
+        await watched.page.get_by_text("Vous êtes membre de").wait_for()
     signed_in = await anybody.post("/v1/sessions", json={"email": "ada@example.com", "password": PASSWORD})
     assert signed_in.json()["user"]["locale"] == "fr"
