@@ -33,6 +33,8 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
 """Path parameters by name; one that ends in `_id` and is not among them is the id (a UUID) of its noun."""
 
 SCHEMAS: Final = {
+    "EndpointTrouble": "What is wrong with an endpoint",
+    "Source": "Where a setting is from",
     "FireMode": "How it is fired; `single`: worked by hand each time, or a revolver",
     "ProjectileSpeed": "As it leaves the muzzle, with common loads; `either`: the load decides",
     "SourceKind": "Whether it is a firearm, or only sounds like one",
@@ -324,6 +326,30 @@ DESCRIPTIONS: Final = {
     "username": "The account's name at the broker",
     "value": "The value that decided",
     "version": "Counted up with each change",
+    "remove": "Names to take away",
+    "battery_below": "Percent",
+    "clock_skew_above_ms": "Milliseconds, ahead or behind",
+    "late_share_above": "0 to 1",
+    "rssi_below": "dBm",
+    "tag": "Only with these tags",
+    "changed": "How many were changed",
+    "operation": "What is done to each box",
+    "unchanged": "How many were so already",
+    "select": "Which boxes, by the filters of the list",
+    "token": "A token of the service; never shown again",
+    "config": "The configuration that the boxes should have",
+    "failing": "How many fail",
+    "total": "How many there are",
+    "host": "The server's name or address",
+    "port": "The server's port",
+    "sender": "The address that mails come from",
+    "critical": "How many are critical",
+    "info": "How many are of the severity info",
+    "warning": "How many are warnings",
+    "box_name": "The box's name",
+    "site_name": "The site's name",
+    "open_data_licence": "The SPDX identifier of the licence of its open data",
+    "source": "Where it is set",
 }
 
 EXAMPLES: Final[dict[str, object]] = {
