@@ -51,8 +51,12 @@ def trim_metric_files(folder: Path, pid: int) -> None:
     """
     for path in folder.glob(f"*_{pid}.db"):
         with path.open("r+b") as file:
-            (used,) = _USED.unpack(file.read(_USED.size))
-            file.truncate(max(used, 2 * _USED.size))
+            head = file.read(_USED.size)
+            if len(head) == _USED.size:
+                file.truncate(max(*_USED.unpack(head), 2 * _USED.size))
+            else:
+                # The process was killed before it had reserved the file: nobody could read it.
+                path.unlink()
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,7 +261,7 @@ class Supervisor:
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
         totals = DatabaseTotals(self._reach.database if self._reach else None)
-        async with aiohttp.ClientSession() as session, aclosing(totals):
+        async with aiohttp.ClientSession() as session, contextlib.aclosing(totals):
             while True:
                 try:
                     await self._show(session, token, totals)

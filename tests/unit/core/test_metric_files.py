@@ -51,3 +51,9 @@ def test_what_a_dead_process_did_not_use_is_given_back(tmp_path: Path) -> None:
     trim_metric_files(tmp_path, int(path.stem.removeprefix("counter_")))
     assert path.stat().st_size < 2**15
     assert _figures(path) == before
+
+
+def test_an_empty_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "counter_7.db").touch()
+    trim_metric_files(tmp_path, 7)
+    assert list(tmp_path.iterdir()) == []
