@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from app.embedded.postgres import PrivatePostgres
+from tests.conftest import Settlement
 from tests.databases import Databases
 
 TEN_DAYS = """
@@ -43,6 +44,17 @@ async def test_rows_numbers_and_chunks_are_gone(databases: Databases, database_u
         assert await connection.fetchval("SELECT count(*) FROM metrics WHERE name = 'pm2_5'") == 1
     finally:
         await connection.close()
+
+
+async def test_one_that_tenants_begin_with_comes_back_too(settlement: Settlement) -> None:
+    url = await settlement.with_site.take()
+    assert await left(settlement.with_site, url, "DELETE FROM sites", "DELETE FROM register_changes")
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("SELECT id::text FROM sites") == settlement.site_id
+    finally:
+        await connection.close()
+    settlement.with_site.give_back(url)
 
 
 async def test_rows_are_gone_also_when_the_server_has_counted_anew(

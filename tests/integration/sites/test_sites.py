@@ -179,7 +179,9 @@ async def test_the_catalogue_names_units_and_bounds(tenant: Tenant) -> None:
         "minimum",
         "maximum",
         "kind",
+        "units",
     }
+    assert entries["co2"]["units"][0] == {"unit": "ppm", "factor": 1.0}
 
 
 async def test_every_time_zone_that_is_taken_is_known_to_the_database(database: Database) -> None:

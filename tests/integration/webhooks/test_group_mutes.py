@@ -219,7 +219,7 @@ async def test_what_is_held_back_goes_with_its_box(postman: Postman, street: Str
     await begin(postman, story)
     await postman.send()
     await street.batch(story.rises(2, "critical"))
-    assert await street.close(reason="box_deleted", box_key=street.first) == 1
+    assert await street.close(reason="box_deleted", box_keys=[street.first]) == 1
     await postman.gather()
     await postman.connection.execute("DELETE FROM boxes WHERE key = $1", street.first)
     assert await street.alerts() == []
