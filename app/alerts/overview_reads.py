@@ -1,4 +1,4 @@
-"""Reads what is wrong now: firing alerts, silent boxes and failing endpoints, counted and listed.
+"""Reads what is wrong now: firing alerts, inactive boxes and failing endpoints, counted and listed.
 
 Each count is one statement over what a caller may see. Must not change anything.
 """
@@ -14,6 +14,8 @@ from app.alerts.models import Alert
 from app.alerts.overview_schemas import (
     LISTED_SITES,
     FiringCounts,
+    RefusedBox,
+    RefusedBoxes,
     SeverityCounts,
     SilentBox,
     SilentBoxes,
@@ -21,7 +23,7 @@ from app.alerts.overview_schemas import (
 )
 from app.core.reach import Reach
 from app.rules.severity import SEVERITIES, Severity
-from app.sites.box_repository import BoxCounts, SilentRow
+from app.sites.box_repository import BoxCounts, InactiveRow
 from app.sites.models import Site
 
 
@@ -76,7 +78,7 @@ async def list_situations(
     Args:
         session: For queries.
         firing: What fires, by site.
-        boxes: How many boxes each site has, and how many of them are silent.
+        boxes: How many boxes each site has, and how many of them are not active.
     """
     counted = {each.site_id: each for each in boxes}
     fires = {each.site_id: each.counts for each in firing}
@@ -84,44 +86,51 @@ async def list_situations(
 
     def gravity(site: UUID) -> tuple[int, ...]:
         found = fires.get(site, nothing)
-        return (*(-found[severity] for severity in reversed(SEVERITIES)), -silent(site))
+        return (*(-found[severity] for severity in reversed(SEVERITIES)), -inactive(site))
 
-    def silent(site: UUID) -> int:
-        return counted[site].silent if site in counted else 0
+    def inactive(site: UUID) -> int:
+        return counted[site].silent + counted[site].refused if site in counted else 0
 
-    wrong = {*fires, *filter(silent, counted)}
+    wrong = {*fires, *filter(inactive, counted)}
     chosen = sorted(sorted(wrong), key=gravity)[:LISTED_SITES]
     names = await site_names(session, chosen)
-    situations = [
-        SiteSituation(
-            site_id=site,
-            site_name=names.get(site, ""),
-            firing=_severities(fires.get(site, nothing)),
-            boxes=counted[site].total if site in counted else 0,
-            silent_boxes=silent(site),
+    situations = []
+    for site in chosen:
+        boxes_there = counted.get(site, BoxCounts(site, 0, 0, 0))
+        situations.append(
+            SiteSituation(
+                site_id=site,
+                site_name=names.get(site, ""),
+                firing=_severities(fires.get(site, nothing)),
+                boxes=boxes_there.total,
+                silent_boxes=boxes_there.silent,
+                refused_boxes=boxes_there.refused,
+            )
         )
-        for site in chosen
-    ]
     return situations, len(wrong)
 
 
-async def describe_silent(
-    session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[SilentRow]
-) -> SilentBoxes:
-    """Put names to silent boxes, and count all."""
+async def describe_inactive(
+    session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[InactiveRow]
+) -> tuple[SilentBoxes, RefusedBoxes]:
+    """Put names to silent and to refused boxes, and count all."""
     names = await site_names(session, [row.site_id for row in rows])
-    listed = [
-        SilentBox(
-            box=row.box,
-            box_name=row.name,
-            site_id=row.site_id,
-            site_name=names.get(row.site_id),
-            last_heard_at=row.last_heard_at,
-        )
-        for row in rows
-    ]
-    return SilentBoxes(
-        total=sum(each.silent for each in counts), of=sum(each.total for each in counts), listed=listed
+    silent, refused = [], []
+    for row in rows:
+        whose = {
+            "box": row.box,
+            "box_name": row.name,
+            "site_id": row.site_id,
+            "site_name": names.get(row.site_id),
+        }
+        if row.activity == "silent":
+            silent.append(SilentBox(**whose, last_heard_at=row.last_heard_at))
+        else:
+            refused.append(RefusedBox(**whose, refused_at=row.refused_at, code=row.code))
+    total = sum(each.total for each in counts)
+    return (
+        SilentBoxes(total=sum(each.silent for each in counts), of=total, listed=silent),
+        RefusedBoxes(total=sum(each.refused for each in counts), of=total, listed=refused),
     )
 
 

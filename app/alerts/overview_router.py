@@ -23,7 +23,7 @@ from app.core.problems import documented
 from app.core.sorting import Pagination
 from app.core.strict_body import StrictRoute
 from app.core.web import Reads
-from app.sites.box_repository import BoxCounts, Silence, read_silence
+from app.sites.box_repository import BoxCounts, Silence, read_inactive
 from app.sites.dependencies import OrganisationFilter
 from app.webhooks.trouble_reads import count_troubles, list_troubles
 
@@ -46,7 +46,7 @@ async def get_overview(
     silence: Annotated[Silence, Depends(_silence)],
     organisation: OrganisationFilter = None,
 ) -> OverviewOut:
-    """Read what is wrong now: what fires, which boxes are silent, and what is not delivered.
+    """Read what is wrong now: what fires, which boxes are silent or refused, and what is not delivered.
 
     All of it is as far as the caller may see it: who is limited to some sites reads of these alone. Rules on
     trial are left out; `GET /v1/alerts/{alert_id}/explanation` says why an alert fires.
@@ -54,10 +54,10 @@ async def get_overview(
     visible = principal.visible()
     firing, at_sites = await overview_reads.count_firing(session, visible, organisation)
     boxes: list[BoxCounts] = []
-    silent = None
+    silent = refused = None
     if principal.may("sites:read"):
-        boxes, rows = await read_silence(session, visible, silence, organisation, LISTED_BOXES)
-        silent = await overview_reads.describe_silent(session, boxes, rows)
+        boxes, rows = await read_inactive(session, visible, silence, organisation, LISTED_BOXES)
+        silent, refused = await overview_reads.describe_inactive(session, boxes, rows)
     sites, sites_total = await overview_reads.list_situations(session, at_sites, boxes)
     wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
     newest = await repository.page(session, wanted, Pagination("-id", LISTED_ALERTS))
@@ -67,6 +67,7 @@ async def get_overview(
         sites=sites,
         sites_total=sites_total,
         silent_boxes=silent,
+        refused_boxes=refused,
         endpoints=await _endpoints(session, principal, organisation),
         newest=await presenter.show(session, newest[:LISTED_ALERTS]),
     )

@@ -43,15 +43,21 @@ class SiteSituation(BaseModel):
     firing: SeverityCounts
     boxes: int = Field(description="How many boxes it has", examples=[12])
     silent_boxes: int = Field(description="How many of them are silent", examples=[1])
+    refused_boxes: int = Field(description="How many of them send only what is refused", examples=[0])
 
 
-class SilentBox(BaseModel):
-    """A box from which nothing comes."""
+class InactiveBox(BaseModel):
+    """A box of which nothing is stored."""
 
     box: str = Field(examples=["box-0001"])
     box_name: str | None = Field(examples=["North crossing"])
     site_id: UUID
     site_name: str | None = Field(examples=["Rue de Metz"])
+
+
+class SilentBox(InactiveBox):
+    """A box from which nothing comes."""
+
     last_heard_at: datetime | None = Field(
         description="When its newest sample came; null where none ever did"
     )
@@ -63,6 +69,23 @@ class SilentBoxes(BaseModel):
     total: int = Field(examples=[1])
     of: int = Field(description="How many boxes there are", examples=[240])
     listed: list[SilentBox] = Field(description=f"At most {LISTED_BOXES}, those first that were heard last")
+
+
+class RefusedBox(InactiveBox):
+    """A box that sends, and of which all is refused."""
+
+    refused_at: datetime = Field(description="When something of it was refused last")
+    code: str = Field(description="Why", examples=["not_finite"])
+
+
+class RefusedBoxes(BaseModel):
+    """The boxes that send only what is refused (`activity` of a box)."""
+
+    total: int = Field(examples=[0])
+    of: int = Field(description="How many boxes there are", examples=[240])
+    listed: list[RefusedBox] = Field(
+        description=f"At most {LISTED_BOXES}, those first of which something was refused last"
+    )
 
 
 class FailingEndpoint(BaseModel):
@@ -105,10 +128,11 @@ class OverviewOut(BaseModel):
     at: datetime = Field(description="When this was read")
     firing: FiringCounts
     sites: list[SiteSituation] = Field(
-        description=f"Those where something fires or is silent: at most {LISTED_SITES}, the gravest first"
+        description=f"Those with a firing alert or an inactive box: at most {LISTED_SITES}, the gravest first"
     )
     sites_total: int = Field(description="How many sites there are where something is wrong", examples=[1])
     silent_boxes: SilentBoxes | None = Field(description="Null for a caller without `sites:read`")
+    refused_boxes: RefusedBoxes | None = Field(description="Null for a caller without `sites:read`")
     endpoints: FailingEndpoints | None = Field(
         description="Null for a caller without `webhooks:read`, or one who is limited to some sites"
     )

@@ -241,61 +241,69 @@ async def list_boxes(
 
 
 class BoxCounts(NamedTuple):
-    """How many boxes a site has, and how many of them are silent."""
+    """How many boxes a site has, how many of them are silent, and of how many all is refused."""
 
     site_id: UUID
     total: int
     silent: int
+    refused: int
 
 
-class SilentRow(NamedTuple):
-    """A silent box; `last_heard_at` is None where nothing ever came."""
+class InactiveRow(NamedTuple):
+    """A box that is not active.
+
+    `last_heard_at` is None where no sample ever came, `refused_at` and `code` where nothing was refused.
+    """
 
     site_id: UUID
     box: str
     name: str | None
+    activity: str
     last_heard_at: datetime | None
+    refused_at: datetime | None
+    code: str | None
 
 
-async def read_silence(
+async def read_inactive(
     session: AsyncSession, visible: Reach, silence: Silence, organisation: UUID | None, most: int
-) -> tuple[list[BoxCounts], list[SilentRow]]:
-    """Count boxes and silent boxes site by site, and list the silent ones that were heard last.
+) -> tuple[list[BoxCounts], list[InactiveRow]]:
+    """Count boxes by activity, site by site, and list silent and refused ones.
 
     One statement looks at each box once: of ten thousand that takes most of the time.
 
     Args:
         session: For the query.
         visible: What the caller may see.
-        silence: When a box is silent.
+        silence: When a box is silent, and when refused.
         organisation: Only of this organisation; None: of all that are visible.
-        most: How many are listed.
+        most: How many of each are listed: those that were heard last, and those that were refused last.
     """
-    heard = _STATES.c.last_sample_at.label("heard")
-    statement = select(Box.site_id, Box.id, Box.name, heard, silence.holds().label("silent"))
+    heard, refused_at = _STATES.c.last_sample_at.label("heard"), _REFUSALS.c.refused_at
+    shown = (heard, refused_at, _REFUSALS.c.code)
+    statement = select(Box.site_id, Box.id, Box.name, silence.activity().label("activity"), *shown)
     statement = _living(_with_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
-    # It is referred to twice: PostgreSQL reads it once.
+    # It is referred to several times: PostgreSQL reads it once.
     seen = statement.cte("seen")
+    own = (seen.c.id, seen.c.name, seen.c.activity, seen.c.heard, seen.c.refused_at, seen.c.code)
     counts = select(
         seen.c.site_id,
         func.count().label("total"),
-        func.count().filter(seen.c.silent).label("silent"),
-        *(cast(null(), column.type).label(column.name) for column in (seen.c.id, seen.c.name, seen.c.heard)),
+        func.count().filter(seen.c.activity == "silent").label("silent"),
+        func.count().filter(seen.c.activity == "refused").label("refused"),
+        *(cast(null(), column.type).label(column.name) for column in own),
     ).group_by(seen.c.site_id)
-    nothing = cast(null(), BigInteger)
-    newest = (
-        select(seen.c.site_id, nothing, nothing, seen.c.id, seen.c.name, seen.c.heard)
-        .where(seen.c.silent)
-        .order_by(seen.c.heard.desc().nulls_last(), seen.c.id)
-        .limit(most)
-    )
-    rows = (await session.execute(union_all(counts, newest.subquery().select()))).all()
-    counted = [BoxCounts(row.site_id, row.total, row.silent) for row in rows if row.id is None]
-    return counted, [
-        SilentRow(row.site_id, row.id, row.name, row.heard) for row in rows if row.id is not None
-    ]
+
+    def newest(activity: str, last: ColumnElement[datetime]) -> Select[Any]:
+        listed = select(seen.c.site_id, *[cast(null(), BigInteger)] * 3, *own)
+        listed = listed.where(seen.c.activity == activity)
+        return listed.order_by(last.desc().nulls_last(), seen.c.id).limit(most).subquery().select()
+
+    union = union_all(counts, newest("silent", seen.c.heard), newest("refused", seen.c.refused_at))
+    rows = (await session.execute(union)).all()
+    counted = [BoxCounts(*row[:4]) for row in rows if row.id is None]
+    return counted, [InactiveRow(row.site_id, *row[4:]) for row in rows if row.id is not None]
 
 
 async def select_boxes(

@@ -35,6 +35,7 @@ async def test_where_nothing_is_wrong_nothing_is_listed(watched: Watched) -> Non
     }
     assert (found["sites"], found["sites_total"], found["newest"]) == ([], 0, [])
     assert found["silent_boxes"] == {"total": 0, "of": 1, "listed": []}
+    assert found["refused_boxes"] == {"total": 0, "of": 1, "listed": []}
     assert found["endpoints"] == {"total": 0, "failing": 0, "disabled": 0, "pending": 0, "listed": []}
 
 
@@ -81,6 +82,29 @@ async def test_it_names_silent_boxes(watched: Watched, connection: asyncpg.Conne
     ]
     (site,) = found["sites"]
     assert (site["boxes"], site["silent_boxes"], found["sites_total"]) == (2, 1, 1)
+
+
+async def test_it_names_boxes_of_which_all_is_refused(
+    watched: Watched, connection: asyncpg.Connection
+) -> None:
+    await watched.send((119, 10))
+    await add_box(watched, "overview-3")
+    await connection.execute(
+        "INSERT INTO box_refusals (box_key, refused_at, code) "
+        "SELECT key, now(), 'not_finite' FROM boxes WHERE id = 'overview-3'"
+    )
+    found = await overview(watched)
+    refused = found["refused_boxes"]
+    assert (refused["total"], refused["of"], found["silent_boxes"]["total"]) == (1, 2, 0)
+    (listed,) = refused["listed"]
+    assert (listed["box"], listed["site_name"], listed["code"]) == (
+        "overview-3",
+        "Rue d'Alsace-Lorraine",
+        "not_finite",
+    )
+    assert listed["refused_at"].endswith("Z")
+    (site,) = found["sites"]
+    assert (site["boxes"], site["silent_boxes"], site["refused_boxes"]) == (2, 0, 1)
 
 
 async def test_it_says_what_is_not_delivered(watched: Watched, connection: asyncpg.Connection) -> None:
