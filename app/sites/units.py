@@ -4,8 +4,8 @@ Owns the reference conditions, the molar masses and the factors, as data. A metr
 taken in its own unit alone, or in multiples of it: nothing is guessed. Pure.
 
 A mixing ratio (ppm, ppb) becomes a mass concentration by the molar volume of an ideal gas at 20 °C and
-1013.25 hPa. Directives 2008/50/EC (Annex VI) and (EU) 2024/2881 (Annex VI) refer the volumes of gases
-to 293 K and 101.3 kPa, which differs by 0.03 %.
+1013.25 hPa. Directive 2008/50/EC (Annex VI, C) refers the volumes of gases to 293 K and 101.3 kPa, which
+differs by 0.03 %; that (EU) 2024/2881 (Annex VI) keeps this is `unverified`: its text was not read.
 """
 
 from collections.abc import Mapping

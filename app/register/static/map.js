@@ -87,6 +87,7 @@
     }).addTo(map)).then(graticule).catch(() => {});
   }
 
+  const count = (boxes) => `${say.boxes}${say.language === "fr" ? "\u00a0" : ""}: ${boxes}`;
   const box = (feature, at) => L.marker(at, {
     icon: L.divIcon({ className: "dot-icon", html: '<span class="dot"></span>', iconSize: [14, 14] }),
     title: `${say.box} ${feature.id}`, alt: `${say.box} ${feature.id}`, keyboard: false,
@@ -115,7 +116,7 @@
     const boxes = features.reduce((sum, each) => sum + each.properties.boxes, 0);
     const sensitive = features.some((each) => each.properties.sensitive);
     const names = features.slice(0, listed).map((each) => each.properties.name).join(", ");
-    const name = `${names}. ${say.boxes}: ${boxes}`;
+    const name = `${names}. ${count(boxes)}`;
     const look = `marker${sensitive ? " sensitive" : ""}${features.length > 1 ? " several" : ""}`;
     const marker = L.marker(at, {
       icon: L.divIcon({ className: look, html: String(boxes), iconSize: null }), title: name, riseOnHover: true,
@@ -124,7 +125,7 @@
     popup.className = "found";
     for (const each of features.slice(0, listed)) {
       const line = document.createElement("li");
-      line.append(linkTo(each.properties), ` ${each.properties.operator} · ${say.boxes}: ${each.properties.boxes}`);
+      line.append(linkTo(each.properties), ` ${each.properties.operator} · ${count(each.properties.boxes)}`);
       if (each.properties.purposes.length === 0) line.append(` · ${say.undeclared}`);
       popup.append(line);
     }
