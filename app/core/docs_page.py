@@ -1,6 +1,7 @@
 """Serves Swagger UI from our own files under a strict policy.
 
-The page has one script of its own (`swagger.js`), which its Content-Security-Policy names by its hash.
+The page has one script of its own (`swagger.js`), which its Content-Security-Policy names by its hash, and
+one style sheet (`swagger.css`), which makes it fit a phone.
 """
 
 import base64
@@ -15,6 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 _FILES: Final = "/static-offline-docs"
 _SCRIPT: Final = Path(__file__).with_name("swagger.js").read_text(encoding="utf-8")
+_STYLE: Final = Path(__file__).with_name("swagger.css").read_text(encoding="utf-8")
 _HASH: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 _POLICY: Final = "; ".join(
     (
@@ -50,6 +52,7 @@ _PAGE: Final = """<!DOCTYPE html>
 <link rel="icon" href="{root}/favicon.ico" sizes="32x32">
 <link rel="icon" href="{root}/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="{root}{files}/swagger-ui.css">
+<style>{style}</style>
 </head>
 <body>
 <div id="swagger-ui" data-document="{root}{document}" data-parameters="{parameters}"></div>
@@ -72,6 +75,7 @@ def add_docs(app: FastAPI) -> None:
             document=app.openapi_url,
             parameters=escape(json.dumps(_PARAMETERS)),
             script=_SCRIPT,
+            style=_STYLE,
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 

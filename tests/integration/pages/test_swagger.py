@@ -58,3 +58,16 @@ async def test_an_answer_shows_what_is_behind_references(application: FastAPI) -
         await body.locator("text=highest_severity").first.wait_for()
         # A problem is described once, and referred to.
         assert "Not signed in" in await body.inner_text()
+
+
+async def test_a_call_fits_a_phone(application: FastAPI) -> None:
+    async with chromium() as browser, serving(application) as base, looking(browser, base) as watched:
+        page = watched.page
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.goto(f"{base}/docs#/Alerts/list_alerts")
+        table = page.locator("#operations-Alerts-list_alerts table.parameters")
+        await table.wait_for()
+        edges = await table.locator("*").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect().right)"
+        )
+        assert max(edges) <= 390
