@@ -297,7 +297,7 @@ async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict
 def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
     if ends_at <= max(starts_at, clock):
         raise InvalidError(
-            "It ends at {ends_at:%Y-%m-%dT%H:%M:%SZ}, which has passed or is "
+            f"It ends at {ends_at:%Y-%m-%dT%H:%M:%SZ}, which has passed or is "
             "not after `starts_at`. To end a silence now: POST …/expire.",
             code="invalid_end",
         )

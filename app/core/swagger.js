@@ -88,6 +88,15 @@ const plugin = (system) => {
       })));
   };
 
+  const looked = () => {
+    const phrase = system.layoutSelectors.currentFilter();
+    return typeof phrase === "string" ? phrase.trim() : "";
+  };
+  // What Vigie sends is no operation: the filter does not look at it.
+  const unfiltered = (Original) => (props) => looked() ? null : make(Original, props);
+  const orNothing = (Original) => (props) => looked() && opsFilter(system.specSelectors.taggedOperations(), looked()).size === 0
+    ? make("p", { className: "nothing" }, "No operation has all of these words.") : make(Original, props);
+
   // The fields of every scheme ask for the focus, and the last one gets it: the dialog began at its end.
   const beginAtTop = (Original) => class extends React.Component {
     componentDidMount() {
@@ -114,7 +123,7 @@ const plugin = (system) => {
     statePlugins: { spec: { wrapActions: { updateJsonSpec } } },
     fn: { opsFilter, resolveSubtree },
     components: { FilterContainer },
-    wrapComponents: { authorizationPopup: beginAtTop },
+    wrapComponents: { authorizationPopup: beginAtTop, Webhooks: unfiltered, operations: orNothing },
   };
 };
 

@@ -73,6 +73,7 @@ class Display:
 
     Attributes:
         demo_key: the demo city's API key, shown once it is known.
+        admin_key: the administrator's, where it is another one than at the start.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -82,6 +83,7 @@ class Display:
         self._rate = Rate()
         self._reach: Reach | None = None
         self.demo_key: str | None = None
+        self.admin_key: str | None = None
         self._demo_told = False
         self._began = time.monotonic()
 
@@ -139,7 +141,7 @@ class Display:
         web = [(name, f"{reach.api}{path}") for name, path in pages.items()]
         mqtt = f"{reach.mqtt_host}:{reach.mqtt_port} ({reach.mqtt_username})"
         demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
-        return [*web, ("MQTT", mqtt), ("admin key", reach.admin_key), *demo]
+        return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or reach.admin_key), *demo]
 
     def _table(self, figures: Figures | None, rate: float | None) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")

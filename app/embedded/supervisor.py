@@ -248,8 +248,7 @@ class Supervisor:
         keepers = self._keepers()
         pids = {name: keeper.pid for name, keeper in keepers.items()}
         try:
-            # It may have been replaced meanwhile (`vigie secrets rotate`).
-            reach = replace(self._reach, admin_key=kept_secrets(self._layout.secrets_file).admin_key)
+            reach = replace(self._reach, admin_key=self._admin_key())
             write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
         except (OSError, ValueError, EmbeddedError) as error:
             if not self._has_stale_run_file:
@@ -257,6 +256,10 @@ class Supervisor:
             self._has_stale_run_file = True
         else:
             self._has_stale_run_file = False
+
+    def _admin_key(self) -> str:
+        """Read the administrator's key: `vigie secrets rotate` may have replaced it meanwhile."""
+        return kept_secrets(self._layout.secrets_file).admin_key
 
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
@@ -276,6 +279,8 @@ class Supervisor:
         figures = await totals.complete(await scrape(session, api, token)) if api else None
         if self._options.demo:
             self._display.demo_key = read_demo_key(self._layout.demo_file)
+        with contextlib.suppress(OSError, ValueError, EmbeddedError):
+            self._display.admin_key = self._admin_key()
         self._display.update(figures, time.monotonic())
 
     async def _repair_run_file(self) -> None:

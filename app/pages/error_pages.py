@@ -1,7 +1,8 @@
 """Shows a page, in place of a problem in JSON, to a person whose browser asked for one.
 
-Clients of the API are not concerned: under `/v1/`, and wherever `Accept` does not name `text/html`, a problem
-stays `application/problem+json`. The status and the other headers stay in any case.
+Clients of the API are not concerned: wherever `Accept` does not name `text/html`, a problem stays
+`application/problem+json`; and under `/v1/` too, but for one: whoever follows an alert's link in a browser is
+told how to sign in. The status and the other headers stay in any case.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,23 @@ from app.register.writing import Writing
 
 _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})
-_OTHERS: Final = ("/v1/", "/static-offline-docs/")
+_API: Final = "/v1/"
+_OTHERS: Final = "/static-offline-docs/"
+_NOT_SIGNED_IN: Final = 401
 _SERVER: Final = 500
 _TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
     {
+        _NOT_SIGNED_IN: (
+            Text("Sign in to read this", "Connectez-vous pour lire ceci"),
+            Text(
+                "This is for members of the organisation it belongs to. Open the description of the API, "
+                "press Authorize and paste an API key or the token of your session. Then execute there the "
+                "operation that this page's address names.",
+                "Ceci est réservé aux membres de l'organisation concernée. Ouvrez la description de l'API, "
+                "cliquez sur « Authorize » et collez une clé d'API ou le jeton de votre session. Exécutez-y "
+                "ensuite l'opération qu'indique l'adresse de cette page.",
+            ),
+        ),
         404: (
             Text("There is no such page", "Cette page n'existe pas"),
             Text(
@@ -81,7 +95,7 @@ class ErrorPages:
             nonlocal page
             if message["type"] == "http.response.start":
                 headers = message.get("headers", [])
-                if dict(headers).get(b"content-type") == _PROBLEM:
+                if dict(headers).get(b"content-type") == _PROBLEM and _has_page(scope, message["status"]):
                     page = _page(Request(scope), message["status"])
                     writing = writing_for(Request(scope))
                     own = {**page_headers(writing), "Content-Type": HTML, "Content-Length": str(len(page))}
@@ -95,6 +109,10 @@ class ErrorPages:
             await send(message)
 
         await self._app(scope, receive, show)
+
+
+def _has_page(scope: Scope, status: int) -> bool:
+    return status == _NOT_SIGNED_IN or not scope["path"].startswith(_API)
 
 
 def _wants_page(scope: Scope) -> bool:

@@ -60,6 +60,8 @@ async def show_guides(request: Request) -> Response:
 @router.get(GUIDES + "/{name:path}")
 async def show_guide(name: str, request: Request) -> Response:
     """Show a guide, or a file that guides show."""
+    if not name:
+        return RedirectResponse(f"{root_of(request)}{GUIDES}", status_code=308)
     if name in guide_names():
         made = await asyncio.to_thread(_page, name, root_of(request))
         return answer(request, made, page_headers(_ENGLISH, **kept_for(_FRESH_S)))

@@ -54,6 +54,7 @@ UPDATE invitations SET mail_status = 'failed', mail_reason = coalesce($2, mail_r
 WHERE id = $1
 """
 _TYPE: Final = "invitation"
+_ENDED: Final = "invitation_ended"  # accepted, replaced or over before the mail went
 _log = get_logger(__name__)
 
 
@@ -121,7 +122,7 @@ async def _attempt(
 async def _settle(connection: RawConnection, row: Any, outcome: Outcome | None) -> None:  # noqa: ANN401 (a row)
     """Write down what came of an attempt."""
     if outcome is None:
-        await connection.execute(_GIVEN_UP, row["id"], None)
+        await connection.execute(_GIVEN_UP, row["id"], _ENDED)
     elif outcome.delivered:
         await connection.execute(_SENT, row["id"])
     elif outcome.reason in _FINAL or row["mail_attempts"] > len(SCHEDULE_S):

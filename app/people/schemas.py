@@ -289,7 +289,8 @@ class InvitationOut(Resource):
         examples=["sent"],
     )
     mail_reason: str | None = Field(
-        description="Why the last attempt to mail it failed, as in the deliveries of e-mail channels",
+        description="Why the last attempt to mail it failed, as in the deliveries of e-mail channels; "
+        "`invitation_ended`: it was accepted, revoked or over before a mail went",
         examples=[None],
     )
     mailed_at: datetime | None = Field(description="When the mail server took the mail")

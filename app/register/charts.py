@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal
 
 from app.register.model import Value
@@ -20,6 +21,7 @@ WIDTH: Final = 720
 HEIGHT: Final = 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24
 _GAP: Final = 1.6
+_DOT: Final = 2
 _LEAST_LEVELS: Final = 10.0
 
 type Span = Literal["quarter", "hour", "day"]
@@ -107,20 +109,26 @@ def chart(
 
 
 def _path(values: Sequence[Value], x: Axis, y: Axis, width_s: float) -> str:
-    parts: list[str] = []
+    lines: list[list[tuple[int, int]]] = []
     before: datetime | None = None
-    across = up = 0
     for value in values:
         # The first day is cut; a box whose clock is ahead does not draw beyond the frame.
         if not x.low <= value.time.timestamp() <= x.high:
             continue
-        to = round(x.at(value.time.timestamp())), round(y.at(value.mean))
         if before is None or (value.time - before).total_seconds() > _GAP * width_s:
-            parts.append(f"M{to[0]} {to[1]}h0")
-        else:
-            parts.append(f"l{to[0] - across} {to[1] - up}")
-        before, (across, up) = value.time, to
-    return "".join(parts)
+            lines.append([])
+        lines[-1].append((round(x.at(value.time.timestamp())), round(y.at(value.mean))))
+        before = value.time
+    return "".join(map(_drawn, lines))
+
+
+def _drawn(line: Sequence[tuple[int, int]]) -> str:
+    """A line through points; a point alone is a dot, for a line without length would not be seen."""
+    (across, up), *others = line
+    if not others:
+        return f"M{across - _DOT} {up}a{_DOT} {_DOT} 0 1 0 {2 * _DOT} 0a{_DOT} {_DOT} 0 1 0 {-2 * _DOT} 0"
+    steps = [f"l{to[0] - at[0]} {to[1] - at[1]}" for at, to in pairwise(line)]
+    return f"M{across} {up}{''.join(steps)}"
 
 
 def _days(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
@@ -179,8 +187,16 @@ def _hours(metric: Metric, values: Sequence[Value], writing: Writing) -> list[tu
     groups: dict[datetime, list[Value]] = {}
     for value in values:
         groups.setdefault(value.time.replace(minute=0, second=0, microsecond=0), []).append(value)
+    today = values[-1].time.astimezone(writing.zone).date()
+
+    def name(hour: datetime) -> str:
+        day = hour.astimezone(writing.zone).date()
+        clock = writing.clock_there(hour)
+        # A day has more than 24 names of hours: the first is yesterday's.
+        return clock if day == today else f"{writing.formats.short_day(day)}, {clock}"
+
     return [
-        (writing.clock_there(hour), writing.formats.measured(mean_of(metric, group), metric.unit))
+        (name(hour), writing.formats.measured(mean_of(metric, group), metric.unit))
         for hour, group in groups.items()
     ]
 

@@ -15,7 +15,7 @@ from app.register.context import REGISTER_S, Context, RegisterContext
 from app.register.document import PublicRegister, PublicSite, register_document, site_document
 from app.register.language import language_of
 from app.register.recent_document import PublicRecent, recent_document
-from app.register.search import LONGEST, Asked, search
+from app.register.search import LONGEST, Asked, narrowed
 from app.register.shelf import Shelf
 from app.register.words import WORDS
 from app.register.writing import Writing
@@ -109,11 +109,15 @@ async def register_geojson(
     asked = Asked(q.strip(), purpose)
 
     async def make() -> bytes:
-        return _encode(geojson.of_sites(search(await context.register(), asked).sites))
+        return _encode(geojson.of_sites(list(narrowed(await context.register(), asked).sites.values())))
 
-    # Whoever asks for many searches pushes out no page.
-    shelf = context.searches if asked != Asked() else context.shelf
+    shelf = _shelf(context, asked)
     return await _shown(request, shelf, ("geojson", asked), geojson.MEDIA_TYPE, make)
+
+
+def _shelf(context: RegisterContext, asked: Asked) -> Shelf:
+    """Whoever asks for many searches pushes out no page."""
+    return context.searches if asked != Asked() else context.shelf
 
 
 @router.get(
@@ -123,13 +127,20 @@ async def register_geojson(
     response_class=Response,
     responses=_media("text/csv", text=True),
 )
-async def register_csv(request: Request, context: Context) -> Response:
-    """A line for each purpose of each site (RFC 4180)."""
+async def register_csv(
+    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
+) -> Response:
+    """A line for each purpose of each site (RFC 4180).
+
+    With `q` or `purpose` it has what the list of the register shows of the same search.
+    """
+    asked = Asked(q.strip(), purpose)
 
     async def make() -> bytes:
-        return tables.of_register(await context.register()).encode()
+        return tables.of_register(narrowed(await context.register(), asked)).encode()
 
-    return await _shown(request, context.shelf, "csv", _CSV, make, name="register.csv")
+    shelf = _shelf(context, asked)
+    return await _shown(request, shelf, ("csv", asked), _CSV, make, name="register.csv")
 
 
 @router.get(
@@ -138,13 +149,19 @@ async def register_csv(request: Request, context: Context) -> Response:
     summary="The register as JSON",
     response_model=PublicRegister,
 )
-async def register_json(request: Request, context: Context) -> Response:
-    """All sites with their purposes, boxes, recipients, alerts and refusals."""
+async def register_json(
+    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
+) -> Response:
+    """All sites with their purposes, boxes, recipients, alerts and refusals.
+
+    With `q` or `purpose` it has what the list of the register shows of the same search.
+    """
+    asked = Asked(q.strip(), purpose)
 
     async def make() -> bytes:
-        return register_document(await context.register()).model_dump_json().encode()
+        return register_document(narrowed(await context.register(), asked)).model_dump_json().encode()
 
-    return await _shown(request, context.shelf, "json", _JSON, make)
+    return await _shown(request, _shelf(context, asked), ("json", asked), _JSON, make)
 
 
 @router.get(

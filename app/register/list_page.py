@@ -41,9 +41,9 @@ def index_page(register: Register, asked: Asked, frame: Frame) -> str:
         path=PATH,
         query=query,
         data=[
-            ("/public/register.geojson", "GeoJSON"),
-            ("/public/register.csv", "CSV"),
-            ("/public/register.json", "JSON"),
+            (_data("geojson", asked), "GeoJSON"),
+            (_data("csv", asked), "CSV"),
+            (_data("json", asked), "JSON"),
             (in_language("/public/changes.atom", writing.language), "Atom"),
         ],
         totals=_totals(found.sites, writing),
@@ -53,7 +53,7 @@ def index_page(register: Register, asked: Asked, frame: Frame) -> str:
             *((each.name, writing.said(Text(each.title, each.title_fr))) for each in PURPOSES),
             (UNDECLARED, writing.word("undeclared_only")),
         ],
-        places=_places(asked),
+        places=_data("geojson", asked),
         place=found.place,
         found=_found(found, writing),
         sites=[_site(site, found, frame) for site in shown],
@@ -99,10 +99,10 @@ def _purpose(name: str | None, writing: Writing) -> str:
     return name if known is None else writing.said(Text(known.title, known.title_fr))
 
 
-def _places(asked: Asked) -> str:
-    """Where the map gets what the list shows: all of what is found, on whatever page."""
+def _data(form: str, asked: Asked) -> str:
+    """Where what the list shows is as data: all of what is found, on whatever page."""
     given = {name: value for name, value in (("q", asked.q), ("purpose", asked.purpose)) if value}
-    return f"/public/register.geojson?{urlencode(given)}" if given else "/public/register.geojson"
+    return f"/public/register.{form}?{urlencode(given)}" if given else f"/public/register.{form}"
 
 
 def _found(found: Found, writing: Writing) -> str:

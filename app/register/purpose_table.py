@@ -136,13 +136,16 @@ def _defaults(purposes: Sequence[PurposeEntry], asked: _Asked) -> list[str]:
 
 def _chain(each: PurposeEntry, asked: _Asked) -> dict[str, Any]:
     """A purpose in the words of DTPR: each category with its elements."""
-    writing = asked.writing
-    found = dtpr.elements(asked.site, each, writing)
+    writing, retention = asked.writing, asked.site.retention
+    names: dict[str, list[str]] = {}
+    for one in dtpr.elements(asked.site, each, writing):
+        names.setdefault(one.category, []).append(dtpr.named(one, writing))
+    # DTPR has no element for data that are kept for good: the page says so all the same.
+    names.setdefault("retention", [writing.kept(retention.days(each.purpose), removes=retention.removes)])
     return {
         "title": title_of(each, writing),
         "categories": [
-            (writing.said(title), [dtpr.named(one, writing) for one in found if one.category == name])
-            for name, (title, _) in dtpr.CATEGORIES.items()
+            (writing.said(title), names.get(category, [])) for category, (title, _) in dtpr.CATEGORIES.items()
         ],
     }
 

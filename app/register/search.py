@@ -1,14 +1,16 @@
-"""Searches the register: by words of names and addresses, by a purpose in force, by a place. Pure."""
+"""Searches the register: by words of names, addresses, kinds and purposes, by a purpose, by a place. Pure."""
 
 import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
 from app.register.model import Register, SiteEntry
+from app.reports.drawn.words import SITE_KINDS
+from app.sites.purposes import BY_NAME
 
 UNDECLARED: Final = "undeclared"
 """Asked for in place of a purpose: the sites of which the operator has declared nothing that is in force."""
@@ -63,19 +65,32 @@ class Found:
 
 
 def search(register: Register, asked: Asked) -> Found:
-    """Find the sites whose name, operator and address have all the words, or that are near a place."""
+    """Find the sites of which all the words are said, or that are near a place."""
     sites = [site for site in register.sites.values() if _has_purpose(site, asked.purpose)]
     place = read_place(asked.q)
     if place is not None:
         return _near(sites, place)
     words = folded(asked.q).split()
-    return Found(
-        [
-            site
-            for site in sites
-            if all(word in folded(f"{site.name} {site.operator} {site.address or ''}") for word in words)
-        ]
-    )
+    return Found([site for site in sites if _has_words(site, words)])
+
+
+def narrowed(register: Register, asked: Asked) -> Register:
+    """The register with what a search finds, in the order of the list."""
+    return replace(register, sites={site.id: site for site in search(register, asked).sites})
+
+
+def _has_words(site: SiteEntry, words: Sequence[str]) -> bool:
+    """Whether its name, operator, address, kind and purposes in force, in either language, have all."""
+    if not words:
+        return True
+    texts = [site.name, site.operator, site.address or "", site.kind]
+    if kind := SITE_KINDS.get(site.kind):
+        texts += [kind.en, kind.fr]
+    for each in site.active:
+        purpose = BY_NAME[each.known.name]
+        texts += [purpose.title, purpose.title_fr]
+    said = folded(" ".join(texts))
+    return all(word in said for word in words)
 
 
 def _has_purpose(site: SiteEntry, name: str) -> bool:

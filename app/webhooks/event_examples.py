@@ -203,6 +203,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             {
                 "endpoint_id": _ENDPOINT,
                 "organisation_id": ORGANISATION,
+                "kind": "webhook",
                 "message": "A test event: whoever reads this will get alerts too.",
             },
         ),

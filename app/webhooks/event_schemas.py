@@ -138,6 +138,7 @@ class TestData(BaseModel):
 
     endpoint_id: UUID
     organisation_id: UUID
+    kind: Kind = Field(description="`webhook`, or the kind of the channel")
     message: str
 
 

@@ -10,7 +10,7 @@ from yarl import URL
 
 from app.core.errors import InvalidError
 from app.core.sealing import Sealer, require_key
-from app.webhooks.guard import check_url
+from app.webhooks.guard import CODE, check_url
 from app.webhooks.http_channel_schemas import HTTP_FIELDS, HttpCreate
 from app.webhooks.http_channels import HTTP_CHANNELS, seal_credentials
 from app.webhooks.loops import check_foreign
@@ -68,7 +68,7 @@ def aim_anew(channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules) -> A
 def _aim(channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any], rules: UrlRules) -> Aim:
     kind = HTTP_CHANNELS[channel.kind]
     if "url" in given:
-        _check_address(given["url"], rules)
+        _check_address(channel.kind, given["url"], rules)
     secrets = {name: given[name] for name in ("url",) if kind.url_is_secret and name in given}
     secrets |= {name: given[name] for name in _SECRETS if name in given}
     shown = {name: value for name, value in given.items() if name not in secrets}
@@ -89,11 +89,14 @@ def _aim(channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any],
     return Aim(target, seal_credentials(rules.sealer, channel.id, sealed))
 
 
-def _check_address(url: str, rules: UrlRules) -> None:
+def _check_address(kind: str, url: str, rules: UrlRules) -> None:
     try:
         check_foreign(check_url(url, allow_private=rules.allow_private), rules.public_url)
     except InvalidError as error:
         raise error.at("body.url") from None
+    if kind == "alertmanager" and URL(url).query_string:
+        reason = "an Alertmanager's path is put behind this address: give it without a query (`?…`)"
+        raise InvalidError(reason, code=CODE).at("body.url")
 
 
 def _check_account(channel: Endpoint, target: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ its own headers, could replay its own delivery, or send another test, and so for
 """
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -52,6 +53,8 @@ def _is_ours(headers: Headers) -> bool:
 def check_foreign(url: URL, public_url: str) -> None:
     """Refuse a URL at the host where clients reach the API, whatever the port.
 
+    On a loopback address, where other programs listen too, the port decides.
+
     Args:
         url: A webhook's.
         public_url: Where clients reach the API; empty where that is not known.
@@ -59,9 +62,22 @@ def check_foreign(url: URL, public_url: str) -> None:
     Raises:
         InvalidError: `webhook_url_not_allowed`.
     """
-    own = URL(public_url).host if public_url else None
-    if own is not None and url.host is not None and _plain(url.host) == _plain(own):
-        raise InvalidError("This URL cannot receive webhooks: it leads back to Vigie itself.", code=CODE)
+    own = URL(public_url) if public_url else None
+    if own is None or own.host is None or url.host is None or _plain(url.host) != _plain(own.host):
+        return
+    if _is_loopback(own.host) and url.port != own.port:
+        return
+    raise InvalidError(
+        f"This URL cannot receive webhooks: {own.host} is where Vigie itself is reached (its public URL).",
+        code=CODE,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return _plain(host) == "localhost"
 
 
 def _plain(host: str) -> str:

@@ -263,6 +263,7 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
         payload={
             "endpoint_id": endpoint.id,
             "organisation_id": endpoint.organisation_id,
+            "kind": endpoint.kind,
             "message": "A test event: whoever reads this will get alerts too.",
         },
         created_at=now,

@@ -14,7 +14,7 @@
   map.attributionControl.setPrefix(false);
   map.on("focus", () => map.scrollWheelZoom.enable());
   map.on("blur", () => map.scrollWheelZoom.disable());
-  L.control.zoom({ position: "topright" }).addTo(map);
+  L.control.zoom({ position: "bottomright" }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
   map.createPane("ground").style.zIndex = 210;
   map.createPane("degrees").style.zIndex = 220;
@@ -33,7 +33,8 @@
     lines.clearLayers();
     const view = map.getBounds();
     const width = view.getEast() - view.getWest();
-    current = steps.find((step) => width / step >= 4) || steps[steps.length - 1];
+    const size = map.getSize(), apart = 100;
+    current = steps.findLast((step) => (step / width) * size.x >= apart) || steps[0];
     const west = say.language === "fr" ? "O" : "W";
     const label = (at, text) => L.marker(at, {
       interactive: false, keyboard: false, pane: "degrees",
@@ -43,11 +44,13 @@
     const south = Math.max(-85, view.getSouth()), north = Math.min(85, view.getNorth());
     for (let x = Math.ceil(view.getWest() / current) * current; x < view.getEast(); x += current) {
       L.polyline([[south, x], [north, x]], options).addTo(lines);
-      label([north, x], told(((x + 540) % 360) - 180, "E", west));
+      // One that the edge would cut says nothing.
+      if (map.latLngToContainerPoint([north, x]).x < size.x - 60) label([north, x], told(((x + 540) % 360) - 180, "E", west));
     }
     for (let y = Math.ceil(south / current) * current; y < north; y += current) {
       L.polyline([[y, view.getWest()], [y, view.getEast()]], options).addTo(lines);
-      label([y, view.getWest()], told(y, "N", "S"));
+      // The scale stands in the corner.
+      if (map.latLngToContainerPoint([y, view.getWest()]).y < size.y - 45) label([y, view.getWest()], told(y, "N", "S"));
     }
   };
 

@@ -207,16 +207,18 @@ def other_entry(type_: str, timestamp: str, data: _Data, organisation_id: UUID, 
         "annotations": _texts([("summary", sentence), *((name, data.get(name)) for name in _NAMES)]),
         "startsAt": data.get("detected_at") or timestamp,
         "endsAt": timestamp if reviewed else NEVER,
-        "generatorURL": _link(public_url, endpoint, incident),
+        "generatorURL": _link(public_url, data),
         "fingerprint": _fingerprint(
             f"incident {incident}" if incident else f"{type_} {organisation_id} {endpoint or quota}"
         ),
     }
 
 
-def _link(public_url: str, endpoint: object, incident: object) -> str:
+def _link(public_url: str, data: _Data) -> str:
+    endpoint, incident = data.get("endpoint_id"), data.get("incident_id")
     if endpoint is not None:
-        return f"{public_url}/v1/webhooks/{endpoint}"
+        kind = "webhooks" if data.get("kind", "webhook") == "webhook" else "channels"
+        return f"{public_url}/v1/{kind}/{endpoint}"
     return public_url if incident is None else f"{public_url}/v1/incidents/{incident}"
 
 

@@ -30,6 +30,9 @@ _TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
 def notice_page(event: AnyEvent, texts: Texts) -> Page:
     """Make the mail of an event that is not of alerts; times are in UTC."""
     if event.type == TEST_EVENT:
+        if "endpoint_id" not in event.data:
+            title, lead = texts.test_of_server
+            return _page(texts, title, lead, title)._replace(footer=(texts.footer_test,))
         title, lead = texts.test
         return _page(texts, title, lead, title)
     if event.type in NOTICES:

@@ -71,8 +71,10 @@ class Texts:
     events: str
     unlisted: tuple[str, str]
     test: tuple[str, str]
+    test_of_server: tuple[str, str]
     notices: Mapping[str, tuple[str, str]]
     other: tuple[str, str]
     open: str
     footer: str
     footer_alert: str
+    footer_test: str

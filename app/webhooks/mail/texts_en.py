@@ -153,7 +153,11 @@ ENGLISH: Final = Texts(
     lasted="after {}",
     events="{} events",
     unlisted=("{} more alert is not listed here.", "{} more alerts are not listed here."),
-    test=("Test of this e-mail channel", "This is a test: mails of this channel arrive."),
+    test=(
+        "Test of this channel",
+        "This is a test: whoever reads it will get this channel's alerts too.",
+    ),
+    test_of_server=("Test of the mail server", "This is a test: Vigie's mails arrive."),
     notices={
         "endpoint.failing": (
             "Nothing gets through",
@@ -215,4 +219,5 @@ ENGLISH: Final = Texts(
     open="Open in Vigie",
     footer="Your address is on an e-mail channel of Vigie. Those who run it can take it off.",
     footer_alert="Alert {id}, message {sequence}.",
+    footer_test="An administrator of Vigie had this test sent to your address.",
 )

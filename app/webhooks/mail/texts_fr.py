@@ -161,7 +161,11 @@ _AS_TYPED: Final = Texts(
         "{} autre alerte ne figure pas ici.",
         "{} autres alertes ne figurent pas ici.",
     ),
-    test=("Essai de ce canal de courriel", "Ceci est un essai : les courriels de ce canal arrivent."),
+    test=(
+        "Essai de ce canal",
+        "Ceci est un essai : qui le lit recevra aussi les alertes de ce canal.",
+    ),
+    test_of_server=("Essai du serveur de courriel", "Ceci est un essai : les courriels de Vigie arrivent."),
     notices={
         "endpoint.failing": (
             "Plus rien n'arrive",
@@ -229,6 +233,7 @@ _AS_TYPED: Final = Texts(
     open="Ouvrir dans Vigie",
     footer="Votre adresse figure sur un canal de courriel de Vigie. Ses responsables peuvent l'en retirer.",
     footer_alert="Alerte {id}, message {sequence}.",
+    footer_test="Un administrateur de Vigie a fait envoyer cet essai à votre adresse.",
 )
 
 

@@ -7,6 +7,7 @@ sentence: what is missing is left out.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
+from app.webhooks.event_types import TEST_EVENT
 from app.webhooks.mail.wording import clean, counted, instant, moment, percent, unit_of
 from app.webhooks.sentences.rules import (
     Json,
@@ -345,6 +346,8 @@ def _group(data: Json, words: Language) -> str:
 
 
 def _notice(type_: str, data: Json, words: Language) -> str:
+    if type_ == TEST_EVENT:
+        return words.texts.test[1]
     notices = words.texts.notices
     found = notices.get(type_) or notices.get(f"{type_}.{data.get('reason')}")
     if found is not None:

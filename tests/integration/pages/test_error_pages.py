@@ -28,9 +28,26 @@ async def test_a_client_of_the_api_gets_a_problem(public: httpx.AsyncClient, hea
     assert answer.json()["code"] == "not_found"
 
 
-async def test_a_call_of_the_api_stays_a_problem_in_a_browser(public: httpx.AsyncClient) -> None:
-    answer = await public.get("/v1/sites", headers=BROWSER)
+async def test_who_follows_a_link_into_the_api_is_told_how_to_sign_in(public: httpx.AsyncClient) -> None:
+    path = "/v1/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
+    page = await public.get(path, headers={**BROWSER, "Accept-Language": "fr"})
+    assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert page.headers["www-authenticate"] == "Bearer"
+    assert "<h1>Connectez-vous pour lire ceci</h1>" in page.text
+    assert 'href="/docs"' in page.text
+    answer = await public.get(path, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+
+
+async def test_any_other_problem_of_a_call_stays_one_in_a_browser(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/v1/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11", headers=BROWSER)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/guides"])
+async def test_a_slash_at_the_end_leads_to_the_page(public: httpx.AsyncClient, path: str) -> None:
+    answer = await public.get(f"{path}/")
+    assert (answer.status_code, answer.headers["location"]) == (308, path)
 
 
 async def test_the_way_of_a_problem_stays(public: httpx.AsyncClient) -> None:

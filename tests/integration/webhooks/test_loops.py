@@ -106,6 +106,19 @@ async def test_a_url_at_the_apis_own_host_is_refused(settings: Settings, tenant:
         assert answer.json()["errors"][0]["field"] == "body.url"
 
 
+async def test_on_a_loopback_address_the_port_decides(settings: Settings, tenant: Tenant) -> None:
+    own = settings.api.model_copy(update={"public_url": "http://127.0.0.1:8000"})
+    async with (
+        running(new_application(settings.model_copy(update={"api": own}))) as app,
+        client_of(app, tenant.key) as client,
+    ):
+        beside = await client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9000/"})
+        itself = await client.post("/v1/webhooks", json={"url": "http://127.0.0.1:8000/v1/x"})
+    assert beside.status_code == 201, beside.text
+    assert (itself.status_code, itself.json()["code"]) == (422, "webhook_url_not_allowed")
+    assert "public URL" in itself.json()["detail"]
+
+
 async def test_without_a_key_it_is_refused_as_soon(application: FastAPI) -> None:
     async with client_of(application, None) as client:
         answer: httpx.Response = await client.post("/v1/telemetry", headers=OURS)

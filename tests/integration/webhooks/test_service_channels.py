@@ -291,6 +291,7 @@ async def test_the_guard_holds_for_services_too(
         ("alertmanager", {"password": None}, "missing_field"),
         ("alertmanager", {"username": None}, "missing_field"),
         ("alertmanager", {"username": "a:b"}, "invalid_value"),
+        ("alertmanager", {"url": "https://service.example.com/am?x="}, "webhook_url_not_allowed"),
     ],
 )
 async def test_what_cannot_be_such_a_channel(

@@ -282,6 +282,9 @@ def test_a_line_is_broken_where_nothing_was_measured() -> None:
     drawn = charts.chart(BY_NAME["pm10"], values, "hour", NOW, paris)
     assert drawn.path.count("M") == 2
     assert drawn.path.count("l") == 3
+    # A point alone has a size.
+    alone = charts.chart(BY_NAME["pm10"], values[:1], "hour", NOW, paris)
+    assert alone.path.count("a2 2") == 2
     assert "entre 10,0\xa0µg/m³ et 20,0\xa0µg/m³" in drawn.said
 
 

@@ -88,6 +88,8 @@ def test_what_is_near_comes_first_and_the_nearest_where_nothing_is() -> None:
 
 def test_an_address_is_searched_and_a_purpose_counts_where_it_was_declared() -> None:
     assert names(Asked("31000")) == ["Capitole"]
+    assert names(Asked("rue bruit")) == ["Capitole", "Aberdeen"]
+    assert names(Asked("street noise capitole")) == ["Capitole"]
     assert names(Asked(purpose="noise")) == ["Capitole", "Aberdeen"]
     assert names(Asked(purpose=UNDECLARED)) == ["Blagnac"]
 
@@ -96,6 +98,8 @@ def test_totals_map_and_list_are_of_what_was_found() -> None:
     page = index_page(REGISTER, Asked("43.6, 1.44", "noise"), Frame(Writing("en"), NOW))
     assert "<dt>Sites</dt><dd>1</dd>" in page
     assert 'data-places="/public/register.geojson?q=43.6%2C+1.44&amp;purpose=noise"' in page
+    for form in ("geojson", "csv", "json"):
+        assert f'href="/public/register.{form}?q=43.6%2C+1.44&amp;purpose=noise"' in page
     assert "about 600 m away" in page
     assert "1 site within 10 km of this place" in page
     whole = index_page(REGISTER, Asked(), Frame(Writing("fr"), NOW))
