@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 
 app.add_typer(secrets_app, name="secrets")
+# Of misspelt settings: roles in their log, and `doctor` among its findings.
+_WARNING_THEMSELVES = frozenset({"api", "ingest", "deliver", "maintain", "migrate", "doctor"})
 _DataDir = Annotated[Path, typer.Option(help="Where the stack keeps everything")]
 
 # Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
@@ -136,6 +138,7 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer's)
 
 @app.callback()
 def _options(
+    context: typer.Context,
     *,
     _: Annotated[
         bool,
@@ -144,7 +147,11 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take what stands before a command."""
+    """Take what stands before a command, and warn of misspelt settings."""
+    if context.invoked_subcommand not in _WARNING_THEMSELVES:
+        from app.embedded.unknown_settings import print_unknown_settings  # noqa: PLC0415
+
+        print_unknown_settings()
 
 
 def _add_simulators() -> None:

@@ -3,7 +3,9 @@
 Owns how their texts become values. What a value may be is the settings' own matter (`settings`).
 """
 
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -13,6 +15,10 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from app.core.setting_names import PREFIX, Source
+
+_ENV_FILE: Final = ".env"
 
 
 class _Decoding(PydanticBaseSettingsSource):
@@ -42,9 +48,9 @@ class SourcedSettings(BaseSettings):
     """Settings that are read so."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VIGIE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=".env",
+        env_file=_ENV_FILE,
         extra="ignore",
         # `VIGIE_…_FILE=` in a file of variables means "none", not the working directory.
         env_ignore_empty=True,
@@ -63,3 +69,20 @@ class SourcedSettings(BaseSettings):
         file = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
         variables = _Variables(settings_cls)
         return init_settings, variables, _EnvFile(settings_cls, env_file=file), file_secret_settings
+
+
+def read_names(environ: Iterable[str]) -> dict[str, Source]:
+    """List all names in the environment and in the `.env` file, as they are written, without their values.
+
+    A file that cannot be read has none: the settings themselves fail of it. Nor has a pipe, which may give
+    its text once only.
+    """
+    names: dict[str, Source] = {}
+    if Path(_ENV_FILE).is_file():
+        try:
+            file = DotEnvSettingsSource(SourcedSettings, case_sensitive=True, env_ignore_empty=False)
+        except (OSError, ValueError):
+            pass
+        else:
+            names |= dict.fromkeys(file.env_vars, _ENV_FILE)
+    return names | dict.fromkeys(environ, "environment")

@@ -16,10 +16,11 @@ from typing import Final
 from app.core.insecure import Insecure, Surroundings, insecure
 from app.core.insecurities import INSECURITIES, Code, RoleName
 from app.core.observability import configure_logging, get_logger
-from app.core.settings import Settings, get_settings
+from app.core.settings import InvalidSettingsError, Settings, get_settings
 from app.embedded.layout import Layout
 from app.embedded.logins import login_of
 from app.embedded.remains import MARKER
+from app.embedded.unknown_settings import log_unknown_settings, print_unknown_settings
 
 REFUSED: Final = 2
 _PATIENCE_S: Final = 3.0  # a role may start before its database does
@@ -39,15 +40,20 @@ _log = get_logger(__name__)
 
 
 def admitted(role: RoleName) -> Settings:
-    """Give the settings of a role that may start with them; what was allowed by name is logged.
+    """Give the settings of a role that may start with them; logs what was allowed by name, and unknown names.
 
     Raises:
         InvalidSettingsError: They make no sense.
         SystemExit: 2; they are insecure, and standard error says what is, and what mends it.
     """
-    settings = get_settings()
+    try:
+        settings = get_settings()
+    except InvalidSettingsError:
+        print_unknown_settings()  # how logs are written is among the settings
+        raise
     if in_stack(os.environ):
         return settings
+    log_unknown_settings(settings.log, role)
     login = login_of(settings.database, _PATIENCE_S) if role in _ROLES else None
     found = list(insecure(settings, role, replace(look(settings, role, os.environ), login=login)))
     if refused := [each for each in found if each.code not in settings.allow_insecure]:

@@ -60,6 +60,7 @@ def examine(layout: Layout) -> Iterator[Finding]:
     """All findings, from the machine to the data directory."""
     yield _python()
     yield from _settings()
+    yield from _unknown_settings()
     yield from _database()
     yield _broker()
     yield _reports()
@@ -105,6 +106,15 @@ def _settings() -> Iterator[Finding]:
         return
     also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
     yield Finding("ok", what, f"seals with {names[0]}{also}")
+
+
+def _unknown_settings() -> Iterator[Finding]:
+    """Name each variable that no setting has; nothing where there is none."""
+    from app.embedded.unknown_settings import describe_unknown, unknown_settings  # noqa: PLC0415 (as above)
+
+    for each in unknown_settings():
+        mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
+        yield Finding("note", "unknown setting", describe_unknown(each), mend)
 
 
 def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from app.installation.schemas import (
 from app.installation.service import (
     check_administrator,
     check_source,
+    explain_address_refusal,
     find_setting,
     store_mail,
     store_setting,
@@ -197,11 +198,14 @@ async def test_mail_settings(
             code="too_many_tests",
         )
     outcome = await send_test_mail(installation, to, new_id(), datetime.now(UTC))
+    said = outcome.body
+    if outcome.reason == "address_refused" and said is None:
+        said = explain_address_refusal(smtp.host, allow_private=smtp.allow_private)
     return MailTestOut(
         delivered=outcome.delivered,
         reason=outcome.reason,
         status=outcome.status,
-        answer=outcome.body,
+        answer=said,
         duration_ms=round(outcome.duration_ms, 1),
     )
 

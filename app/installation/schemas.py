@@ -122,7 +122,8 @@ class MailTestOut(BaseModel):
     )
     status: int | None = Field(description="The server's reply code", examples=[250])
     answer: str | None = Field(
-        description="What the server said of the mail", examples=["2.0.0 Ok: queued as 4711"]
+        description="What the server said of the mail, or why Vigie did not connect to it",
+        examples=["2.0.0 Ok: queued as 4711"],
     )
     duration_ms: float = Field(examples=[112.4])
 

@@ -22,6 +22,7 @@ MAIL_PORTS: Final = (25, 465, 587, 2525)
 """Of a mail server that is set by the API, unless private addresses are allowed."""
 
 _CODE: Final = "mail_server_not_allowed"
+_HINT: Final = "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or VIGIE_SMTP__HOST."
 
 
 def check_administrator(principal: Principal) -> None:
@@ -128,24 +129,42 @@ def _missing(field: str, why: str) -> InvalidError:
 
 def _check_server(wanted: MailSet, *, allow_private: bool) -> None:
     """Refuse a host, a port or a want of TLS by which the installation's own network could be reached."""
-    hint = "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or VIGIE_SMTP__HOST."
-    try:
-        check_url(f"https://{_bracketed(wanted.host)}/", allow_private=allow_private)
-    except InvalidError as error:
-        why = error.detail.partition(": ")[2] or error.detail
-        raise InvalidError(f"This cannot be the mail server: {why} {hint}", code=_CODE).at(
-            "body.host"
-        ) from None
+    if refusal := find_host_refusal(wanted.host, allow_private=allow_private):
+        raise InvalidError(refusal, code=_CODE).at("body.host")
     if allow_private:
         return
     if wanted.port not in MAIL_PORTS:
         ports = ", ".join(map(str, MAIL_PORTS))
-        raise InvalidError(f"Mail servers are at {ports}. {hint}", code=_CODE).at("body.port")
+        raise InvalidError(f"Mail servers are at {ports}. {_HINT}", code=_CODE).at("body.port")
     if wanted.security == "none":
         raise InvalidError(
-            f"Without TLS the network reads the mails and the password: choose starttls or tls. {hint}",
+            f"Without TLS the network reads the mails and the password: choose starttls or tls. {_HINT}",
             code=_CODE,
         ).at("body.security")
+
+
+def find_host_refusal(host: str, *, allow_private: bool) -> str | None:
+    """Say why a host cannot be the mail server, and what to set; None where it can. Resolves no name."""
+    try:
+        check_url(f"https://{_bracketed(host)}/", allow_private=allow_private)
+    except InvalidError as error:
+        return _refusal(error.detail.partition(": ")[2] or error.detail)
+    return None
+
+
+def explain_address_refusal(host: str, *, allow_private: bool) -> str:
+    """Say why no mail goes to a mail server whose address the guard refused.
+
+    Where only the lookup of its name led to that address, the answer does not show it: no client reads from
+    it how the installation's network is laid out.
+    """
+    return find_host_refusal(host, allow_private=allow_private) or _refusal(
+        f"{host} resolves to an address that mails must not be sent to, such as a private one."
+    )
+
+
+def _refusal(why: str) -> str:
+    return f"This cannot be the mail server: {why} {_HINT}"
 
 
 def _bracketed(host: str) -> str:

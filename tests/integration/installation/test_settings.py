@@ -1,6 +1,7 @@
 """The mail server and the public address, set by the API: who may, what counts, and what is never shown."""
 
 import asyncio
+import socket
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from app.core.settings import Settings
 from app.deliver import deliver
 from app.embedded.doctor_database import stored_mail
 from app.installation.mail_tests import TEST_LIMIT
+from app.webhooks.mail import exchange
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.webhooks.helpers import until
 from tests.integration.webhooks.mail_servers import ACCOUNT, mailbox
@@ -183,6 +185,32 @@ async def test_a_name_that_leads_into_the_network_is_not_connected_to(
     assert (tested["delivered"], tested["reason"]) == (False, "address_refused")
     assert server.said == []
     assert "127.0.0.1" not in str(tested)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "mail.example.com"])
+async def test_a_test_mail_to_a_private_server_says_what_to_set(
+    *, api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    await put(api, **local(587, host=host, username=None, password=None))
+    monkeypatch.setattr(settings.smtp, "allow_private", False)
+
+    async def lookup(*_: object) -> list[tuple[socket.AddressFamily, str]]:
+        return [(socket.AF_INET, "127.0.0.1")]
+
+    monkeypatch.setattr(exchange, "lookup", lookup)
+    application = new_application(settings)
+    async with running(application) as app, client_of(app, api.headers["Authorization"][7:]) as client:
+        tested = (await client.post("/v1/settings/mail/test", json={"to": "a@example.com"})).json()
+        refused = await client.put("/v1/settings/mail", json={**MAIL, "host": host})
+    assert (tested["delivered"], tested["reason"], tested["status"]) == (False, "address_refused", None)
+    assert "VIGIE_SMTP__ALLOW_PRIVATE" in tested["answer"]
+    if host == "mail.example.com":
+        # No name is resolved when a mail server is set. The address is not shown.
+        assert refused.status_code == 200
+        assert tested["answer"].startswith("This cannot be the mail server: mail.example.com resolves to an")
+        assert "127.0.0.1" not in tested["answer"]
+    else:
+        assert tested["answer"] == refused.json()["errors"][0]["detail"]
 
 
 @pytest.mark.parametrize(
