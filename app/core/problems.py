@@ -53,6 +53,15 @@ _CODES = {
 }
 
 
+# Where pydantic's own words are a programmer's.
+_DETAILS = {
+    "extra_forbidden": "There is no such field here",
+    "model_attributes_type": "This has to be an object, {…}",
+    "model_type": "This has to be an object, {…}",
+    "dict_type": "This has to be an object, {…}",
+}
+
+
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Enough to mend a form with; a body can hold half a million faults.
 FAULTS_LIMIT = 20
@@ -130,7 +139,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
             # Unknown fields have the client's names.
             field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
             code=field_code(fault),
-            detail=re.sub(r"^Value error, ", "", str(fault["msg"])),
+            detail=_DETAILS.get(fault["type"], re.sub(r"^Value error, ", "", str(fault["msg"]))),
         )
         for fault in error.errors()[:FAULTS_LIMIT]
     ]
@@ -179,9 +188,13 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     }
     code = codes.get(error.status_code, f"http_{error.status_code}")
     headers = dict(error.headers or {})
+    detail = str(error.detail)
+    if error.status_code == 404:  # noqa: PLR2004 (an HTTP status)
+        detail = "There is nothing at this address. /docs lists what there is."
     if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
         headers["Allow"] = ", ".join(_methods(request))
-    return problem(error.status_code, code, str(error.detail), headers=headers)
+        detail = f"{request.method} is not possible here, but {headers['Allow']}."
+    return problem(error.status_code, code, detail, headers=headers)
 
 
 def _methods(request: Request) -> list[str]:

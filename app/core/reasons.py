@@ -8,6 +8,7 @@ A 400 says that the document cannot be read, and covers all of it; a 413 or 422 
 document cannot be taken, and covers no more than the sample it was found in.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from app.core.content_guard import examine_name
 
 _DETAIL_LIMIT: Final = 400
 _SHOWN_LIMIT: Final = 40
+# A backslash of the text's own is written twice.
+_ESCAPES: Final = re.compile(r"\\\\|\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 _EXAMINED: Final = 4_096
 
 
@@ -178,10 +181,16 @@ def shown(value: object) -> str:
     return repr(value)[:_SHOWN_LIMIT]
 
 
+def _latin(escape: re.Match[str]) -> str:
+    """Give a Latin letter with its accent back; what only looks like something else stays escaped."""
+    letter = chr(int(escape[1] or escape[2] or "0", 16))
+    return letter if "\u00c0" <= letter <= "\u024f" and letter.isalpha() else escape[0]
+
+
 def _shown_text(value: str) -> str:
     if examine_name(value[:_EXAMINED]) is not None:
         return f"a text of {len(value)} characters"
     # Cut before it is escaped: a text can be a megabyte long.
-    text = ascii(value[:_SHOWN_LIMIT])
+    text = _ESCAPES.sub(_latin, ascii(value[:_SHOWN_LIMIT]))
     whole = len(value) <= _SHOWN_LIMIT and len(text) <= _SHOWN_LIMIT + 2
     return text if whole else text[:_SHOWN_LIMIT] + "..."

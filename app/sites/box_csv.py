@@ -84,7 +84,8 @@ def read_table(body: bytes, charset: str | None = None) -> Table:
     header = next(numbered, None)
     if header is None:
         raise TableError(Fault(1, "body", "empty_body", "There is no header to read"))
-    columns = _Columns.of(*header, DecimalMark(rows.separator))
+    line, names = header
+    columns = _Columns.of(line, names, DecimalMark(rows.separator))
     boxes: list[dict[str, Any]] = []
     lines: list[int] = []
     faults = list(columns.faults)
@@ -108,11 +109,12 @@ def read_table(body: bytes, charset: str | None = None) -> Table:
 
 @dataclass(slots=True)
 class _Columns:
-    """The columns of a table: their names, None for one that is at fault."""
+    """The columns of a table: their names, None for one that is at fault; and how many empty ones follow."""
 
     names: Sequence[str | None]
     faults: Sequence[Fault]
     mark: DecimalMark
+    empty: int = 0
 
     @classmethod
     def of(cls, line: int, header: Sequence[str], mark: DecimalMark) -> "_Columns":
@@ -121,20 +123,27 @@ class _Columns:
             raise TableError(Fault(line, "header", "too_many_columns", detail))
         names: list[str | None] = []
         faults: list[Fault] = []
-        for cell in header:
+        named = len(header)
+        # Spreadsheets save empty columns behind those with something in them.
+        while named and not header[named - 1].strip():
+            named -= 1
+        for place, cell in enumerate(header[:named], 1):
             name = cell.strip().lower()
             try:
-                _check_name(name, names)
+                _check_name(name, place, names)
             except CodedValueError as error:
                 faults.append(Fault(line, "header", error.code, str(error)))
                 names.append(None)
             else:
                 names.append(name)
-        return cls(names, faults, mark)
+        return cls(names, faults, mark, len(header) - named)
 
     def box(self, line: int, row: Sequence[str]) -> tuple[dict[str, Any] | None, list[Fault]]:
         """A row's box without the cells at fault (None where cells cannot be told apart), and the faults."""
-        if len(row) != len(self.names):
+        named = len(self.names)
+        if self.empty and not any(cell.strip() for cell in row[named:]):
+            row = row[:named]
+        if len(row) != named:
             detail = f"The row has {len(row)} cells, the header {len(self.names)}"
             return None, [Fault(line, "row", "invalid_csv", detail)]
         faults = []
@@ -160,7 +169,9 @@ class _Columns:
         return plain
 
 
-def _check_name(name: str, before: Sequence[str | None]) -> None:
+def _check_name(name: str, place: int, before: Sequence[str | None]) -> None:
+    if not name:
+        raise CodedValueError("unknown_field", f"Column {place} has no name. Name it, or empty all of it")
     if name.startswith(ATTRIBUTE):
         check_attribute_name(name.removeprefix(ATTRIBUTE))
     elif name not in COLUMNS:

@@ -135,6 +135,8 @@ class BoxFilter:
 class Silence:
     """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
 
+    Ten seconds more are waited, as long as it may take until what came is noted (`NOTED_EVERY_S`).
+
     Where all that came meanwhile was refused, it is `refused`, and not silent.
     """
 
@@ -150,7 +152,8 @@ class Silence:
             func.coalesce(_STATES.c.last_sample_at + patience < self.now, true()),
         )
         heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
-        is_silent = heard + patience < self.now
+        # What came by MQTT is noted every so often.
+        is_silent = heard + patience + delay < self.now
         return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
 
     def holds(self) -> ColumnElement[bool]:

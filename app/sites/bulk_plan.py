@@ -73,8 +73,7 @@ def plan_step(box: Box, operation: Operation, around: Surroundings) -> BoxStep:
     """What an operation does to a box."""
     match operation:
         case ConfigureBoxes():
-            same = around.configs.get(box.key) == operation.config
-            return BoxStep(box.id, box.key, "unchanged" if same else "changed")
+            return _step(box, {"config": around.configs.get(box.key)}, {"config": operation.config})
         case LabelBoxes():
             return _labelled(box, operation)
         case MoveBoxes():

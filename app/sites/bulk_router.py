@@ -39,7 +39,10 @@ _CREDENTIALS: Final = (
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
-        "requestBody": {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": EXAMPLE}}}
+        # As bytes: generated clients send a text as JSON.
+        "requestBody": {
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}, "example": EXAMPLE}}
+        }
     },
 )
 async def create_boxes(

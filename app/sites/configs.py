@@ -29,9 +29,11 @@ MAX_BYTES: Final = 16_384
 
 _PATIENCE_S: Final = 3.0
 _AT_ONCE: Final = 500
+# A box may have reported what it has without anything ever being desired: of that nothing is due.
 _DUE: Final = text(
     "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
-    "WHERE c.published_at IS NULL OR c.published_at < c.desired_at ORDER BY c.desired_at LIMIT :most"
+    "WHERE c.desired_at IS NOT NULL AND (c.published_at IS NULL OR c.published_at < c.desired_at) "
+    "ORDER BY c.desired_at LIMIT :most"
 )
 _PUBLISHED: Final = text(
     "UPDATE box_configs SET published_at = :at WHERE box_key = :key "

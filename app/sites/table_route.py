@@ -129,6 +129,9 @@ def _validated(table: Table) -> Table:
         Fault(1, name, "missing_field", f"The table has no column {name}. Add it") for name in table.absent
     ]
     faults = [*table.faults, *first]
+    if table.absent:
+        # Each row lacks the same.
+        return Table({"boxes": []}, [], faults)
     boxes = table.document["boxes"]
     for place, box in enumerate(boxes):
         try:
@@ -138,7 +141,7 @@ def _validated(table: Table) -> Table:
                 _fault({**entry, "loc": ("body", "boxes", place, *entry["loc"])}, table.lines)
                 for entry in error.errors()
             )
-            faults += [fault for fault in found if fault.field not in table.absent]
+            faults += found
     wrong = {fault.line for fault in faults}
     to_check = [
         (line, _named(box) if line in wrong else box)

@@ -24,7 +24,7 @@ MOST_STEPS: Final = 6
 """An endpoint that is slowed down gets an attempt every 2^6 seconds at least."""
 
 GONE: Final = "gone"
-_SLOW_DOWN: Final = frozenset({429, 502, 504})
+SLOW_DOWN: Final = frozenset({429, 502, 504})
 _ASKED_TO_WAIT: Final = frozenset({429, 503})
 QUOTA_EXCEEDED: Final = "quota_exceeded"
 # A fault or a limit of this installation's is told by its log and figures; it disables nobody.
@@ -149,7 +149,7 @@ def _failed(
     if not together or failures < limits.breaker_failures:
         failures += 1
     waits = [0.0]
-    if outcome.status in _SLOW_DOWN:
+    if outcome.status in SLOW_DOWN:
         step = step if together and step > 0 else min(MOST_STEPS, step + 1)
         waits.append(2**step * stretch)
     if failures >= limits.breaker_failures:

@@ -73,12 +73,12 @@ _ALLOW_ONE: Final = text(
     "WHERE endpoint_id = :endpoint AND open_until > now()"
 )
 _COUNT: Final = """
-SELECT count(*) FILTER (WHERE NOT disabled AND slow_step = 0 AND open_until > now()) AS open,
-    count(*) FILTER (WHERE NOT disabled AND slow_step > 0) AS slowed,
+SELECT count(*) FILTER (WHERE NOT disabled AND NOT slowed AND open_until > now()) AS open,
+    count(*) FILTER (WHERE NOT disabled AND slowed) AS slowed,
     count(*) FILTER (WHERE disabled) AS disabled
 FROM (
-    SELECT NOT enabled AND disabled_reason IS NOT NULL AS disabled, coalesce(slow_step, 0) AS slow_step,
-        open_until
+    SELECT NOT enabled AND disabled_reason IS NOT NULL AS disabled, open_until,
+        coalesce(slow_step > 0 AND (last_status IN (429, 502, 504) OR open_until <= now()), false) AS slowed
     FROM webhook_endpoints LEFT JOIN endpoint_states ON endpoint_id = id
 ) AS endpoint
 """

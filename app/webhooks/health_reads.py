@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.instants import parse_iso_duration
+from app.webhooks.endpoint_health import SLOW_DOWN
 from app.webhooks.health_schemas import HealthOut, HealthState, LastFailure, Percentiles
 from app.webhooks.models import Endpoint, EndpointState
 
@@ -92,10 +93,12 @@ def _state(
 ) -> HealthState:
     if not endpoint.enabled:
         return "disabled"
-    # One that is slowed down has a pause after each attempt.
-    if state.slow_step:
+    pauses = _later(state.open_until, now)
+    # One that is slowed down has a pause after each attempt. A try by hand slows down a broken one too, lest
+    # all that waits goes out at once; that one is open all the same.
+    if state.slow_step and (state.last_status in SLOW_DOWN or not pauses):
         return "slowed"
-    if _later(state.open_until, now):
+    if pauses:
         return "open"
     if state.consecutive_failures:
         return "failing"

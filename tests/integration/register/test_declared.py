@@ -80,7 +80,11 @@ async def test_a_site_of_which_nothing_is_declared_claims_and_publishes_nothing(
     assert (await public.get(f"/public/sites/{site}/dtpr.json")).json()["datachains"] == []
     (feature,) = (await public.get("/public/register.geojson?purpose=undeclared")).json()["features"]
     assert (feature["properties"]["declared"], feature["properties"]["purposes"]) == (False, [])
-    lines = list(csv.DictReader(io.StringIO((await public.get("/public/register.csv")).text)))
+    whole = (await public.get("/public/register.csv")).text
+    assert (await public.get("/public/register.csv?purpose=undeclared")).text == whole
+    assert len((await public.get("/public/register.csv?q=nowhere")).text.splitlines()) == 1
+    assert (await public.get("/public/register.json?purpose=noise")).json()["sites"] == []
+    lines = list(csv.DictReader(io.StringIO(whole)))
     assert {(each["origin"], each["legal_basis"], each["open_data"]) for each in lines} == {
         ("default", "", "false")
     }

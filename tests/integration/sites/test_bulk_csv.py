@@ -105,6 +105,20 @@ async def test_what_the_database_refuses_is_named_too(tenant: Tenant, site_id: s
     assert (await tenant.client.get("/v1/boxes/new")).status_code == 404
 
 
+async def test_a_header_in_other_words_is_told_column_by_column(tenant: Tenant, site_id: str) -> None:
+    answer = await send(tenant.client, f"Kennung;site_id;;Name\nx;{site_id};;a\n")
+    assert faults(answer) == [
+        (1, "header", "unknown_field"),
+        (1, "header", "unknown_field"),
+        (1, "id", "missing_field"),
+    ]
+    assert "no column 'kennung'" in answer.json()["detail"]
+    assert "Column 3 has no name" in answer.json()["errors"][1]["detail"]
+    # Spreadsheets save empty columns beside those with something in them.
+    taken = await send(tenant.client, f"id;site_id;name;;\nx;{site_id};été;;\n")
+    assert taken.status_code == 201, taken.text
+
+
 @pytest.mark.parametrize(
     ("text", "status", "code"),
     [

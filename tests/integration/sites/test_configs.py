@@ -1,6 +1,7 @@
 """Configurations: desired by REST, retained at the broker, reported by the box."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 from app.core.database import Database
 from app.core.settings import Settings
 from app.embedded.mosquitto import PrivateMosquitto
-from app.sites.configs import publish_due, store_reported
+from app.sites.configs import publish_due, publish_for, store_reported
 from tests.conftest import Tenant
 
 CONFIG = {"interval_s": 30, "noise": {"weighting": "A"}}
@@ -73,6 +74,28 @@ async def test_what_is_reported_is_compared(tenant: Tenant, database: Database, 
         seen = (await tenant.client.get("/v1/boxes/tuned/config")).json()
         assert (seen["reported"], seen["in_force"]) == (reported, in_force)
     await connection.close()
+
+
+async def test_of_what_was_only_reported_nothing_is_published(
+    tenant: Tenant, database: Database, settings: Settings, mosquitto: PrivateMosquitto, password: str
+) -> None:
+    connection = await database.connect()
+    key = await connection.fetchval("SELECT key FROM boxes WHERE id = 'tuned'")
+    await store_reported(connection, {key: CONFIG}, now=await connection.fetchval("SELECT now()"))
+    await connection.close()
+    heard = []
+    async with aiomqtt.Client(mosquitto.host, mosquitto.port, username="tuned", password=password) as client:
+        await client.subscribe("vigie/v1/tuned/config", qos=1)
+        began = asyncio.get_running_loop().time()
+        await publish_for(database, settings.broker, 3)
+        assert asyncio.get_running_loop().time() - began < 2
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                async for message in client.messages:
+                    # What the broker held before, of another test, is nothing that was published now.
+                    heard += [] if message.retain else [message.payload]
+    assert heard == []
+    assert (await tenant.client.get("/v1/boxes/tuned/config")).json()["reported"] == CONFIG
 
 
 async def test_without_a_broker_it_is_kept_and_published_later(

@@ -113,7 +113,10 @@ async def test_the_state_says_what_keeps_it(tenant: Tenant, connection: asyncpg.
     assert failing["failing_since"] is not None
     steps = (
         ("UPDATE endpoint_states SET open_until = now() + interval '1 minute'", "open"),
-        ("UPDATE endpoint_states SET slow_step = 2", "slowed"),
+        # A try by hand slows it down, so that what waits does not all go out at once.
+        ("UPDATE endpoint_states SET slow_step = 1", "open"),
+        ("UPDATE endpoint_states SET slow_step = 2, last_status = 429", "slowed"),
+        ("UPDATE endpoint_states SET open_until = now(), last_status = 503", "slowed"),
         ("UPDATE webhook_endpoints SET enabled = false", "disabled"),
     )
     for change, state in steps:

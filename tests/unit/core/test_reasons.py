@@ -73,5 +73,21 @@ def test_an_integer_of_any_size_can_be_shown() -> None:
 def test_what_is_shown_is_short_and_harmless(value: object) -> None:
     text = shown(value)
     assert len(text) <= 43
-    assert text.isascii()
     assert text.isprintable()
+    assert all(each.isascii() or ("\u00c0" <= each <= "\u024f" and each.isalpha()) for each in text)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("été", "'été'"),
+        ("Łódź", "'Łódź'"),
+        (r"a\xe9", r"'a\\xe9'"),
+        ("\uff12\uff10", r"'\uff12\uff10'"),
+        ("a\u202eb", r"'a\u202eb'"),
+        ("3\xd74", r"'3\xd74'"),
+        ("\x00", r"'\x00'"),
+    ],
+)
+def test_accents_are_shown_and_what_deceives_is_not(value: str, said: str) -> None:
+    assert shown(value) == said

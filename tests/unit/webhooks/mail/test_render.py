@@ -255,9 +255,11 @@ def test_a_group_over_several_rules_and_sites_says_so_and_names_them_in_its_list
 
 
 def test_a_test_and_notices_have_their_words() -> None:
-    assert mail_of({"type": "webhook.test", "timestamp": AT, "data": {}}).subject == (
-        "[Vigie] Test of this e-mail channel"
-    )
+    of_server = mail_of({"type": "webhook.test", "timestamp": AT, "data": {}})
+    assert of_server.subject == "[Vigie] Test of the mail server"
+    assert "An administrator of Vigie had this test sent to your address." in of_server.text
+    of_channel = mail_of({"type": "webhook.test", "timestamp": AT, "data": {"endpoint_id": "e-1"}})
+    assert of_channel.subject == "[Vigie] Test of this channel"
     data = {
         "endpoint_id": "e-1",
         "kind": "webhook",
