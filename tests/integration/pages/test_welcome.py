@@ -49,7 +49,7 @@ async def test_an_invitation_says_who_invites_to_what(folk: Folk, anybody: httpx
     assert "form-action 'self'" in policy
     french = await open_link(anybody, token, "fr")
     assert heading(french).endswith(" vous invite")
-    assert "Exploitant : gère les sites" in unescape(french.text).replace("\xa0", " ").replace("\u202f", " ")
+    assert "Opérateur : gère les sites" in unescape(french.text).replace("\xa0", " ").replace("\u202f", " ")
 
 
 async def test_the_whole_link_may_be_pasted(folk: Folk, anybody: httpx.AsyncClient) -> None:
