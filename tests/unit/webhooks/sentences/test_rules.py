@@ -52,7 +52,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
             ),
             (
                 "Avertissement : niveau sonore (LAeq), moyenne énergétique sur 1 heure, au-dessus de 55 dB. Seulement"
-                " tous les jours de 23\xa0h\xa000 à 6\xa0h\xa000."
+                " tous les jours de 23 h 00 à 6 h 00."
             ),
         ),
         (
@@ -98,7 +98,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
             "dry_run",
             "Warning when odour is above 5 ou/m³ for 10 minutes. The rule is on trial: nobody is notified.",
             (
-                "Avertissement : odeur au-dessus de 5 ou/m³ pendant 10 minutes. La règle est à l'essai : personne"
+                "Avertissement : odeur au-dessus de 5 uoE/m³ pendant 10 minutes. La règle est à l'essai : personne"
                 " n'est prévenu."
             ),
         ),
