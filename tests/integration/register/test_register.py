@@ -214,7 +214,7 @@ async def test_the_history_tells_each_change_and_no_more(
         "Purpose changed: Noise (publication of figures: no → yes).",
         "Precision of the locations changed from 100 m to 1 km.",
         "Storage period changed: data older than 30 days are rejected on receipt",
-        "has changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
+        "period changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
         "Purpose ended: Odours.",
     ):
         assert said in english, said

@@ -55,7 +55,7 @@ async def test_a_form_is_sent_followed_answered_and_read(
     assert "Rien &lt;de vous&gt;." in answered.text
     assert "Withdraw the request" not in answered.text
     late = await send(anybody, "/public/requests/withdraw", **own)
-    assert (late.status_code, "answered or withdrawn before" in late.text) == (409, True)
+    assert (late.status_code, "request is already closed" in late.text) == (409, True)
 
 
 @pytest.mark.parametrize(
