@@ -30,8 +30,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Mesure des niveaux sonores, jamais le son lui-même, pour trouver où le bruit dépasse les repères.",
     ),
     "indoor_comfort": (
-        "Tells when rooms should be aired, heated or shaded.",
-        "Dit quand aérer, chauffer ou ombrager les salles.",
+        "Shows when rooms need airing, heating or shade.",
+        "Indique quand aérer, chauffer ou protéger du soleil les pièces.",
     ),
     "odour": (
         "Follows odours that residents complain of back to where they come from.",
@@ -39,9 +39,21 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "equipment": (
         "Keeps the boxes working: their battery, their radio link, and whether somebody opened them.",
-        "Maintient les appareils en service : batterie, liaison radio, ouverture du boîtier.",
+        "Maintient les boîtiers en service : batterie, liaison radio, ouverture.",
     ),
 }
+_INDOOR_SITES: Final = frozenset({"office"})
+_OUTDOOR_CLIMATE: Final = (
+    (
+        "Measures temperature, humidity, air pressure and light outdoors, to find hot places and to "
+        "interpret the other values."
+    ),
+    (
+        "Mesure la température, l'humidité, la pression de l'air et la lumière à l'extérieur, pour repérer "
+        "les lieux trop chauds et interpréter les autres valeurs."
+    ),
+)
+"""`indoor_comfort` where there are no rooms."""
 # Said where people see the site's data: they are measurements of another day.
 _REPLAYED: Final = (
     (
@@ -67,7 +79,7 @@ _ACOUSTIC: Final = {
     "notice": _NOTICE,
     "description": "Tells emergency services within seconds where a shot was fired. Boxes recognise the "
     "sound themselves and send what it was and how loud; no sound leaves them.",
-    "description_fr": "Indique aux secours, en quelques secondes, où un coup de feu a retenti. Les appareils "
+    "description_fr": "Indique aux secours, en quelques secondes, où un coup de feu a retenti. Les boîtiers "
     "reconnaissent le bruit eux-mêmes et n'envoient que sa nature et son niveau ; aucun son n'en sort.",
 }
 
@@ -88,7 +100,9 @@ async def environmental(api: Api, state: DemoState) -> int:
             if name not in _WORDS or declared["state"] != "active" or declared["controller"] is not None:
                 continue
             replayed = place == "aberdeen" and name == "air_quality"
-            description, description_fr = _REPLAYED if replayed else _WORDS[name]
+            outdoors = place not in _INDOOR_SITES and name == "indoor_comfort"
+            words = _REPLAYED if replayed else _OUTDOOR_CLIMATE if outdoors else _WORDS[name]
+            description, description_fr = words
             body: Json = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
             # None of it tells of persons. Sites publish nothing by themselves: that is decided here.
             body |= {"legal_basis": "not_personal_data", "open_data": name in _PUBLISHED}

@@ -97,7 +97,7 @@ ATMO: Final = Method(
         Text(
             "Computed in the way of the order for the place of the box; only the approved associations "
             "(AASQA) give out an index ATMO, which is of a whole area.",
-            "Calculé selon la méthode de l'arrêté pour le lieu du capteur ; seules les associations agréées "
+            "Calculé selon la méthode de l'arrêté pour le lieu du boîtier ; seules les associations agréées "
             "(AASQA) délivrent un indice ATMO, qui vaut pour toute une zone.",
         ),
     ),

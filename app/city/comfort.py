@@ -119,7 +119,7 @@ LIGHT: Final = Method(
     (
         Text(
             "Where the box stands; the standard means the place of the task. Take hours of work only.",
-            "À l'endroit du capteur ; la norme entend celui de la tâche. Prenez les heures de travail.",
+            "À l'endroit du boîtier ; la norme entend celui de la tâche. Prenez les heures de travail.",
         ),
     ),
 )

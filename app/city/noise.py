@@ -71,7 +71,7 @@ _BASIS: Final = (
 _MEASURED: Final = Text(
     "Measured at the box with all that sounded there: maps are computed for one kind of source, 4 m above "
     "the ground, without the reflection of the facade.",
-    "Mesuré au capteur, toutes sources confondues : les cartes sont calculées par type de source, à 4 m du "
+    "Mesuré au boîtier, toutes sources confondues : les cartes sont calculées par type de source, à 4 m du "
     "sol, sans la réflexion de la façade.",
 )
 

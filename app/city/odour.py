@@ -65,7 +65,7 @@ ODOUR_HOURS: Final = Method(
             "The limits are of a year, and of odours that noses recognise on the spot: an instrument that "
             "sees 1 ou/m³ tells what can be detected, not what it is.",
             "Les limites portent sur une année et sur des odeurs reconnues sur place par des nez : un "
-            "instrument qui voit 1 ou/m³ dit ce qui est perceptible, pas ce que c'est.",
+            "instrument qui voit 1 uoE/m³ dit ce qui est perceptible, pas ce que c'est.",
         ),
     ),
 )

@@ -28,7 +28,7 @@ class Text(NamedTuple):
 
 REASONS: Final[Mapping[NoValueReason, Text]] = MappingProxyType(
     {
-        "no_data": Text("Nothing was measured in the period", "Rien n'a été mesuré dans la période"),
+        "no_data": Text("No measurements", "Aucune mesure"),
         "metric_missing": Text("The metric is not measured here", "La grandeur n'est pas mesurée ici"),
         "coverage_too_low": Text(
             "Too little of the period was measured", "Une trop petite part de la période a été mesurée"

@@ -43,7 +43,7 @@ WORDS: Final[Mapping[str, Text]] = MappingProxyType(
             "Keep one account for all your organisations: give its present password, and choose another one. "
             "You will be signed out everywhere.",
             "Gardez un seul compte pour toutes vos organisations : indiquez son mot de passe actuel et "
-            "choisissez-en un autre. Vous serez déconnecté partout.",
+            "choisissez-en un autre. Vous serez déconnecté(e) partout.",
         ),
         "provider": Text("Accept, and sign in with {provider}", "Accepter et se connecter avec {provider}"),
         "provider_title": Text("Continue at {provider}", "Continuer chez {provider}"),
@@ -60,10 +60,10 @@ WORDS: Final[Mapping[str, Text]] = MappingProxyType(
         "member_title": Text("You are a member of {organisation}", "Vous êtes membre de {organisation}"),
         "next": Text("What to do next", "Et maintenant"),
         "token_said": Text(
-            "You are signed in already. This token stands for you; it is shown only here, and ends after "
-            "some hours without use:",
-            "Vous êtes déjà connecté. Ce jeton parle pour vous ; il n'est affiché qu'ici et prend fin après "
-            "quelques heures sans usage :",
+            "You are signed in. This token identifies you; it is shown only here, and expires after some "
+            "hours without use:",
+            "Vous êtes connecté(e). Ce jeton vous identifie ; il n'est affiché qu'ici et expire après "
+            "quelques heures sans utilisation :",
         ),
         "try_api": Text(
             "Open the description of the API, press “Authorize”, and paste the token under “ApiKey”.",
@@ -84,7 +84,7 @@ WORDS: Final[Mapping[str, Text]] = MappingProxyType(
         "reset_title": Text("Choose a new password", "Choisir un nouveau mot de passe"),
         "reset_lead": Text(
             "For the account {address}. You will be signed out everywhere.",
-            "Pour le compte {address}. Vous serez déconnecté partout.",
+            "Pour le compte {address}. Vous serez déconnecté(e) partout.",
         ),
         "reset_send": Text("Set the password", "Enregistrer le mot de passe"),
         "reset_done": Text("The password is set", "Le mot de passe est enregistré"),
@@ -106,10 +106,10 @@ ROLES: Final[Mapping[str, Text]] = MappingProxyType(
         ),
         "operator": Text(
             "Operator: works with sites, boxes, rules, alerts and webhooks",
-            "Exploitant : gère les sites, les boîtiers, les règles, les alertes et les webhooks",
+            "Opérateur : gère les sites, les boîtiers, les règles, les alertes et les webhooks",
         ),
         "viewer": Text("Viewer: reads, and changes nothing", "Lecteur : consulte sans rien modifier"),
-        "installer": Text("Installer: puts boxes up", "Installateur : met les boîtiers en service"),
+        "installer": Text("Installer: puts boxes into service", "Installateur : met les boîtiers en service"),
     }
 )
 
@@ -121,7 +121,7 @@ ENDED: Final[Mapping[str, tuple[Text, Text]]] = MappingProxyType(
                 "Each invitation can be used once. If you accepted it, sign in with your address and "
                 "password. If you did not, tell whoever invited you.",
                 "Une invitation ne sert qu'une fois. Si vous l'avez acceptée, connectez-vous avec votre "
-                "adresse et votre mot de passe. Sinon, prévenez la personne qui vous a invité.",
+                "adresse et votre mot de passe. Sinon, prévenez la personne qui vous a invité(e).",
             ),
         ),
         "expired": (
@@ -164,7 +164,7 @@ FAULTS: Final[Mapping[str, Text]] = MappingProxyType(
         "password_too_short": Text("The password is too short.", "Le mot de passe est trop court."),
         "password_too_long": Text("The password is too long.", "Le mot de passe est trop long."),
         "password_too_common": Text(
-            "This password is among those that are tried first. Choose another one.",
+            "This password is too common. Choose another one.",
             "Ce mot de passe est de ceux que l'on essaie en premier. Choisissez-en un autre.",
         ),
         "password_about_you": Text(
@@ -183,7 +183,7 @@ FAULTS: Final[Mapping[str, Text]] = MappingProxyType(
         ),
         "account_disabled": Text(
             "This account may not sign in. Ask whoever invited you.",
-            "Ce compte ne peut pas se connecter. Adressez-vous à la personne qui vous a invité.",
+            "Ce compte ne peut pas se connecter. Adressez-vous à la personne qui vous a invité(e).",
         ),
         "already_member": Text(
             "Somebody with this address is a member already. Sign in with your address and password.",
@@ -203,7 +203,7 @@ FAULTS: Final[Mapping[str, Text]] = MappingProxyType(
             "Vigie ne peut pas répondre pour l'instant. Patientez un peu, puis réessayez.",
         ),
         "": Text(
-            "A field cannot be taken as it is. Check what you wrote.",
+            "A field is not accepted as it is. Check your input.",
             "Un champ ne peut pas être accepté tel quel. Vérifiez votre saisie.",
         ),
     }

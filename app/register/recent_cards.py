@@ -57,16 +57,20 @@ def _index(each: IndexValue, writing: Writing) -> dict[str, str]:
     elif each.value is not None:
         value = formats.measured(each.value, each.unit)
     else:
-        value = "" if each.reason is None else writing.said(REASONS[each.reason])
+        value = ""
+    of = {
+        "title": writing.said(each.title),
+        "start": writing.clock_there(each.start),
+        "end": writing.clock_there(each.end),
+    }
+    if value or each.reason is None:
+        said = writing.filled(WORDS["index_of"], **of, share=formats.percent(each.coverage))
+    else:
+        reason = writing.said(REASONS[each.reason])
+        said = writing.filled(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])
     return {
         "value": value,
-        "said": writing.filled(
-            WORDS["index_of"],
-            title=writing.said(each.title),
-            start=writing.clock_there(each.start),
-            end=writing.clock_there(each.end),
-            share=formats.percent(each.coverage),
-        ),
+        "said": said,
         "colour": each.band.colour or "" if each.band is not None else "",
         "notes": " ".join(writing.said(note) for note in each.notes),
     }

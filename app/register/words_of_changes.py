@@ -26,8 +26,8 @@ _KINDS: Final[Mapping[str, Text]] = {
         "Licence des données ouvertes modifiée : {from} → {to}.",
     ),
     "defaults_withdrawn": Text(
-        "Publication by default ended: {purposes}. The operator had not decided it; figures are published "
-        "again once the operator decides so.",
+        "Publication by default ended: {purposes}. The operator had not decided on it; figures are "
+        "published again once the operator decides so.",
         "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant "
         "; les données seront de nouveau publiées lorsqu'il le décidera.",
     ),
@@ -43,16 +43,14 @@ _KINDS: Final[Mapping[str, Text]] = {
         "Finalité approuvée par une seconde personne : {purposes}.",
     ),
     "purpose_approval_withdrawn": Text(
-        "Approval of a purpose ended: {purposes}. Nothing is taken for it until it is approved anew.",
-        "Fin de l'approbation d'une finalité : {purposes}. Rien n'est accepté avant une nouvelle "
+        "Approval of a purpose ended: {purposes}. No data are accepted for it until it is approved again.",
+        "Fin de l'approbation d'une finalité : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
         "approbation.",
     ),
     "purpose_ended": Text("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
-    "retention_changed": Text(
-        "How long data are kept has changed: {kept}.", "Durée de conservation modifiée : {kept}."
-    ),
+    "retention_changed": Text("Storage period changed: {kept}.", "Durée de conservation modifiée : {kept}."),
     "precision_changed": Text(
-        "Precision of the places changed from {from} to {to}.",
+        "Precision of the locations changed from {from} to {to}.",
         "Précision des emplacements passée de {from} à {to}.",
     ),
 }
@@ -69,14 +67,16 @@ _SEVERAL: Final[Mapping[str, Text]] = {
         "Finalités approuvées par une seconde personne : {purposes}.",
     ),
     "purpose_approval_withdrawn": Text(
-        "Approval of purposes ended: {purposes}. Nothing is taken for them until they are approved anew.",
-        "Fin de l'approbation de finalités : {purposes}. Rien n'est accepté avant une nouvelle approbation.",
+        "Approval of purposes ended: {purposes}. No data are accepted for them until they are approved "
+        "again.",
+        "Fin de l'approbation de finalités : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
+        "approbation.",
     ),
     "purpose_ended": Text("Purposes ended: {purposes}.", "Finalités terminées : {purposes}."),
 }
 _FIELDS: Final[Mapping[str, Text]] = {
     "legal_basis": Text("legal basis", "base légale"),
-    "legal_reference": Text("text that it rests on", "texte de référence"),
+    "legal_reference": Text("reference text", "texte de référence"),
     "controller": Text("controller", "responsable du traitement"),
     "contact": Text("contact", "contact"),
     "impact_assessment": Text("impact assessment", "analyse d'impact"),
@@ -90,7 +90,9 @@ _FIELDS: Final[Mapping[str, Text]] = {
 _FROM_TO: Final = Text("{field}: {from} → {to}", "{field} : {from} → {to}")
 _OWN: Final = Text("{purpose}: {kept}", "{purpose} : {kept}")
 _OTHERWISE: Final = Text("all else: {kept}", "tout le reste : {kept}")
-_NOTHING: Final = Text("none", "néant")
+_NOT_SET: Final = Text("not set", "non définie")
+_BEGINNING_NOT_SET: Final = Text("not set", "non défini")
+"""Of the only field whose name is masculine in French."""
 _TRUTH: Final = {True: Text("yes", "oui"), False: Text("no", "non")}
 
 
@@ -131,7 +133,7 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
 def _step(value: int | str | None, writing: Writing) -> str:
     """A width of cells, or a licence."""
     if value is None:
-        return writing.said(_NOTHING)
+        return writing.said(_NOT_SET)
     return writing.length(value) if isinstance(value, int) else value
 
 
@@ -167,7 +169,7 @@ def _change(name: str, told: Mapping[str, Any] | None, writing: Writing) -> str:
 
 def _shown(name: str, value: object, writing: Writing) -> str:
     if value is None:
-        return writing.said(_NOTHING)
+        return writing.said(_BEGINNING_NOT_SET if name == "starts_at" else _NOT_SET)
     if isinstance(value, bool):
         return writing.said(_TRUTH[value])
     if name == "legal_basis":

@@ -6,40 +6,36 @@ from app.city.results import Text
 
 ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
     (
-        Text("What is in it", "Ce qu'on y trouve"),
+        Text("Content", "Contenu"),
         (
             Text(
-                "Every site with at least one box is here, and no operator can hide one. What an "
-                "operator chooses "
-                "is how precisely places are shown.",
+                "The register shows every site with at least one box, and no operator can hide one. An "
+                "operator chooses only the precision of the locations.",
                 "Tout site comptant au moins un boîtier y figure, et aucun exploitant ne peut en cacher un. "
                 "L'exploitant ne choisit que la précision des emplacements.",
             ),
             Text(
-                "A place is shown as the middle of the cell of a grid in which it lies, 1 m to 10 km "
-                "wide. The cell "
-                "is always the same: watching the register for long does not tell the exact place.",
+                "A location is shown as the middle of its grid cell, which is 1 m to 10 km wide. The cell "
+                "is always the same: a long observation of the register does not reveal the exact place.",
                 "Un emplacement est indiqué par le centre de la maille où il se trouve, large de 1 m à "
-                "10 km. La "
-                "maille est toujours la même : observer longtemps le registre ne révèle pas l'endroit exact.",
+                "10 km. La maille est toujours la même : observer longtemps le registre ne révèle pas "
+                "l'endroit exact.",
             ),
             Text(
                 "Sites may measure the air, noise and the like before their operator has declared anything. "
                 "The register then says so: it claims no legal basis in the operator's name, and publishes "
-                "nothing that was measured.",
+                "no measurements.",
                 "Un site peut mesurer l'air, le bruit ou d'autres grandeurs environnementales avant que son "
-                "exploitant ait rien déclaré. Le registre le dit alors : il n'invoque aucune base légale au "
-                "nom de l'exploitant et ne publie rien de ce qui est mesuré.",
+                "exploitant ait fait la moindre déclaration. Le registre le dit alors : il n'invoque aucune "
+                "base légale au nom de l'exploitant et ne publie aucune mesure.",
             ),
             Text(
-                "What an operator has not said is marked as missing. For sensitive purposes nothing may "
-                "be missing: "
-                "without every field, and the approval of a second person, nothing is taken.",
+                "A statement that the operator has not made is marked as missing. For sensitive purposes "
+                "nothing may be missing: without every statement, and the approval of a second person, no "
+                "data are accepted.",
                 "Ce que l'exploitant n'a pas indiqué est signalé comme manquant. Pour une finalité "
-                "sensible, rien "
-                "ne peut manquer : sans toutes les mentions et l'approbation d'une seconde personne, "
-                "rien n'est "
-                "accepté.",
+                "sensible, rien ne peut manquer : sans toutes les mentions et l'approbation d'une seconde "
+                "personne, aucune donnée n'est acceptée.",
             ),
         ),
     ),
@@ -47,17 +43,15 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Purposes and legal bases", "Finalités et bases légales"),
         (
             Text(
-                "Each measured quantity and each kind of event belongs to one purpose. What belongs to "
-                "none that is "
-                "declared and in force is refused at the door; the register shows how often.",
-                "Chaque grandeur et chaque type d'événement relève d'une finalité. Ce qui ne relève "
-                "d'aucune finalité "
-                "déclarée et en vigueur est refusé à l'entrée ; le registre indique combien de fois.",
+                "Each measured quantity and each type of event belongs to one purpose. Data without a "
+                "purpose that is declared and in force are rejected on receipt; the register shows how "
+                "often.",
+                "Chaque grandeur et chaque type d'événement relève d'une finalité. Les données sans finalité "
+                "déclarée et en vigueur sont rejetées à la réception ; le registre indique combien de fois.",
             ),
             Text(
-                "The legal basis is the operator's own statement. The register explains what each means; "
-                "it does "
-                "not judge whether it is the right one.",
+                "The legal basis is the operator's own statement. The register explains the meaning of each; "
+                "it does not judge whether it is the right one.",
                 "La base légale est déclarée par l'exploitant. Le registre explique ce qu'elle signifie "
                 "; il ne juge "
                 "pas si elle est fondée.",
@@ -81,12 +75,11 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "regard de leurs voisines sont écartées.",
             ),
             Text(
-                "Precision is the share of acoustic incidents, among those that people reviewed, that "
-                "were real. "
-                "False alarms are those that they dismissed.",
-                "La précision est la part des incidents réels parmi les incidents acoustiques que des "
-                "personnes ont examinés. "
-                "Une fausse alerte est un incident qu'elles ont écarté.",
+                "The rate of confirmed incidents is the share of real incidents among the acoustic incidents "
+                "that people reviewed. False alarms are the incidents that they dismissed.",
+                "Le taux d'incidents confirmés est la part des incidents réels parmi les incidents "
+                "acoustiques que des personnes ont examinés. Une fausse alerte est un incident qu'elles ont "
+                "écarté.",
             ),
         ),
     ),
@@ -94,11 +87,11 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Using the data", "Réutiliser les données"),
         (
             Text(
-                "Under which licence open data may be reused is for the operator to say. Where one is named, "
-                "the page of the site and the data say which; where none is, ask the contact of the purpose. "
-                "Cite the operator and the date.",
-                "La licence sous laquelle les données ouvertes peuvent être réutilisées relève de "
-                "l'exploitant. S'il en a indiqué une, la page du site et les données la mentionnent ; sinon, "
+                "The operator chooses the licence for reuse of open data. If there is one, the page of the "
+                "site and the data name it; if there is none, ask the contact of the purpose. Cite the "
+                "operator and the date.",
+                "L'exploitant choisit la licence de réutilisation des données ouvertes. S'il en a indiqué "
+                "une, la page du site et les données la mentionnent ; sinon, "
                 "demandez-la au contact de la finalité. Citez l'exploitant et la date.",
             ),
             Text(
@@ -119,8 +112,9 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         Text("Your rights", "Vos droits"),
         (
             Text(
-                "You may ask whether anything here concerns you, see it, and object.",
-                "Vous pouvez demander si quelque chose ici vous concerne, y accéder et vous y opposer.",
+                "You may ask whether data here concern you, access them, and object to their processing.",
+                "Vous pouvez demander si des données vous concernent, y accéder et vous opposer à leur "
+                "traitement.",
             ),
         ),
     ),

@@ -17,7 +17,7 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
     "contract": (
         Text("Contract (GDPR, Article 6(1)(b))", "Contrat (RGPD, article 6, § 1, b)"),
         Text(
-            "It is needed to perform a contract with the persons concerned.",
+            "The processing is necessary for a contract with the persons concerned.",
             "C'est nécessaire à l'exécution d'un contrat avec les personnes concernées.",
         ),
     ),
@@ -27,12 +27,16 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
     ),
     "vital_interests": (
         Text("Vital interests (GDPR, Article 6(1)(d))", "Intérêts vitaux (RGPD, article 6, § 1, d)"),
-        Text("It protects somebody's life.", "C'est nécessaire pour protéger la vie d'une personne."),
+        Text(
+            "It is necessary to protect a person's life.",
+            "C'est nécessaire pour protéger la vie d'une personne.",
+        ),
     ),
     "public_task": (
         Text("Public task (GDPR, Article 6(1)(e))", "Mission d'intérêt public (RGPD, article 6, § 1, e)"),
         Text(
-            "It serves a task in the public interest that a law gives to the controller. You may object.",
+            "It is necessary for a task in the public interest that a law gives to the controller. You may "
+            "object.",
             "C'est nécessaire à une mission d'intérêt public qu'un texte confie au responsable. Vous pouvez "
             "vous y opposer.",
         ),
@@ -64,16 +68,17 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
     "not_personal_data": (
         Text("No personal data", "Aucune donnée personnelle"),
         Text(
-            "The operator states that what is measured tells of the air, of sound levels or of the "
-            "equipment, and "
-            "of no person.",
-            "L'exploitant déclare que ce qui est mesuré renseigne sur l'air, les niveaux sonores ou le "
-            "matériel, "
+            "The operator states that the measurements describe the air, sound levels or the equipment, and "
+            "no person.",
+            "L'exploitant déclare que les mesures renseignent sur l'air, les niveaux sonores ou le matériel, "
             "et sur aucune personne.",
         ),
     ),
 }
 """Legal bases by name: what each is called, and what it means."""
+
+LICENCES_FR: Final[Mapping[str, str]] = {"etalab-2.0": "Licence Ouverte 2.0 (Etalab)"}
+"""French names of licences that SPDX lists in English only, by their identifiers."""
 
 STANDINGS: Final[Mapping[Standing, Text]] = {
     "in_force": Text("in force", "en vigueur"),
@@ -95,23 +100,23 @@ REFUSALS: Final[Mapping[str, Text]] = {
     "purpose_not_approved": Text("the purpose is not approved", "la finalité n'est pas approuvée"),
     "purpose_ended": Text("the purpose has ended", "la finalité est terminée"),
     "unknown_event_type": Text("an event of no known type", "un événement de type inconnu"),
-    "forbidden_content": Text("content that may never enter", "un contenu qui ne doit jamais entrer"),
+    "forbidden_content": Text("forbidden content", "un contenu interdit"),
     "camera_coupling": Text(
-        "a camera coupled with what was heard", "une caméra couplée à ce qui a été entendu"
+        "a camera coupled with a sound event", "une caméra couplée à un événement sonore"
     ),
 }
 """Codes of refusals that have words of their own; the others are shown as they are."""
 
-NO_PURPOSE: Final = Text("of no purpose", "sans finalité")
+NO_PURPOSE: Final = Text("without a purpose", "sans finalité")
 """What a refusal is of that has none."""
 
 KEPT: Final[Mapping[str, Text]] = {
     "ever": Text("without limit of time", "sans limite de durée"),
     "removed": Text("{}, then removed", "{}, puis suppression"),
     "refused": Text(
-        "what is older than {} is refused on arrival; what is stored is not removed automatically",
-        "ce qui date de plus de {} est refusé à l'arrivée ; ce qui est enregistré n'est pas supprimé "
-        "automatiquement",
+        "data older than {} are rejected on receipt; stored data are not removed automatically",
+        "les données de plus de {} sont rejetées à la réception ; les données enregistrées ne sont pas "
+        "supprimées automatiquement",
     ),
     "summaries": Text("Hourly and daily means: {}.", "Moyennes par heure et par jour : {}."),
     "summaries_ever": Text(

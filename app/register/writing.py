@@ -10,7 +10,7 @@ from babel.dates import format_date
 from app.city.results import Text
 from app.core.licences import licence_title
 from app.register.words import WORDS
-from app.register.words_of_law import KEPT, SPANS
+from app.register.words_of_law import KEPT, LICENCES_FR, SPANS
 from app.reports.drawn.formats import Formats, typeset
 from app.reports.material import ReportLanguage
 
@@ -85,6 +85,8 @@ class Writing:
 
     def licence(self, identifier: str) -> str:
         """A licence by its name and its identifier."""
+        if self.language == "fr" and identifier in LICENCES_FR:
+            return LICENCES_FR[identifier]
         title = licence_title(identifier)
         return identifier if title == identifier else f"{title} ({identifier})"
 

@@ -94,7 +94,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "pressure",
         "hPa",
         "Air pressure at the box",
-        "Pression de l'air au capteur",
+        "Pression de l'air au boîtier",
         300,
         1_200,
         storage="double precision",

@@ -65,8 +65,8 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
     ),
     Purpose(
         "indoor_comfort",
-        "Indoor comfort",
-        "Confort intérieur",
+        "Climate and comfort",
+        "Climat et confort",
         _of("co2", "tvoc", "hcho", "benzene", "temperature", "humidity", "pressure", "illuminance"),
     ),
     Purpose("odour", "Odours", "Odeurs", _of("odour", "h2s", "nh3"), ("odour",)),

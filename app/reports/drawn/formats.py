@@ -19,7 +19,7 @@ from app.city.results import Text
 from app.core.instants import to_datetime
 from app.reports.material import ReportLanguage
 from app.sites.catalogue import BY_NAME
-from app.webhooks.mail.wording import clean, duration, texts_of
+from app.webhooks.mail.wording import clean, duration, texts_of, unit_in
 
 NBSP: Final = "\xa0"
 THIN: Final = "\u202f"
@@ -88,10 +88,9 @@ class Formats:
         text = str(format_decimal(value, format="#,##0.##", locale=_LOCALES[self.language]))
         return text + (f"{NBSP}{self.unit(unit)}" if self.unit(unit) else "")
 
-    @staticmethod
-    def unit(unit: str) -> str:
+    def unit(self, unit: str) -> str:
         """A unit as people read it; empty of numbers without one."""
-        return "" if unit == "1" else _HIGH.get(unit, unit)
+        return "" if unit == "1" else unit_in(_HIGH.get(unit, unit), texts_of(self.language))
 
     def signed(self, value: float, unit: str) -> str:
         """A change, with its sign and its unit."""
@@ -187,7 +186,7 @@ def typeset(text: str, language: ReportLanguage) -> str:
     if language == "fr":
         text = re.sub(r" ([;?!%])", THIN + r"\1", text)
         text = re.sub(r" (:|»)", NBSP + r"\1", text).replace("« ", "«" + NBSP)
-    return re.sub(r"(\d) (?=(µg|mg|dB|ppm|ppb|°C|h\b|lx|hPa|m\b|mm\b|min\b|%))", r"\1" + NBSP, text)
+    return re.sub(r"(\d) (?=(µg|mg|uoE|dB|ppm|ppb|°C|h\b|lx|hPa|m\b|mm\b|min\b|%))", r"\1" + NBSP, text)
 
 
 def named(text: str) -> str:

@@ -27,7 +27,7 @@ _TILES: Final = 4
 _HOURS: Final = 24
 _LONG: Final = re.compile(r"(\S{25,})")
 _PIECE: Final = re.compile(r"[^-_./]{0,11}[-_./]|[^-_./]{1,12}")
-_UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou)/m³")
+_UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou|uoE)/m³")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,13 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "made": Text("Made", "Établi"),
     "made_at": Text("{day}, {clock}", "{day}, {clock}"),
-    "boxes": Text("Boxes", "Capteurs"),
+    "boxes": Text("Boxes", "Boîtiers"),
     "of": Text("of", "sur"),
     "colon": Text(": ", " : "),
     "comma": Text(", ", ", "),
     # Counts.
-    "box_one": Text("{} box", "{} capteur"),
-    "box_many": Text("{} boxes", "{} capteurs"),
+    "box_one": Text("{} box", "{} boîtier"),
+    "box_many": Text("{} boxes", "{} boîtiers"),
     "alert_one": Text("{} alert", "{} alerte"),
     "alert_many": Text("{} alerts", "{} alertes"),
     "day_one": Text("{} day", "{} jour"),
@@ -67,15 +67,15 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "short_no_boxes": Text(
         "There are no boxes at this site: nothing was measured, and nothing can be said of the period.",
-        "Ce site n'a aucun capteur : rien n'a été mesuré, et rien ne peut être dit de la période.",
+        "Ce site n'a aucun boîtier : rien n'a été mesuré, et rien ne peut être dit de la période.",
     ),
     "short_no_data": Text(
         "None of the site's boxes ({boxes}) measured anything in this period: nothing can be said of it.",
-        "Aucun capteur du site ({boxes}) n'a rien mesuré sur la période : rien ne peut en être dit.",
+        "Aucun boîtier du site ({boxes}) n'a rien mesuré sur la période : rien ne peut en être dit.",
     ),
     "short_index": Text(
         "{title}: at worst “{band}”, at {box} ({when}).",
-        "{title} : au pire « {band} », au capteur {box} ({when}).",
+        "{title} : au pire « {band} », au boîtier {box} ({when}).",
     ),
     "short_who_none": Text(
         "No guideline of the WHO for a day was exceeded, of those for {metrics}.",
@@ -93,24 +93,24 @@ WORDS: Final[Mapping[str, Text]] = {
     ),
     "short_who_part": Text(
         "{metric} ({value}, {ratio} the guideline of {limit}, at {box})",
-        "{metric} ({value}, soit {ratio} la valeur de {limit}, au capteur {box})",
+        "{metric} ({value}, soit {ratio} la valeur de {limit}, au boîtier {box})",
     ),
     "short_who_part_days": Text(
         "{metric} (on {days} at {box}; at most {ratio} the guideline of {limit})",
-        "{metric} (pendant {days} au capteur {box} ; au plus {ratio} la valeur de {limit})",
+        "{metric} (pendant {days} au boîtier {box} ; au plus {ratio} la valeur de {limit})",
     ),
     "short_lden": Text(
         "The loudest place was {box}: Lden {value}{night}, {when}.",
-        "L'endroit le plus bruyant était celui du capteur {box} : Lden de {value}{night}, {when}.",
+        "L'endroit le plus bruyant était celui du boîtier {box} : Lden de {value}{night}, {when}.",
     ),
     "short_night": Text(", night {value}", ", nuit {value}"),
     "short_leq": Text(
         "The loudest place was {box}, with a mean level of {value}.",
-        "L'endroit le plus bruyant était celui du capteur {box}, avec un niveau moyen de {value}.",
+        "L'endroit le plus bruyant était celui du boîtier {box}, avec un niveau moyen de {value}.",
     ),
     "short_co2": Text(
         "CO₂ rose highest at {box}: {value} over an hour (“{band}”).",
-        "Le CO₂ est monté le plus haut au capteur {box} : {value} sur une heure (« {band} »).",
+        "Le CO₂ est monté le plus haut au boîtier {box} : {value} sur une heure (« {band} »).",
     ),
     "short_alerts_none": Text("No alert began.", "Aucune alerte n'a commencé."),
     "short_alerts": Text(
@@ -133,19 +133,19 @@ WORDS: Final[Mapping[str, Text]] = {
     "no_value": Text("No value", "Pas de valeur"),
     "strip_said": Text(
         "Classes of the site's worst box: {classes}.",
-        "Classes du pire capteur du site : {classes}.",
+        "Classes du pire boîtier du site : {classes}.",
     ),
     "class_times": Text("{band}: {count}", "{band} : {count}"),
     "strip_more": Text(
         "Shown are the {count} boxes with the worst values; {more} further ones are part of the first row.",
-        "Sont montrés les {count} capteurs aux pires valeurs ; {more} autres comptent dans la première "
+        "Sont montrés les {count} boîtiers aux pires valeurs ; {more} autres comptent dans la première "
         "ligne.",
     ),
     # Indices.
     "indices": Text("Indices and guidelines", "Indices et valeurs de référence"),
     "indices_intro": Text(
         "Of each figure the box with the worst value: as indices of air have it, that is the site's.",
-        "De chaque grandeur, le capteur à la pire valeur : comme le veulent les indices de l'air, c'est "
+        "De chaque grandeur, le boîtier à la pire valeur : comme le veulent les indices de l'air, c'est "
         "celle du site.",
     ),
     "figure": Text("Figure", "Grandeur"),
@@ -163,7 +163,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "days_over_cell": Text("{over} of {total}", "{over} sur {total}"),
     "boxes_without": Text(
         "{count} of {total} boxes without a value",
-        "{count} capteurs sur {total} sans valeur",
+        "{count} boîtiers sur {total} sans valeur",
     ),
     "no_indices": Text(
         "No figure could be computed of what was measured here.",
@@ -212,7 +212,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "noise_table_day": Text("Levels of the parts of the day, dB", "Niveaux des parties de la journée, dB"),
     "noise_table_month": Text(
         "Levels of the loudest day of each box, dB",
-        "Niveaux de la journée la plus bruyante de chaque capteur, dB",
+        "Niveaux de la journée la plus bruyante de chaque boîtier, dB",
     ),
     "noise_parts": Text(
         "Day {day}, evening {evening}, night {night}; in Lden evenings weigh 5 dB more, nights 10 dB more.",
@@ -222,9 +222,9 @@ WORDS: Final[Mapping[str, Text]] = {
     "from_until": Text("{first} to {last} h", "de {first} à {last} h"),
     "range_of_boxes": Text(
         "Lowest to highest of {count} boxes",
-        "Du plus bas au plus haut de {count} capteurs",
+        "Du plus bas au plus haut de {count} boîtiers",
     ),
-    "median_of_boxes": Text("Median of the boxes", "Médiane des capteurs"),
+    "median_of_boxes": Text("Median of the boxes", "Médiane des boîtiers"),
     "lowest": Text("Lowest", "Plus bas"),
     "median": Text("Median", "Médiane"),
     "highest": Text("Highest", "Plus haut"),
@@ -240,34 +240,34 @@ WORDS: Final[Mapping[str, Text]] = {
     "comparison": Text("The period before", "La période précédente"),
     "comparison_day": Text(
         "Means of the boxes, beside {before}",
-        "Moyennes des capteurs, à côté du {before}",
+        "Moyennes des boîtiers, à côté du {before}",
     ),
     "comparison_month": Text(
         "Means of the boxes, beside {before}",
-        "Moyennes des capteurs, à côté de {before}",
+        "Moyennes des boîtiers, à côté de {before}",
     ),
     "comparison_note": Text(
         "Of boxes that measured 75 % of both periods. Levels are averaged by energy; decibels and "
         "degrees have no percent.",
-        "Capteurs ayant mesuré 75 % des deux périodes. Les niveaux sonores sont moyennés en énergie ; "
+        "Boîtiers ayant mesuré 75 % des deux périodes. Les niveaux sonores sont moyennés en énergie ; "
         "décibels et degrés n'ont pas de pourcentage.",
     ),
     "comparison_none": Text(
         "No box measured enough of both periods to set them beside each other.",
-        "Aucun capteur n'a assez mesuré sur les deux périodes pour les comparer.",
+        "Aucun boîtier n'a assez mesuré sur les deux périodes pour les comparer.",
     ),
     "metric": Text("Quantity", "Grandeur mesurée"),
     "this_period": Text("This period", "Cette période"),
     "period_before": Text("Before", "Avant"),
     "change": Text("Change", "Évolution"),
     # Boxes.
-    "by_box": Text("Box by box", "Capteur par capteur"),
+    "by_box": Text("Box by box", "Boîtier par boîtier"),
     "by_box_many": Text(
         "{boxes}. Those with the worst values come first; a star marks the highest mean of a column.",
         "{boxes}. Ceux aux pires valeurs viennent d'abord ; un astérisque marque la moyenne la plus "
         "élevée d'une colonne.",
     ),
-    "box": Text("Box", "Capteur"),
+    "box": Text("Box", "Boîtier"),
     "mean": Text("Mean", "Moyenne"),
     "minimum": Text("Lowest", "Minimum"),
     "maximum": Text("Highest", "Maximum"),

@@ -10,7 +10,7 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
     "quality": Text("How good the data are", "Qualité des données"),
     "quality_coverage": Text(
         "Measured: {coverage} of what the boxes' intervals let expect, over all boxes and quantities.",
-        "Mesuré : {coverage} de ce que les intervalles des capteurs laissent attendre, tous capteurs et "
+        "Mesuré : {coverage} de ce que les intervalles des boîtiers laissent attendre, tous boîtiers et "
         "grandeurs confondus.",
     ),
     "quality_silent": Text("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
@@ -20,7 +20,7 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
     ),
     "quality_no_gaps": Text(
         "No box was without a value for a whole hour.",
-        "Aucun capteur n'est resté une heure entière sans valeur.",
+        "Aucun boîtier n'est resté une heure entière sans valeur.",
     ),
     "gap_total": Text("Hours without values", "Heures sans valeur"),
     "gap_longest": Text("In a row at most", "D'affilée au plus"),
@@ -62,17 +62,17 @@ DATA_WORDS: Final[Mapping[str, Text]] = {
         "La part de la période qui a été mesurée, en pour cent. Quand elle est trop faible pour une "
         "méthode, il n'y a pas de valeur, et la raison figure à sa place.",
     ),
-    "read_sensors": Text("Sensors", "Capteurs"),
+    "read_sensors": Text("Boxes", "Boîtiers"),
     "read_sensors_text": Text(
         "The boxes are indicative instruments at one place each. They are no reference stations: what "
         "they show is of where they stand, and proves no breach of law.",
-        "Les capteurs sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
+        "Les boîtiers sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
         "référence : ils disent ce qu'il en est là où ils sont, et ne prouvent aucune infraction.",
     ),
     "read_worst": Text("Worst value", "Pire valeur"),
     "read_worst_text": Text(
         "What is said of the site is that of its worst box. Other boxes were better.",
-        "Ce qui est dit du site est ce que dit son pire capteur. Les autres étaient meilleurs.",
+        "Ce qui est dit du site est ce que dit son pire boîtier. Les autres étaient meilleurs.",
     ),
     "read_decibels": Text("Decibels", "Décibels"),
     "read_decibels_text": Text(
@@ -126,7 +126,7 @@ CITATIONS_FR: Final[Mapping[str, str]] = {
         "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)"
     ): "Hukka et Viitanen, Wood Sci Technol 33 (1999) 475-485 ; classes de matériaux : Ojanen et al. (2010)",
     "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold": (
-        "EN 13725 : concentration d'odeur, dont le seuil de détection est 1 ou/m³"
+        "EN 13725 : concentration d'odeur, dont le seuil de détection est 1 uoE/m³"
     ),
     "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22": (
         "TA Luft 2021 (Allemagne), annexe 7 (anciennement GIRL), tableau 22"

@@ -40,8 +40,8 @@ _WHO: Final = Citation(
 _AVOID: Final = Text(
     "Look for a source nearby (works, traffic, fire) and compare with other boxes. If it is no fault of one "
     "box, advise sensitive people to avoid effort outdoors.",
-    "Cherchez une source proche (chantier, trafic, feu) et comparez avec d'autres capteurs. Si ce n'est pas "
-    "un défaut du capteur, conseillez aux personnes sensibles d'éviter les efforts dehors.",
+    "Cherchez une source proche (chantier, trafic, feu) et comparez avec d'autres boîtiers. Si ce n'est pas "
+    "un défaut du boîtier, conseillez aux personnes sensibles d'éviter les efforts dehors.",
 )
 
 

@@ -23,13 +23,13 @@ _WHICH: Final = Text(
 )
 _VISIT: Final = Text(
     "Look at the box: power, radio, antenna. If other boxes of the site are silent too, look at the gateway.",
-    "Allez voir le capteur : alimentation, radio, antenne. Si d'autres capteurs du site se taisent, voyez la "
+    "Allez voir le boîtier : alimentation, radio, antenne. Si d'autres boîtiers du site se taisent, voyez la "
     "passerelle.",
 )
 _SENSOR: Final = Text(
     "Restart the box; if it stays so, have the sensor cleaned or replaced. Do not trust its values "
     "meanwhile.",
-    "Redémarrez le capteur ; si cela dure, faites nettoyer ou remplacer l'élément. D'ici là, ne vous fiez "
+    "Redémarrez le boîtier ; si cela dure, faites nettoyer ou remplacer l'élément. D'ici là, ne vous fiez "
     "pas à ses valeurs.",
 )
 
@@ -68,24 +68,24 @@ def _flat(metric: str, of: Text) -> PresetRule:
 
 _TAMPER: Final = _one(
     "tamper",
-    Text("Somebody handles the box", "Quelqu'un manipule le capteur"),
+    Text("Somebody handles the box", "Quelqu'un manipule le boîtier"),
     Text(
         "The box sent a `tamper` event: it was opened, moved or struck.",
-        "Le capteur a envoyé un événement `tamper` : il a été ouvert, déplacé ou heurté.",
+        "Le boîtier a envoyé un événement `tamper` : il a été ouvert, déplacé ou heurté.",
     ),
     Text(
         "If no technician is there, look at the box, and renew its credentials if it was opened.",
-        "Si aucun technicien n'est sur place, allez voir le capteur et renouvelez ses identifiants s'il a "
+        "Si aucun technicien n'est sur place, allez voir le boîtier et renouvelez ses identifiants s'il a "
         "été ouvert.",
     ),
     condition={"event": "tamper", "window": "PT15M"},
 )
 _SILENT: Final = _one(
     "box-silent",
-    Text("A box is silent", "Un capteur se tait"),
+    Text("A box is silent", "Un boîtier se tait"),
     Text(
         "Nothing came from a box for 15 minutes. For boxes that send less often, choose a longer time.",
-        "Rien n'est venu d'un capteur depuis 15 minutes. Pour des capteurs qui envoient moins souvent, "
+        "Rien n'est venu d'un boîtier depuis 15 minutes. Pour des boîtiers qui envoient moins souvent, "
         "choisissez plus long.",
     ),
     _VISIT,
@@ -102,16 +102,16 @@ _SITE_SILENT: Final = Preset(
         "sent anything counts among all, and not among the silent: where such boxes are more than a tenth, "
         "give the rule a `scope`. For boxes that send less often than every few minutes, choose longer "
         "times.",
-        "Rien n'est venu depuis 10 minutes de 90 % des capteurs d'un site. L'alerte part avant celle de "
-        "`box-silent` et dure encore 30 minutes après le retour des capteurs : une inhibition de cette règle "
-        "vers celle de `box-silent`, égale en `site`, fait taire entre-temps les alertes des capteurs un à "
-        "un. Un capteur qui n'a jamais rien envoyé compte dans le total, mais pas parmi les muets : s'ils "
-        "sont plus d'un dixième, donnez à la règle un `scope`. Pour des capteurs qui envoient moins souvent "
+        "Rien n'est venu depuis 10 minutes de 90 % des boîtiers d'un site. L'alerte part avant celle de "
+        "`box-silent` et dure encore 30 minutes après le retour des boîtiers : une inhibition de cette règle "
+        "vers celle de `box-silent`, égale en `site`, fait taire entre-temps les alertes des boîtiers un à "
+        "un. Un boîtier qui n'a jamais rien envoyé compte dans le total, mais pas parmi les muets : s'ils "
+        "sont plus d'un dixième, donnez à la règle un `scope`. Pour des boîtiers qui envoient moins souvent "
         "que toutes les quelques minutes, choisissez plus long.",
     ),
     Text(
         "Look at what the boxes share: power, gateway, network. If all is well there, visit the site.",
-        "Voyez ce que les capteurs partagent : alimentation, passerelle, réseau. Si tout y va bien, allez "
+        "Voyez ce que les boîtiers partagent : alimentation, passerelle, réseau. Si tout y va bien, allez "
         "sur place.",
     ),
     None,
@@ -129,11 +129,11 @@ _SITE_SILENT: Final = Preset(
 _METRIC_SILENT: Final = Preset(
     "metric-silent",
     2,
-    Text("A box sends, but not everything", "Un capteur envoie, mais pas tout"),
+    Text("A box sends, but not everything", "Un boîtier envoie, mais pas tout"),
     Text(
         "A metric that a box had sent is missing for an hour, while the box goes on sending others. "
         f"{_WHICH.en}",
-        "Une mesure qu'un capteur envoyait manque depuis une heure, alors qu'il en envoie d'autres. "
+        "Une mesure qu'un boîtier envoyait manque depuis une heure, alors qu'il en envoie d'autres. "
         f"{_WHICH.fr}",
     ),
     _SENSOR,

@@ -28,7 +28,7 @@ _AIR: Final = Preset(
         "The European Air Quality Index of an hour is poor; a warning where it is very poor, critical where "
         "it is extremely poor. The worst pollutant counts, of those that the box measures.",
         "L'indice européen de qualité de l'air d'une heure est mauvais ; avertissement s'il est très "
-        "mauvais, critique s'il est extrêmement mauvais. Le pire polluant compte, parmi ceux que le capteur "
+        "mauvais, critique s'il est extrêmement mauvais. Le pire polluant compte, parmi ceux que le boîtier "
         "mesure.",
     ),
     Text(
@@ -62,7 +62,7 @@ _NOISE: Final = Preset(
         "the box or the site has an attribute `lden_limit` (railways 73, industry 71, airports 55). The law "
         "means a year and facades: a single day is a hint.",
         "Le niveau jour-soir-nuit d'une journée dépasse la limite : 68 dB(A), la valeur française pour les "
-        "routes, sauf si le capteur ou le site a un attribut `lden_limit` (voies ferrées 73, industrie 71, "
+        "routes, sauf si le boîtier ou le site a un attribut `lden_limit` (voies ferrées 73, industrie 71, "
         "aérodromes 55). La loi vise une année et les façades : un jour seul n'est qu'un indice.",
     ),
     Text(

@@ -258,7 +258,7 @@ _LIGHT: Final = Preset(
         "Less than 500 lx for 15 minutes, Monday to Friday from 8 to 18 h: what writing, reading and work at "
         "a screen need. The box has to lie on the desk; corridors and archives need less.",
         "Moins de 500 lx pendant 15 minutes, du lundi au vendredi de 8 à 18 h : ce que demandent l'écriture, "
-        "la lecture et le travail sur écran. Le capteur doit être sur le bureau ; couloirs et archives "
+        "la lecture et le travail sur écran. Le boîtier doit être sur le bureau ; couloirs et archives "
         "demandent moins.",
     ),
     Text(

@@ -86,7 +86,7 @@ _NEIGHBOURS: Final = Preset(
         "au-dessus du bruit résiduel : 5 dB(A) de 7 à 22 h, 3 dB(A) la nuit, et 3 dB(A) de plus pour un "
         "bruit de 20 minutes à 2 heures. Les règles sont actives de 7 h 30 à 22 h et de 22 h 30 à 7 h : les "
         "premières demi-heures entièrement de jour ou de nuit finissent alors. Mesurez le bruit résiduel et "
-        "donnez les sommes comme attributs du capteur ou du site : `noise_limit_day` et "
+        "donnez les sommes comme attributs du boîtier ou du site : `noise_limit_day` et "
         "`noise_limit_night`. Sans eux, la règle se tait.",
     ),
     Text(
@@ -122,12 +122,12 @@ _GUNSHOT: Final = Preset(
     Text(
         "A box recognised a gunshot, with a confidence of 0.8 or more. Fireworks and exhausts are taken for "
         "shots now and then.",
-        "Un capteur a reconnu un coup de feu, avec une confiance d'au moins 0,8. Pétards et échappements "
+        "Un boîtier a reconnu un coup de feu, avec une confiance d'au moins 0,8. Pétards et échappements "
         "sont parfois pris pour des tirs.",
     ),
     Text(
         "See whether other boxes heard it, and follow your procedure. Nobody goes there alone.",
-        "Voyez si d'autres capteurs l'ont entendu et suivez votre procédure. Personne n'y va seul.",
+        "Voyez si d'autres boîtiers l'ont entendu et suivez votre procédure. Personne n'y va seul.",
     ),
     None,
     (),

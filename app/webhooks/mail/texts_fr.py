@@ -46,9 +46,9 @@ _AS_TYPED: Final = Texts(
         "rule_changed": "sa règle a été modifiée",
         "rule_disabled": "sa règle a été désactivée",
         "rule_deleted": "sa règle a été supprimée",
-        "rule_gone": "sa règle ne concerne plus ce capteur",
-        "box_deleted": "le capteur a été supprimé",
-        "box_moved": "le capteur a changé de site",
+        "rule_gone": "sa règle ne concerne plus ce boîtier",
+        "box_deleted": "le boîtier a été supprimé",
+        "box_moved": "le boîtier a changé de site",
         "superseded": "son état a été perdu, et une nouvelle alerte la remplace",
     },
     reasons={
@@ -85,16 +85,16 @@ _AS_TYPED: Final = Texts(
     recognised={"gunshot": "coup de feu", "tamper": "effraction"},
     quotas={
         "sites": "sites",
-        "boxes": "capteurs",
+        "boxes": "boîtiers",
         "api_keys": "clés d'API",
         "webhooks": "webhooks et canaux",
         "clients": "clients",
         "samples_per_day": "relevés par jour",
     },
     evidences={
-        "unlocated": "non localisé : un seul appareil l'a entendu",
-        "branch": "sur une courbe : deux appareils l'ont entendu",
-        "position": "une position, de trois appareils ou plus",
+        "unlocated": "non localisé : un seul boîtier l'a entendu",
+        "branch": "sur une courbe : deux boîtiers l'ont entendu",
+        "position": "une position, de trois boîtiers ou plus",
     },
     labels={
         "occurred_at": "Entendu le",
@@ -108,7 +108,7 @@ _AS_TYPED: Final = Texts(
         "severity": "Gravité",
         "highest_severity": "Gravité maximale",
         "site": "Site",
-        "box": "Capteur",
+        "box": "Boîtier",
         "rule": "Règle",
         "value": "Mesure",
         "period_end": "Fin de la période",
@@ -191,7 +191,7 @@ _AS_TYPED: Final = Texts(
         "incident.detected": (
             "Coup de feu possible",
             (
-                "Des appareils ont entendu ce qui peut être un coup de feu ou une explosion. Personne ne l'a "
+                "Des boîtiers ont entendu ce qui peut être un coup de feu ou une explosion. Personne ne l'a "
                 "encore examiné."
             ),
         ),
@@ -224,7 +224,7 @@ _AS_TYPED: Final = Texts(
         "platform.messages_dropped": (
             "Le broker a perdu des messages",
             (
-                "Une file d'attente du broker était pleine. Les capteurs qui attendent l'accusé de "
+                "Une file d'attente du broker était pleine. Les boîtiers qui attendent l'accusé de "
                 "réception de Vigie renverront leurs mesures ; celles des autres sont perdues."
             ),
         ),

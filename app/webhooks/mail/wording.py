@@ -6,7 +6,7 @@ site's walls. Whatever others have written passes through `clean` or `clean_line
 
 import re
 import unicodedata
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,8 @@ _HUGE: Final = 1e15
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 # Of these functions the outcome is not in the metric's unit.
 _COUNT, _RATE = "count", "rate"
+# NF EN 13725 writes European odour units in French like this.
+_ODOUR_UNIT, _ODOUR_UNIT_FR = "ou/m³", "uoE/m³"
 
 
 def texts_of(language: str) -> Texts:
@@ -101,9 +103,14 @@ def unit_of(metric: str | None, function: str | None) -> str:
     return f"{known.unit}/h" if function == _RATE else known.unit
 
 
+def unit_in(unit: str, texts: Texts) -> str:
+    """Write a unit as its readers' language does."""
+    return unit.replace(_ODOUR_UNIT, _ODOUR_UNIT_FR) if texts.language == "fr" else unit
+
+
 def measured(value: float, unit: str, texts: Texts) -> str:
     """Write a value with its unit."""
-    return number(value, texts) + (f"{NBSP}{unit}" if unit else "")
+    return number(value, texts) + (f"{NBSP}{unit_in(unit, texts)}" if unit else "")
 
 
 def percent(share: float, texts: Texts) -> str:
@@ -130,6 +137,14 @@ def duration(seconds: float, texts: Texts) -> str:
     first = next((place for place, part in enumerate(parts) if part[0]), len(parts) - 1)
     told = [part for part in parts[first : first + 2] if part[0]] or parts[-1:]
     return " ".join(f"{count}{NBSP}{unit}" for count, unit in told)
+
+
+def clock_time(at: time, texts: Texts, *, seconds: bool = False) -> str:
+    """Write a time of day: `21:11`, in French `21 h 11`, with seconds `21 h 11 min 05 s`."""
+    if texts.language != "fr":
+        return f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    clock = f"{at.hour}{NBSP}h{NBSP}{at:%M}"
+    return f"{clock}{NBSP}min{NBSP}{at:%S}{NBSP}s" if seconds else clock
 
 
 def zone_of(name: str | None) -> tuple[tzinfo, str]:
@@ -170,7 +185,7 @@ def moment(text: str | None, zone: str | None, texts: Texts, *, seconds: bool = 
     except OverflowError:
         local, called = at, "UTC"
     day = texts.first if local.day == 1 else str(local.day)
-    clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+    clock = clock_time(local.time(), texts, seconds=seconds)
     return texts.moment.format(
         day=day, month=texts.months[local.month - 1], year=local.year, clock=clock, zone=called
     )

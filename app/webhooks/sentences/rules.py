@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from app.webhooks.mail.texts import Texts
-from app.webhooks.mail.wording import clean, percent, texts_of
+from app.webhooks.mail.wording import clean, percent, texts_of, unit_in
 from app.webhooks.sentences.phrases import SentencePhrases
 from app.webhooks.sentences.phrases_en import ENGLISH
 from app.webhooks.sentences.phrases_fr import FRENCH
@@ -172,7 +172,14 @@ def _hours(span: Json, words: Language) -> str:
     phrases = words.phrases
     days = [phrases.days[_DAYS.index(day)] for day in span.get("days") or () if day in _DAYS]
     named = ", ".join(days) or phrases.rules["every_day"]
-    return phrases.rules["hours"].format(days=named, start=span.get("from"), end=span.get("to"))
+    start, end = (_clock(str(span.get(key)), words) for key in ("from", "to"))
+    return phrases.rules["hours"].format(days=named, start=start, end=end)
+
+
+def _clock(at: str, words: Language) -> str:
+    """Write a time of day, such as `06:30`: in French `6 h 30`."""
+    hour, _, minute = at.partition(":")
+    return f"{int(hour)}\xa0h\xa0{minute}" if words.phrases.language == "fr" and hour.isdecimal() else at
 
 
 def _leaf(node: Json, words: Language) -> str:
@@ -240,7 +247,9 @@ def compare_words(node: Json, unit: str, words: Language, *, threshold: float | 
     sign = str(node.get("operator"))
     if sign in phrases.ranges:
         low, high = (describe_operand(node.get(key), "", words) for key in ("low", "high"))
-        return phrases.ranges[sign].format(low=low, high=f"{high}\xa0{unit}" if unit else high)
+        return phrases.ranges[sign].format(
+            low=low, high=f"{high}\xa0{unit_in(unit, words.texts)}" if unit else high
+        )
     operand = node.get("threshold") if threshold is None else threshold
     if sign not in phrases.compared or operand is None:
         return ""

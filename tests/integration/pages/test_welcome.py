@@ -49,7 +49,7 @@ async def test_an_invitation_says_who_invites_to_what(folk: Folk, anybody: httpx
     assert "form-action 'self'" in policy
     french = await open_link(anybody, token, "fr")
     assert heading(french).endswith(" vous invite")
-    assert "Exploitant : gère les sites" in unescape(french.text).replace("\xa0", " ").replace("\u202f", " ")
+    assert "Opérateur : gère les sites" in unescape(french.text).replace("\xa0", " ").replace("\u202f", " ")
 
 
 async def test_the_whole_link_may_be_pasted(folk: Folk, anybody: httpx.AsyncClient) -> None:
@@ -93,9 +93,9 @@ async def test_what_is_wrong_is_said_beside_the_form(folk: Folk, anybody: httpx.
     token = await folk.invite("ada@example.com", "viewer")
     for fields, said in (
         ({"name": "Ada", "password": "short"}, "too short"),
-        ({"name": "Ada", "password": "password1234"}, "tried first"),
+        ({"name": "Ada", "password": "password1234"}, "too common"),
         ({"name": "", "password": PASSWORD}, "Give your name and a password"),
-        ({"name": "x" * 201, "password": PASSWORD}, "A field cannot be taken"),
+        ({"name": "x" * 201, "password": PASSWORD}, "A field is not accepted"),
     ):
         page = await accept(anybody, token, **fields)
         assert page.status_code == 422

@@ -200,7 +200,7 @@ async def test_a_licence_and_an_address_are_wherever_the_data_are(
     assert data["address_changed"] == {}
     assert data["licence_changed"] == {"from": None, "to": "CC-BY-4.0"}
     assert (
-        "Licence of open data changed: none → CC-BY-4.0."
+        "Licence of open data changed: not set → CC-BY-4.0."
         in (await public.get(f"/public/changes?site={site}&lang=en")).text
     )
 

@@ -63,19 +63,19 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "For this purpose",
         # Of what came with the site nobody has said anything.
         "no legal basis is claimed, and nothing is published",
-        "Nothing measured within 30 days: Air quality, Indoor comfort, Odours and State of the equipment",
-        "yes; there are none of the last 365 days yet",
-        "There are no figures of the last 365 days yet.",
+        "Nothing measured within 30 days: Air quality, Climate and comfort, Odours and State",
+        "yes; there are none for the last 365 days yet",
+        "There are no figures for the last 365 days yet.",
         f"/public/requests?site={site}&amp;lang=en",
         "Code de l&#39;environnement, L571-10",
         "without limit of time",
         "Ville de Toulouse",
         "mailto:donnees@example.org",
-        "Police municipale, by webhook",
+        "Police municipale, by automatic transfer",
         "not yet given by the operator",
         "The operator names no licence for these data",
         "No acoustic incidents are recognised here.",
-        "Nothing was refused within 365 days.",
+        "Nothing was rejected within 365 days.",
     ):
         assert said in english, said
     french = await page(public, f"/public/sites/{site}?lang=fr")
@@ -84,7 +84,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "Pour cartographier le bruit.",
         "Mission d\u2019intérêt public (RGPD, article 6, § 1, e)",
         "pas encore indiqué par l\u2019exploitant",
-        "Police municipale, par webhook",
+        "Police municipale, par envoi automatique",
     ):
         assert said in french, said
     assert len(english.encode()) < 60_000
@@ -129,7 +129,7 @@ async def test_a_site_without_boxes_is_not_in_the_register_and_has_no_page(
     assert (await public.get("/public/register.json")).json()["sites"] == []
     answer = await public.get(f"/public/sites/{site_id}?lang=fr")
     assert answer.status_code == 404
-    assert "Ce site n\u2019est pas au registre" in answer.text
+    assert "Ce site ne figure pas dans le registre" in answer.text
     assert (await public.get(f"/public/sites/{site_id}/register.json")).json()["code"] == "not_found"
 
 
@@ -212,9 +212,9 @@ async def test_the_history_tells_each_change_and_no_more(
         "Site renamed; it was called “Rue d&#39;Alsace-Lorraine”.",
         "Purpose declared: Noise. Legal basis: Public task (GDPR, Article 6(1)(e)).",
         "Purpose changed: Noise (publication of figures: no → yes).",
-        "Precision of the places changed from 100 m to 1 km.",
-        "How long data are kept has changed: what is older than 30 days is refused on arrival",
-        "has changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
+        "Precision of the locations changed from 100 m to 1 km.",
+        "Storage period changed: data older than 30 days are rejected on receipt",
+        "period changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
         "Purpose ended: Odours.",
     ):
         assert said in english, said
@@ -291,7 +291,7 @@ async def test_what_is_measured_is_said_before_its_hour_is_over(
     assert stored.json()["stored"] == 1
     shown = await page(public, f"/public/sites/{site}?lang=en")
     assert "Air quality. Measured here within 30 days: Nitrogen dioxide" in shown
-    assert "Nothing of it within 30 days. May be measured: Equivalent sound level" in shown
+    assert "No measurements within 30 days. May be measured: Equivalent sound level" in shown
 
 
 async def test_open_data_are_published_and_no_others(

@@ -51,20 +51,20 @@ async def test_a_form_is_sent_followed_answered_and_read(
     said = {"outcome": "nothing_held", "answer": "Rien <de vous>."}
     await tenant.client.post(f"/v1/rights-requests/{row['id']}/answer", json=said)
     answered = await send(anybody, "/public/requests/status?lang=en", **own)
-    assert "Nothing is held" in answered.text
+    assert "No data are stored" in answered.text
     assert "Rien &lt;de vous&gt;." in answered.text
     assert "Withdraw the request" not in answered.text
     late = await send(anybody, "/public/requests/withdraw", **own)
-    assert (late.status_code, "answered or withdrawn before" in late.text) == (409, True)
+    assert (late.status_code, "request is already closed" in late.text) == (409, True)
 
 
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [
         ({"kind": "access", "message": " "}, 422, "Write something"),
-        ({"kind": "revenge", "message": WORDS}, 422, "Look at what you wrote"),
-        ({"kind": "access", "message": WORDS, "begins_at": "yesterday"}, 422, "Look at what you wrote"),
-        ({"kind": "access", "message": WORDS, "site_id": "nowhere"}, 422, "Look at what you wrote"),
+        ({"kind": "revenge", "message": WORDS}, 422, "Check your input"),
+        ({"kind": "access", "message": WORDS, "begins_at": "yesterday"}, 422, "Check your input"),
+        ({"kind": "access", "message": WORDS, "site_id": "nowhere"}, 422, "Check your input"),
         (
             {"kind": "access", "message": "UklGR" + "iQAAABXQVZFZm10" * 60},
             422,
@@ -78,7 +78,7 @@ async def test_a_form_is_sent_followed_answered_and_read(
                 "ends_at": "2026-07-01T19:00",
             },
             422,
-            "The end has to come after",
+            "The end must be after",
         ),
     ],
 )

@@ -57,7 +57,7 @@ def test_purposes_that_say_the_same_are_told_together() -> None:
     said = [sentence(each.change, english) for each in found.entries]
     assert said == [
         "Purposes declared: Air quality and Noise. Legal basis: Public task (GDPR, Article 6(1)(e)).",
-        "Purpose declared: Odours. Legal basis: none.",
+        "Purpose declared: Odours. Legal basis: not set.",
     ]
     assert sentence(found.entries[1].change, french).startswith("Finalité déclarée\xa0: Odeurs")
 

@@ -109,7 +109,10 @@ def test_too_little_of_an_hour_has_no_index_and_says_why() -> None:
     (index,) = pm.indices
     assert (index.value, index.reason) == (None, "coverage_too_low")
     card = recent_parts(gathered(box({"pm2_5": noisy(20, 10.0)}, times)), Writing("fr"))["cards"][0]
-    assert card["indices"][0]["value"].startswith("Une trop petite part")
+    assert not card["indices"][0]["value"]
+    assert card["indices"][0]["said"].endswith(
+        "\xa0h\xa000\xa0: une trop petite part de la période a été mesurée"
+    )
 
 
 def test_noise_has_the_energy_mean_of_the_last_hour() -> None:

@@ -183,8 +183,8 @@ def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportL
     expected = {
         ("en", 0): "There are no boxes at this site",
         ("en", 2): "None of the site\u2019s boxes (2 boxes) measured anything",
-        ("fr", 0): "Ce site n\u2019a aucun capteur",
-        ("fr", 2): "Aucun capteur du site (2 capteurs) n\u2019a rien mesuré",
+        ("fr", 0): "Ce site n\u2019a aucun boîtier",
+        ("fr", 2): "Aucun boîtier du site (2 boîtiers) n\u2019a rien mesuré",
     }
     assert points[0].startswith(expected[language, boxes])
 
@@ -369,14 +369,14 @@ def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
 
 def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
     said = text(sections(parsed(page_of(material(language="fr")).html))["short"])
-    assert "au capteur box-000" in said
-    assert "celui du capteur box-000" in said
+    assert "au boîtier box-000" in said
+    assert "celui du boîtier box-000" in said
     said = text(
         sections(parsed(page_of(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
             "short"
         ]
     )
-    assert "au capteur « Place du Capitole » (" in said
+    assert "au boîtier « Place du Capitole » (" in said
     assert " à Place" not in said
 
 

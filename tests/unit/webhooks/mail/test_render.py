@@ -49,7 +49,7 @@ def test_the_same_in_french() -> None:
     assert mail.language == "fr"
     assert mail.subject == ("[Critique] Particules fines, Rue Mouffetard\xa0: pm2_5 31,2\xa0µg/m³ (seuil 25)")
     assert "\nMesure\xa0: Particules jusqu’à 2,5 µm (pm2_5)\xa0: 31,2\xa0µg/m³\n" in mail.text  # noqa: RUF001
-    assert "\nAlerte depuis\xa0: 24 novembre 2026 à 11:10 (Europe/Paris)\n" in mail.text
+    assert "\nAlerte depuis\xa0: 24 novembre 2026 à 11\xa0h\xa010 (Europe/Paris)\n" in mail.text
     assert "\nCe qu’il faut faire\xa0:\nFermez les fenêtres.\n" in mail.text  # noqa: RUF001
     assert '<html lang="fr">' in mail.html
 

@@ -75,9 +75,12 @@ def test_time_spans(seconds: float, english: str, french: str) -> None:
 
 
 def test_times_are_by_the_clocks_of_the_site() -> None:
-    assert moment("2026-11-24T10:10:00Z", "Europe/Paris", FRENCH) == "24 novembre 2026 à 11:10 (Europe/Paris)"
+    assert (
+        moment("2026-11-24T10:10:00Z", "Europe/Paris", FRENCH)
+        == "24 novembre 2026 à 11\xa0h\xa010 (Europe/Paris)"
+    )
     assert moment("2026-07-31T22:10:09Z", "Europe/Paris", FRENCH, seconds=True) == (
-        "1er août 2026 à 00:10:09 (Europe/Paris)"
+        "1er août 2026 à 0\xa0h\xa010\xa0min\xa009\xa0s (Europe/Paris)"
     )
     assert (
         moment("2026-11-24T10:10:00Z", "Asia/Kolkata", ENGLISH) == "24 November 2026 at 15:40 (Asia/Kolkata)"

@@ -195,7 +195,7 @@ def caused(**cause: object) -> dict[str, Any]:
             },
             {"event": "gunshot", "confidence": 0.7, "count": 2, "window": "PT1M"},
             "Gunshot recognised at Rue de Metz (pistol, 81 %), 2 times in 1 minute",
-            "Rue de Metz : le capteur signale « coup de feu » (pistol, 81 %), 2 fois en 1 minute",
+            "Rue de Metz : le boîtier signale « coup de feu » (pistol, 81 %), 2 fois en 1 minute",
         ),
         (
             "alert.firing",
@@ -212,7 +212,7 @@ def caused(**cause: object) -> dict[str, Any]:
             {"box": None, **caused(path="levels/0/condition/boxes", boxes=["a", "b", "c"])},
             {"boxes": {"metric": "pm2_5", "operator": ">", "threshold": 25}, "share": 50, "for": "PT15M"},
             "3 boxes at Rue de Metz: PM2.5 is above 25 µg/m³ for 15 minutes",
-            "Rue de Metz : 3 capteurs, PM2,5 au-dessus de 25 µg/m³ depuis 15 minutes",
+            "Rue de Metz : 3 boîtiers, PM2,5 au-dessus de 25 µg/m³ depuis 15 minutes",
         ),
         (
             "alert.firing",

@@ -52,13 +52,13 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
             ),
             (
                 "Avertissement : niveau sonore (LAeq), moyenne énergétique sur 1 heure, au-dessus de 55 dB. Seulement"
-                " tous les jours de 23:00 à 06:00."
+                " tous les jours de 23 h 00 à 6 h 00."
             ),
         ),
         (
             "silence",
             "Warning when no data comes for 15 minutes. Only for boxes of kind street.",
-            "Avertissement : aucune donnée pendant 15 minutes. Seulement pour les capteurs de type street.",
+            "Avertissement : aucune donnée pendant 15 minutes. Seulement pour les boîtiers de type street.",
         ),
         (
             "event",
@@ -67,7 +67,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
                 " 1 minute."
             ),
             (
-                "Avertissement : « coup de feu » signalé par un capteur, pistol, avec une confiance d'au moins 70 %,"
+                "Avertissement : « coup de feu » signalé par un boîtier, pistol, avec une confiance d'au moins 70 %,"
                 " 2 fois en 1 minute."
             ),
         ),
@@ -90,7 +90,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
                 " 15 minutes."
             ),
             (
-                "Avertissement : PM2,5 au-dessus de 25 µg/m³ sur au moins 50 % des capteurs de type street, le tout"
+                "Avertissement : PM2,5 au-dessus de 25 µg/m³ sur au moins 50 % des boîtiers de type street, le tout"
                 " pendant 15 minutes."
             ),
         ),
@@ -98,7 +98,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
             "dry_run",
             "Warning when odour is above 5 ou/m³ for 10 minutes. The rule is on trial: nobody is notified.",
             (
-                "Avertissement : odeur au-dessus de 5 ou/m³ pendant 10 minutes. La règle est à l'essai : personne"
+                "Avertissement : odeur au-dessus de 5 uoE/m³ pendant 10 minutes. La règle est à l'essai : personne"
                 " n'est prévenu."
             ),
         ),
