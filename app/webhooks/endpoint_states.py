@@ -78,7 +78,8 @@ SELECT count(*) FILTER (WHERE NOT disabled AND NOT slowed AND open_until > now()
     count(*) FILTER (WHERE disabled) AS disabled
 FROM (
     SELECT NOT enabled AND disabled_reason IS NOT NULL AS disabled, open_until,
-        coalesce(slow_step > 0 AND (last_status IN (429, 502, 504) OR open_until <= now()), false) AS slowed
+        coalesce(slow_step, 0) > 0
+            AND (coalesce(last_status, 0) IN (429, 502, 504) OR coalesce(open_until <= now(), true)) AS slowed
     FROM webhook_endpoints LEFT JOIN endpoint_states ON endpoint_id = id
 ) AS endpoint
 """

@@ -40,8 +40,8 @@ async def test_the_register_publishes_how_often_incidents_were_real(
     assert figures["false_alarms_per_year"] == pytest.approx(5.0, abs=0.05)
     shown = page.text.replace("\u202f", " ").replace("\u00a0", " ").replace("75%", "75 %")
     said = {
-        "en": "75 % of the 4 that people reviewed",
-        "fr": "part confirmée des incidents examinés (4) : 75 %",
+        "en": "75 %; reviewed incidents: 4",
+        "fr": "75 % ; incidents examinés : 4",
     }
     assert said[language] in shown
 

@@ -1,5 +1,7 @@
 """The synthetic city through the whole stack."""
 
+from typing import Any
+
 import asyncpg
 import pytest
 
@@ -26,13 +28,17 @@ def job(city: City, *, gateway: bool, batch: int = 1) -> CityJob:
     )
 
 
-async def counted(target: Target, query: str) -> int:
+async def read(target: Target, query: str) -> Any:  # noqa: ANN401 (whatever is asked for)
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
     try:
-        return int(await connection.fetchval(query))
+        return await connection.fetchval(query)
     finally:
         await connection.close()
+
+
+async def counted(target: Target, query: str) -> int:
+    return int(await read(target, query))
 
 
 async def approved(target: Target) -> None:

@@ -323,11 +323,15 @@ async def test_endpoints_in_trouble_are_counted(desk: Desk) -> None:
     endpoints = [(await desk.claims(1))[0].endpoint_id for _ in range(5)]
     for endpoint, columns in zip(
         endpoints,
-        ("0, now() + interval '1 hour'", "0, now()", "2, now() + interval '1 hour'", "1, NULL", "0, NULL"),
+        (
+            *("0, now() + interval '1 hour', 503", "0, now(), 503", "2, now() + interval '1 hour', 429"),
+            *("1, NULL, 502", "0, NULL, NULL"),
+        ),
         strict=True,
     ):
         await desk.connection.execute(
-            f"INSERT INTO endpoint_states (endpoint_id, slow_step, open_until) VALUES ($1, {columns})",  # noqa: S608
+            "INSERT INTO endpoint_states (endpoint_id, slow_step, open_until, last_status) "  # noqa: S608
+            f"VALUES ($1, {columns})",
             endpoint,
         )
     await desk.connection.execute(

@@ -444,7 +444,6 @@ def reference(
     """What rules tell of things that come in this order, and then of the time up to `until`."""
     world = World(boxes, site_attributes, timezone)
     rules = [rule for number, given in definitions.items() for rule in _slow(number, given, world)]
-    kinds = {leaf["event"] for rule in rules for leaf, _ in rule.places if "event" in leaf}
     for thing in things:
         minute = (thing.time_us - START) // MINUTE
         metrics = [
@@ -452,6 +451,9 @@ def reference(
             for name, value in zip(COLUMNS, thing.values or (None,) * len(COLUMNS), strict=True)
             if value is not None and world.values.get((thing.box, name), [(-1, 0.0)])[-1][0] < minute
         ]
+        concerned = [rule for rule in rules if rule.subject in {None, thing.box}]
+        # An event that no rule on this box asks for is not looked at: it moves no time on either.
+        kinds = {leaf["event"] for rule in concerned for leaf, _ in rule.places if "event" in leaf}
         kind = None if thing.event is None else thing.event[0]
         if kind is not None and (
             kind not in kinds or world.events.get((thing.box, kind), [(-1, ())])[-1][0] >= minute
@@ -459,7 +461,6 @@ def reference(
             kind = None
         if not metrics and kind is None:
             continue
-        concerned = [rule for rule in rules if rule.subject in {None, thing.box}]
         for rule in concerned:
             rule.catch_up(minute - 1)
         for name in metrics:
