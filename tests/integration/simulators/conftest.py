@@ -17,9 +17,9 @@ from tests.conftest import ACCOUNTS
 from tests.scenarios.processes import RoleProcess, role, until
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivateMosquitto]:
-    """A broker of their own: what it retains of so many boxes would come to all later tests' consumers."""
+    """A broker of each module's own: what it retains of so many boxes comes to all later tests' consumers."""
     async with PrivateMosquitto(tmp_path_factory.mktemp("simulated"), accounts=ACCOUNTS) as broker:
         yield broker
 
