@@ -15,6 +15,7 @@ import hashlib
 import json
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -43,11 +44,15 @@ class SampleQueue:
 
     Args:
         folder: Where the files are: `queue.sqlite` and `dead-letters.jsonl`.
+
+    Attributes:
+        given_up: How many samples this run gave up, by code.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.dead_letters = folder / "dead-letters.jsonl"
+        self.given_up: Counter[str] = Counter()
         self._database = sqlite3.connect(folder / "queue.sqlite", isolation_level=None)
         self._database.execute(_SCHEMA)
 
@@ -91,6 +96,7 @@ class SampleQueue:
             with self.dead_letters.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"code": code, "sample": json.loads(row[0])}) + "\n")
             self.forget([seq])
+            self.given_up[code] += 1
 
 
 class ReferenceBox:

@@ -1,6 +1,7 @@
 """`vigie simulate box`: one box that measures, and loses nothing."""
 
 import asyncio
+import json
 import math
 import random
 import time
@@ -54,9 +55,18 @@ async def run(target: Target, job: BoxJob) -> int:
                 await _measure(box, job)
                 await box.drain()
     finally:
-        print(f"waiting: {len(queue)}, given up: {queue.dead_letters}", flush=True)
+        print(f"waiting: {len(queue)}, {_given_up(queue)}", flush=True)
         queue.close()
     return 0
+
+
+def _given_up(queue: SampleQueue) -> str:
+    """Say how many samples were given up, why, and where they are."""
+    total = queue.given_up.total()
+    if not total:
+        return "given up: 0"
+    codes = ", ".join(f"{code} {count}" for code, count in queue.given_up.most_common())
+    return f"given up: {total} ({codes}), kept in {queue.dead_letters}"
 
 
 @asynccontextmanager
@@ -66,13 +76,20 @@ async def _connected(
     async def publish(payload: bytes) -> None:
         await link.publish(topic(job.box, "telemetry"), payload)
 
+    def receive(name: str, payload: bytes) -> None:
+        before = queue.given_up.total()
+        box.receive(name, payload)
+        stored = len(json.loads(payload).get("seqs", []))
+        given_up = queue.given_up.total() - before
+        print(f"acknowledged: {stored} stored, {given_up} given up; {len(queue)} wait", flush=True)
+
     box = ReferenceBox(queue, publish, batch=job.batch, patience_s=job.patience_s)
     link = Link(
         replace(target.broker, username=job.box, password=passwords.known[job.box]),
         identifier=job.box,
         status_of=job.box,
         subscribe=[topic(job.box, "ack")],
-        receive=box.receive,
+        receive=receive,
         renew=lambda: renew(api, job.box, passwords),
     )
     async with linked([link]):

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from simulators.box_job import BoxJob, run
 from simulators.target import Target
 from tests.scenarios.processes import role
 
 
-async def test_each_sample_is_stored_or_given_up(target: Target, tmp_path: Path) -> None:
+async def test_each_sample_is_stored_or_given_up(
+    target: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = BoxJob("reference-box", 0.01, 40, 10, 0.3, 60.0, "Synthetic city")
     async with role("ingest", tmp_path):
         assert await run(target, job) == 0
@@ -22,3 +25,6 @@ async def test_each_sample_is_stored_or_given_up(target: Target, tmp_path: Path)
     lines = dead_letters.read_text().splitlines() if dead_letters.exists() else []
     assert {json.loads(line)["code"] for line in lines} <= {"invalid_json"}
     assert stored + len(lines) == 40
+    *acknowledged, last = capsys.readouterr().out.splitlines()
+    assert acknowledged[0].startswith("acknowledged: ")
+    assert last.startswith(f"waiting: 0, given up: {len(lines)}")
