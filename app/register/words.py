@@ -36,7 +36,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "operators": Text("Operators", "Exploitants"),
     "sensitive_sites": Text("Sites with a sensitive purpose", "Sites à finalité sensible"),
     "search": Text("Search", "Recherche"),
-    "search_hint": Text("Name, operator, address, or 43.6, 1.44", "Nom, exploitant, adresse, ou 43,6 1,44"),
+    "search_hint": Text("Name, address, or 43.6, 1.44", "Nom, adresse ou 43,6 1,44"),
     "near_me": Text("Near me", "Autour de moi"),
     "near_me_said": Text(
         "“Near me” asks your browser for your position, and sends it rounded to 0.01°, about 1 km.",

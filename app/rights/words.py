@@ -51,6 +51,11 @@ WORDS: Final[Mapping[str, Text]] = MappingProxyType(
         "look_title": Text("Track a request", "Suivre une demande"),
         "look": Text("Show", "Consulter"),
         "withdraw": Text("Withdraw the request", "Retirer la demande"),
+        "withdraw_said": Text(
+            "A withdrawn request is closed for good. You can make a new one.",
+            "Une demande retirée est définitivement close. Vous pourrez en déposer une nouvelle.",
+        ),
+        "withdraw_confirm": Text("Yes, withdraw it", "Oui, la retirer"),
         "state": Text("State", "État"),
         "received": Text("Received on", "Reçue le"),
         "closed": Text("Closed on", "Close le"),
