@@ -113,7 +113,9 @@ class SitesSettings(BaseModel):
     """Sites and their boxes."""
 
     silent_intervals: float = Field(
-        3.0, gt=0, description="A box is silent when nothing came from it for so many of its intervals"
+        3.0,
+        gt=0,
+        description="A box is silent when nothing came from it for so many of its intervals, and ten seconds",
     )
 
 

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.database import RawConnection
+from app.core.instants import US_PER_S
 from app.observations.block import Values
 from app.observations.latest import NEWER, Latest, advance, portions, take_newer
+from app.sites.box_refusals import NOTED_EVERY_S
 
 type Slots = NDArray[np.intp]
 type Times = NDArray[np.int64] | np.int64
@@ -39,7 +41,7 @@ UNMARKED: Final = -1
 
 # How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
 # bounds what a reader has to look through, and the next consumer when this one is killed.
-_AHEAD_US: Final = 10_000_000
+_AHEAD_US: Final = NOTED_EVERY_S * US_PER_S
 _AHEAD_SAMPLES: Final = 256
 # How many are written back in one batch for their age alone, the oldest first: a large fleet takes turns.
 _AT_ONCE: Final = 64

@@ -21,6 +21,7 @@ _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})
 _API: Final = "/v1/"
 _OTHERS: Final = "/static-offline-docs/"
+_READS: Final = frozenset({"GET", "HEAD"})
 _NOT_SIGNED_IN: Final = 401
 _SERVER: Final = 500
 _TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
@@ -119,7 +120,11 @@ def _wants_page(scope: Scope) -> bool:
     """Tell whether a person's browser asks: a navigation names `text/html`, a client of the API does not."""
     if scope["path"].startswith(_OTHERS):
         return False
-    accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    headers = dict(scope["headers"])
+    # Whoever follows a link reads, and has no key to send. Some clients of the API accept text/html too.
+    if scope["path"].startswith(_API) and (scope["method"] not in _READS or b"authorization" in headers):
+        return False
+    accepted = headers.get(b"accept", b"")
     names = {part.partition(b";")[0].strip().lower() for part in accepted.split(b",")}
     return b"text/html" in names
 

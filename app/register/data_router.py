@@ -1,5 +1,6 @@
 """The register as data: GeoJSON, CSV, JSON, DTPR and Atom. No sign-in, for any web page."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +15,7 @@ from app.register.answers import FRESH_S, Made, answer, kept_for
 from app.register.context import REGISTER_S, Context, RegisterContext
 from app.register.document import PublicRegister, PublicSite, register_document, site_document
 from app.register.language import language_of
+from app.register.model import Register
 from app.register.recent_document import PublicRecent, recent_document
 from app.register.search import LONGEST, Asked, narrowed
 from app.register.shelf import Shelf
@@ -106,18 +108,34 @@ async def register_geojson(
 
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
-    asked = Asked(q.strip(), purpose)
 
-    async def make() -> bytes:
-        return _encode(geojson.of_sites(list(narrowed(await context.register(), asked).sites.values())))
+    def make(register: Register) -> bytes:
+        return _encode(geojson.of_sites(list(register.sites.values())))
 
-    shelf = _shelf(context, asked)
-    return await _shown(request, shelf, ("geojson", asked), geojson.MEDIA_TYPE, make)
+    return await _found(request, context, Asked(q.strip(), purpose), geojson.MEDIA_TYPE, make)
 
 
-def _shelf(context: RegisterContext, asked: Asked) -> Shelf:
-    """Whoever asks for many searches pushes out no page."""
-    return context.searches if asked != Asked() else context.shelf
+async def _found(
+    request: Request,
+    context: RegisterContext,
+    asked: Asked,
+    media_type: str,
+    make: Callable[[Register], bytes],
+    *,
+    name: str = "",
+) -> Response:
+    """Answer with what a search finds. However it is asked for, the same sites are made and kept once."""
+    whole = await context.register()
+    register = narrowed(whole, asked) if asked != Asked() else whole
+    is_whole = len(register.sites) == len(whole.sites)
+
+    async def made() -> bytes:
+        return await asyncio.to_thread(make, register)
+
+    # Whoever asks for many searches pushes out no page.
+    shelf = context.shelf if is_whole else context.searches
+    key = (media_type, None if is_whole else tuple(register.sites))
+    return await _shown(request, shelf, key, media_type, made, name=name)
 
 
 @router.get(
@@ -134,13 +152,11 @@ async def register_csv(
 
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
-    asked = Asked(q.strip(), purpose)
 
-    async def make() -> bytes:
-        return tables.of_register(narrowed(await context.register(), asked)).encode()
+    def make(register: Register) -> bytes:
+        return tables.of_register(register).encode()
 
-    shelf = _shelf(context, asked)
-    return await _shown(request, shelf, ("csv", asked), _CSV, make, name="register.csv")
+    return await _found(request, context, Asked(q.strip(), purpose), _CSV, make, name="register.csv")
 
 
 @router.get(
@@ -156,12 +172,11 @@ async def register_json(
 
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
-    asked = Asked(q.strip(), purpose)
 
-    async def make() -> bytes:
-        return register_document(narrowed(await context.register(), asked)).model_dump_json().encode()
+    def make(register: Register) -> bytes:
+        return register_document(register).model_dump_json().encode()
 
-    return await _shown(request, _shelf(context, asked), ("json", asked), _JSON, make)
+    return await _found(request, context, Asked(q.strip(), purpose), _JSON, make)
 
 
 @router.get(

@@ -75,8 +75,9 @@ def search(register: Register, asked: Asked) -> Found:
 
 
 def narrowed(register: Register, asked: Asked) -> Register:
-    """The register with what a search finds, in the order of the list."""
-    return replace(register, sites={site.id: site for site in search(register, asked).sites})
+    """The register with what a search finds, in its own order: the same sites are the same register."""
+    found = {site.id for site in search(register, asked).sites}
+    return replace(register, sites={key: site for key, site in register.sites.items() if key in found})
 
 
 def _has_words(site: SiteEntry, words: Sequence[str]) -> bool:

@@ -143,6 +143,10 @@ class _Columns:
         named = len(self.names)
         if self.empty and not any(cell.strip() for cell in row[named:]):
             row = row[:named]
+        if self.empty and len(row) == named + self.empty:
+            place = next(place for place, cell in enumerate(row, 1) if place > named and cell.strip())
+            detail = f"Cell {place} has a text, but column {place} has no name"
+            return None, [Fault(line, "row", "invalid_csv", detail)]
         if len(row) != named:
             detail = f"The row has {len(row)} cells, the header {len(self.names)}"
             return None, [Fault(line, "row", "invalid_csv", detail)]

@@ -10,7 +10,7 @@ from typing import Final
 from app.core.database import RawConnection
 
 NOTED_EVERY_S: Final = 10
-"""A box that is refused with each message costs a write in so many seconds, and is shown that much late."""
+"""A box's refusals, and when samples of it came by MQTT, are written every so many seconds."""
 
 # In the order of the keys: two doors that note the same boxes wait for each other, and never in a circle.
 _NOTE: Final = """

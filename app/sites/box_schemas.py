@@ -187,7 +187,8 @@ class BoxOut(Resource):
         description="When samples last came from it, by Vigie's clock; up to ten seconds late"
     )
     silent: bool = Field(
-        description="Nothing came for `sites.silent_intervals` (3) of its intervals, or since it was made"
+        description="Nothing came for `sites.silent_intervals` (3) of its intervals and ten seconds more, or "
+        "since it was made"
     )
     activity: Literal["active", "refused", "silent"] = Field(
         description="`refused`: something came in its last `sites.silent_intervals` (3) intervals, and no "

@@ -73,13 +73,13 @@ _ALLOW_ONE: Final = text(
     "WHERE endpoint_id = :endpoint AND open_until > now()"
 )
 _COUNT: Final = """
-SELECT count(*) FILTER (WHERE NOT disabled AND NOT slowed AND open_until > now()) AS open,
-    count(*) FILTER (WHERE NOT disabled AND slowed) AS slowed,
+SELECT count(*) FILTER (WHERE enabled AND NOT slowed AND open_until > now()) AS open,
+    count(*) FILTER (WHERE enabled AND slowed) AS slowed,
     count(*) FILTER (WHERE disabled) AS disabled
 FROM (
-    SELECT NOT enabled AND disabled_reason IS NOT NULL AS disabled, open_until,
+    SELECT enabled, NOT enabled AND disabled_reason IS NOT NULL AS disabled, open_until,
         coalesce(slow_step, 0) > 0
-            AND (coalesce(last_status, 0) IN (429, 502, 504) OR coalesce(open_until <= now(), true)) AS slowed
+            AND (consecutive_failures = 0 OR coalesce(last_status, 0) IN (429, 502, 504)) AS slowed
     FROM webhook_endpoints LEFT JOIN endpoint_states ON endpoint_id = id
 ) AS endpoint
 """

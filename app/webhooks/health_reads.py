@@ -94,9 +94,9 @@ def _state(
     if not endpoint.enabled:
         return "disabled"
     pauses = _later(state.open_until, now)
-    # One that is slowed down has a pause after each attempt. A try by hand slows down a broken one too, lest
-    # all that waits goes out at once; that one is open all the same.
-    if state.slow_step and (state.last_status in SLOW_DOWN or not pauses):
+    # One that is slowed down has a pause after each attempt, successes too. A try by hand slows down a broken
+    # one, lest all that waits goes out at once; that one is not what is meant.
+    if state.slow_step and (not state.consecutive_failures or state.last_status in SLOW_DOWN):
         return "slowed"
     if pauses:
         return "open"

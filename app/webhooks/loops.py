@@ -63,9 +63,13 @@ def check_foreign(url: URL, public_url: str) -> None:
         InvalidError: `webhook_url_not_allowed`.
     """
     own = URL(public_url) if public_url else None
-    if own is None or own.host is None or url.host is None or _plain(url.host) != _plain(own.host):
+    if own is None or own.host is None or url.host is None:
         return
-    if _is_loopback(own.host) and url.port != own.port:
+    if _is_loopback(own.host) and _is_loopback(url.host):
+        # By whatever name.
+        if url.port != own.port:
+            return
+    elif _plain(url.host) != _plain(own.host):
         return
     raise InvalidError(
         f"This URL cannot receive webhooks: {own.host} is where Vigie itself is reached (its public URL).",

@@ -35,8 +35,14 @@ async def test_who_follows_a_link_into_the_api_is_told_how_to_sign_in(public: ht
     assert page.headers["www-authenticate"] == "Bearer"
     assert "<h1>Connectez-vous pour lire ceci</h1>" in page.text
     assert 'href="/docs"' in page.text
+    program = "application/problem+json"
     answer = await public.get(path, headers={"Accept": "application/json"})
-    assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+    assert (answer.status_code, answer.headers["content-type"]) == (401, program)
+    # A program that accepts text/html, as Java's own client does, has a key or posts.
+    wrong = await public.get(path, headers={**BROWSER, "Authorization": "Bearer vg_wrong"})
+    assert (wrong.status_code, wrong.headers["content-type"]) == (401, program)
+    posted = await public.post("/v1/silences", headers=BROWSER, json={})
+    assert (posted.status_code, posted.headers["content-type"]) == (401, program)
 
 
 async def test_any_other_problem_of_a_call_stays_one_in_a_browser(api: httpx.AsyncClient) -> None:

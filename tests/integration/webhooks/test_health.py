@@ -116,7 +116,10 @@ async def test_the_state_says_what_keeps_it(tenant: Tenant, connection: asyncpg.
         # A try by hand slows it down, so that what waits does not all go out at once.
         ("UPDATE endpoint_states SET slow_step = 1", "open"),
         ("UPDATE endpoint_states SET slow_step = 2, last_status = 429", "slowed"),
-        ("UPDATE endpoint_states SET open_until = now(), last_status = 503", "slowed"),
+        ("UPDATE endpoint_states SET last_status = 500", "open"),
+        # A success between two pauses.
+        ("UPDATE endpoint_states SET consecutive_failures = 0", "slowed"),
+        ("UPDATE endpoint_states SET consecutive_failures = 1, open_until = now()", "failing"),
         ("UPDATE webhook_endpoints SET enabled = false", "disabled"),
     )
     for change, state in steps:
