@@ -33,7 +33,7 @@ install-tests: ## Install what is missing, and what the tests need besides
 test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")
 	uv run --frozen pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-faults: install-tests ## Inject every fault in full, play more chance, 20 minutes; prints what was lost (ARGS="-k 07 …")
+faults: install-tests ## Inject every fault in full, play more chance, 45 minutes; prints what was lost (ARGS="-k 07 …")
 	uv run --frozen pytest tests/faults tests/integration/ingest/test_walks_model.py -m slow $(ARGS)
 
 fuzz: install-tests ## Send what the OpenAPI document allows and forbids, as two tenants, for long (VIGIE_FUZZ_SEED=… plays one again)
