@@ -88,25 +88,26 @@ async def list_situations(
         found = fires.get(site, nothing)
         return (*(-found[severity] for severity in reversed(SEVERITIES)), -inactive(site))
 
+    def boxes_at(site: UUID) -> BoxCounts:
+        return counted.get(site, BoxCounts(site, 0, 0, 0))
+
     def inactive(site: UUID) -> int:
-        return counted[site].silent + counted[site].refused if site in counted else 0
+        return boxes_at(site).silent + boxes_at(site).refused
 
     wrong = {*fires, *filter(inactive, counted)}
     chosen = sorted(sorted(wrong), key=gravity)[:LISTED_SITES]
     names = await site_names(session, chosen)
-    situations = []
-    for site in chosen:
-        boxes_there = counted.get(site, BoxCounts(site, 0, 0, 0))
-        situations.append(
-            SiteSituation(
-                site_id=site,
-                site_name=names.get(site, ""),
-                firing=_severities(fires.get(site, nothing)),
-                boxes=boxes_there.total,
-                silent_boxes=boxes_there.silent,
-                refused_boxes=boxes_there.refused,
-            )
+    situations = [
+        SiteSituation(
+            site_id=site,
+            site_name=names.get(site, ""),
+            firing=_severities(fires.get(site, nothing)),
+            boxes=boxes_at(site).total,
+            silent_boxes=boxes_at(site).silent,
+            refused_boxes=boxes_at(site).refused,
         )
+        for site in chosen
+    ]
     return situations, len(wrong)
 
 

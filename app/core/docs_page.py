@@ -79,11 +79,8 @@ def add_docs(app: FastAPI) -> None:
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 
-    @app.get("/docs/", include_in_schema=False)
-    async def with_slash(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=308)
-
     # ReDoc took 40 s and a core to show a document of this size.
+    @app.get("/docs/", include_in_schema=False)
     @app.get("/redoc", include_in_schema=False)
-    async def redoc(request: Request) -> RedirectResponse:
+    async def redirect_to_docs(request: Request) -> RedirectResponse:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs", status_code=308)

@@ -55,7 +55,7 @@ def trim_metric_files(folder: Path, pid: int) -> None:
             if len(head) == _USED.size:
                 file.truncate(max(*_USED.unpack(head), 2 * _USED.size))
             else:
-                # The process was killed before it had reserved the file: nobody could read it.
+                # The process was killed before it had reserved the file: no reader could open it.
                 path.unlink()
 
 

@@ -1,8 +1,8 @@
 """Shows a page, in place of a problem in JSON, to a person whose browser asked for one.
 
 Clients of the API are not concerned: wherever `Accept` does not name `text/html`, a problem stays
-`application/problem+json`; and under `/v1/` too, but for one: whoever follows an alert's link in a browser is
-told how to sign in. The status and the other headers stay in any case.
+`application/problem+json`. Under `/v1/` only a 401 becomes a page: it explains to a person who follows an
+alert's link how to sign in. The status and the other headers stay in any case.
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ from app.register.document import PublicRegister, PublicSite, register_document,
 from app.register.language import language_of
 from app.register.model import Register
 from app.register.recent_document import PublicRecent, recent_document
-from app.register.search import LONGEST, Asked, narrowed
+from app.register.search import LONGEST, Asked, narrow_register
 from app.register.shelf import Shelf
 from app.register.words import WORDS
 from app.register.writing import Writing
@@ -124,9 +124,9 @@ async def _found(
     *,
     name: str = "",
 ) -> Response:
-    """Answer with what a search finds. However it is asked for, the same sites are made and kept once."""
+    """Answer with the sites that a search finds. Searches with the same result share a cached document."""
     whole = await context.register()
-    register = narrowed(whole, asked) if asked != Asked() else whole
+    register = narrow_register(whole, asked) if asked != Asked() else whole
     is_whole = len(register.sites) == len(whole.sites)
 
     async def made() -> bytes:

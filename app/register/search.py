@@ -74,8 +74,8 @@ def search(register: Register, asked: Asked) -> Found:
     return Found([site for site in sites if _has_words(site, words)])
 
 
-def narrowed(register: Register, asked: Asked) -> Register:
-    """The register with what a search finds, in its own order: the same sites are the same register."""
+def narrow_register(register: Register, asked: Asked) -> Register:
+    """Narrow the register to the sites that a search finds, in the register's own order."""
     found = {site.id for site in search(register, asked).sites}
     return replace(register, sites={key: site for key, site in register.sites.items() if key in found})
 

@@ -135,7 +135,7 @@ class BoxFilter:
 class Silence:
     """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
 
-    Ten seconds more are waited, as long as it may take until what came is noted (`NOTED_EVERY_S`).
+    The condition adds `NOTED_EVERY_S`: the stored time of the last MQTT sample may be that old.
 
     Where all that came meanwhile was refused, it is `refused`, and not silent.
     """
@@ -152,7 +152,7 @@ class Silence:
             func.coalesce(_STATES.c.last_sample_at + patience < self.now, true()),
         )
         heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
-        # What came by MQTT is noted every so often.
+        # The stored arrival time may lag by this delay.
         is_silent = heard + patience + delay < self.now
         return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
 

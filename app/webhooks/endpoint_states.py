@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import RawConnection, WriteSession
 from app.core.ids import new_id
-from app.webhooks.endpoint_health import Health, Verdict
+from app.webhooks.endpoint_health import SLOW_DOWN, Health, Verdict
 from app.webhooks.endpoint_targets import describe_target
 from app.webhooks.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING
 from app.webhooks.outbox import OutboxRecord
@@ -79,7 +79,7 @@ SELECT count(*) FILTER (WHERE enabled AND NOT slowed AND open_until > now()) AS 
 FROM (
     SELECT enabled, NOT enabled AND disabled_reason IS NOT NULL AS disabled, open_until,
         coalesce(slow_step, 0) > 0
-            AND (consecutive_failures = 0 OR coalesce(last_status, 0) IN (429, 502, 504)) AS slowed
+            AND (consecutive_failures = 0 OR coalesce(last_status = ANY ($1), false)) AS slowed
     FROM webhook_endpoints LEFT JOIN endpoint_states ON endpoint_id = id
 ) AS endpoint
 """
@@ -198,5 +198,5 @@ async def allow_one(session: AsyncSession, endpoint_id: UUID) -> None:
 
 async def count(connection: RawConnection) -> Counts:
     """Count the endpoints that are attempted rarely, or not at all, without their owners having said so."""
-    (row,) = await connection.fetch(_COUNT)
+    (row,) = await connection.fetch(_COUNT, list(SLOW_DOWN))
     return Counts(**row)
