@@ -1,4 +1,4 @@
-"""Clients' addresses, as they are counted."""
+"""Addresses: how clients' are counted, and which are this machine's own."""
 
 import ipaddress
 
@@ -15,3 +15,11 @@ def address_of(host: str | None) -> str:
             return f"address:{address.ipv4_mapped}"
         return f"address:{ipaddress.ip_network((address, 64), strict=False)}"
     return f"address:{address}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host of a URL, in lower case, is a loopback address or `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,11 +1,11 @@
 """Settings of people's sign-in: how long it holds, how it is guarded, and an OpenID Connect provider."""
 
-import ipaddress
 from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
+from app.core.addresses import is_loopback
 from app.core.setting_types import Seconds
 
 
@@ -75,11 +75,4 @@ def is_guarded(url: str) -> bool:
         return False
     if not host or parts.query or parts.fragment or parts.username is not None:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

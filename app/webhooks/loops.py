@@ -5,13 +5,13 @@ its own headers, could replay its own delivery, or send another test, and so for
 """
 
 import re
-from ipaddress import ip_address
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
+from app.core.addresses import is_loopback
 from app.core.errors import ForbiddenError, InvalidError
 from app.core.problems import problem_of
 from app.webhooks.guard import CODE
@@ -65,23 +65,17 @@ def check_foreign(url: URL, public_url: str) -> None:
     own = URL(public_url) if public_url else None
     if own is None or own.host is None or url.host is None:
         return
-    if _is_loopback(own.host) and _is_loopback(url.host):
-        # By whatever name.
+    here, there = _plain(own.host), _plain(url.host)
+    if is_loopback(here) and is_loopback(there):
+        # All names of the loopback interface are one host.
         if url.port != own.port:
             return
-    elif _plain(url.host) != _plain(own.host):
+    elif here != there:
         return
     raise InvalidError(
         f"This URL cannot receive webhooks: {own.host} is where Vigie itself is reached (its public URL).",
         code=CODE,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return _plain(host) == "localhost"
 
 
 def _plain(host: str) -> str:
