@@ -34,7 +34,7 @@ test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k 
 	uv run --frozen pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: install-tests ## Inject every fault in full, play more chance, 45 minutes; prints what was lost (ARGS="-k 07 …")
-	uv run --frozen pytest tests/faults tests/integration/ingest/test_walks_model.py -m slow $(ARGS)
+	uv run --frozen pytest tests/faults tests/integration/ingest/pipeline/test_walks_model.py -m slow $(ARGS)
 
 fuzz: install-tests ## Send what the OpenAPI document allows and forbids, as two tenants, for long (VIGIE_FUZZ_SEED=… plays one again)
 	uv run --frozen pytest tests/integration/openapi/test_fuzz.py -m slow -s $(ARGS)
@@ -59,7 +59,7 @@ sample-reports: install-tests ## Make the sample reports of the documentation an
 	uv run --frozen python -m tests.sample_report
 
 register-pictures: install-tests ## Make the pictures of the public register in the documentation anew
-	uv run --frozen pytest -n 0 tests/integration/register/pictures.py
+	uv run --frozen pytest -n 0 tests/integration/public_register/pictures.py
 
 # One thread: the arrays are small, and figures are of one core.
 bench-acoustic: install ## Find simulated shots, and see how well; writes docs/acoustics.md (ARGS="--shots 100 …")

@@ -14,7 +14,7 @@ import asyncpg
 import typer
 import uvloop
 
-from app.embedded import mosquitto
+from app.standalone import private_mosquitto
 from bench import (
     backtests,
     delay,
@@ -55,8 +55,8 @@ async def _versions(running: Stack) -> dict[str, str]:
         )
     finally:
         await connection.close()
-    broker = mosquitto.binary()
-    numbers = () if broker is None else mosquitto.version(broker)
+    broker = private_mosquitto.binary()
+    numbers = () if broker is None else private_mosquitto.version(broker)
     return {
         "Python": platform.python_version(),
         "PostgreSQL": str(server).split()[0],

@@ -14,11 +14,11 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from app.acoustics.associate import associate
-from app.acoustics.events import Event, Incident
-from app.acoustics.model import Box, Settings
-from app.acoustics.opinion import Candidate
-from app.acoustics.sound import Conditions
+from app.acoustics.class_pooling import Candidate
+from app.acoustics.event_association import associate
+from app.acoustics.localisation_inputs import Box, Settings
+from app.acoustics.sound_events import Event, Incident
+from app.acoustics.speed_of_sound import Conditions
 from bench.acoustic_world import FRAME, GRIDS, Faults, Floats, Heard, World, hear, place, world
 from bench.measure import machine
 from bench.report import paragraph, replaced, table

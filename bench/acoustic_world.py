@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.frame import Frame
-from app.acoustics.model import Box
+from app.acoustics.local_plane import Frame
+from app.acoustics.localisation_inputs import Box
 
 type Floats = NDArray[np.float64]
 

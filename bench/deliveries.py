@@ -17,10 +17,10 @@ from uuid import UUID, uuid4
 import aiohttp
 import asyncpg
 
-from app.core.ids import new_id
-from app.webhooks.outbox import OutboxRecord, enqueue, wake
-from app.webhooks.signing import generate_secret
-from app.webhooks.transport import message_id
+from app.notifications.delivery.transport_types import message_id
+from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.http.signing import generate_secret
+from app.platform.kernel.ids import new_id
 from bench.measure import Reading, peak_rss
 from bench.process import FailedError, python
 from bench.results import percentile

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import aiomqtt
 
-from app.core.passwords import ITERATIONS, mosquitto_hash, mosquitto_verify
+from app.platform.broker.mosquitto_hash import ITERATIONS, mosquitto_hash, mosquitto_verify
 from bench.load import box_id
 from bench.measure import cpu_seconds, rss
 from bench.process import FailedError, Running, python

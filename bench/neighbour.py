@@ -15,7 +15,7 @@ from typing import Any, Final
 import asyncpg
 import psutil
 
-from app.core.api_settings import ApiSettings
+from app.platform.config.api_settings import ApiSettings
 from bench.measure import Reading
 from bench.process import FailedError, Running, python
 from bench.results import percentile

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.embedded.process import tail
+from app.standalone.child_process import tail
 
 _END_WITHIN_S: Final = 15.0
 

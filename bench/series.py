@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 import asyncpg
 
-from app.observations.rollups.worker import RollupWorker
+from app.timeseries.rollups.worker import RollupWorker
 from bench.measure import cpu_seconds, peak_rss
 from bench.process import FailedError
 from bench.results import percentile

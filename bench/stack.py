@@ -17,12 +17,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.core.keys import generate_key
-from app.core.migrate import upgrade
-from app.core.sealing import generate_encryption_key
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.postgres import PrivatePostgres
+from app.platform.config.settings import Settings
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.api_keys import generate_key
+from app.platform.secrets.sealing import generate_encryption_key
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_postgres import PrivatePostgres
 from bench.load import box_id, rules
 from bench.process import Running, python
 from bench.publisher import Account

@@ -13,7 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMMIT = "app/commit.txt"
-# As the guides link to each other: `app.pages.guides` finds them there.
+# As the guides link to each other: `app.pages.guide_rendering` finds them there.
 GUIDES = {name: f"app/pages/manual/{name}" for name in ("README.md", "CHANGELOG.md", "docs")}
 
 

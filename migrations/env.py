@@ -6,19 +6,9 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.alerts import models as _alerts
-from app.core import auth as _auth
-from app.core.database import Base
-from app.core.locks import MIGRATION
-from app.core.settings import DatabaseSettings
-from app.incidents import models as _incidents
-from app.observations import models as _observations
-from app.rules import models as _rules
-from app.sites import models as _sites
-from app.webhooks import models as _webhooks
-
-# Imported so that their tables are in the metadata, which autogenerate compares.
-_TABLES = (_alerts, _auth, _incidents, _observations, _rules, _sites, _webhooks)
+from app.platform.config.settings import DatabaseSettings
+from app.platform.db.advisory_locks import MIGRATION
+from migrations.tables import load_metadata
 
 
 def _run(connection: Connection, settings: DatabaseSettings) -> None:
@@ -29,7 +19,7 @@ def _run(connection: Connection, settings: DatabaseSettings) -> None:
     # Policies hold for owners too: without this a migration would find all tables of tenants empty.
     connection.execute(text("SET vigie.reach = 'all'"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
+    context.configure(connection=connection, target_metadata=load_metadata(), transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -4,7 +4,7 @@ from alembic import op
 from sqlalchemy import Double, Text, bindparam, column, table
 from sqlalchemy.dialects.postgresql import insert
 
-from app.sites.catalogue import CATALOGUE
+from app.catalogue.metrics import CATALOGUE
 from migrations.recent_view import renew_recent_view
 from migrations.samples_view import renew_samples_view
 

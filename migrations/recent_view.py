@@ -11,7 +11,7 @@ from typing import Final
 
 from alembic import op
 
-from app.sites.catalogue import CATALOGUE
+from app.catalogue.metrics import CATALOGUE
 from migrations.isolation import PUBLIC, grant
 
 _NAME: Final = "public_recent"

@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.core.instants import format_us
+from app.platform.kernel.instants import format_us
 from simulators import enrol
 from simulators.chance import key_of, uniform
 from simulators.enrol import BoxSpec, Passwords, SiteSpec

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.core.instants import parse_rfc3339
-from app.core.reasons import RejectedError
+from app.platform.kernel.instants import parse_rfc3339
+from app.platform.kernel.rejection_codes import RejectedError
 from simulators import box_job, city_job, events_job, replay_job, shots_job
 from simulators.city import City
 from simulators.demo import run as run_demo

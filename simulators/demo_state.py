@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
-from app.core.files import replace_text
+from app.platform.kernel.atomic_files import replace_text
 from simulators.enrol import Passwords
 
 FILE = "demo.json"

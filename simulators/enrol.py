@@ -12,7 +12,7 @@ from itertools import batched
 from pathlib import Path
 from typing import Self
 
-from app.core.files import replace_text
+from app.platform.kernel.atomic_files import replace_text
 from simulators.rest import Api, ApiError, Json, persistently
 
 _BULK = 500

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from app.core.instants import format_us
+from app.platform.kernel.instants import format_us
 from simulators.mqtt import Link, topic
 
 Event = dict[str, Any]

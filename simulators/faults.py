@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.sites.catalogue import BY_NAME
+from app.catalogue.metrics import BY_NAME
 from simulators.chance import key_of, uniform
 from simulators.patterns import Values
 

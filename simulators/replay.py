@@ -11,7 +11,7 @@ from functools import partial
 from itertools import batched
 from statistics import fmean
 
-from app.core.instants import format_us
+from app.platform.kernel.instants import format_us
 from simulators import enrol
 from simulators.enrol import BoxSpec, Passwords, SiteSpec
 from simulators.mqtt import Link, linked, topic

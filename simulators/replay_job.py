@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from app.core.instants import format_us
+from app.platform.kernel.instants import format_us
 from simulators.enrol import Passwords
 from simulators.progress import progress
 from simulators.replay import ZONE, Pace, Replay, box_id

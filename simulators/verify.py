@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 
 import asyncpg
 
-from app.core.instants import to_datetime
+from app.platform.kernel.instants import to_datetime
 
 Values = Mapping[str, float]
 Series = Mapping[int, Values]

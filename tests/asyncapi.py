@@ -15,11 +15,11 @@ import yaml
 from jsonschema import Draft7Validator
 
 from app import __version__
-from app.core.reasons import REASONS
-from app.ingest.codec_messages import OCTAVES
-from app.sites.catalogue import BY_NAME, CATALOGUE
-from app.sites.event_catalogue import EVENT_TYPES
-from app.sites.units import FACTORS
+from app.catalogue.device_event_types import EVENT_TYPES
+from app.catalogue.metrics import BY_NAME, CATALOGUE
+from app.catalogue.units import FACTORS
+from app.ingest.codec.event_status_decoder import OCTAVES
+from app.platform.kernel.rejection_codes import REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"

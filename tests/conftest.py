@@ -23,14 +23,14 @@ import structlog
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from app.core.database import Database
-from app.core.keys import generate_key
-from app.core.migrate import upgrade
-from app.core.sealing import generate_encryption_key
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.postgres import DATABASE, PrivatePostgres
-from app.main import create_app
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.api_keys import generate_key
+from app.platform.secrets.sealing import generate_encryption_key
+from app.processes.api import create_app
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_postgres import DATABASE, PrivatePostgres
 from tests import nursery, once, shifted_clock
 from tests.databases import Databases
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from app.embedded.postgres import PrivatePostgres
+from app.standalone.private_postgres import PrivatePostgres
 
 _GROWTH_BYTES = 8 * 2**20  # what is deleted stays as dead rows, over which the next queries go
 _PATIENCE_S = 1.0  # backends end a moment after their clients

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.ids import new_id
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
 
 _INSERT = text("""
 INSERT INTO incidents (id, organisation_id, site_id, evidence, verified, occurred_at, first_heard_at,

@@ -1,7 +1,7 @@
 """Vigie's processes for the tests, forked from one that has loaded all modules: that alone takes seconds.
 
 What a process does from its first line on is what `python -m app …` does. Those that are to be started as a
-user would (`tests/integration/embedded`), or under another C library's clock, are not forked.
+user would (`tests/integration/standalone`), or under another C library's clock, are not forked.
 
 A nursery is a process (`python -m tests.nursery SOCKET`) that takes one request on each connection, a line of
 JSON with the log's descriptor, and answers with two lines: the number of the process that it has forked, and,
@@ -27,13 +27,13 @@ from typing import Any, Final, Self
 _MOST_BYTES: Final = 1 << 20
 _READY_WITHIN_S: Final = 60.0
 _MODULES: Final = (
-    "app.__main__",
-    "app.audit.cli",
-    "app.embedded.admission",
+    "app.processes.cli",
+    "app.processes.audit_cli",
+    "app.standalone.startup_checks",
     "app.ingest.consumer",
-    "app.maintain",
-    "app.serve",
-    "app.webhooks.dispatcher",
+    "app.processes.maintain",
+    "app.processes.api_server",
+    "app.notifications.delivery.dispatcher",
     "simulators.cli",
     "simulators.demo",
 )
@@ -232,6 +232,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _Serving(sys.argv[1]).run():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        from app.__main__ import main
+        from app.processes.cli import main
 
         main()

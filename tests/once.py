@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import LRUCache
 
-from app.core import database
+from app.platform.db import database
 
 _FIRST_OWN_OID: Final = 16384
 # Neither has types for what is theirs alone.

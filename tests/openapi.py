@@ -3,8 +3,8 @@
 import functools
 from typing import Any
 
-from app.core.settings import Settings
-from app.main import create_app
+from app.platform.config.settings import Settings
+from app.processes.api import create_app
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from app.sites.purposes import BY_NAME
+from app.catalogue.purposes import BY_NAME
 
 _COLUMNS: Final = (
     *("sensitive", "legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),

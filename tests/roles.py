@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.core.database import Database
+from app.platform.db.database import Database
 
 
 @asynccontextmanager

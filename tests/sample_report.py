@@ -18,10 +18,10 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from app.core.keys import generate_key
-from app.core.migrate import upgrade
-from app.core.settings import Settings
-from app.embedded.postgres import PrivatePostgres
+from app.platform.config.settings import Settings
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.api_keys import generate_key
+from app.standalone.private_postgres import PrivatePostgres
 from simulators.demo_places import PLACES, SITES, Place
 from simulators.patterns import measure
 from tests.conftest import client_of, new_application, new_tenant, running

@@ -28,9 +28,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import app
-from app.audit.cli import app as audit_app
-from app.core.settings import Settings
-from app.main import create_app
+from app.platform.config.settings import Settings
+from app.processes.api import create_app
+from app.processes.audit_cli import app as audit_app
 from simulators.cli import app as simulators_app
 
 _PROSE: Final = frozenset(
@@ -124,7 +124,7 @@ async def read_database(url: str) -> dict[str, Any]:
 def collect(database: str | None) -> dict[str, Any]:
     """Collect all of it."""
     modules = list(_modules())
-    cli = importlib.import_module("app.__main__")
+    cli = importlib.import_module("app.processes.cli")
     programs = {"vigie": cli.app, "vigie simulate": simulators_app, "vigie audit": audit_app}
     commands: dict[str, list[str]] = {}
     for name, program in programs.items():

@@ -6,20 +6,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app.alerts import repository
-from app.alerts.explanation_reads import read_rule, read_samples
+from app.alerts.alert_presentation import MEASUREMENTS, Presenter
+from app.alerts.explanation_queries import read_rule, read_samples
 from app.alerts.explanation_schemas import LISTED_DELIVERIES, LISTED_ENTRIES, ExplanationOut
 from app.alerts.models import Alert
-from app.alerts.presentation import MEASUREMENTS, Presenter
 from app.alerts.schemas import TimelineOut
-from app.core.auth import Principal, requires
-from app.core.ids import parse_id
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads
-from app.webhooks.alert_deliveries import list_alert_deliveries
-from app.webhooks.delivery_reads import attempts_of
-from app.webhooks.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
+from app.notifications.api.alert_deliveries import list_alert_deliveries
+from app.notifications.api.delivery_queries import attempts_of
+from app.notifications.api.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.ids import parse_id
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 

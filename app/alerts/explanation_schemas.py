@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.alerts.schemas import AlertOut, TimelineOut
-from app.webhooks.delivery_schemas import DeliveryOut
+from app.notifications.api.delivery_schemas import DeliveryOut
 
 LISTED_POINTS: Final = 1000
 LISTED_ENTRIES: Final = 200

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends
 from app.alerts import muting_repository, muting_service
 from app.alerts.muting_repository import INHIBITIONS
 from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
-from app.core.auth import Principal, requires
-from app.core.etags import Matching
-from app.core.fields import given
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
-from app.sites.dependencies import OrganisationFilter
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.ids import parse_id
+from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/inhibitions", tags=["Alerts"], route_class=StrictRoute)
 

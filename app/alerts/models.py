@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, BigInteger, Computed, ForeignKey, Identity, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base
+from app.platform.db.database import Base
 
 _Instant = TIMESTAMP(timezone=True)
 # None is SQL's null, not JSON's.
@@ -87,7 +87,7 @@ class Alert(Base):
 
 
 class TimelineEntry(Base):
-    """Something that happened to an alert; see `app.alerts.timeline`."""
+    """Something that happened to an alert; see `app.alerts.alert_timeline`."""
 
     __tablename__ = "alert_timeline"
 
@@ -114,7 +114,7 @@ class Silence(Base):
     Attributes:
         matchers: which alerts; see `app.alerts.muting`.
         ends_at: None where only the schedule says when.
-        schedule: spans of hours, as `app.core.hours` takes them; None: all the time.
+        schedule: spans of hours, as `app.platform.kernel.weekly_hours` takes them; None: all the time.
         timezone: in which the schedule is meant.
         window_start, window_end: the present or the next window of the schedule; no end: for ever.
     """

@@ -9,7 +9,7 @@ its rule is on a whole site) fits no list.
 
 An alert that matches both sides of an inhibition is not muted by another one that does, nor by itself: else
 the two would keep each other quiet. Several inhibitions could do the same in a circle; there
-`app.alerts.muting_circles` says whom nothing mutes after all. It is asked only of alerts that others mute
+`app.alerts.inhibition_cycles` says whom nothing mutes after all. It is asked only of alerts that others mute
 which are lighter or younger, and that mute in their turn: in every circle there is such a one, and hardly
 ever is there any.
 """
@@ -20,9 +20,9 @@ from uuid import UUID
 
 import msgspec
 
-from app.alerts.muting_circles import Place, outside
-from app.core.database import RawConnection
-from app.rules.severity import SEVERITIES
+from app.alerts.inhibition_cycles import Place, outside
+from app.platform.db.database import RawConnection
+from app.rules.definitions.severity import SEVERITIES
 
 # List → what it holds, and what of an alert is compared with its entries; tags are several.
 _LISTS: Final = {

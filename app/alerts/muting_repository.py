@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting import MATCHED_BY
 from app.alerts.muting_schemas import SilenceState
-from app.core.database import WriteSession
-from app.core.errors import NotFoundError
-from app.core.reach import Reach
-from app.core.sorting import Orders, Pagination, identifier, instant, name
-from app.rules.models import Rule
-from app.sites.models import Box, Organisation, Site
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.models import Box, Organisation, Site
+from app.rules.definitions.models import Rule
 
 
 def _of_silence(attribute: str) -> Callable[["Known"], Any]:

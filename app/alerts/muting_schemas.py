@@ -9,14 +9,24 @@ from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandle
 
 from app.alerts.models import Inhibition, Silence
 from app.alerts.schemas import Comment
-from app.core.etags import Resource
-from app.core.fields import DURATION, Body, BoxId, Identifier, Instant, Name, TenantId, Timezone, absent
-from app.core.hour_fields import HoursSpan, HoursSpans
-from app.core.missing_fields import MissingField, validate_with_missing
-from app.core.problems import CodedValueError
-from app.rules.condition_fields import MetricName, within
-from app.rules.severity import Severity
-from app.sites.labels import Tag
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import (
+    DURATION,
+    Body,
+    BoxId,
+    Identifier,
+    Instant,
+    Name,
+    TenantId,
+    Timezone,
+    absent,
+)
+from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.http.contract.weekly_hour_fields import HoursSpan, HoursSpans
+from app.registry.labels import Tag
+from app.rules.definitions.condition_fields import MetricName, within
+from app.rules.definitions.severity import Severity
 
 MATCHED: Final = 200
 """How many entries a list of a matcher takes."""

@@ -13,17 +13,17 @@ from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting_repository import Known
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
-from app.alerts.windows import Window, end_of, next_window
-from app.core.auth import Principal
-from app.core.database import WriteSession
-from app.core.errors import ConflictError, InvalidError, NotFoundError
-from app.core.etags import unchecked
-from app.core.ids import new_id
-from app.core.instants import parse_iso_duration
-from app.core.reach import EVERYTHING, Reach
-from app.sites.models import Site
-from app.sites.repository import hold_sites
-from app.sites.service import named_organisation
+from app.alerts.silence_windows import Window, end_of, next_window
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.etags import unchecked
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.tenant_scope import EVERYTHING, Reach
+from app.registry.models import Site
+from app.registry.repository import hold_sites
+from app.registry.service import named_organisation
 
 SILENCES_MOST: Final = 500
 """Silences of one organisation that are pending or active: each is compared with each alert that fires."""

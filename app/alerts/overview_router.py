@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import TypeAdapter
 
-from app.alerts import overview_reads, repository
+from app.alerts import overview_queries, repository
+from app.alerts.alert_presentation import Presenter
 from app.alerts.overview_schemas import (
     LISTED_ALERTS,
     LISTED_BOXES,
@@ -16,16 +17,15 @@ from app.alerts.overview_schemas import (
     FailingEndpoints,
     OverviewOut,
 )
-from app.alerts.presentation import Presenter
 from app.alerts.repository import AlertFilter
-from app.core.auth import Principal, requires
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads
-from app.sites.box_repository import BoxCounts, Silence, read_inactive
-from app.sites.dependencies import OrganisationFilter
-from app.webhooks.trouble_reads import count_troubles, list_troubles
+from app.notifications.api.failing_endpoints import count_troubles, list_troubles
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.registry.box_repository import BoxCounts, Silence, read_inactive
+from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/overview", tags=["Alerts"], route_class=StrictRoute)
 
@@ -52,13 +52,13 @@ async def get_overview(
     trial are left out; `GET /v1/alerts/{alert_id}/explanation` says why an alert fires.
     """
     visible = principal.visible()
-    firing, at_sites = await overview_reads.count_firing(session, visible, organisation)
+    firing, at_sites = await overview_queries.count_firing(session, visible, organisation)
     boxes: list[BoxCounts] = []
     silent = refused = None
     if principal.may("sites:read"):
         boxes, rows = await read_inactive(session, visible, silence, organisation, LISTED_BOXES)
-        silent, refused = await overview_reads.describe_inactive(session, boxes, rows)
-    sites, sites_total = await overview_reads.list_situations(session, at_sites, boxes)
+        silent, refused = await overview_queries.describe_inactive(session, boxes, rows)
+    sites, sites_total = await overview_queries.list_situations(session, at_sites, boxes)
     wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
     newest = await repository.page(session, wanted, Pagination("-id", LISTED_ALERTS))
     return OverviewOut(

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.alerts.schemas import AlertOut
-from app.webhooks.endpoint_fields import Kind
+from app.notifications.api.endpoint_fields import Kind
 
 LISTED_SITES: Final = 100
 LISTED_BOXES: Final = 20

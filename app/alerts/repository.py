@@ -31,14 +31,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.muting import SILENCED_BY
-from app.core.database import ReadSession, WriteSession
-from app.core.errors import NotFoundError
-from app.core.reach import NOTHING, Reach
-from app.core.sorting import Orders, Pagination, identifier, instant, number
-from app.observations.models import BoxState, SiteState
-from app.rules.models import IndexState, Rule
-from app.rules.severity import SEVERITIES, rank
-from app.sites.models import Box
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.tenant_scope import NOTHING, Reach
+from app.registry.models import Box
+from app.rules.definitions.models import IndexState, Rule
+from app.rules.definitions.severity import SEVERITIES, rank
+from app.timeseries.storage.models import BoxState, SiteState
 
 
 @dataclass(frozen=True, slots=True)

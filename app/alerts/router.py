@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from app.alerts import repository, service
-from app.alerts.presentation import AlertPresenter, Presenter
+from app.alerts.alert_presentation import AlertPresenter, Presenter
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import (
     REMARK,
@@ -20,21 +20,21 @@ from app.alerts.schemas import (
     TimelineOut,
 )
 from app.alerts.service import Acted
-from app.core.auth import Principal, requires
-from app.core.database import Database, WriteSession
-from app.core.errors import InvalidError
-from app.core.fields import BoxId, InstantParameter, Name
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads, get_database
-from app.rules.condition_fields import MetricName
-from app.rules.severity import Severity
-from app.sites.dependencies import OrganisationFilter
-from app.sites.labels import Tag
-from app.webhooks.outbox import wake_after
+from app.notifications.events.outbox import wake_after
+from app.platform.db.database import Database, WriteSession
+from app.platform.http.contract.dependencies import Reads, get_database
+from app.platform.http.contract.fields import BoxId, InstantParameter, Name
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.ids import parse_id
+from app.registry.dependencies import OrganisationFilter
+from app.registry.labels import Tag
+from app.rules.definitions.condition_fields import MetricName
+from app.rules.definitions.severity import Severity
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 

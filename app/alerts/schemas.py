@@ -7,13 +7,20 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
+from app.alerts.alert_timeline import Kind
 from app.alerts.models import Alert, TimelineEntry
-from app.alerts.timeline import Kind
-from app.core.etags import Resource
-from app.core.fields import TEXT_LIMIT, TEXT_PATTERN, Body, Description, Identifier, Name
-from app.core.problems import CodedValueError
-from app.rules.severity import Severity
-from app.webhooks.event_schemas import Acknowledger
+from app.notifications.events.event_schemas import Acknowledger
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import (
+    TEXT_LIMIT,
+    TEXT_PATTERN,
+    Body,
+    Description,
+    Identifier,
+    Name,
+)
+from app.platform.http.contract.problems import CodedValueError
+from app.rules.definitions.severity import Severity
 
 SENTENCE: Final = "PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes"
 SENTENCE_FR: Final = "Rue de Metz : PM2,5 à 42 µg/m³, au-dessus de 25 depuis 10 minutes"

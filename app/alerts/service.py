@@ -9,16 +9,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.alerts import repository
-from app.alerts.events import ACKNOWLEDGEMENT, COLUMNS, EventType, event
-from app.alerts.life import dues
+from app.alerts.alert_events import ACKNOWLEDGEMENT, COLUMNS, EventType, event
+from app.alerts.alert_timeline import Entry, Kind, write_in
+from app.alerts.alert_transitions import dues
 from app.alerts.models import Alert
-from app.alerts.timeline import Entry, Kind, write_in
-from app.core.auth import Principal
-from app.core.database import WriteSession
-from app.core.errors import ConflictError, VigieError
-from app.core.gate import close_gate
-from app.core.observability import ALERT_TRANSITIONS
-from app.webhooks.outbox import OutboxRecord, enqueue_in
+from app.notifications.events.outbox import OutboxRecord, enqueue_in
+from app.platform.db.database import WriteSession
+from app.platform.db.ingest_barrier import close_gate
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, VigieError
+from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS
 
 
 class Acted(NamedTuple):
@@ -225,7 +225,7 @@ async def close_alerts(
     rule_id: UUID | None = None,
     box_keys: Sequence[int] | None = None,
 ) -> int:
-    """Resolve firing alerts and forget the state behind them; see `app.core.ports.AlertCloser`.
+    """Resolve firing alerts and forget the state behind them; see `app.platform.db.protocols.AlertCloser`.
 
     Raises:
         ValueError: neither a rule nor a box was given.

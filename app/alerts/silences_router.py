@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.alerts import muting_repository, muting_service, repository
+from app.alerts.alert_presentation import Presenter
 from app.alerts.muting_repository import SILENCES, Known
 from app.alerts.muting_schemas import (
     SilenceChange,
@@ -14,20 +15,19 @@ from app.alerts.muting_schemas import (
     SilenceOut,
     SilenceState,
 )
-from app.alerts.presentation import Presenter
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
-from app.core.auth import Principal, requires
-from app.core.etags import Matching
-from app.core.fields import Identifier, given
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.reach import Reach
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
-from app.sites.dependencies import OrganisationFilter
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRoute)
 

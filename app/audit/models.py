@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Identity, LargeBinary, Table
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base
+from app.platform.db.database import Base
 
 
 class AuditEntry(Base):

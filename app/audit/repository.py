@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.chain import START, Entry, Head
+from app.audit.hash_chain import START, Entry, Head
 from app.audit.models import AuditEntry, AuditHead
-from app.core.reach import Reach
-from app.core.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.kernel.tenant_scope import Reach
 
 AUDIT: Final = Orders(
     "audit",

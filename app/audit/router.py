@@ -11,21 +11,21 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.audit import repository
-from app.audit.chain import Head
-from app.audit.export import MEDIA_TYPE, last_line, line_of
-from app.audit.record import Seen, record_access
+from app.audit.access_records import Seen, record_access
+from app.audit.hash_chain import Head
+from app.audit.log_export import MEDIA_TYPE, last_line, line_of
 from app.audit.repository import Filter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
-from app.core.auth import Principal, requires
-from app.core.database import Database
-from app.core.errors import InvalidError, NotFoundError
-from app.core.export_turns import ExportTurns
-from app.core.fields import Identifier, InstantParameter, Name
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.reach import Caller, working_for
-from app.core.sorting import Pagination
-from app.core.web import Reads, Writes, get_database
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import Reads, Writes, get_database
+from app.platform.http.contract.fields import Identifier, InstantParameter, Name
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.fairness.export_limits import ExportTurns
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import InvalidError, NotFoundError
+from app.platform.kernel.tenant_scope import Caller, working_for
 
 router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
 Reader = Annotated[Principal, Depends(requires("audit:read"))]

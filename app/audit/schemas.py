@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.audit.chain import Head
+from app.audit.hash_chain import Head
 from app.audit.models import AuditEntry
 
 

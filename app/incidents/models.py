@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base
+from app.platform.db.database import Base
 
 _Instant = TIMESTAMP(timezone=True)
 # None is SQL's null, not JSON's.
@@ -131,7 +131,7 @@ class IncidentEntry(Base):
 
 
 class IncidentMark(Base):
-    """Ten seconds of a site in which events came that no association has seen (`app.incidents.slots`)."""
+    """Ten seconds of a site with events that no association has seen (`app.incidents.time_slots`)."""
 
     __tablename__ = "incident_marks"
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
 
-from app.core.database import ReadSession, WriteSession
-from app.core.errors import NotFoundError
-from app.core.reach import NOTHING, Reach
-from app.core.sorting import Orders, Pagination, identifier, instant, number
 from app.incidents.models import Incident, IncidentEntry, IncidentEvent
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.tenant_scope import NOTHING, Reach
 
 _EARTH_M: Final = 6_371_009.0
 _MOST_EVENTS: Final = 1_000

@@ -5,21 +5,11 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.core.auth import Principal, requires
-from app.core.database import Database
-from app.core.errors import InvalidError, NotFoundError
-from app.core.etags import Matching
-from app.core.fields import InstantParameter
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads, get_database, json_answer
 from app.incidents import repository
-from app.incidents.geojson import MEDIA_TYPE, collection
+from app.incidents.incident_geojson import MEDIA_TYPE, collection
+from app.incidents.incident_statistics import LEVEL, statistics_of
 from app.incidents.repository import IncidentFilter, Near
-from app.incidents.review import Finding, review
+from app.incidents.review_service import Finding, review
 from app.incidents.schemas import (
     IncidentDetail,
     IncidentOut,
@@ -27,11 +17,21 @@ from app.incidents.schemas import (
     IncidentStatisticsOut,
     PrecisionInterval,
 )
-from app.incidents.statistics import LEVEL, statistics_of
-from app.sites.dependencies import OrganisationFilter
-from app.sites.repository import find_site
-from app.webhooks.incident_schemas import Evidence, IncidentState
-from app.webhooks.outbox import wake_after
+from app.notifications.events.incident_event_schemas import Evidence, IncidentState
+from app.notifications.events.outbox import wake_after
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import Reads, get_database, json_answer
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import InstantParameter
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import InvalidError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.registry.dependencies import OrganisationFilter
+from app.registry.repository import find_site
 
 router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRoute)
 

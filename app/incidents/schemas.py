@@ -7,12 +7,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.etags import Resource
-from app.core.fields import Body, Description
-from app.incidents.events import geometry_of
-from app.incidents.hearing import Verdict
+from app.incidents.event_clustering import Verdict
+from app.incidents.incident_events import geometry_of
 from app.incidents.models import Incident, IncidentEntry, IncidentEvent
-from app.webhooks.incident_schemas import (
+from app.notifications.events.incident_event_schemas import (
     ClassShare,
     Evidence,
     IncidentAlternative,
@@ -20,6 +18,8 @@ from app.webhooks.incident_schemas import (
     IncidentState,
     ModelShare,
 )
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import Body, Description
 
 _DERIVED: Final = frozenset({"geometry", "difference_sigma_m"})
 _NOTE: Final = "Two patrols heard it; cartridges were found"

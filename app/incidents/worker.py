@@ -14,16 +14,13 @@ from uuid import UUID
 
 import asyncpg
 
-from app.core.database import TRANSIENT, Database, is_transient
-from app.core.incident_settings import IncidentSettings
-from app.core.observability import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD, get_logger
-from app.core.role import Role
-from app.incidents.assumptions import assumed, temperature_of
-from app.incidents.hearing import found_of
-from app.incidents.plan import Known, left_out, planned
-from app.incidents.slots import MOST_IN_SLOT, MOST_TOGETHER, Stretch, stretches, thinned
-from app.incidents.versions import content_of
-from app.incidents.worker_reads import (
+from app.incidents.air_assumptions import assumed, temperature_of
+from app.incidents.event_clustering import found_of
+from app.incidents.incident_plan import Known, left_out, planned
+from app.incidents.incident_versions import content_of
+from app.incidents.time_slots import MOST_IN_SLOT, MOST_TOGETHER, Stretch, stretches, thinned
+from app.incidents.updates_and_settling import is_due, settle, tell
+from app.incidents.worker_queries import (
     Event,
     Site,
     Work,
@@ -36,9 +33,17 @@ from app.incidents.worker_reads import (
     temperatures,
     times_of,
 )
-from app.incidents.worker_settle import is_due, settle, tell
 from app.incidents.worker_writes import Case, MovedError, write
-from app.webhooks.outbox import wake
+from app.notifications.events.outbox import wake
+from app.platform.config.incident_settings import IncidentSettings
+from app.platform.db.database import TRANSIENT, Database, is_transient
+from app.platform.observability.metrics_and_logs import (
+    INCIDENT_EVENTS_SKIPPED,
+    INCIDENT_SECONDS,
+    INCIDENTS_TOLD,
+    get_logger,
+)
+from app.platform.runtime.process_runner import Role
 
 _log = get_logger(__name__)
 _EVERY_S: Final = 0.5

@@ -13,15 +13,15 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.core.database import RawConnection
-from app.core.ids import new_id
-from app.core.instants import to_datetime
-from app.incidents.events import EventKind, event
-from app.incidents.hearing import Found, Part
-from app.incidents.plan import Known, Plan
-from app.incidents.versions import CONTENT, changed, summary
-from app.incidents.worker_reads import Site, decoded
-from app.webhooks.outbox import OutboxRecord, enqueue
+from app.incidents.event_clustering import Found, Part
+from app.incidents.incident_events import EventKind, event
+from app.incidents.incident_plan import Known, Plan
+from app.incidents.incident_versions import CONTENT, changed, summary
+from app.incidents.worker_queries import Site, decoded
+from app.notifications.events.outbox import OutboxRecord, enqueue
+from app.platform.db.database import RawConnection
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import to_datetime
 
 _JSON: Final = frozenset({"ellipse", "branch", "alternative", "classes", "models", "temperature", "method"})
 _PLACES: Final = ", ".join(

@@ -11,10 +11,10 @@ from contextlib import suppress
 import aiomqtt
 import msgspec
 
-from app.core.broker import broker_client
-from app.core.observability import ACKS_FAILED, ACKS_SENT, get_logger
-from app.core.settings import BrokerSettings
-from app.ingest.receipt import BoxAck
+from app.ingest.pipeline.batch_receipt import BoxAck
+from app.platform.broker.connection import broker_client
+from app.platform.config.settings import BrokerSettings
+from app.platform.observability.metrics_and_logs import ACKS_FAILED, ACKS_SENT, get_logger
 
 _log = get_logger(__name__)
 _QUEUE = 1_000

@@ -16,23 +16,23 @@ from typing import Any
 
 import asyncpg
 
-from app.core import observability as metrics
-from app.core.database import TRANSIENT, is_transient
-from app.core.heartbeat import WAITING
-from app.core.locks import CONSUMER
-from app.core.observability import get_logger, root_of
-from app.core.role import Role
-from app.core.told_errors import told
 from app.ingest.acks import AckPublisher
-from app.ingest.allowances import Allowances
-from app.ingest.intake import Intake, sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.progress import Progress
-from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
-from app.ingest.sources.base import Batch, Source
-from app.ingest.sources.factory import make_source
-from app.webhooks.outbox import wake
+from app.ingest.codec.message_intake import Intake, sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.commit_progress import Progress
+from app.ingest.pipeline.quota_cache import Allowances
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.sources.message_source import Batch, Source
+from app.ingest.sources.source_factory import make_source
+from app.notifications.events.outbox import wake
+from app.platform.db.advisory_locks import CONSUMER
+from app.platform.db.database import TRANSIENT, is_transient
+from app.platform.observability import metrics_and_logs as metrics
+from app.platform.observability.log_redaction import told
+from app.platform.observability.metrics_and_logs import get_logger, root_of
+from app.platform.runtime.heartbeat import WAITING
+from app.platform.runtime.process_runner import Role
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0

@@ -19,20 +19,20 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBasicCredentials
 from fastapi.security.base import SecurityBase
 from sqlalchemy import select
 
-from app.core.auth import bearer, current_principal, requires
-from app.core.database import Database
-from app.core.errors import UnauthorisedError
-from app.core.passwords import mosquitto_hash, mosquitto_verify
-from app.core.problems import documented
-from app.core.reach import Reach, reaching_everything
-from app.core.settings import Settings
-from app.core.strict_body import check_media_type
-from app.ingest.adapters.base import Adapter, Arrival
-from app.ingest.adapters.registry import ADAPTERS
-from app.ingest.codec_exact import is_box_id
-from app.ingest.http_door import TelemetryOutcome, keep_readable, read, take
-from app.ingest.intake import Intake, Sent, add_foreign
-from app.sites.models import Box
+from app.ingest.adapters.adapter_registry import ADAPTERS
+from app.ingest.adapters.adapter_types import Adapter, Arrival
+from app.ingest.codec.exact_decoder import is_box_id
+from app.ingest.codec.message_intake import Intake, Sent, add_foreign
+from app.ingest.http_ingest import TelemetryOutcome, keep_readable, read, take
+from app.platform.broker.mosquitto_hash import mosquitto_hash, mosquitto_verify
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import check_media_type
+from app.platform.identity.principals import bearer, current_principal, requires
+from app.platform.kernel.errors import UnauthorisedError
+from app.platform.kernel.tenant_scope import Reach, reaching_everything
+from app.registry.models import Box
 
 router = APIRouter(prefix="/v1/adapters")
 

@@ -1,7 +1,7 @@
 """REST for the installation's settings: the mail server, and where clients reach the API.
 
 Owns the HTTP side only. A change counts in this process at once, and in the others within two seconds
-(`app.core.installation`).
+(`app.platform.runtime.stored_settings`).
 """
 
 from datetime import UTC, datetime
@@ -9,16 +9,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
-from app.core.auth import Principal
-from app.core.errors import ConflictError, TooManyRequestsError
-from app.core.etags import Matching
-from app.core.ids import new_id
-from app.core.installation import MAIL, PUBLIC_URL, Installation
-from app.core.problems import documented
-from app.core.settings import Settings
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads
-from app.installation.mail_tests import TEST_LIMIT, TEST_WINDOW_S, TestCounter, send_test_mail
 from app.installation.models import StoredSetting
 from app.installation.schemas import (
     MailOut,
@@ -36,9 +26,19 @@ from app.installation.service import (
     store_mail,
     store_setting,
 )
-from app.sites.dependencies import OrganisationsReader, OrganisationsWriter
-from app.webhooks.mail.addresses import check_recipients
-from app.webhooks.web import Holder, Seal
+from app.installation.test_mails import TEST_LIMIT, TEST_WINDOW_S, TestCounter, send_test_mail
+from app.notifications.api.dependencies import Holder, Seal
+from app.notifications.email.allowed_recipients import check_recipients
+from app.platform.config.settings import Settings
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, TooManyRequestsError
+from app.platform.kernel.ids import new_id
+from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, Installation
+from app.registry.dependencies import OrganisationsReader, OrganisationsWriter
 
 router: Final = APIRouter(prefix="/v1/settings", tags=["Settings"], route_class=StrictRoute)
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from app.core.etags import Resource
-from app.core.fields import Body
-from app.core.installation import Source
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import Body
+from app.platform.runtime.stored_settings import Source
 
 _HOST = "mail.example.com"
 _SENDER = "Vigie <vigie@example.com>"

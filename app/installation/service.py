@@ -6,17 +6,17 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from app.core.auth import Principal
-from app.core.database import ReadSession, WriteSession
-from app.core.errors import ConflictError, ForbiddenError, InvalidError
-from app.core.installation import MAIL, Source
-from app.core.sealed_columns import INSTALLATION_SECRET
-from app.core.sealing import Sealer, require_key
-from app.core.settings import SmtpSettings
 from app.installation.models import StoredSetting
 from app.installation.schemas import MailSet
-from app.webhooks.guard import check_url
-from app.webhooks.mail.message import From
+from app.notifications.email.mime_message import From
+from app.notifications.http.ssrf_guard import check_url
+from app.platform.config.settings import SmtpSettings
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
+from app.platform.runtime.stored_settings import MAIL, Source
+from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
+from app.platform.secrets.sealing import Sealer, require_key
 
 MAIL_PORTS: Final = (25, 465, 587, 2525)
 """Of a mail server that is set by the API, unless private addresses are allowed."""

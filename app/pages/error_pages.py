@@ -12,10 +12,10 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.city.results import Text
-from app.core.request_ids import current_request_id
-from app.pages.frame import HTML, draw_page, page_headers, root_of, writing_for
-from app.register.writing import Writing
+from app.indicators.index_results import Text
+from app.pages.page_layout import HTML, draw_page, page_headers, root_of, writing_for
+from app.platform.observability.request_ids import current_request_id
+from app.public_register.register_formats import Writing
 
 _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})

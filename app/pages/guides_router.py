@@ -7,11 +7,18 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.errors import NotFoundError
-from app.pages.frame import HTML, draw_page, own_files, page_headers, root_of
-from app.pages.guides import GUIDES, guide_files, guide_names, list_guides, read_guide, task_table
-from app.register.answers import Made, answer, kept_for
-from app.register.writing import Writing
+from app.pages.guide_rendering import (
+    GUIDES,
+    guide_files,
+    guide_names,
+    list_guides,
+    read_guide,
+    task_table,
+)
+from app.pages.page_layout import HTML, draw_page, own_files, page_headers, root_of
+from app.platform.kernel.errors import NotFoundError
+from app.public_register.cached_responses import Made, answer, kept_for
+from app.public_register.register_formats import Writing
 
 router: Final = APIRouter(include_in_schema=False)
 _FRESH_S: Final = 300

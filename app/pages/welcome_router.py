@@ -13,21 +13,21 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from app.core.body_guard import check_body
-from app.core.errors import InvalidError, VigieError
-from app.core.forms import read_form
-from app.core.problems import field_code
-from app.pages.frame import HTML, draw_page, page_headers, root_of, writing_for
-from app.pages.welcome_words import ENDED, FAULTS, ROLES, WORDS
-from app.people import acceptance, oidc_router, passwords
-from app.people.acceptance import Offer
+from app.pages.page_layout import HTML, draw_page, page_headers, root_of, writing_for
+from app.pages.welcome_texts import ENDED, FAULTS, ROLES, WORDS
+from app.people import invitation_acceptance, oidc_router, password_service
 from app.people.context import WELCOME, Desk, People
+from app.people.invitation_acceptance import Offer
 from app.people.password_rules import LONGEST
-from app.people.proofs import TokenRefusedError
+from app.people.password_verification import TokenRefusedError
 from app.people.schemas import InvitationAccept, PasswordReset, SessionCreated
 from app.people.sessions import From
-from app.register.writing import Writing
-from app.sites.anonymous_route import BODY_MAX
+from app.platform.http.contract.anonymous_route import BODY_MAX
+from app.platform.http.contract.body_scanner import check_body
+from app.platform.http.contract.forms import read_form
+from app.platform.http.contract.problems import field_code
+from app.platform.kernel.errors import InvalidError, VigieError
+from app.public_register.register_formats import Writing
 
 router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
 _FIELDS: Final = ("token", "name", "password", "current_password")
@@ -60,9 +60,11 @@ async def accept_invitation(request: Request, people: Desk) -> Response:
     given: dict[str, str] = {}
     try:
         given = await _read(request)
-        offer = await acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
+        offer = await invitation_acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
         wanted = _accepted(given, writing_for(request))
-        signed_in = await acceptance.accept(people, wanted, None, From.of(request), datetime.now(UTC))
+        signed_in = await invitation_acceptance.accept(
+            people, wanted, None, From.of(request), datetime.now(UTC)
+        )
     except TokenRefusedError:
         return await _offer(people, request, given)
     except VigieError as error:
@@ -79,7 +81,9 @@ async def set_password(request: Request, people: Desk) -> Response:
         given = await _read(request)
         wanted = _validated(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
         chosen = wanted.password.get_secret_value()
-        await passwords.reset_password(people, wanted.token, chosen, From.of(request), datetime.now(UTC))
+        await password_service.reset_password(
+            people, wanted.token, chosen, From.of(request), datetime.now(UTC)
+        )
     except TokenRefusedError:
         return await _offer(people, request, given)
     except VigieError as error:
@@ -144,9 +148,9 @@ async def _offer(
         return _refused(request, fault)
     token = given.get("token", "")
     now = datetime.now(UTC)
-    if token.startswith(passwords.RESET_PREFIX):
+    if token.startswith(password_service.RESET_PREFIX):
         try:
-            _, user = await passwords.find_reset(people, token, now)
+            _, user = await password_service.find_reset(people, token, now)
         except TokenRefusedError:
             return _ended(request, "")
         lead = writing.filled(WORDS["reset_lead"], address=user.email)
@@ -154,7 +158,7 @@ async def _offer(
         return _page(
             request, "reset", fault, title=title, lead=lead, token=token, email=user.email, longest=LONGEST
         )
-    offer = await acceptance.read_offer(people, token, now)
+    offer = await invitation_acceptance.read_offer(people, token, now)
     if offer is None or offer.state != "open":
         return _ended(request, "" if offer is None else offer.state)
     return _page(

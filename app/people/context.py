@@ -5,16 +5,16 @@ from typing import Annotated, Final, Self
 
 from fastapi import Depends, Request
 
-from app.core.auth import Principal, bearer, current_principal
-from app.core.database import Database
-from app.core.errors import ForbiddenError, UnauthorisedError
-from app.core.installation import Installation
-from app.core.keys import hash_key
-from app.core.people_settings import SessionSettings
-from app.core.settings import Settings
-from app.people.hashing import Hasher
 from app.people.oidc_provider import Provider
+from app.people.password_hashing import Hasher
 from app.people.sessions import Sessions
+from app.platform.config.people_settings import SessionSettings
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.identity.principals import Principal, bearer, current_principal
+from app.platform.kernel.api_keys import hash_key
+from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
+from app.platform.runtime.stored_settings import Installation
 
 WELCOME: Final = "/welcome"
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.core.instants import format_us, from_datetime
-from app.webhooks.mail.page import SUBJECT_LIMIT, Page
-from app.webhooks.mail.texts import APOSTROPHE, NBSP
-from app.webhooks.mail.wording import clean, cut, moment, texts_of
+from app.notifications.email.mail_content import SUBJECT_LIMIT, Page
+from app.notifications.email.mail_formats import clean, cut, moment, texts_of
+from app.notifications.email.mail_texts import APOSTROPHE, NBSP
+from app.platform.kernel.instants import format_us, from_datetime
 
 _NAME_LIMIT: Final = 120
 

@@ -6,19 +6,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.auth import bearer, caller_of
-from app.core.errors import ConflictError, NotFoundError
-from app.core.etags import Matching
-from app.core.fields import Name
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.reach import Reach
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Writes
-from app.people import acceptance, invitations, repository
-from app.people.accesses import record_invitations
+from app.people import invitation_acceptance, invitation_service, repository
+from app.people.audit_notes import record_invitations
 from app.people.context import Desk
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
@@ -31,8 +20,19 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import From
-from app.sites.anonymous_route import AnonymousRoute
-from app.sites.dependencies import OrganisationFilter
+from app.platform.http.contract.anonymous_route import AnonymousRoute
+from app.platform.http.contract.dependencies import Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Name
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import bearer, caller_of
+from app.platform.kernel.errors import ConflictError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=StrictRoute)
 anybody: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=AnonymousRoute)
@@ -62,7 +62,7 @@ async def create_invitation(
     mailed, hand it over so that only the person reads it. It ends an earlier invitation of the same address.
     """
     now = datetime.now(UTC)
-    token, row = await invitations.invite(
+    token, row = await invitation_service.invite(
         session, principal, body, people=people, sealer=request.app.state.sealer, now=now
     )
     return InvitationCreated.of(row, now, token=token, link=people.link(token))
@@ -93,7 +93,7 @@ async def accept_invitation(
     # Not as a dependency: the call asks for no key, and is documented so.
     if (credentials := await bearer(request)) is not None:
         caller = await caller_of(request.app.state, credentials.credentials, now)
-    return await acceptance.accept(people, body, caller, From.of(request), now)
+    return await invitation_acceptance.accept(people, body, caller, From.of(request), now)
 
 
 @router.get(

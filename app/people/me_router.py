@@ -6,18 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy import select, update
 
-from app.core.auth import Principal, current_principal
-from app.core.database import WriteSession
-from app.core.errors import NotFoundError
-from app.core.fields import given
-from app.core.ids import parse_id
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.reach import reaching_everything
-from app.core.sorting import Orders, Pagination, identifier, instant
-from app.core.strict_body import StrictRoute
-from app.core.web import Reads, Writes
-from app.people import passwords, repository
+from app.people import password_service, repository
 from app.people.context import Desk, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import (
@@ -30,7 +19,18 @@ from app.people.schemas import (
     SessionOut,
 )
 from app.people.sessions import From, is_open
-from app.sites.models import Organisation
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.fields import given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, current_principal
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.tenant_scope import reaching_everything
+from app.registry.models import Organisation
 
 router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictRoute)
 _WHAT: Final = "sign-in"
@@ -95,7 +95,7 @@ async def change_password(
     body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: Desk
 ) -> None:
     """Change the password. All other sign-ins of the person end."""
-    await passwords.change_password(
+    await password_service.change_password(
         people,
         principal.key_id,
         body.current_password.get_secret_value(),

@@ -5,21 +5,21 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from app.core.auth import Principal, requires
-from app.core.etags import Matching
-from app.core.fields import Name
-from app.core.pagination import Page
-from app.core.problems import documented
-from app.core.sorting import Pagination
-from app.core.strict_body import StrictRoute
-from app.core.web import Writes
-from app.people import members, repository
-from app.people.accesses import record_members
+from app.people import member_service, repository
+from app.people.audit_notes import record_members
 from app.people.context import Desk
+from app.people.member_roles import Role
 from app.people.models import Membership, User
-from app.people.roles import Role
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
-from app.sites.dependencies import OrganisationFilter
+from app.platform.http.contract.dependencies import Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Name
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.registry.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)
 MembersReader = Annotated[Principal, Depends(requires("members:read"))]
@@ -57,7 +57,7 @@ async def list_members(
 )
 async def get_member(member_id: str, principal: MembersReader, session: Writes) -> MemberOut:
     """One member. Each reading is recorded."""
-    membership, user = await members.get(session, member_id, principal.visible())
+    membership, user = await member_service.get(session, member_id, principal.visible())
     await record_members(session, [membership])
     return MemberOut.of(membership, user)
 
@@ -77,7 +77,7 @@ async def update_member(
     signing in to any organisation: only who reaches all of theirs may set it.
     """
     return _shown(
-        await members.change(
+        await member_service.change(
             people.database, principal, member_id, body, datetime.now(UTC), check=matching.on(_shown)
         )
     )
@@ -96,7 +96,7 @@ async def remove_member(member_id: str, principal: MembersWriter, people: Desk, 
     Who belongs to none any more is forgotten.
     """
     now = datetime.now(UTC)
-    await members.remove(people.database, principal, member_id, now, check=matching.on(_shown))
+    await member_service.remove(people.database, principal, member_id, now, check=matching.on(_shown))
 
 
 @router.post(
@@ -112,7 +112,7 @@ async def create_password_reset(member_id: str, principal: MembersWriter, people
     Of a person who belongs to several organisations, only who reaches all of these may; of one who has no
     password, because they sign in through the OpenID Connect provider, only the platform's administrators.
     """
-    token, row = await members.make_reset(
+    token, row = await member_service.make_reset(
         people.database, principal, member_id, people.settings, datetime.now(UTC)
     )
     return ResetCreated(token=token, link=people.link(token), expires_at=row.expires_at)

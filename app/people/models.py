@@ -7,8 +7,8 @@ from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Text, Uuid
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base
-from app.people.roles import Role
+from app.people.member_roles import Role
+from app.platform.db.database import Base
 
 _Instant = TIMESTAMP(timezone=True)
 

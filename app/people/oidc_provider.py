@@ -16,11 +16,11 @@ import aiohttp
 import msgspec
 from joserfc.jwk import KeySet
 
-from app.core.errors import UnauthorisedError, UnavailableError
-from app.core.observability import get_logger
-from app.core.people_settings import OidcSettings, is_guarded
-from app.people.oidc_flight import Flight, Luggage
+from app.people.oidc_state import Flight, Luggage
 from app.people.oidc_tokens import Expected, IdTokenError, UnknownKeyError, read_id_token, read_keys
+from app.platform.config.people_settings import OidcSettings, is_guarded
+from app.platform.kernel.errors import UnauthorisedError, UnavailableError
+from app.platform.observability.metrics_and_logs import get_logger
 
 CALLBACK: Final = "/v1/oidc/callback"
 _TIMEOUT_S: Final = 10.0

@@ -7,19 +7,19 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core import attempts
-from app.core.addresses import address_of
-from app.core.errors import InvalidError, VigieError
-from app.core.fields import Identifier
-from app.core.problems import documented
-from app.core.strict_body import StrictRoute
-from app.people import acceptance, oidc_sign_in
+from app.people import invitation_acceptance, oidc_sign_in
 from app.people.context import Desk, People
-from app.people.oidc_flight import COOKIE, LASTS_S, Flight
 from app.people.oidc_provider import CALLBACK, OidcRefusedError, Provider
+from app.people.oidc_state import COOKIE, LASTS_S, Flight
 from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
 from app.people.sessions import From
-from app.sites.anonymous_route import AnonymousRoute
+from app.platform.http.contract.anonymous_route import AnonymousRoute
+from app.platform.http.contract.fields import Identifier
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity import attempt_limiter
+from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.errors import InvalidError, VigieError
 
 router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=StrictRoute)
 anybody: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=AnonymousRoute)
@@ -110,7 +110,7 @@ async def accept_through(provider: Provider, people: People, token: str, respons
     Returns:
         Where the browser goes.
     """
-    invitation = await acceptance.find_open(people, token, datetime.now(UTC))
+    invitation = await invitation_acceptance.find_open(people, token, datetime.now(UTC))
     return await _confirm(provider, people, invitation.organisation_id, response)
 
 
@@ -151,7 +151,9 @@ async def finish_oidc(
     now, origin = datetime.now(UTC), From.of(request)
     address = f"sign-in:{address_of(origin.address)}"
     limits = people.settings
-    await attempts.count(people.database, address, most=limits.attempts, window_s=limits.attempts_window_s)
+    await attempt_limiter.count(
+        people.database, address, most=limits.attempts, window_s=limits.attempts_window_s
+    )
     flight = provider.luggage.unpack(request.cookies.get(COOKIE, ""))
     if flight is None or not flight.is_answered_by(state, now):
         raise OidcRefusedError("This sign-in was not begun here, or took too long: start again.")
@@ -160,6 +162,6 @@ async def finish_oidc(
         raise OidcRefusedError("The provider did not sign you in: start again.")
     identity = await provider.identify(code, flight, now)
     signed_in = await oidc_sign_in.sign_in(people, identity, flight, origin, now)
-    await attempts.take_back(people.database, address)
+    await attempt_limiter.take_back(people.database, address)
     response.delete_cookie(COOKIE, path=CALLBACK)
     return signed_in

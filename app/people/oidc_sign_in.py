@@ -19,24 +19,24 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import WriteSession
-from app.core.email_addresses import normal_address
-from app.core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.core.fields import NAME_LIMIT, check_text
-from app.core.problems import CodedValueError
-from app.core.reach import reaching_everything, working_for
 from app.people import repository
-from app.people.accesses import recording_refusals
+from app.people.audit_notes import recording_refusals
 from app.people.context import People
-from app.people.invitations import add_member, hold_organisation, make_user
+from app.people.invitation_service import add_member, hold_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User
-from app.people.oidc_flight import Flight
 from app.people.oidc_provider import Identity
-from app.people.passwords import set_password
+from app.people.oidc_state import Flight
+from app.people.password_service import set_password
 from app.people.schemas import SessionCreated
 from app.people.sessions import From, as_user
 from app.people.sign_in import admit
-from app.sites.models import Organisation
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.fields import NAME_LIMIT, check_text
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.email_addresses import normal_address
+from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.platform.kernel.tenant_scope import reaching_everything, working_for
+from app.registry.models import Organisation
 
 
 class _Found(NamedTuple):

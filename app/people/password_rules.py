@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from app.core.errors import InvalidError
+from app.platform.kernel.errors import InvalidError
 
 SHORTEST: Final = 12
 LONGEST: Final = 256

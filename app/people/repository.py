@@ -13,13 +13,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import WriteSession
-from app.core.reach import Reach
-from app.core.sorting import Orders, Pagination, identifier, instant, name, text
 from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import Place
-from app.sites.models import Organisation, Site
-from app.sites.repository import named_like
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name, text
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.models import Organisation, Site
+from app.registry.repository import named_like
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
 

@@ -4,8 +4,8 @@ from typing import Final
 
 import asyncpg
 
-from app.core.observability import get_logger
-from app.core.people_settings import SessionSettings
+from app.platform.config.people_settings import SessionSettings
+from app.platform.observability.metrics_and_logs import get_logger
 
 KEEP_DAYS: Final = 30
 """How long an invitation can be seen after it ended."""

@@ -8,17 +8,17 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
-from app.core.email_addresses import MAX_LENGTH, normal_address
-from app.core.errors import InvalidError
-from app.core.etags import Resource
-from app.core.fields import Body, Identifier, Name, TenantId, absent
-from app.core.problems import CodedValueError
+from app.people.member_roles import Role
 from app.people.models import Invitation, Membership, User, UserSession
 from app.people.password_rules import LONGEST, SHORTEST
 from app.people.repository import InvitationState, state_of
-from app.people.roles import Role
 from app.people.sessions import Place
-from app.sites.models import Organisation
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import Body, Identifier, Name, TenantId, absent
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.email_addresses import MAX_LENGTH, normal_address
+from app.platform.kernel.errors import InvalidError
+from app.registry.models import Organisation
 
 MEMBER_SITES_MAX: Final = 200
 _TOKEN_LIMIT: Final = 64

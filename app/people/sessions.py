@@ -12,16 +12,16 @@ from uuid import UUID
 from fastapi import Request
 from sqlalchemy import ColumnElement, select, update
 
-from app.core.auth import Principal, clients_of, integrator_of, reach_in
-from app.core.database import Database, WriteSession
-from app.core.errors import UnauthorisedError
-from app.core.ids import new_id
-from app.core.keys import SESSION_PREFIX, generate_key, hash_key, well_formed
-from app.core.people_settings import SessionSettings
-from app.core.reach import EVERYTHING, Caller, actor, working_for
+from app.people.member_roles import SCOPES_OF
 from app.people.models import Membership, User, UserSession
-from app.people.roles import SCOPES_OF
-from app.sites.models import Organisation
+from app.platform.config.people_settings import SessionSettings
+from app.platform.db.database import Database, WriteSession
+from app.platform.identity.principals import Principal, clients_of, integrator_of, reach_in
+from app.platform.kernel.api_keys import SESSION_PREFIX, generate_key, hash_key, well_formed
+from app.platform.kernel.errors import UnauthorisedError
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.tenant_scope import EVERYTHING, Caller, actor, working_for
+from app.registry.models import Organisation
 
 _TOUCH_EVERY: Final = timedelta(minutes=1)
 _AGENT_LIMIT: Final = 200

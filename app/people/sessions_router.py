@@ -6,17 +6,17 @@ from typing import Final
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 
-from app.core.errors import NotFoundError
-from app.core.problems import documented
-from app.core.reach import reaching_everything
-from app.core.strict_body import StrictRoute
-from app.core.web import Writes
-from app.people import passwords, repository, sign_in
+from app.people import password_service, repository, sign_in
 from app.people.context import Desk, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import From
-from app.sites.anonymous_route import AnonymousRoute
+from app.platform.http.contract.anonymous_route import AnonymousRoute
+from app.platform.http.contract.dependencies import Writes
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.tenant_scope import reaching_everything
 
 router: Final = APIRouter(prefix="/v1/sessions", tags=["Sign-in"], route_class=StrictRoute)
 anybody: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=AnonymousRoute)
@@ -50,7 +50,7 @@ async def sign_in_with_password(body: SignIn, request: Request, people: Desk) ->
 async def reset_password(body: PasswordReset, request: Request, people: Desk) -> None:
     """Choose a new password with a token from an owner of one's organisation. It ends all sign-ins."""
     wanted = body.password.get_secret_value()
-    await passwords.reset_password(people, body.token, wanted, From.of(request), datetime.now(UTC))
+    await password_service.reset_password(people, body.token, wanted, From.of(request), datetime.now(UTC))
 
 
 @router.post(

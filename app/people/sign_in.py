@@ -3,16 +3,16 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.core.database import WriteSession
-from app.core.errors import ForbiddenError, NotFoundError
-from app.core.reach import working_for
 from app.people import repository
-from app.people.accesses import recording_refusals
+from app.people.audit_notes import recording_refusals
 from app.people.context import People
 from app.people.models import User
-from app.people.proofs import prove
+from app.people.password_verification import prove
 from app.people.schemas import SessionCreated, SignIn
 from app.people.sessions import From, Place, as_user, open_session
+from app.platform.db.database import WriteSession
+from app.platform.kernel.errors import ForbiddenError, NotFoundError
+from app.platform.kernel.tenant_scope import working_for
 
 
 def _working_for(places: list[Place], named: UUID | None) -> Place:

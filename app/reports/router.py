@@ -10,23 +10,23 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from app.city.reads import MAX_BOXES, stations_of
-from app.city.spans import Slot
-from app.core.auth import Principal, requires
-from app.core.database import Database
-from app.core.errors import NotFoundError
-from app.core.ids import parse_id
-from app.core.instants import from_datetime
-from app.core.problems import documented
-from app.core.web import get_database, in_the_loop
-from app.reports.drawn.policy import policy
-from app.reports.gathering import Wanted, gathered
-from app.reports.material import ReportFormat, ReportLanguage, ReportLength, pack
-from app.reports.periods import day_slot, month_slot
-from app.reports.preferences import preferred
-from app.reports.printing import Printers
-from app.sites.models import Site
-from app.sites.repository import find_site
+from app.indicators.box_queries import MAX_BOXES, stations_of
+from app.indicators.period_selection import Slot
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import get_database, in_the_loop
+from app.platform.http.contract.problems import documented
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.instants import from_datetime
+from app.registry.models import Site
+from app.registry.repository import find_site
+from app.reports.accept_headers import preferred
+from app.reports.process_pool import Printers
+from app.reports.render.csp import policy
+from app.reports.report_gathering import Wanted, gathered
+from app.reports.report_input import ReportFormat, ReportLanguage, ReportLength, pack
+from app.reports.report_periods import day_slot, month_slot
 
 router: Final = APIRouter(prefix="/v1", tags=["Reports"])
 

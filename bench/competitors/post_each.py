@@ -10,7 +10,7 @@ import time
 import asyncpg
 import httpx
 
-from app.webhooks.signing import sign
+from app.notifications.http.signing import sign
 from bench.competitors.task import say
 
 _NEXT = """

@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import uvloop
 
-from app.webhooks.signing import sign
+from app.notifications.http.signing import sign
 from bench.competitors.task import say
 
 _AT_ONCE = 8

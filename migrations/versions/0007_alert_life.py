@@ -12,7 +12,7 @@ An alert that was muted and is still firing stays, and its end will be told thou
 from alembic import op
 from sqlalchemy import text
 
-from app.core.observability import get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 
 revision = "0007"
 down_revision = "0006"

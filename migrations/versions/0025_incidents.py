@@ -149,7 +149,7 @@ _TABLES: Final = (
     )
     """,
 )
-# A slot is ten seconds since the epoch (app.incidents.slots).
+# A slot is ten seconds since the epoch (app.incidents.time_slots).
 _MARK: Final = """
 CREATE FUNCTION mark_incidents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -14,8 +14,8 @@ import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.webhooks.resolver import Found, GuardedResolver
-from tests.integration.webhooks.receivers import receiving, status, talking
+from app.notifications.http.guarded_resolver import Found, GuardedResolver
+from tests.integration.notifications.receivers import receiving, status, talking
 
 _HARMLESS: Final = "93.184.215.14"
 

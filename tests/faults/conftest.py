@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.config.settings import Settings
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
 from tests.faults.harness import Report, Size

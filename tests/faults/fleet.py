@@ -15,8 +15,8 @@ import httpx
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.embedded.mosquitto import PrivateMosquitto
-from app.ingest.sources.options import TOPICS
+from app.ingest.sources.source_options import TOPICS
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS
 from tests.faults.harness import Outcome
 from tests.scenarios.processes import until

@@ -8,15 +8,21 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.sealing import Sealer
-from app.core.settings import Settings
-from app.webhooks.attempt import Sender
-from app.webhooks.dispatcher import Dispatcher
+from app.notifications.delivery.dispatcher import Dispatcher
+from app.notifications.http.http_sender import Sender
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.secrets.sealing import Sealer
 from tests.faults.bad_receivers import EXPECTED, Bad, Names
 from tests.faults.harness import Outcome, Report, Size
-from tests.integration.webhooks.helpers import add_endpoint, add_organisation, emit, event, with_webhooks
-from tests.integration.webhooks.receivers import receiving, status
+from tests.integration.notifications.helpers import (
+    add_endpoint,
+    add_organisation,
+    emit,
+    event,
+    with_webhooks,
+)
+from tests.integration.notifications.receivers import receiving, status
 from tests.scenarios.processes import until
 
 pytestmark = pytest.mark.fault

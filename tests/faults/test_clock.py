@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 from standardwebhooks import Webhook
 
-from app.core.files import replace_text
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.kernel.atomic_files import replace_text
 from tests import shifted_clock
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
 from tests.faults.harness import Outcome, Report, Size
-from tests.integration.webhooks.receivers import Receiver, receiving, status
+from tests.integration.notifications.receivers import Receiver, receiving, status
 from tests.scenarios.processes import role
 
 pytestmark = pytest.mark.fault

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.postgres import PrivatePostgres
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_postgres import PrivatePostgres
 from tests.faults.fleet import Fleet, Keeping
 from tests.faults.harness import Report, Size
 from tests.scenarios.processes import RoleProcess, role, until

@@ -16,18 +16,18 @@ pytestmark = pytest.mark.fault
 
 # What reads the clock, or counts in days; browsers do not run under libfaketime.
 _FILES: Final = (
-    *("alerts/test_people_api.py", "alerts/test_silences_api.py", "alerts/test_sweep.py"),
-    *("city/test_indices.py", "incidents/test_review.py", "incidents/test_worker.py"),
-    *("observations/erasure", "observations/retention", "observations/rollups/test_marks.py"),
-    *("observations/rollups/test_midnights.py", "observations/rollups/test_rollup_reads.py"),
-    *("observations/test_exports_buckets.py", "observations/test_quarantine.py"),
-    *("observations/test_readings.py", "people/test_purposes.py", "register/test_register.py"),
-    *("reports/test_reports.py", "rights/test_requests.py", "rules/test_backtest_silence.py"),
+    *("alerts/test_people_api.py", "alerts/test_silences_api.py", "alerts/test_alert_timers.py"),
+    *("indicators/test_indices.py", "incidents/test_review_service.py", "incidents/test_worker.py"),
+    *("timeseries/erasure", "timeseries/retention", "timeseries/rollups/test_stale_marks.py"),
+    *("timeseries/rollups/test_midnights.py", "timeseries/rollups/test_rollup_reads.py"),
+    *("timeseries/test_exports_buckets.py", "quarantine/test_entry_writer.py"),
+    *("timeseries/test_readings.py", "people/test_purposes.py", "public_register/test_register.py"),
+    *("reports/test_reports.py", "privacy_requests/test_requests.py", "rules/test_backtest_silence.py"),
     *("rules/test_complaints.py", "rules/test_index_once.py", "rules/test_index_rules.py"),
     *("rules/test_rule_versions.py", "rules/test_silent_site.py"),
 )
 _WHOLE: Final = tuple(f"tests/integration/{name}" for name in _FILES)
-_SHORT: Final = ("tests/integration/observations/retention",)
+_SHORT: Final = ("tests/integration/timeseries/retention",)
 # All ahead of us: where a clock is behind, PostgreSQL ends waits too early. Each weekday, as
 # chunks end on Thursdays; both changes of Paris' clock; minutes around midnight in UTC and in Paris.
 _DATES: Final = {

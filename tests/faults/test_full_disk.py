@@ -18,7 +18,7 @@ from tests.conftest import STREET
 from tests.faults.disks import fill, small_disk
 from tests.faults.fleet import BrokerAddress, Fleet, Keeping
 from tests.faults.harness import Report, Size
-from tests.integration.embedded.stack import Stack, alive, started
+from tests.integration.standalone.stack import Stack, alive, started
 from tests.scenarios.processes import until
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]

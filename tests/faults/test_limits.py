@@ -18,21 +18,21 @@ import httpx
 import psutil
 import pytest
 
-from app.core.database import Database
-from app.core.migrate import upgrade
-from app.core.readiness import Probe
-from app.core.settings import Settings
-from app.embedded.account import Account, run_as
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.mosquitto_config import Limits
-from app.embedded.ports import free_port
-from app.embedded.postgres import PrivatePostgres
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.runtime.readiness import Probe
+from app.standalone.free_ports import free_port
+from app.standalone.mosquitto_config import Limits
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_postgres import PrivatePostgres
+from app.standalone.service_accounts import Account, run_as
 from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
 from tests.faults.disks import fill, small_disk
 from tests.faults.fleet import Fleet, body, leave_session
 from tests.faults.harness import Report, Size
-from tests.integration.webhooks.helpers import dispatching, with_webhooks
-from tests.integration.webhooks.receivers import receiving, status
+from tests.integration.notifications.helpers import dispatching, with_webhooks
+from tests.integration.notifications.receivers import receiving, status
 from tests.scenarios.processes import RoleProcess, role, until
 
 pytestmark = pytest.mark.fault

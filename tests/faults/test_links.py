@@ -12,8 +12,8 @@ import aiomqtt
 import httpx
 import pytest
 
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.ports import free_port
+from app.standalone.free_ports import free_port
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet, body
 from tests.faults.harness import Report, Size

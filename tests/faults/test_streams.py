@@ -12,13 +12,13 @@ import asyncpg
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.embedded.ports import free_port
+from app.platform.db.database import Database
+from app.standalone.free_ports import free_port
 from tests.conftest import Tenant
 from tests.faults.harness import Outcome, Report, Size
 from tests.faults.proxy import Proxy, proxied
-from tests.integration.webhooks.helpers import emit, event
-from tests.integration.webhooks.streams import PATH, parse
+from tests.integration.notifications.helpers import emit, event
+from tests.integration.notifications.streams import PATH, parse
 from tests.scenarios.processes import RoleProcess, role, until
 
 pytestmark = pytest.mark.fault

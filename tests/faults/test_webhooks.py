@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.core.database import Database
-from app.webhooks.transport import message_id
+from app.notifications.delivery.transport_types import message_id
+from app.platform.db.database import Database
 from tests.faults.harness import Outcome, Report, Size
-from tests.integration.webhooks.helpers import add_endpoint, add_organisation, emit, event
-from tests.integration.webhooks.receivers import counting, receiving
+from tests.integration.notifications.helpers import add_endpoint, add_organisation, emit, event
+from tests.integration.notifications.receivers import counting, receiving
 from tests.scenarios.processes import RoleProcess, until
 
 pytestmark = pytest.mark.fault

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.scenarios.processes import role, until
 
 

@@ -8,10 +8,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.audit.chain import Verifier
-from app.audit.verify import verify
-from app.embedded import postgres as programs
-from app.embedded.postgres import PrivatePostgres
+from app.audit.hash_chain import Verifier
+from app.audit.verification import verify
+from app.standalone import private_postgres as programs
+from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"

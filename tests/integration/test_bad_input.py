@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import Database
-from app.core.keys import generate_key
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.db.database import Database
+from app.platform.kernel.api_keys import generate_key
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant, client_of
 from tests.integration import bad_calls, bad_input
 from tests.integration.bad_input import CBOR, GZIP, JSON, Bad, Format

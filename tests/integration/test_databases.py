@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from app.embedded.postgres import PrivatePostgres
+from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Settlement
 from tests.databases import Databases
 

@@ -4,10 +4,10 @@ import asyncio
 
 import asyncpg
 
-from app.core.settings import DatabaseSettings
-from app.embedded import doctor_chunks
-from app.embedded.doctor import Finding
-from app.embedded.postgres import PrivatePostgres
+from app.platform.config.settings import DatabaseSettings
+from app.standalone import doctor_chunks
+from app.standalone.doctor import Finding
+from app.standalone.private_postgres import PrivatePostgres
 
 
 async def found(url: str) -> list[Finding]:

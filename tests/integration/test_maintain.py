@@ -9,20 +9,20 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app import maintain as maintain_module
-from app.core.database import Database
-from app.core.role import Role
-from app.core.sealing import Sealer
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.mosquitto_config import Limits
-from app.maintain import _Job, _purge_boxes, _work, maintain
-from app.webhooks.platform import last_dropped, prune
-from app.webhooks.secrets import open_secret
+from app.notifications.events.operator_events import last_dropped, prune
+from app.notifications.http.webhook_secrets import open_secret
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.runtime.process_runner import Role
+from app.platform.secrets.sealing import Sealer
+from app.processes import maintain as maintain_module
+from app.processes.maintain import _Job, _purge_boxes, _work, maintain
+from app.standalone.mosquitto_config import Limits
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
 from tests.faults.fleet import leave_session
-from tests.integration.webhooks.helpers import add_endpoint, add_organisation
-from tests.integration.webhooks.log import add_delivery, ago
+from tests.integration.notifications.helpers import add_endpoint, add_organisation
+from tests.integration.notifications.log import add_delivery, ago
 from tests.roles import working_as
 from tests.scenarios.processes import until
 

@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
-from app.core.database import Base
-from app.core.migrate import downgrade, head, upgrade
-from app.core.settings import DatabaseSettings
-from app.embedded.postgres import PrivatePostgres
-from app.sites.catalogue import CATALOGUE
-from tests.integration.webhooks.helpers import until
+from app.catalogue.metrics import CATALOGUE
+from app.platform.config.settings import DatabaseSettings
+from app.platform.db.database import Base
+from app.platform.db.schema_upgrade import downgrade, head, upgrade
+from app.standalone.private_postgres import PrivatePostgres
+from tests.integration.notifications.helpers import until
 
 
 async def fresh(postgres: PrivatePostgres) -> DatabaseSettings:

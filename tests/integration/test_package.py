@@ -49,7 +49,7 @@ def test_the_package_has_all_guides(unpacked: Path) -> None:
     said = run(
         unpacked,
         "-c",
-        "from app.pages.guides import ROOT, guide_names, guide_files, read_guide, task_table\n"
+        "from app.pages.guide_rendering import ROOT, guide_names, guide_files, read_guide, task_table\n"
         "print(ROOT)\nprint(len([read_guide(name) for name in guide_names()]))\n"
         "print('img/swagger.png' in guide_files(), len(task_table()) > 1000)",
     ).splitlines()

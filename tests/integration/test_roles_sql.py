@@ -12,17 +12,17 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.migrate import upgrade
-from app.core.reach import EVERYTHING, Caller, working_for
-from app.core.sealing import generate_encryption_key
-from app.core.settings import DatabaseSettings
-from app.embedded import doctor_database, postgres
-from app.embedded.postgres import LOGINS, PrivatePostgres
+from app.platform.config.settings import DatabaseSettings
+from app.platform.db.database import Database
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.tenant_scope import EVERYTHING, Caller, working_for
+from app.platform.secrets.sealing import generate_encryption_key
+from app.standalone import doctor_database, private_postgres
+from app.standalone.private_postgres import LOGINS, PrivatePostgres
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "roles.sql"
 NAME = "city"
-_PSQL = (postgres.binaries() or Path()) / "psql"
+_PSQL = (private_postgres.binaries() or Path()) / "psql"
 
 
 async def psql(url: str, *arguments: str) -> tuple[int, str]:
@@ -110,7 +110,7 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
 # One process for all: to load the modules takes longer than to look at a login.
 _ADMITTED = """
 import os, sys
-from app.embedded.admission import admitted
+from app.standalone.startup_checks import admitted
 for url, role in zip(sys.argv[1::2], sys.argv[2::2]):
     if not os.fork():
         os.environ["VIGIE_DATABASE__URL"] = url

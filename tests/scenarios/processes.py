@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from app.embedded.ports import free_port
+from app.standalone.free_ports import free_port
 from tests.nursery import ForkedProcess
 
 

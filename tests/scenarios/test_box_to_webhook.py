@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.config.settings import Settings
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import RoleProcess, role, until
 

@@ -11,8 +11,8 @@ import openapi_python_client
 import pytest
 from openapi_python_client.config import Config, ConfigFile, MetaType
 
-from app.core.settings import Settings
-from tests.integration.webhooks.receivers import receiving, status
+from app.platform.config.settings import Settings
+from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
 

@@ -11,18 +11,18 @@ import cbor2
 import pytest
 from jsonschema import Draft7Validator
 
-from app.core.instants import parse_rfc3339
-from app.ingest.adapters.registry import ADAPTERS
-from app.ingest.codec import MAX_FUTURE_US
-from app.ingest.intake import Intake, sort_messages
-from app.ingest.receipt import BoxAck, identify_message
-from app.ingest.sources.options import TOPICS
-from app.webhooks.event_examples import EXAMPLES as EVENT_EXAMPLES
-from app.webhooks.event_examples import ORGANISATION, SITE
-from app.webhooks.formats import Rendering, render
-from app.webhooks.mqtt import topic_of
+from app.ingest.adapters.adapter_registry import ADAPTERS
+from app.ingest.codec.message_intake import Intake, sort_messages
+from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
+from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
+from app.ingest.sources.source_options import TOPICS
+from app.notifications.events.event_examples import EXAMPLES as EVENT_EXAMPLES
+from app.notifications.events.event_examples import ORGANISATION, SITE
+from app.notifications.formats import Rendering, render
+from app.notifications.mqtt.mqtt_transport import topic_of
+from app.platform.kernel.instants import parse_rfc3339
 from tests import asyncapi
-from tests.integration.webhooks.helpers import claim_of
+from tests.integration.notifications.helpers import claim_of
 
 NOW = parse_rfc3339("2026-11-24T23:00:00Z")
 DOCUMENT = asyncapi.load()

@@ -19,31 +19,32 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 
-from app.core import observability
-from app.core.auth import SCOPES
-from app.core.errors import VigieError
-from app.core.insecurities import INSECURITIES
-from app.core.reasons import REASONS
-from app.core.settings import Settings
-from app.embedded import mosquitto_config
-from app.ingest.adapters.sensor_community import METRICS
-from app.main import create_app
-from app.observations.quality.limits import LIMITS
-from app.people.roles import SCOPES_OF
-from app.rules.preset_data import PRESETS
-from app.rules.preset_data.shape import Applicability, Citation
-from app.sites.catalogue import CATALOGUE
-from app.sites.event_catalogue import EVENT_TYPES
-from app.sites.purposes import PURPOSE_OF_EVENT, PURPOSES
-from app.sites.units import FACTORS, MOLAR_MASSES
-from app.webhooks import event_examples, transport
-from app.webhooks.event_types import EVENTS
-from app.webhooks.formats import Rendering, render
-from app.webhooks.http_channels import HTTP_CHANNELS, build_request
-from app.webhooks.mail.render import SiteName
+from app.catalogue.device_event_types import EVENT_TYPES
+from app.catalogue.metrics import CATALOGUE
+from app.catalogue.purposes import PURPOSE_OF_EVENT, PURPOSES
+from app.catalogue.units import FACTORS, MOLAR_MASSES
+from app.ingest.adapters.sensor_community_adapter import METRICS
+from app.notifications.delivery import transport_types
+from app.notifications.email.mail_rendering import SiteName
+from app.notifications.events import event_examples
+from app.notifications.events.event_types import EVENTS
+from app.notifications.formats import Rendering, render
+from app.notifications.http.service_channels import HTTP_CHANNELS, build_request
+from app.people.member_roles import SCOPES_OF
+from app.platform.config.security_findings import INSECURITIES
+from app.platform.config.settings import Settings
+from app.platform.identity.principals import SCOPES
+from app.platform.kernel.errors import VigieError
+from app.platform.kernel.rejection_codes import REASONS
+from app.platform.observability import metrics_and_logs
+from app.processes.api import create_app
+from app.rules.presets.preset_list import PRESETS
+from app.rules.presets.preset_types import Applicability, Citation
+from app.standalone import mosquitto_config
+from app.timeseries.quality.plausible_ranges import LIMITS
 from tests.integration import bad_calls, bad_input
-from tests.unit.acoustic_sources import tables as acoustic_tables
-from tests.unit.city import tables as city_tables
+from tests.unit.catalogue import tables as acoustic_tables
+from tests.unit.indicators import tables as city_tables
 from tests.unit.markdown import rows
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +127,7 @@ def insecurities_table() -> str:
 
 
 def metrics_table() -> str:
-    declared = [value for value in vars(observability).values() if isinstance(value, MetricWrapperBase)]
+    declared = [value for value in vars(metrics_and_logs).values() if isinstance(value, MetricWrapperBase)]
     body = []
     for metric in declared:
         kind = str(metric._type)
@@ -143,7 +144,7 @@ def reasons_table() -> str:
 
 def attempts_table() -> str:
     return rows(
-        "reason", "meaning", body=[(f"`{code}`", ATTEMPTS.get(code, "?")) for code in transport.REASONS]
+        "reason", "meaning", body=[(f"`{code}`", ATTEMPTS.get(code, "?")) for code in transport_types.REASONS]
     )
 
 
@@ -484,7 +485,7 @@ def test_every_table_is_somewhere() -> None:
 
 
 def test_no_reason_of_an_attempt_lacks_its_meaning() -> None:
-    assert set(ATTEMPTS) == set(transport.REASONS), "complete ATTEMPTS in this file"
+    assert set(ATTEMPTS) == set(transport_types.REASONS), "complete ATTEMPTS in this file"
 
 
 def test_every_setting_and_metric_has_a_meaning() -> None:

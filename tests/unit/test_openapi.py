@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.core.settings import Settings
-from app.main import create_app
+from app.platform.config.settings import Settings
+from app.processes.api import create_app
 from tests.integration.access.routes import OPEN
 from tests.openapi import openapi_document
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import app.main  # noqa: F401 (it has all of them)
-from app.core.fields import Body
-from app.sites.box_schemas import BoxesCreate
+import app.processes.api  # noqa: F401 (it has all of them)
+from app.platform.http.contract.fields import Body
+from app.registry.box_schemas import BoxesCreate
 
 MANY = 2_000
 FEW = 40

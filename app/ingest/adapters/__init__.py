@@ -1,1 +1,1 @@
-"""Formats other than Vigie's own JSON: one file each, one line each in `app.ingest.adapters.registry`."""
+"""Decodes formats other than Vigie's own JSON: one file and one line of `adapter_registry` each. Pure."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from app.core.reasons import RejectedError, shown
-from app.sites.catalogue import BY_NAME, CATALOGUE, Metric
-from app.sites.units import FACTORS
+from app.catalogue.metrics import BY_NAME, CATALOGUE, Metric
+from app.catalogue.units import FACTORS
+from app.platform.kernel.rejection_codes import RejectedError, shown
 
 _DECIMALS: Final = 9
 
@@ -42,7 +42,7 @@ CONVERSIONS: Final[Mapping[str, Mapping[str, Conversion]]] = MappingProxyType(
 )
 """The catalogue's unit → SenML's unit → how its values become the catalogue's."""
 
-# Accepted for gases too: SenML's unit, the unit in `app.sites.units`, and how many of the latter it is.
+# Accepted for gases too: SenML's unit, the unit in `app.catalogue.units`, and how many of the latter it is.
 _OF_GASES: Final = {
     "ppm": ("ppm", 1.0),
     "ppb": ("ppb", 1.0),

@@ -15,9 +15,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from app.ingest.sources.aiomqtt_link import REFUSED, Link
-from app.ingest.sources.options import MqttOptions
-from app.ingest.sources.session import MqttSource, SessionEndedError
+from app.ingest.sources.aiomqtt_connection import REFUSED, Link
+from app.ingest.sources.reconnecting_session import MqttSource, SessionEndedError
+from app.ingest.sources.source_options import MqttOptions
 
 _CLOSE_TIMEOUT_S = 1.0
 

@@ -14,10 +14,10 @@ from typing import cast
 
 import mqtt5
 
-from app.ingest.sources.base import Counters
-from app.ingest.sources.inbox import Inbox
-from app.ingest.sources.session import SessionEndedError
-from app.ingest.sources.wire import PoisonLedger, packet_length, publish_packet_id
+from app.ingest.sources.batch_queue import Inbox
+from app.ingest.sources.message_source import Counters
+from app.ingest.sources.mqtt_wire import PoisonLedger, packet_length, publish_packet_id
+from app.ingest.sources.reconnecting_session import SessionEndedError
 
 _TICKS = 4  # per keep-alive interval
 _PING_EVERY = 2  # ticks

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.core.encryption_settings import EncryptionSettings
-from app.core.sealing import generate_encryption_key
-from app.core.settings import Settings
-from app.embedded.postgres import DATABASE, PrivatePostgres
+from app.platform.config.encryption_settings import EncryptionSettings
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.secrets.sealing import generate_encryption_key
+from app.standalone.private_postgres import DATABASE, PrivatePostgres
 from tests.conftest import client_of, new_application, running, stocked
 from tests.databases import Databases
 from tests.integration.access.world import World, make_world

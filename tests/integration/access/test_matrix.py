@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event
 
-from app.core.ids import new_id
-from app.core.installation import READ
-from app.core.keys import generate_key
+from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.ids import new_id
+from app.platform.runtime.stored_settings import READ
 from tests.conftest import client_of
 from tests.integration.access.routes import (
     ANY_KEY,

@@ -11,8 +11,8 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.ids import new_id
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant, client_of
 from tests.incidents import put_incident
 

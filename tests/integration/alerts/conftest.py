@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.ids import new_id
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
 from tests.integration.alerts.helpers import Street, make_street
 from tests.integration.alerts.watched import Watched, add_box

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import asyncpg
 
-from app.alerts.recorder import record
+from app.alerts.alert_timers import sweep
 from app.alerts.service import close_alerts
-from app.alerts.sweep import sweep
-from app.core.database import Database
-from app.core.gate import pass_gate
-from app.core.ids import new_id
-from app.rules.evaluator import Cause, CompiledRule, Transition, compile_rule
+from app.alerts.transition_recorder import record
+from app.platform.db.database import Database
+from app.platform.db.ingest_barrier import pass_gate
+from app.platform.kernel.ids import new_id
+from app.rules.engine.rule_evaluator import Cause, CompiledRule, Transition, compile_rule
 from tests.roles import working_as
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

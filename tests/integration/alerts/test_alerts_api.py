@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
-from app.core.ids import new_id
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
 from tests.integration.alerts.watched import CONDITION, Watched, add_box, at
 

@@ -6,10 +6,10 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.core.settings import WebhookSettings
-from app.webhooks.fanout import fan_out
-from app.webhooks.groups import send_due
+from app.notifications.delivery.fanout import fan_out
+from app.notifications.delivery.waiting_groups import send_due
+from app.platform.config.settings import WebhookSettings
+from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
 from tests.integration.alerts.watched import CONDITION, Watched, at
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.core.migrate import downgrade, upgrade
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.db.schema_upgrade import downgrade, upgrade
 from tests.integration.alerts.helpers import Street
 
 

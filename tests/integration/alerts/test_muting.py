@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.core.ids import new_id
+from app.platform.kernel.ids import new_id
 from tests.integration.alerts.helpers import Street, cause, make_street
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from app.core.migrate import downgrade, upgrade
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.db.schema_upgrade import downgrade, upgrade
 from tests.integration.alerts.watched import Watched, add_box
 
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.alerts import muting_service
-from app.alerts.sweep import sweep
-from app.core.database import Database
-from app.core.ids import new_id
+from app.alerts.alert_timers import sweep
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
 from tests.integration.alerts.watched import Watched, add_box
 

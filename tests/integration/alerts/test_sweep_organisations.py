@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import pytest
 from prometheus_client import REGISTRY
 
-from app.alerts import sweep as sweeping
-from app.alerts.sweep import Sweeper, sweep
-from app.core.ids import new_id
-from app.core.role import Role
-from app.core.settings import Settings
-from app.maintain import maintain
+from app.alerts import alert_timers as sweeping
+from app.alerts.alert_timers import Sweeper, sweep
+from app.platform.config.settings import Settings
+from app.platform.kernel.ids import new_id
+from app.platform.runtime.process_runner import Role
+from app.processes.maintain import maintain
 from tests import shifted_clock
 from tests.integration.alerts.helpers import NOW, Street, make_street
 from tests.roles import working_as

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from app.embedded.postgres import PrivatePostgres
+from app.standalone.private_postgres import PrivatePostgres
 
 
 @pytest.fixture

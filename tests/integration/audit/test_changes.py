@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.core.keys import hash_key
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.kernel.api_keys import hash_key
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last
 

@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.audit import router
-from app.audit.chain import Verifier
-from app.audit.export import verify_lines
-from app.core.settings import Settings
+from app.audit.hash_chain import Verifier
+from app.audit.log_export import verify_lines
+from app.platform.config.settings import Settings
 from tests.conftest import Tenant, client_of
 from tests.integration.audit.logs import actions, entries, last
 

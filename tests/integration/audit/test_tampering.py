@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
-from app.audit.chain import START, Finding, Head, Verifier, digest
-from app.audit.cli import app as commands
-from app.audit.verify import read_heads, verify
+from app.audit.hash_chain import START, Finding, Head, Verifier, digest
+from app.audit.verification import read_heads, verify
+from app.processes.audit_cli import app as commands
 from tests.conftest import Tenant
 
 type Tamper = Callable[[asyncpg.Connection, UUID], Awaitable[object]]

@@ -9,8 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
 
 # Tables that people do not change, or whose changes are recorded elsewhere.
 NOT_WATCHED = {

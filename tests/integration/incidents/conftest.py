@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.incidents.square import BOXES, Square
 from tests.purposes import approve

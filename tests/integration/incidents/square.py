@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.core.incident_settings import IncidentSettings
 from app.incidents.worker import IncidentWorker
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.config.incident_settings import IncidentSettings
 from simulators.events import Event
 from simulators.shots import Place, Shot, heard
 from tests.conftest import Tenant

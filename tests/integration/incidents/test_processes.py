@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from simulators.shots import apart_m
 from tests.integration.incidents.square import SHOT, Square, shot
-from tests.integration.webhooks.receivers import receiving, status
+from tests.integration.notifications.receivers import receiving, status
 from tests.scenarios.processes import RoleProcess, role, until
 
 _KILLS = 2

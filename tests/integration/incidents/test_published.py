@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.conftest import client_of
 from tests.incidents import put_incident
 from tests.integration.incidents.square import Square

@@ -9,14 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.ids import new_id
-from app.core.incident_settings import IncidentSettings
 from app.incidents import worker_writes
-from app.incidents.hearing import found_of
+from app.incidents.event_clustering import found_of
 from app.incidents.worker import IncidentWorker
-from app.observations.erasure.worker import ErasureWorker
-from app.webhooks import outbox
+from app.notifications.events import outbox
+from app.platform.config.incident_settings import IncidentSettings
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
+from app.timeseries.erasure.worker import ErasureWorker
 from simulators.shots import apart_m
 from tests.integration.incidents.square import BOXES, SHOT, Report, Square, shot
 from tests.roles import working_as

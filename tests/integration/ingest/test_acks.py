@@ -8,8 +8,8 @@ from typing import Any
 import aiomqtt
 import asyncpg
 
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.config.settings import Settings
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until
 

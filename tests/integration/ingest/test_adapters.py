@@ -14,8 +14,8 @@ import cbor2
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.db.database import Database
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
 from tests.integration.consuming import consuming
 from tests.scenarios.processes import until

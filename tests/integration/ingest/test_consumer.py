@@ -11,11 +11,11 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.role import Role
-from app.core.settings import Settings
-from app.embedded.postgres import PrivatePostgres
 from app.ingest.consumer import ingest
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.runtime.process_runner import Role
+from app.standalone.private_postgres import PrivatePostgres
 from tests import shifted_clock
 from tests.conftest import ACCOUNTS, Tenant
 

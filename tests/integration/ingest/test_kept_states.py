@@ -10,17 +10,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.ids import new_id
-from app.core.instants import from_datetime, to_datetime
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
-from app.observations.latest import advance
-from app.rules.evaluator import SiteRules, compile_rule, compile_site, evaluate_box
-from app.rules.repository import load_changed
-from app.sites.catalogue import COLUMNS, INDEX
+from app.catalogue.metrics import COLUMNS, INDEX
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import from_datetime, to_datetime
+from app.rules.definitions.repository import load_changed
+from app.rules.engine.rule_evaluator import SiteRules, compile_rule, compile_site, evaluate_box
+from app.timeseries.storage.latest_values import advance
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)

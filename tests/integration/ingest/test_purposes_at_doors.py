@@ -14,11 +14,11 @@ import asyncpg
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.purposes import approve
 

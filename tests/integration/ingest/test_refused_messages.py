@@ -24,8 +24,8 @@ from jsonschema import Draft7Validator
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
+from app.platform.config.settings import Settings
+from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
 from tests import asyncapi
 from tests.conftest import Tenant

@@ -16,15 +16,15 @@ import structlog
 import uvloop
 from aiomqtt.client import ProtocolVersion
 
-from app.core.passwords import password_line
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
 from app.ingest.sources.aiomqtt_source import AiomqttSource
-from app.ingest.sources.base import Batch
-from app.ingest.sources.factory import make_source, options_from
-from app.ingest.sources.mqtt5 import Mqtt5Source
-from app.ingest.sources.options import TOPICS, MqttOptions
-from app.ingest.sources.session import MqttSource
+from app.ingest.sources.message_source import Batch
+from app.ingest.sources.mqtt5_source import Mqtt5Source
+from app.ingest.sources.reconnecting_session import MqttSource
+from app.ingest.sources.source_factory import make_source, options_from
+from app.ingest.sources.source_options import TOPICS, MqttOptions
+from app.platform.broker.mosquitto_hash import password_line
+from app.platform.config.settings import Settings
+from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.integration.ingest.source_peers import Proxy, ScriptedBroker
 
 ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}

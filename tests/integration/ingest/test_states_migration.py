@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from app.core.locks import GATE
-from app.core.migrate import downgrade, upgrade
-from app.core.settings import DatabaseSettings
-from app.embedded.postgres import PrivatePostgres
+from app.platform.config.settings import DatabaseSettings
+from app.platform.db.advisory_locks import GATE
+from app.platform.db.schema_upgrade import downgrade, upgrade
+from app.standalone.private_postgres import PrivatePostgres
 
 ORGANISATION, SITE = uuid.uuid4(), uuid.uuid4()
 LATEST = {"pm2_5": [12.5, 1_795_500_000_000_000], "laeq": [60.0, 1_795_500_060_000_001]}

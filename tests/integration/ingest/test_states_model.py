@@ -18,20 +18,20 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.core.ids import new_id
-from app.core.instants import from_datetime, to_datetime
-from app.core.settings import Settings
-from app.ingest import pipeline as pipelines
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.receipt import Receipt
-from app.ingest.registry import Registry
-from app.ingest.work import Work
-from app.observations.latest import Latest, advance
-from app.rules.evaluator import SiteRules, State, compile_rule, compile_site, evaluate_box
-from app.rules.repository import load_changed
-from app.sites.catalogue import COLUMNS, INDEX
+from app.catalogue.metrics import COLUMNS, INDEX
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline import batch_pipeline as pipelines
+from app.ingest.pipeline.batch_context import Work
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import from_datetime, to_datetime
+from app.rules.definitions.repository import load_changed
+from app.rules.engine.rule_evaluator import SiteRules, State, compile_rule, compile_site, evaluate_box
+from app.timeseries.storage.latest_values import Latest, advance
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)

@@ -8,14 +8,23 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.instants import from_datetime
-from app.observations.history import past_values
+from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
+from app.timeseries.storage.rule_lookback import past_values
 from tests.conftest import Tenant
-from tests.integration.ingest import test_walks
-from tests.integration.ingest.test_walks import ABOVE, BOXES, START, Door, Sent, add_rule, oracle, stored
+from tests.integration.ingest.pipeline import test_rule_context
+from tests.integration.ingest.pipeline.test_rule_context import (
+    ABOVE,
+    BOXES,
+    START,
+    Door,
+    Sent,
+    add_rule,
+    oracle,
+    stored,
+)
 
-boxes, door = test_walks.boxes, test_walks.door
+boxes, door = test_rule_context.boxes, test_rule_context.door
 pytestmark = pytest.mark.usefixtures("boxes")
 
 
@@ -67,7 +76,7 @@ async def test_a_rule_that_others_read_meanwhile_disturbs_no_batch(
             other.terminate()
         return await past_values(connection, wanted)
 
-    monkeypatch.setattr("app.ingest.walks.past_values", between)
+    monkeypatch.setattr("app.ingest.pipeline.rule_context.past_values", between)
     receipt = await door.take([pm("box-0", T0 + S, 11)], by_http=True)
     assert done
     assert (receipt.stored, receipt.turned) == (1, [])
@@ -290,7 +299,7 @@ async def test_a_window_is_read_once_by_a_door_to_which_its_box_comes_again(
         read.extend(wanted)
         return await past_values(connection, wanted)
 
-    monkeypatch.setattr("app.ingest.walks.past_values", counted)
+    monkeypatch.setattr("app.ingest.pipeline.rule_context.past_values", counted)
     stream = [pm("box-0", T0 + n * S, 20 + n) for n in range(30)]
     for sent in stream[:10]:
         await door.take([sent], by_http=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.core.instants import from_datetime
-from tests.integration.ingest.test_walks import ABOVE, Sent
+from app.platform.kernel.instants import from_datetime
+from tests.integration.ingest.pipeline.test_rule_context import ABOVE, Sent
 
 S: Final = 1_000_000
 BOXES: Final = ("box-0", "box-1", "box-2")

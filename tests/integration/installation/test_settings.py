@@ -9,17 +9,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.core.installation import Installation
-from app.core.sealing import Sealer
-from app.core.settings import Settings
-from app.deliver import deliver
-from app.embedded.doctor_database import stored_mail
-from app.installation.mail_tests import TEST_LIMIT
-from app.webhooks.mail import exchange
+from app.installation.test_mails import TEST_LIMIT
+from app.notifications.email import smtp_exchange
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.runtime.stored_settings import Installation
+from app.platform.secrets.sealing import Sealer
+from app.processes.deliver import deliver
+from app.standalone.doctor_database import stored_mail
 from tests.conftest import Tenant, client_of, new_application, running
-from tests.integration.webhooks.helpers import until
-from tests.integration.webhooks.mail_servers import ACCOUNT, mailbox
+from tests.integration.notifications.helpers import until
+from tests.integration.notifications.mail_servers import ACCOUNT, mailbox
 from tests.roles import working_as
 
 PASSWORD = ACCOUNT[1]
@@ -197,7 +197,7 @@ async def test_a_test_mail_to_a_private_server_says_what_to_set(
     async def lookup(*_: object) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET, "127.0.0.1")]
 
-    monkeypatch.setattr(exchange, "lookup", lookup)
+    monkeypatch.setattr(smtp_exchange, "lookup", lookup)
     application = new_application(settings)
     async with running(application) as app, client_of(app, api.headers["Authorization"][7:]) as client:
         tested = (await client.post("/v1/settings/mail/test", json={"to": "a@example.com"})).json()

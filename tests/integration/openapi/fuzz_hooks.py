@@ -21,7 +21,7 @@ from schemathesis.generation.case import Case
 from schemathesis.hooks import HookContext
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from app.core import idempotency
+from app.platform.http.contract import idempotency
 
 # Requests that their schema allows and that are refused all the same, by their stable code: what a JSON
 # Schema cannot say. Each is documented as a 422 (`docs/api.md`).

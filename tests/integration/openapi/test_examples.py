@@ -13,8 +13,8 @@ import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.core.settings import Settings
-from app.main import create_app
+from app.platform.config.settings import Settings
+from app.processes.api import create_app
 from tests.conftest import Tenant, client_of, running
 from tests.openapi import openapi_document
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
 from tests.conftest import Tenant
 from tests.scenarios.processes import serving
 
@@ -91,9 +91,9 @@ async def test_in_short(url: str, keys: Path) -> None:
 
 # An API that says of everybody that they reach everything, to its own filters and to the database.
 _LEAK = """
-import app.core.auth
-from app.core.reach import EVERYTHING
-app.core.auth.reach_in = lambda *_, **__: EVERYTHING
+import app.platform.identity.principals
+from app.platform.kernel.tenant_scope import EVERYTHING
+app.platform.identity.principals.reach_in = lambda *_, **__: EVERYTHING
 """
 
 

@@ -3,8 +3,8 @@
 import httpx
 from fastapi import FastAPI
 
-from tests.integration.register.browsing import chromium, looking
-from tests.integration.webhooks.streams import serving
+from tests.integration.notifications.streams import serving
+from tests.integration.public_register.browsing import chromium, looking
 
 SHOWN = ".opblock-tag-section .opblock"
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
 from tests.conftest import Tenant, client_of, new_application, running
+from tests.integration.notifications.streams import serving
 from tests.integration.people.folk import PASSWORD, Folk
-from tests.integration.register.browsing import chromium, looking
-from tests.integration.webhooks.streams import serving
+from tests.integration.public_register.browsing import chromium, looking
 
 OTHER = "cinq canards dans la brume"
 

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last
 from tests.integration.people.folk import PASSWORD, Folk, Person, refusal

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.core.reach import Caller, Reach, actor
 from app.people.retention import forget_people
+from app.platform.db.database import Database
+from app.platform.kernel.tenant_scope import Caller, Reach, actor
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk
 from tests.roles import working_as

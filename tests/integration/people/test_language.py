@@ -3,9 +3,9 @@
 import httpx
 from fastapi import FastAPI
 
+from tests.integration.notifications.streams import serving
 from tests.integration.people.folk import PASSWORD, Folk
-from tests.integration.register.browsing import chromium, looking
-from tests.integration.webhooks.streams import serving
+from tests.integration.public_register.browsing import chromium, looking
 
 
 async def _accepted(anybody: httpx.AsyncClient, folk: Folk, email: str, **body: str) -> str:

@@ -6,8 +6,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.core.migrate import downgrade, upgrade
-from app.embedded.postgres import PrivatePostgres
+from app.platform.db.schema_upgrade import downgrade, upgrade
+from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.test_migrations import fresh
 
 

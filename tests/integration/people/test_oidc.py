@@ -16,9 +16,9 @@ import pytest
 from fastapi import FastAPI
 from joserfc import jwt
 
-from app.embedded.ports import free_port
 from app.people import repository
-from app.people.oidc_flight import COOKIE
+from app.people.oidc_state import COOKIE
+from app.standalone.free_ports import free_port
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, Folk, refusal
 from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed

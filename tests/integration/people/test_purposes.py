@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.core.gate import pass_gate
+from app.platform.db.database import Database
+from app.platform.db.ingest_barrier import pass_gate
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk, refusal
 

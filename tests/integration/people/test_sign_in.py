@@ -9,8 +9,8 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.keys import generate_key
+from app.platform.db.database import Database
+from app.platform.kernel.api_keys import generate_key
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import PASSWORD, Folk, refusal
 

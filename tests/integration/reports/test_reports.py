@@ -14,13 +14,13 @@ from fastapi import FastAPI
 from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
-from app.reports.drawn.formats import Formats
-from app.reports.drawn.page import Page
-from app.reports.drawn.pdf import pdf_of
-from app.reports.printing import Printers
-from app.rules.preset_data import PRESETS
+from app.reports.process_pool import Printers
+from app.reports.render.number_formats import Formats
+from app.reports.render.pdf_writer import pdf_of
+from app.reports.render.report_page import Page
+from app.rules.presets.preset_list import PRESETS
 from tests.conftest import Tenant, client_of
-from tests.integration.city.town import PARIS, Record, ask, measure
+from tests.integration.indicators.town import PARIS, Record, ask, measure
 from tests.unit.reports.sheet import parsed, sections, tables, text
 from tests.unit.reports.test_places import Client, children, until
 
@@ -321,7 +321,7 @@ def test_a_pdf_fetches_nothing(part: str) -> None:
 
 CONFINED = """
 import socket, subprocess, sys
-from app.reports.child import ForbiddenError, confine
+from app.reports.report_process import ForbiddenError, confine
 confine(memory=600_000_000)
 refused = []
 for name, act in {

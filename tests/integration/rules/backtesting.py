@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 
-from app.core.database import Database
-from app.rules.backtest_worker import BacktestWorker
-from app.sites.catalogue import INDEX
+from app.catalogue.metrics import INDEX
+from app.platform.db.database import Database
+from app.rules.backtests.worker import BacktestWorker
 from tests.conftest import Tenant
 from tests.roles import working_as
 

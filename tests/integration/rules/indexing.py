@@ -8,10 +8,10 @@ from typing import Any
 
 import asyncpg
 
-from app.alerts.index_worker import IndexWorker
-from app.core.database import Database
-from app.core.instants import from_datetime
-from app.observations.rollups.worker import RollupWorker
+from app.alerts.indicator_worker import IndexWorker
+from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
+from app.timeseries.rollups.worker import RollupWorker
 from tests.conftest import Tenant
 from tests.roles import working_as
 

@@ -10,16 +10,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.instants import format_us, from_datetime
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.registry import Registry
-from app.rules.backtest_worker import BacktestWorker
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.db.database import Database
+from app.platform.kernel.instants import format_us, from_datetime
+from app.rules.backtests.worker import BacktestWorker
 from simulators.cli import SHIPPED
 from simulators.sensor_community import Station, load
 from tests.conftest import Tenant
-from tests.integration.observations.lists import listed
+from tests.integration.timeseries.lists import listed
 
 DAY = {"from": "2019-03-10T00:00:00Z", "to": "2019-03-11T00:00:00Z"}
 SITE = {

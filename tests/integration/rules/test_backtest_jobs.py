@@ -7,13 +7,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.core.role import Role
-from app.core.settings import Settings
-from app.maintain import maintain
-from app.rules import backtest_queue, backtest_samples
-from app.rules.backtest_run import Progress
-from app.rules.backtest_worker import BacktestWorker
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.runtime.process_runner import Role
+from app.processes.maintain import maintain
+from app.rules.backtests import job_leases, sample_pages
+from app.rules.backtests.backtest_run import Progress
+from app.rules.backtests.worker import BacktestWorker
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
     RANGE,
@@ -90,9 +90,9 @@ async def test_organisations_take_turns(
     for _ in range(2):
         await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)
     turns = []
-    while (held := await backtest_queue.claim(connection)) is not None:
+    while (held := await job_leases.claim(connection)) is not None:
         turns.append(str(held.asked.organisation_id))
-        await backtest_queue.finish(connection, held, Progress(), result={})
+        await job_leases.finish(connection, held, Progress(), result={})
     assert turns == [tenant.id, other_tenant.id, tenant.id, other_tenant.id, tenant.id]
 
 
@@ -102,20 +102,20 @@ async def test_what_was_left_is_begun_again_and_given_up_in_the_end(
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
     held = None
-    for attempt in range(1, backtest_queue.ATTEMPTS + 1):
-        held = await backtest_queue.claim(connection)
+    for attempt in range(1, job_leases.ATTEMPTS + 1):
+        held = await job_leases.claim(connection)
         assert held is not None
         assert held.attempt == attempt
         assert (await tenant.client.get(path)).json()["state"] == "running"
-        assert await backtest_queue.claim(connection) is None
+        assert await job_leases.claim(connection) is None
         # Whoever worked on it died, and a minute passed.
         await connection.execute("UPDATE backtests SET leased_until = now() - interval '1 second'")
-    assert await backtest_queue.claim(connection) is None
+    assert await job_leases.claim(connection) is None
     found = (await tenant.client.get(path)).json()
     assert (found["state"], found["error"]) == ("failed", "interrupted")
     # The one that was overtaken has nothing to say any more.
     assert held is not None
-    assert not await backtest_queue.renew(connection, held, Progress())
+    assert not await job_leases.renew(connection, held, Progress())
 
 
 async def test_one_that_is_cancelled_under_way_ends(
@@ -127,8 +127,8 @@ async def test_one_that_is_cancelled_under_way_ends(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0] * 500)
-    monkeypatch.setattr(backtest_samples, "PAGE", 1)
-    monkeypatch.setattr("app.rules.backtest_worker._RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(sample_pages, "PAGE", 1)
+    monkeypatch.setattr("app.rules.backtests.worker._RENEW_EVERY_S", 0.0)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
     worker = BacktestWorker()
@@ -153,14 +153,14 @@ async def test_one_that_is_stopped_is_left_to_the_next(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [30.0] * 500)
-    monkeypatch.setattr(backtest_samples, "PAGE", 1)
+    monkeypatch.setattr(sample_pages, "PAGE", 1)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     worker = BacktestWorker()
     await worker.tick(database, connection)
     await worker.stop()
     path = f"/v1/rules/backtests/{made['id']}"
     assert (await tenant.client.get(path)).json()["state"] == "queued"
-    monkeypatch.setattr(backtest_samples, "PAGE", 10_000)
+    monkeypatch.setattr(sample_pages, "PAGE", 10_000)
     again = BacktestWorker()
     await again.tick(database, connection)
     await again.idle()
@@ -191,7 +191,7 @@ async def test_what_is_a_week_old_goes(
     await connection.execute(
         "UPDATE backtests SET finished_at = now() - interval '8 days' WHERE id = $1", UUID(old["id"])
     )
-    await backtest_queue.prune(connection)
+    await job_leases.prune(connection)
     left = (await tenant.client.get("/v1/rules/backtests")).json()["data"]
     assert [each["id"] for each in left] == [new["id"]]
 

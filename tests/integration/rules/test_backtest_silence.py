@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.core.database import Database
-from app.ingest.pipeline import Pipeline
-from app.ingest.registry import Registry
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
     CONDITION,

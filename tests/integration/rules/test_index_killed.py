@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import HOUR, LEVELS, add_rule, alerts
 from tests.scenarios.processes import RoleProcess, until

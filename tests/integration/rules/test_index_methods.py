@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
-from app.rules.condition_indices import INDEX_NAMES
+from app.platform.db.database import Database
+from app.rules.definitions.index_conditions import INDEX_NAMES
 from tests.conftest import Tenant
-from tests.integration.city.town import Record, ask, measure
+from tests.integration.indicators.town import Record, ask, measure
 from tests.integration.rules.indexing import START, add_rule, alerts, judging
 
 # Of the newest periods that are over then the clocks have gone forward in one.

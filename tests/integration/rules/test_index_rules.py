@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
+from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import EAQI, add_box, add_rule, alerts, judging, send, spans
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from app.core.database import Database
-from app.core.migrate import downgrade, upgrade
-from app.core.settings import Settings
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.db.schema_upgrade import downgrade, upgrade
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import add_box, add_rule, alerts, judging, send, spans
 

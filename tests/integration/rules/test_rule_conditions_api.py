@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.rules.examples import EXAMPLES
+from app.rules.definitions.rule_examples import EXAMPLES
 from tests.conftest import Tenant
 
 PM = {"metric": "pm2_5", "operator": ">", "threshold": 25}

@@ -16,7 +16,7 @@ def rule(site_id: str, parts: int, **more: Any) -> dict[str, Any]:  # noqa: ANN4
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.rules.service.EFFORT_LIMIT", 50)
+    monkeypatch.setattr("app.rules.definitions.service.EFFORT_LIMIT", 50)
 
 
 async def test_a_site_whose_rules_are_enough_takes_no_more(tenant: Tenant, site_id: str) -> None:
@@ -51,7 +51,7 @@ async def test_rules_behind_a_gate_do_not_count(tenant: Tenant, site_id: str) ->
 async def test_indices_are_counted_by_themselves(
     tenant: Tenant, site_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.rules.service.INDEX_LIMIT", 3)
+    monkeypatch.setattr("app.rules.definitions.service.INDEX_LIMIT", 3)
     index = {"index": "eaqi", "operator": ">=", "threshold": 4}
     body = {"site_id": site_id, "name": "Air", "severity": "info", "condition": {"any": [index, index]}}
     first = (await tenant.client.post("/v1/rules", json=body)).raise_for_status().json()["id"]

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.core.database import Database
-from app.core.ids import new_id
-from app.rules.models import RuleVersion
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
+from app.rules.definitions.models import RuleVersion
 from tests.conftest import Tenant
 
 PM: dict[str, Any] = {"metric": "pm2_5", "operator": ">", "threshold": 25}

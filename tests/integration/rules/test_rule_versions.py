@@ -8,12 +8,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.core.auth import Principal
-from app.core.database import Database, WriteSession
-from app.core.ids import new_id
-from app.core.reach import Reach
-from app.rules import service
-from app.rules.schemas import RuleChange, RuleCreate
+from app.platform.db.database import Database, WriteSession
+from app.platform.identity.principals import Principal
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.tenant_scope import Reach
+from app.rules.definitions import service
+from app.rules.definitions.schemas import RuleChange, RuleCreate
 from tests.conftest import Tenant
 
 PM: dict[str, Any] = {"metric": "pm2_5", "operator": ">", "threshold": 25}

@@ -6,9 +6,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.core.database import Database
-from app.core.ids import new_id
-from app.rules.repository import load_changed
+from app.platform.db.database import Database
+from app.platform.kernel.ids import new_id
+from app.rules.definitions.repository import load_changed
 from tests.conftest import Tenant
 
 CONDITION = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.alerts.sweep import sweep
-from app.core.database import Database
-from app.core.instants import from_datetime
-from app.ingest.intake import sort_messages
-from app.ingest.pipeline import Pipeline
-from app.ingest.registry import Registry
+from app.alerts.alert_timers import sweep
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=3)

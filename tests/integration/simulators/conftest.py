@@ -9,9 +9,9 @@ import aiohttp
 import asyncpg
 import pytest
 
-from app.core.settings import Settings
-from app.embedded.mosquitto import PrivateMosquitto
-from app.embedded.ports import free_port
+from app.platform.config.settings import Settings
+from app.standalone.free_ports import free_port
+from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.target import Target
 from tests.conftest import ACCOUNTS
 from tests.scenarios.processes import RoleProcess, role, until

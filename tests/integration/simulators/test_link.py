@@ -9,7 +9,7 @@ from dataclasses import replace
 import aiomqtt
 import pytest
 
-from app.embedded.mosquitto import PrivateMosquitto
+from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.mqtt import Link, linked, topic
 from simulators.target import Broker
 from tests.conftest import ACCOUNTS

@@ -14,15 +14,15 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
-from app.webhooks.stream import Mark
+from app.notifications.stream.event_stream import Mark
+from app.platform.db.database import Database
 from simulators.listen import Wish, follow
 from simulators.rest import ApiError
 from simulators.target import Target, TargetError
 from tests.conftest import Tenant
 from tests.faults.proxy import proxied
-from tests.integration.webhooks.helpers import alert_event, event, until
-from tests.integration.webhooks.streams import serving, tell
+from tests.integration.notifications.helpers import alert_event, event, until
+from tests.integration.notifications.streams import serving, tell
 
 
 @pytest.fixture

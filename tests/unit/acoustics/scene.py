@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.events import Event
-from app.acoustics.frame import Frame
-from app.acoustics.model import Arrival, Box, Settings
-from app.acoustics.opinion import Candidate
-from app.acoustics.sound import Conditions
+from app.acoustics.class_pooling import Candidate
+from app.acoustics.local_plane import Frame
+from app.acoustics.localisation_inputs import Arrival, Box, Settings
+from app.acoustics.sound_events import Event
+from app.acoustics.speed_of_sound import Conditions
 
 FRAME = Frame(2.35, 48.86)
 PLACES = ((0.0, 0.0), (820.0, 60.0), (90.0, 760.0), (700.0, 830.0), (420.0, 390.0), (60.0, 410.0))

@@ -2,8 +2,8 @@
 
 import json
 
-from app.ingest.codec import decode_http_telemetry, decode_singles
-from app.sites.catalogue import COLUMNS
+from app.catalogue.metrics import COLUMNS
+from app.ingest.codec.telemetry_codec import decode_http_telemetry, decode_singles
 from bench.load import METRICS, RANGES, Load, box_id, flat_message, http_body, rules, topic, vigie_message
 
 _START_MS = 1_764_000_000_000

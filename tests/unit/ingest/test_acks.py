@@ -1,7 +1,7 @@
 import json
 
 from app.ingest.acks import messages_of
-from app.ingest.receipt import BoxAck, Receipt, identify_message
+from app.ingest.pipeline.batch_receipt import BoxAck, Receipt, identify_message
 
 
 def test_empty_lists_are_left_out() -> None:

@@ -6,10 +6,10 @@ from uuid import UUID
 import aiomqtt
 import pytest
 
-from app.embedded.mosquitto_config import ACCESS_RULES
-from app.ingest.intake import sort_messages
-from app.ingest.sources.options import TOPICS
-from app.sites.broker_accounts import username_of
+from app.ingest.codec.message_intake import sort_messages
+from app.ingest.sources.source_options import TOPICS
+from app.registry.subscriber_accounts import username_of
+from app.standalone.mosquitto_config import ACCESS_RULES
 
 READER = username_of(UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e12"))
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 import asyncpg
 from structlog.testing import capture_logs
 
-from app.core.database import Database
-from app.core.observability import root_of
-from app.core.role import Role
-from app.core.settings import Settings
 from app.ingest.consumer import Consumer
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.observability.metrics_and_logs import root_of
+from app.platform.runtime.process_runner import Role
 
 
 class _Broken:

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from app.core.errors import InvalidError
 from app.people import password_rules
 from app.people.password_rules import LONGEST, check_password, normal_password
+from app.platform.kernel.errors import InvalidError
 
 ABOUT = ("Ada Lovelace", "ada.lovelace@example.com")
 

@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import tinyhtml5
 
-from app.city.periods import HOUR_US
-from app.city.spans import Slot
-from app.observations.rollups.columns import Columns
-from app.reports.material import (
+from app.indicators.calendar_periods import HOUR_US
+from app.indicators.period_selection import Slot
+from app.reports.report_input import (
     AlertMaterial,
     AlertsMaterial,
     BoxMaterial,
@@ -23,6 +22,7 @@ from app.reports.material import (
     ReportLanguage,
     ReportLength,
 )
+from app.timeseries.rollups.rollup_columns import Columns
 
 PARIS = ZoneInfo("Europe/Paris")
 INTERVAL_S = 300

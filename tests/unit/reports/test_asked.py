@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.core.errors import InvalidError
-from app.core.instants import from_datetime
-from app.reports.periods import before, day_slot, month_slot
-from app.reports.preferences import preferred
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import from_datetime
+from app.reports.accept_headers import preferred
+from app.reports.report_periods import before, day_slot, month_slot
 from tests.unit.reports.sheet import PARIS
 
 MIDNIGHT = from_datetime(datetime(2026, 11, 1, tzinfo=PARIS))

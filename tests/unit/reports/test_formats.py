@@ -4,10 +4,10 @@ from datetime import date, datetime
 
 import pytest
 
-from app.city.results import Text
-from app.core.instants import from_datetime
-from app.reports.drawn.axes import Axis, rounded, value_marks
-from app.reports.drawn.formats import NONE, Formats, named, typeset
+from app.indicators.index_results import Text
+from app.platform.kernel.instants import from_datetime
+from app.reports.render.chart_axes import Axis, rounded, value_marks
+from app.reports.render.number_formats import NONE, Formats, named, typeset
 from tests.unit.reports.sheet import PARIS
 
 EN, FR = Formats("en", PARIS), Formats("fr", PARIS)

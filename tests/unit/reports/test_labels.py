@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reports.drawn.labels import labels_of, shortened
-from app.reports.drawn.page import page_of
-from app.reports.material import BoxMaterial, Material
+from app.reports.render.box_names import labels_of, shortened
+from app.reports.render.report_page import page_of
+from app.reports.report_input import BoxMaterial, Material
 from tests.unit.reports.sheet import material, parsed, sections, tables, text
 
 NAMES = st.one_of(

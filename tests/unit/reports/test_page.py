@@ -14,18 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.city.registry import METHODS
-from app.city.results import Text
-from app.observations.quality.flags import FLAGS
-from app.reports.drawn.computing import computed, silent_hours
-from app.reports.drawn.formats import Formats, named, typeset
-from app.reports.drawn.page import page_of
-from app.reports.drawn.pdf import pdf_of
-from app.reports.drawn.policy import TEMPLATES, policy
-from app.reports.drawn.strips import SCALES
-from app.reports.drawn.told import ink_on
-from app.reports.drawn.words import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
-from app.reports.material import (
+from app.indicators.index_results import Text
+from app.indicators.method_registry import METHODS
+from app.reports.render.csp import TEMPLATES, policy
+from app.reports.render.index_strips import SCALES
+from app.reports.render.labels import ink_on
+from app.reports.render.number_formats import Formats, named, typeset
+from app.reports.render.pdf_writer import pdf_of
+from app.reports.render.report_page import page_of
+from app.reports.render.report_statistics import computed, silent_hours
+from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
+from app.reports.report_input import (
     AlertMaterial,
     FlagsMaterial,
     Material,
@@ -34,7 +33,8 @@ from app.reports.material import (
     pack,
     unpack,
 )
-from app.rules.presets import KINDS
+from app.rules.presets.service import KINDS
+from app.timeseries.quality.quality_flags import FLAGS
 from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, material, parsed, sections, tables, text
 
 HOSTILE = (

@@ -11,9 +11,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.core.errors import TooManyRequestsError, UnavailableError
-from app.reports.material import ReportFormat, pack
-from app.reports.printing import Printers
+from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
+from app.reports.process_pool import Printers
+from app.reports.report_input import ReportFormat, pack
 from tests.unit.reports.sheet import material
 
 A, B, C = (uuid4() for _ in range(3))
@@ -84,7 +84,7 @@ def children() -> list[psutil.Process]:
     found = []
     for each in psutil.Process().children():
         try:
-            if "app.reports.child" in each.cmdline():
+            if "app.reports.report_process" in each.cmdline():
                 found.append(each)
         except psutil.NoSuchProcess:
             continue

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.core.instants import parse_rfc3339
-from app.observations.precision import as_stored
-from app.rules.compile import CompiledRule, compile_rule
-from app.rules.evaluator import gated
-from app.rules.machine import Transition
-from app.rules.site_rules import compile_site
-from app.rules.view import BoxFacts, BoxView, SiteView
-from app.rules.walk import BoxTrack, Seen, SiteTrack, Walk, next_due
-from app.rules.windows import History, SeenEvent
-from app.sites.catalogue import COLUMNS, INDEX
+from app.catalogue.metrics import COLUMNS, INDEX
+from app.platform.kernel.instants import parse_rfc3339
+from app.rules.engine.alert_state_machine import Transition
+from app.rules.engine.box_rule_set import compile_site
+from app.rules.engine.rule_compiler import CompiledRule, compile_rule
+from app.rules.engine.rule_evaluator import gated
+from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
+from app.rules.engine.stateful_evaluator import BoxTrack, Seen, SiteTrack, Walk, next_due
+from app.rules.engine.value_windows import History, SeenEvent
+from app.timeseries.storage.float32 import as_stored
 
 MINUTE = 60_000_000
 # A Sunday; the minutes of these tests are counted from here.

@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.core.instants import to_datetime
-from app.rules.view import BoxFacts
-from app.sites.catalogue import COLUMNS
+from app.catalogue.metrics import COLUMNS
+from app.platform.kernel.instants import to_datetime
+from app.rules.engine.snapshot import BoxFacts
 from tests.unit.rules.helpers import MINUTE, START, Definition, Thing, Told
 
 type Answer = bool | None

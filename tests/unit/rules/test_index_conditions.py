@@ -6,15 +6,15 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from app.city.figures import BANDS, FIGURES
-from app.core.problems import CodedValueError
-from app.ingest.rulebook import Rulebook
-from app.rules.changes import effort_of, indices_of
-from app.rules.compile import CompiledRule, compile_rule
-from app.rules.condition_indices import INDEX_NAMES
-from app.rules.index_leaves import IndexLeaf, rank_of
-from app.rules.repository import ChangedRule
-from app.rules.schemas import RuleCreate
+from app.indicators.index_definitions import BANDS, FIGURES
+from app.ingest.pipeline.rule_assignments import Rulebook
+from app.platform.http.contract.problems import CodedValueError
+from app.rules.definitions.index_conditions import INDEX_NAMES
+from app.rules.definitions.repository import ChangedRule
+from app.rules.definitions.rule_changes import effort_of, indices_of
+from app.rules.definitions.schemas import RuleCreate
+from app.rules.engine.rule_compiler import CompiledRule, compile_rule
+from app.rules.indicators.indicator_conditions import IndexLeaf, rank_of
 
 SITE = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 EAQI = {"index": "eaqi", "operator": ">=", "threshold": 4, "clear": 3}

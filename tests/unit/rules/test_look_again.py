@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.rules.view import BoxFacts
-from app.rules.walk import Walk
+from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.stateful_evaluator import Walk
 from tests.unit.rules.helpers import Stage, Told, brief, single, told
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.core.ids import new_id
-from app.core.problems import field_code
-from app.rules.compile import compile_rule
-from app.rules.examples import EXAMPLES
-from app.rules.schemas import Definition, RuleChange, RuleCreate
-from app.rules.severity import SEVERITIES, highest, rank
+from app.platform.http.contract.problems import field_code
+from app.platform.kernel.ids import new_id
+from app.rules.definitions.rule_examples import EXAMPLES
+from app.rules.definitions.schemas import Definition, RuleChange, RuleCreate
+from app.rules.definitions.severity import SEVERITIES, highest, rank
+from app.rules.engine.rule_compiler import compile_rule
 
 THRESHOLD: dict[str, Any] = {"metric": "pm2_5", "operator": ">", "threshold": 25}
 MEAN: dict[str, Any] = {**THRESHOLD, "function": "mean", "window": "PT1H"}

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.core.ids import new_id
-from app.core.problems import field_code
-from app.rules.compile import compile_rule
-from app.rules.condition_leaves import UPWARD
-from app.rules.condition_trees import DEPTH_LIMIT, NODES_LIMIT, parts
-from app.rules.schemas import Definition
-from app.sites.catalogue import CATALOGUE
+from app.catalogue.metrics import CATALOGUE
+from app.platform.http.contract.problems import field_code
+from app.platform.kernel.ids import new_id
+from app.rules.definitions.condition_leaves import UPWARD
+from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, parts
+from app.rules.definitions.schemas import Definition
+from app.rules.engine.rule_compiler import compile_rule
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 DURATIONS = st.sampled_from(["PT1S", "PT90.5S", "PT15M", "P1DT2H", "P7D"])

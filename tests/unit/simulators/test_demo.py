@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.core.ids import new_id
-from app.core.instants import parse_iso_duration
-from app.rules.schemas import RuleCreate
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import parse_iso_duration
+from app.rules.definitions.schemas import RuleCreate
 from simulators.cli import SHIPPED
 from simulators.demo_places import ACK_BOX, EVENT_SITE, INTERVAL_S, PLACES, RULES, SITES, TREES, Place, Rule
 from simulators.demo_state import DemoState

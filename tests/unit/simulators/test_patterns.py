@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.sites.catalogue import BY_NAME
+from app.catalogue.metrics import BY_NAME
 from simulators.chance import drift, key_of, uniform
 from simulators.patterns import KINDS, Box, Episode, measure, metrics
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.sites.catalogue import BY_NAME
+from app.catalogue.metrics import BY_NAME
 from simulators.cli import SHIPPED
 from simulators.sensor_community import between, load, on_day, parse_time, shifted, to_unit
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from app.core.instants import format_us, parse_rfc3339
-from app.core.reasons import RejectedError
-from app.ingest.adapters.base import Adapted, Arrival, Decode
-from app.ingest.codec import MAX_FUTURE_US
-from app.sites.catalogue import COLUMNS
+from app.catalogue.metrics import COLUMNS
+from app.ingest.adapters.adapter_types import Adapted, Arrival, Decode
+from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
+from app.platform.kernel.instants import format_us, parse_rfc3339
+from app.platform.kernel.rejection_codes import RejectedError
 
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 

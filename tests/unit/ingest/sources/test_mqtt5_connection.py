@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.ingest.sources.base import Counters
-from app.ingest.sources.inbox import Inbox
+from app.ingest.sources.batch_queue import Inbox
+from app.ingest.sources.message_source import Counters
 from app.ingest.sources.mqtt5_connection import Handshake, Mqtt5Connection
-from app.ingest.sources.wire import PoisonLedger
+from app.ingest.sources.mqtt_wire import PoisonLedger
 
 HANDSHAKE = Handshake(connect=b"connect", subscribe=b"subscribe", keepalive_s=60, max_packet_bytes=1_000_000)
 CONNACK = mqtt5.ConnAckPacket().write()

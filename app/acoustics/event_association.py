@@ -1,0 +1,300 @@
+"""Events of boxes, in whatever order they came, to incidents. Pure.
+
+The incidents follow from the set of events alone: whoever holds all that may still matter
+(`linking.horizon_us`) and asks again when a late one comes, gets what would have come of them in order.
+
+In each group of linked events the source is taken that most boxes agree on, with its rounds; then the next
+one of what is left, as long as there is one that is not made of the first one's echoes; then echoes are
+given to what they are echoes of; and what is left is paired as far as travel times let it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from app.acoustics.class_pooling import PRIOR, pooled
+from app.acoustics.event_links import ROUND_GAP_S, feasible, horizon_us, linked
+from app.acoustics.local_plane import Frame
+from app.acoustics.localisation import locate
+from app.acoustics.localisation_inputs import US, Box, Settings, problem_of
+from app.acoustics.localisation_results import Location
+from app.acoustics.majority_source import Hypothesis, best_sources
+from app.acoustics.shots_and_echoes import ECHO_S, further_rounds, of_one_box
+from app.acoustics.sound_events import Event, Incident, Round
+
+_OWN: Final = 3
+_MANY: Final = 5
+_FEW: Final = 6
+_HYPOTHESES: Final = 6
+_US_PER_MS: Final = 1_000
+
+
+@dataclass(slots=True)
+class _Source:
+    """A source on its way to an incident.
+
+    Attributes:
+        location: of it.
+        rounds: by their interval from the known one (µs), the event of each box; the known one first.
+        delays: by event id, how late a box heard it that heard nothing but a reflection, µs.
+        echoes: what has been given to it.
+    """
+
+    location: Location
+    rounds: list[tuple[int, dict[str, Event]]]
+    delays: dict[str, int] = field(default_factory=dict)
+    echoes: list[Event] = field(default_factory=list)
+
+    @property
+    def events(self) -> list[Event]:
+        """Of all rounds."""
+        return [event for _, members in self.rounds for event in members.values()]
+
+    def lag_us(self, event: Event) -> int | None:
+        """How long after what it may be an echo of an event came; None where it cannot be one."""
+        lags = [
+            event.time_us - members[event.box].time_us for _, members in self.rounds if event.box in members
+        ]
+        if event.id in self.delays:
+            lags.append(self.delays[event.id])
+        return min((lag for lag in lags if 0 < lag <= ECHO_S * US), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    boxes: Mapping[str, Box]
+    settings: Settings
+    prior: Mapping[str, float]
+    frame: Frame
+
+    def locate(self, events: Iterable[Event]) -> Location:
+        """Where the sound of some events was."""
+        return locate([event.arrival for event in events], self.boxes, self.settings, self.frame)
+
+    def expected_us(self, location: Location, boxes: Iterable[str]) -> dict[str, int]:
+        """When boxes ought to have heard a sound whose position is known, µs."""
+        position, speed = location.position, self.settings.conditions.speed
+        if position is None:
+            return {}
+        out = {}
+        for box in boxes:
+            east, north = self.frame.to_plane(self.boxes[box].lon, self.boxes[box].lat)
+            distance = math.hypot(east - position.east_m, north - position.north_m)
+            out[box] = position.time_us + round(distance / speed * US)
+        return out
+
+
+def associate(
+    events: Iterable[Event],
+    boxes: Mapping[str, Box],
+    settings: Settings | None = None,
+    prior: Mapping[str, float] = PRIOR,
+) -> tuple[Incident, ...]:
+    """Incidents of events, by the time of their first event.
+
+    Args:
+        events: in any order; one that comes twice (the same id) counts once.
+        boxes: where they are, by id; all that have events.
+        settings: what is assumed of errors; None: the defaults.
+        prior: how often sounds are what.
+
+    Returns:
+        Each event is in exactly one incident.
+
+    Raises:
+        KeyError: a box is not known.
+    """
+    settings = settings or Settings()
+    once = {event.id: event for event in sorted(events, key=lambda event: event.key, reverse=True)}
+    ordered = sorted(once.values(), key=lambda event: event.key)
+    found = []
+    for group in linked(ordered, boxes, settings):
+        places = [boxes[box] for box in sorted({event.box for event in group})]
+        frame = Frame.around((box.lon, box.lat) for box in places)
+        found += _incidents(group, _Scene(boxes, settings, prior, frame))
+    return tuple(sorted(found, key=lambda incident: incident.events[0].key))
+
+
+def _incidents(group: list[Event], scene: _Scene) -> list[Incident]:
+    sources: list[_Source] = []
+    free, aside = list(group), list[Event]()
+    reach = horizon_us(scene.settings, max(abs(event.clock_error_ms or 0.0) for event in group))
+    while free:
+        # What comes later than sound takes has nothing to do with the first one: long trains stay cheap.
+        near = [event for event in free if event.time_us - free[0].time_us <= 2 * reach]
+        source = _next(near, free, sources, scene)
+        if source is None:
+            if len(near) == len(free):
+                break
+            aside.append(free.pop(0))
+            continue
+        known = source.rounds[0][1].values()
+        own = [event for event in known if all(other.lag_us(event) is None for other in sources)]
+        if len(own) >= _OWN or len(known) >= _MANY:
+            sources.append(source)
+        else:
+            # Three echoes of an earlier source always meet somewhere: they are given back to it below.
+            aside += source.events
+        taken = {event.id for event in source.events}
+        free = [event for event in free if event.id not in taken]
+    left = _without_echoes(sources, sorted([*free, *aside], key=lambda event: event.key))
+    return [_incident(source, scene) for source in [*sources, *_paired(left, scene)]]
+
+
+def _next(
+    near: Sequence[Event], free: Sequence[Event], sources: Sequence[_Source], scene: _Scene
+) -> _Source | None:
+    """The source that most boxes of near events agree on, with its rounds; None where there is none."""
+    names = sorted({event.box for event in near})
+    if len(names) < _OWN:
+        return None
+    owner = np.array([names.index(event.box) for event in near], dtype=np.intp)
+    doubtful = np.array([any(each.lag_us(event) is not None for each in sources) for event in near])
+    problem = problem_of([event.arrival for event in near], scene.boxes, scene.frame, scene.settings)
+    # Where boxes are few and events many, wrong ones meet in some place too: rounds tell which belong
+    # together.
+    most = _HYPOTHESES if len(names) <= _FEW and len(near) > len(names) else 1
+    best: _Source | None = None
+    for hypothesis in best_sources(problem, owner, doubtful, most):
+        source = _source(hypothesis, near, free, scene)
+        # A round more, or else echoes that happen to be alike would be enough.
+        if source is not None and (best is None or len(source.events) >= len(best.events) + _OWN):
+            best = source
+    return best
+
+
+def _source(found: Hypothesis, near: Sequence[Event], free: Sequence[Event], scene: _Scene) -> _Source | None:
+    """What becomes of a hypothesis; None where its events fit no place after all."""
+    latest = scene.settings.latest_ms * 1e-3
+    chosen: dict[str, tuple[tuple[int, float], Event]] = {}
+    for event, late, fits in zip(near, found.late.tolist(), found.fits.tolist(), strict=True):
+        if fits or 0 < late <= latest:
+            rank = (0 if fits else 1, abs(late))
+            if event.box not in chosen or rank < chosen[event.box][0]:
+                chosen[event.box] = (rank, event)
+    events = {box: event for box, (_, event) in chosen.items()}
+    location = scene.locate(events.values())
+    if location.position is None:
+        return None
+    source = _with_rounds(location, events, free, scene)
+    fullest = max((members for _, members in source.rounds), key=len)
+    if len(fullest) > len(source.rounds[0][1]):
+        # A round that more boxes heard tells the place better.
+        again = scene.locate(fullest.values())
+        if len(again.used) > len(location.used):
+            return _with_rounds(again, fullest, free, scene)
+    return source
+
+
+def _with_rounds(
+    location: Location, events: Mapping[str, Event], free: Sequence[Event], scene: _Scene
+) -> _Source:
+    """A source with the rounds that it fired among free events, from what was heard of one."""
+    heard = {box: events[box] for box in location.used}
+    taken = {event.id for event in heard.values()}
+    pool = [event for event in free if event.id not in taken]
+    expected = scene.expected_us(location, {event.box for event in pool} - heard.keys())
+    delays = {
+        events[each.box].id: round(each.residual_ms * _US_PER_MS)
+        for each in location.residuals
+        if each.verdict == "late" and each.residual_ms is not None
+    }
+    return _Source(location, [(0, heard), *further_rounds(heard, expected, pool, scene.settings)], delays)
+
+
+def _without_echoes(sources: Sequence[_Source], free: Sequence[Event]) -> list[Event]:
+    """Give echoes to the source that they follow most closely; gives back what is none."""
+    left = []
+    for event in free:
+        lags = [(lag, at) for at, source in enumerate(sources) if (lag := source.lag_us(event)) is not None]
+        if lags:
+            sources[min(lags)[1]].echoes.append(event)
+        else:
+            left.append(event)
+    return left
+
+
+def _paired(free: Sequence[Event], scene: _Scene) -> list[_Source]:
+    """What no source explains: the first event with all that may be of its sound, and so on."""
+    sources = []
+    left = list(free)
+    while left:
+        members: dict[str, Event] = {left[0].box: left[0]}
+        for event in left[1:]:
+            if event.box not in members and all(
+                feasible(event, other, scene.boxes, scene.settings) for other in members.values()
+            ):
+                members[event.box] = event
+        location = scene.locate(members.values())
+        if len(members) > 1 and location.evidence == "unlocated":
+            # They do not fit together after all.
+            members = {left[0].box: left[0]}
+            location = scene.locate(members.values())
+        source = _alone(left, location) if len(members) == 1 else _several(left, members, location, scene)
+        gone = {event.id for event in [*source.events, *source.echoes]}
+        left = [event for event in left if event.id not in gone]
+        sources.append(source)
+    return sources
+
+
+def _alone(left: Sequence[Event], location: Location) -> _Source:
+    """One box: what it heard in quick succession, as long as no other box may have heard that too."""
+    train = [left[0]]
+    for event in left[1:]:
+        if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US:
+            train.append(event)
+    rounds, echoes = of_one_box(train)
+    start = rounds[0].time_us
+    return _Source(location, [(event.time_us - start, {event.box: event}) for event in rounds], echoes=echoes)
+
+
+def _several(left: Sequence[Event], members: dict[str, Event], location: Location, scene: _Scene) -> _Source:
+    source = _with_rounds(location, members, left, scene)
+    taken = {event.id for event in source.events}
+    source.echoes = [event for event in left if event.id not in taken and source.lag_us(event) is not None]
+    return source
+
+
+def _incident(source: _Source, scene: _Scene) -> Incident:
+    ordered = sorted(source.rounds, key=lambda each: each[0])
+    start = ordered[0][0]
+    rounds = tuple(
+        Round(after - start, tuple(sorted(members.values(), key=lambda event: event.key)))
+        for after, members in ordered
+    )
+    told = [(event.box, event.candidates) for each in rounds for event in each.events]
+    echoes = tuple(sorted(source.echoes, key=lambda event: event.key))
+    return Incident(source.location, rounds, echoes, pooled(told, scene.prior))
+
+
+def continued(before: Sequence[Incident], after: Sequence[Incident]) -> dict[int, int]:
+    """Which incident each one goes on, when events have come since.
+
+    Args:
+        before: the incidents as they were.
+        after: as they are.
+
+    Returns:
+        Index in `after` to index in `before`: the one with most events in common, of equals the first; each
+        goes on in one only. What is not in it is new; whose index does not occur has been merged away.
+    """
+    return matched(*([[event.id for event in each.events] for each in side] for side in (before, after)))
+
+
+def matched(before: Sequence[Iterable[str]], after: Sequence[Iterable[str]]) -> dict[int, int]:
+    """The same as `continued` of sets of events' ids."""
+    was = {event: at for at, events in enumerate(before) for event in events}
+    shares: dict[tuple[int, int], int] = {}
+    for at, events in enumerate(after):
+        for event in events:
+            if event in was:
+                pair = (was[event], at)
+                shares[pair] = shares.get(pair, 0) + 1
+    out: dict[int, int] = {}
+    for (old, new), _ in sorted(shares.items(), key=lambda item: (-item[1], item[0])):
+        if new not in out and old not in out.values():
+            out[new] = old
+    return out

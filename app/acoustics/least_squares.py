@@ -1,0 +1,186 @@
+"""Least squares of arrival times: many starts at once, then one of them in full. Pure.
+
+Unknown are the place, the time of emission, and what all arrivals share: by how many standard errors the
+slowness of sound is off, and the wind. These last are told by their priors as further observations. To
+leave them out and to widen each arrival's error by its distance instead would take errors for independent
+that are the same for all: the ellipse would be too small, and the place worse. In a wind w sound travels d
+/ (c + w·u), which for w ≪ c is d/c·(1 - w·u/c), u being the direction from the source to the box (Ostashev
+and Wilson, Acoustics in Moving Inhomogeneous Media, ch. 3).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from app.acoustics.localisation_inputs import Floats, Problem
+
+UNKNOWN: Final = 3
+"""East, north and time of emission."""
+
+_ROBUST_STEPS: Final = 8
+_PLAIN_STEPS: Final = 6
+_NOTHING_LEFT: Final = 1e-3
+_SOFT: Final = 2.0
+_NEAR_M: Final = 0.1
+_WIDEST_M: Final = 20_000.0
+_LONGEST_STEP_M: Final = 500.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What places are worth that explain some arrivals each; the first axis counts the places.
+
+    Attributes:
+        covariance: of east, north (m) and time of emission (s), by the errors assumed, shape (s, 3, 3).
+        gain: what a second more at each arrival does to east, north (m) and time (s), shape (s, 3, n); 0
+            where the arrival is not used.
+        seen: by how many of its standard errors a misfit grows for a second more at its arrival, shape (s,
+        n);
+            0 where nothing would show it.
+    """
+
+    covariance: Floats
+    gain: Floats
+    seen: Floats
+
+
+def travel(problem: Problem, place: Floats) -> tuple[Floats, Floats]:
+    """Distances of boxes from places in space (m) and their derivatives by the place.
+
+    Args:
+        problem: whose boxes.
+        place: shape (…, 2).
+
+    Returns:
+        Shapes (…, n) and (…, n, 2).
+    """
+    apart = place[..., None, :] - problem.places
+    # A source on top of a box has no direction: ten centimetres are nothing beside all other errors.
+    distance = np.sqrt(apart[..., 0] ** 2 + apart[..., 1] ** 2 + problem.heights**2 + _NEAR_M**2)
+    return distance, apart / distance[..., None]
+
+
+def _sharing(problem: Problem, distance: Floats, direction: Floats) -> Floats:
+    """What one standard error of each shared unknown adds to the travel times, s, shape (…, n, k)."""
+    conditions = problem.settings.conditions
+    seconds = distance / conditions.speed
+    parts = [seconds * conditions.slowness_sigma]
+    if conditions.wind_sigma_m_s > 0:
+        relative = conditions.wind_sigma_m_s / conditions.speed
+        # The direction goes from the box to the source; sound goes the other way.
+        parts += [seconds * relative * direction[..., axis] for axis in (0, 1)]
+    return np.stack(parts, axis=-1)
+
+
+def _shared_count(problem: Problem) -> int:
+    return 3 if problem.settings.conditions.wind_sigma_m_s > 0 else 1
+
+
+def _system(problem: Problem, theta: Floats) -> tuple[Floats, Floats]:
+    """Normalised misfits and their derivatives, of several states: (s, n + k) and (s, n + k, 3 + k)."""
+    states, count, shared = len(theta), len(problem.times), _shared_count(problem)
+    distance, direction = travel(problem, theta[:, :2])
+    common = _sharing(problem, distance, direction)
+    speed = problem.settings.conditions.speed
+    predicted = theta[:, 2:3] + distance / speed + (common @ theta[:, 3:, None])[..., 0]
+    misfits = np.empty((states, count + shared))
+    misfits[:, :count] = (problem.times - predicted) / problem.sigmas
+    misfits[:, count:] = theta[:, 3:]
+    slopes = np.zeros((states, count + shared, UNKNOWN + shared))
+    slopes[:, :count, :2] = -direction / speed / problem.sigmas[:, None]
+    slopes[:, :count, 2] = -1.0 / problem.sigmas
+    slopes[:, :count, 3:] = -common / problem.sigmas[:, None]
+    slopes[:, count:, 3:] = np.eye(shared)
+    return misfits, slopes
+
+
+def _step(slopes: Floats, misfits: Floats, weights: Floats) -> Floats:
+    """One step of Gauss and Newton for each state, not longer than 500 m."""
+    weighted = np.swapaxes(slopes * weights[..., None], 1, 2)
+    normal = weighted @ slopes + _ridge(slopes.shape[-1])
+    change = -np.linalg.solve(normal, weighted @ misfits[..., None])[..., 0]
+    length = np.linalg.norm(change[:, :2], axis=1, keepdims=True)
+    return np.asarray(change * np.minimum(1.0, _LONGEST_STEP_M / np.maximum(length, 1e-9)))
+
+
+def _ridge(unknown: int) -> Floats:
+    """A prior of the place so wide that it changes nothing, but leaves a bound where arrivals say nothing."""
+    return np.diag([1.0 / _WIDEST_M**2, 1.0 / _WIDEST_M**2, *([0.0] * (unknown - 2))])
+
+
+def started(problem: Problem, seeds: Floats) -> Floats:
+    """Seeds (east, north, time of emission) with the shared unknowns at zero, shape (s, 3 + k)."""
+    return np.concatenate([seeds, np.zeros((len(seeds), _shared_count(problem)))], axis=1)
+
+
+def refine(problem: Problem, theta: Floats) -> Floats:
+    """Improve many states at once, with arrivals that fit badly weighing less.
+
+    Weights are Cauchy's, 1 / (1 + (misfit/2)²). Their scale falls from far to near, so that a start that is
+    somewhat off is not kept there by arrivals that only happen to fit.
+    """
+    count = len(problem.times)
+    for step in range(_ROBUST_STEPS):
+        misfits, slopes = _system(problem, theta)
+        scale = _SOFT * max(1.0, 2.0 ** (_ROBUST_STEPS // 2 - step))
+        weights = 1.0 / (1.0 + (misfits / scale) ** 2)
+        weights[:, count:] = 1.0
+        theta = theta + _step(slopes, misfits, weights)
+    return theta
+
+
+def refine_chosen(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Floats:
+    """Plain least squares of many states at once, each of the arrivals that it uses, shape (s, n)."""
+    weights = _weights(problem, used)
+    for _ in range(_PLAIN_STEPS):
+        misfits, slopes = _system(problem, theta)
+        theta = theta + _step(slopes, misfits, weights)
+    return theta
+
+
+def _weights(problem: Problem, used: NDArray[np.bool_]) -> Floats:
+    shared = np.ones((len(used), _shared_count(problem)))
+    return np.concatenate([used.astype(np.float64), shared], axis=1)
+
+
+def misfits_of(problem: Problem, theta: Floats) -> Floats:
+    """Normalised misfits of states, those of the shared unknowns last, shape (s, n + k)."""
+    return _system(problem, theta)[0]
+
+
+def least_squared(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Floats:
+    """One state, by SciPy's `least_squares` (MINPACK's Levenberg and Marquardt), of the arrivals used."""
+    part = problem.part(np.flatnonzero(used))
+
+    def misfits(at: Floats) -> Floats:
+        return np.asarray(_system(part, at[None])[0][0])
+
+    def slopes(at: Floats) -> Floats:
+        return np.asarray(_system(part, at[None])[1][0])
+
+    found = least_squares(
+        misfits,
+        theta,
+        jac=slopes,
+        method="lm",
+        x_scale=[100.0, 100.0, 0.3, *([1.0] * (len(theta) - UNKNOWN))],
+    )
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def described(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Fit:
+    """What states are worth, each of the arrivals that it uses."""
+    count = len(problem.times)
+    _, slopes = _system(problem, theta)
+    slopes = slopes * _weights(problem, used)[..., None]
+    across = np.swapaxes(slopes, 1, 2)
+    covariance = np.linalg.inv(across @ slopes + _ridge(slopes.shape[-1]))
+    gain = -(covariance @ across)[:, :UNKNOWN, :count] / problem.sigmas
+    leverage = ((slopes @ covariance) * slopes).sum(axis=2)[:, :count]
+    left = np.sqrt(np.maximum(1.0 - leverage, 0.0))
+    # Where nothing is left, a misfit is zero but for rounding.
+    seen = np.where(used & (left > _NOTHING_LEFT), left / problem.sigmas, 0.0)
+    return Fit(covariance[:, :UNKNOWN, :UNKNOWN], gain, seen)

@@ -1,0 +1,147 @@
+"""What is handed in: boxes, arrivals, and what is assumed of their errors. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.acoustics.local_plane import Frame
+from app.acoustics.speed_of_sound import Conditions
+
+type Floats = NDArray[np.float64]
+
+US: Final = 1_000_000
+_MS: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a box is.
+
+    Attributes:
+        id: of the box.
+        lon: degrees.
+        lat: degrees.
+        height_m: above the ground around; None where it is not known, and taken for the source's own.
+    """
+
+    id: str
+    lon: float
+    lat: float
+    height_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a box heard something.
+
+    Attributes:
+        box: its id.
+        time_us: the onset, µs since 1970.
+        clock_error_ms: the box's estimate of its clock's standard error; its sign says nothing.
+        level_db: how loud it was.
+    """
+
+    box: str
+    time_us: int
+    clock_error_ms: float | None = None
+    level_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is assumed, and how far the search goes.
+
+    Attributes:
+        conditions: of the air.
+        jitter_ms: standard error with which a detector places an onset.
+        unknown_clock_ms: standard error of a clock whose box tells nothing of it.
+        position_sigma_m: standard error of a box's position, along each axis.
+        source_height_m: of a source above the ground.
+        range_m: how far a source may be from a box that hears it.
+        level_sigma_db: how far levels scatter around 20·lg of the distance, by walls and by the detectors.
+        late_share: how probable it is that a box's onset is a reflection.
+        latest_ms: how late a reflection may be; any delay up to it is as probable.
+        false_share: how probable it is that a box's onset is something else.
+        false_within_s: how far apart in time such a thing is still taken together with the sound.
+        prior_weight: how many degrees of freedom the assumed errors count against the residuals seen.
+        level_of_test: how rarely a sound set of arrivals may fail the χ² test.
+    """
+
+    conditions: Conditions = field(default_factory=Conditions)
+    jitter_ms: float = 0.7
+    unknown_clock_ms: float = 5.0
+    position_sigma_m: float = 0.5
+    source_height_m: float = 1.5
+    range_m: float = 2_000.0
+    level_sigma_db: float = 6.0
+    late_share: float = 0.05
+    latest_ms: float = 200.0
+    false_share: float = 0.02
+    false_within_s: float = 4.0
+    prior_weight: float = 40.0
+    level_of_test: float = 0.002
+
+    def sigma_s(self, clock_error_ms: float | None) -> float:
+        """Standard error of one arrival, without what all arrivals share (the speed of sound), s."""
+        clock = self.unknown_clock_ms if clock_error_ms is None else abs(clock_error_ms)
+        by_place = self.position_sigma_m / self.conditions.speed
+        return math.hypot(clock * _MS, self.jitter_ms * _MS, by_place)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Arrivals as arrays, in metres and seconds.
+
+    Attributes:
+        places: of the boxes, east and north, shape (n, 2).
+        heights: of the boxes above the source, shape (n,).
+        times: of the arrivals after the first one, shape (n,).
+        sigmas: their standard errors, shape (n,).
+        levels: dB, NaN where not told, shape (n,).
+        settings: what is assumed.
+    """
+
+    places: Floats
+    heights: Floats
+    times: Floats
+    sigmas: Floats
+    levels: Floats
+    settings: Settings
+
+    def part(self, which: Sequence[int] | NDArray[np.intp]) -> "Problem":
+        """Some of the arrivals."""
+        at = np.asarray(which, dtype=np.intp)
+        return Problem(
+            self.places[at],
+            self.heights[at],
+            self.times[at],
+            self.sigmas[at],
+            self.levels[at],
+            self.settings,
+        )
+
+
+def problem_of(
+    arrivals: Sequence[Arrival], boxes: Mapping[str, Box], frame: Frame, settings: Settings
+) -> Problem:
+    """Arrivals as arrays; times count from the first of them.
+
+    Raises:
+        KeyError: a box is not known.
+    """
+    found = [boxes[arrival.box] for arrival in arrivals]
+    start = min(arrival.time_us for arrival in arrivals)
+    heights = [0.0 if box.height_m is None else box.height_m - settings.source_height_m for box in found]
+    levels = [math.nan if each.level_db is None else each.level_db for each in arrivals]
+    return Problem(
+        np.array([frame.to_plane(box.lon, box.lat) for box in found]),
+        np.array(heights),
+        np.array([(arrival.time_us - start) / US for arrival in arrivals]),
+        np.array([settings.sigma_s(arrival.clock_error_ms) for arrival in arrivals]),
+        np.array(levels),
+        settings,
+    )

@@ -1,0 +1,108 @@
+"""Which events are further rounds of a source, and which echoes. Pure.
+
+A further round comes to every box after the same interval, whatever the distance: an interval that more
+than half of the boxes have in common is a round. An echo has an interval that depends on walls, and so on
+the box.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from app.acoustics.event_links import ROUND_GAP_S
+from app.acoustics.localisation_inputs import US, Settings
+from app.acoustics.sound_events import Event
+
+ECHO_S: Final = 0.4
+"""Echoes come within this after what they are echoes of."""
+
+_SHORTEST_S: Final = 0.03
+_BEYOND: Final = 3.0
+_LEEWAY_S: Final = 0.002
+_EXPECTED_S: Final = 0.012
+_LIKE: Final = 0.15
+_SEVERAL: Final = 3
+
+
+def further_rounds(
+    heard: Mapping[str, Event], expected: Mapping[str, int], pool: Sequence[Event], settings: Settings
+) -> list[tuple[int, dict[str, Event]]]:
+    """Further rounds of a source, before and after the one that is known.
+
+    Args:
+        heard: the event of each box of the known round.
+        expected: when a box ought to have heard it that did not, µs.
+        pool: other events, in their order.
+        settings: of the errors.
+
+    Returns:
+        Interval (µs) and event of each box, in the order of intervals.
+    """
+    start = dict(expected) | {box: event.time_us for box, event in heard.items()}
+    marks = sorted(
+        (event.time_us - start[event.box], event.key, event, _width_us(event, heard, settings))
+        for event in pool
+        if event.box in start
+    )
+    known = [0]  # intervals of the rounds found, in no order
+    found: list[tuple[int, dict[str, Event]]] = []
+    while True:
+        best = _best(marks, known, need=len(heard) // 2 + 1)
+        if best is None:
+            return sorted(found, key=lambda each: each[0])
+        found.append(best)
+        known.append(best[0])
+        gone = {event.id for event in best[1].values()}
+        marks = [mark for mark in marks if mark[2].id not in gone]
+
+
+type _Mark = tuple[int, tuple[int, str, str], Event, float]
+
+
+def _width_us(event: Event, heard: Mapping[str, Event], settings: Settings) -> float:
+    """How far an interval of a box may be off."""
+    sigma = settings.sigma_s(event.clock_error_ms)
+    leeway = _LEEWAY_S if event.box in heard else _EXPECTED_S
+    return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US
+
+
+def _best(marks: Sequence[_Mark], known: Sequence[int], need: int) -> tuple[int, dict[str, Event]] | None:
+    """The interval within the gap of a known round that most boxes have in common."""
+    best: tuple[tuple[int, float, int], dict[str, _Mark]] | None = None
+    intervals = [mark[0] for mark in marks]
+    widest = max((mark[3] for mark in marks), default=0.0)
+    for after in intervals:
+        nearest = min(abs(after - other) for other in known)
+        if not _SHORTEST_S * US <= nearest <= ROUND_GAP_S * US:
+            continue
+        members: dict[str, _Mark] = {}
+        for mark in marks[bisect_left(intervals, after - widest) : bisect_right(intervals, after + widest)]:
+            off, box = abs(mark[0] - after), mark[2].box
+            if off <= mark[3] and (box not in members or off < abs(members[box][0] - after)):
+                members[box] = mark
+        rank = (-len(members), sum(abs(each[0] - after) / each[3] for each in members.values()), after)
+        if len(members) >= need and (best is None or rank < best[0]):
+            best = (rank, members)
+    if best is None:
+        return None
+    of_members = sorted(mark[0] for mark in best[1].values())
+    return of_members[len(of_members) // 2], {box: mark[2] for box, mark in best[1].items()}
+
+
+def of_one_box(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    """Rounds and echoes of events that one box alone heard, in their order.
+
+    What follows at like intervals (15 %), at least three in number, is automatic fire; else what follows
+    within the time of echoes is one.
+    """
+    steps = [b.time_us - a.time_us for a, b in pairwise(events)]
+    if len(events) >= _SEVERAL:
+        middle = sorted(steps)[len(steps) // 2]
+        if middle >= _SHORTEST_S * US and all(abs(step - middle) <= _LIKE * middle for step in steps):
+            return list(events), []
+    rounds, echoes = [events[0]], list[Event]()
+    for event in events[1:]:
+        (echoes if event.time_us - rounds[-1].time_us <= ECHO_S * US else rounds).append(event)
+    return rounds, echoes

@@ -1,0 +1,178 @@
+"""Shows alerts with what people read: names, the unit, a sentence, a link, and the value of now.
+
+Owns the reads that this takes beside the alerts: one for names and rules, one for the newest measurements of
+the boxes of firing alerts. Must not change anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NamedTuple, Self
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.alert_events import ACKNOWLEDGEMENT, COLUMNS, acknowledger
+from app.alerts.models import Alert
+from app.alerts.repository import Shown
+from app.alerts.schemas import AlertOut
+from app.notifications.events.event_details import unit_of_cause
+from app.notifications.events.event_links import alert_link
+from app.notifications.sentences import condition_node, event_sentence
+from app.platform.identity.principals import Principal, current_principal
+from app.platform.kernel.instants import from_datetime, to_datetime
+from app.registry.models import Box, Site
+from app.rules.definitions.models import Rule
+from app.timeseries.series.latest_queries import Latest, values_of_boxes
+
+MEASUREMENTS: Final = "telemetry:read"
+"""The scope that reading measurements takes, those of now beside an alert too."""
+
+_NO_DATA: Final = "no_data"
+_US_PER_S: Final = 1_000_000
+
+
+class AlertNames(NamedTuple):
+    """The names of what an alert is about, as they are now.
+
+    Attributes:
+        rule: The rule's.
+        site: The site's; None where the caller may not see it.
+        box: The box's; None where it has none.
+        definition: What the rule asks.
+        one_box: Whether the site has one box only.
+    """
+
+    rule: str
+    site: str | None
+    box: str | None
+    definition: Mapping[str, Any] | None
+    one_box: bool
+
+
+class AlertPresenter:
+    """Shows alerts to one caller.
+
+    Args:
+        base_url: Where links begin.
+        measures: Whether the caller may read measurements.
+    """
+
+    def __init__(self, base_url: str, *, measures: bool) -> None:
+        self._base_url = base_url
+        self._measures = measures
+
+    @classmethod
+    async def of(cls, request: Request, principal: Annotated[Principal, Depends(current_principal)]) -> Self:
+        """Make the presenter of a request."""
+        base_url: str = request.app.state.installation.base_url
+        return cls(base_url, measures=principal.may(MEASUREMENTS))
+
+    async def show(self, session: AsyncSession, rows: Sequence[Shown]) -> list[AlertOut]:
+        """Return alerts as they are shown, in their order."""
+        if not rows:
+            return []
+        names = await read_names(session, rows)
+        latest = await self._latest(session, [alert for alert, _ in rows])
+        return [self._shown(alert, names[alert.id], latest) for alert, _ in rows]
+
+    async def show_one(self, session: AsyncSession, row: Shown) -> AlertOut:
+        """Return one alert as it is shown."""
+        (shown,) = await self.show(session, [row])
+        return shown
+
+    async def _latest(self, session: AsyncSession, alerts: Sequence[Alert]) -> Mapping[str, Latest]:
+        if not self._measures:
+            return {}
+        keys = {alert.box_key for alert in alerts if alert.box_key is not None and _has_current(alert)}
+        return await values_of_boxes(session, sorted(keys)) if keys else {}
+
+    def _shown(self, alert: Alert, names: AlertNames, latest: Mapping[str, Latest]) -> AlertOut:
+        value, at = current_value(alert, latest.get(alert.box or "", {}), datetime.now(UTC))
+        cause = alert.cause or {}
+        english, french = (describe_alert(alert, names, language) for language in ("en", "fr"))
+        return AlertOut.of(
+            alert,
+            {
+                "rule_name": names.rule,
+                "site_name": names.site,
+                "box_name": names.box,
+                "function": cause.get("function"),
+                "unit": unit_of_cause(alert.metric, cause),
+                "current_value": value,
+                "current_time": at,
+                "acknowledged_by": acknowledger({name: getattr(alert, name) for name in ACKNOWLEDGEMENT}),
+                "sentence": english,
+                "sentence_fr": french,
+                "link": alert_link(self._base_url, alert.id),
+            },
+        )
+
+
+Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
+
+
+def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
+    """Say what an alert is about now, in one sentence."""
+    data: dict[str, Any] = {name: getattr(alert, name) for name in (*COLUMNS, *ACKNOWLEDGEMENT)}
+    data |= {"alert_id": alert.id, "rule_name": names.rule, "site_name": names.site, "box_name": names.box}
+    data["acknowledged_by"] = acknowledger(data)
+    if alert.state == "resolved":
+        happened = "alert.resolved"
+    else:
+        happened = "alert.firing" if alert.acknowledged_at is None else "alert.acknowledged"
+    path = str((alert.cause or {}).get("path") or "")
+    condition = condition_node(names.definition, path)
+    return event_sentence(happened, data, language, condition=condition, one_box=names.one_box)
+
+
+async def read_names(session: AsyncSession, rows: Sequence[Shown]) -> dict[UUID, AlertNames]:
+    """Read what alerts' sites, boxes and rules are called now, by the alerts' ids."""
+    alerts = [alert for alert, _ in rows]
+    some = select(Box.key).where(Box.site_id == Site.id, Box.deleted_at.is_(None)).limit(2).correlate(Site)
+    alone = select(func.count()).select_from(some.subquery()).scalar_subquery()
+    sites = await session.execute(
+        select(Site.id, Site.name, alone).where(Site.id.in_({alert.site_id for alert in alerts}))
+    )
+    known = {key: (name, count == 1) for key, name, count in sites}
+    keys = {alert.box_key for alert in alerts} - {None}
+    named = await session.execute(select(Box.key, Box.name).where(Box.key.in_(keys)))
+    boxes = {row.key: row.name for row in named}
+    found = await session.execute(
+        select(Rule.id, Rule.definition).where(Rule.id.in_({alert.rule_id for alert in alerts}))
+    )
+    rules = {row.id: row.definition for row in found}
+    names = {}
+    for alert, rule in rows:
+        site, one_box = known.get(alert.site_id, (None, False))
+        box = None if alert.box_key is None else boxes.get(alert.box_key)
+        names[alert.id] = AlertNames(rule, site, box, rules.get(alert.rule_id), one_box)
+    return names
+
+
+def _has_current(alert: Alert) -> bool:
+    silent = (alert.cause or {}).get("function") == _NO_DATA
+    return alert.state == "firing" and (silent or alert.metric is not None)
+
+
+def current_value(alert: Alert, latest: Latest, now: datetime) -> tuple[float | None, datetime | None]:
+    """Return the newest measurement of a firing alert's metric and its time; of a silence how long it lasts.
+
+    Args:
+        alert: The alert.
+        latest: The newest values of its box.
+        now: Until when a silence has lasted.
+
+    Returns:
+        (None, None) where there is none: of a resolved alert, of a site as a whole, of an event or an index.
+    """
+    if not _has_current(alert) or not latest:
+        return None, None
+    if (alert.cause or {}).get("function") == _NO_DATA:
+        times = [at for metric, (_, at) in latest.items() if alert.metric in (None, metric)]
+        if not times:
+            return None, None
+        return max(0.0, (from_datetime(now) - max(times)) / _US_PER_S), now
+    found = latest.get(alert.metric or "")
+    return (None, None) if found is None else (found[0], to_datetime(found[1]))

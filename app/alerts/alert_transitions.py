@@ -1,0 +1,300 @@
+"""What transitions make of alerts: their rows, what is to be told of them, and their timelines. Pure.
+
+Owns the consequences of a transition. Must not decide whether a rule fires (the evaluator does), nor what is
+muted (`app.alerts.muting`), and must not query anything.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.alerts.alert_events import ACKNOWLEDGEMENT, SAMPLES, EventType, event
+from app.alerts.alert_rows import Row
+from app.alerts.alert_timeline import Entry, Kind
+from app.notifications.events.outbox import OutboxRecord
+from app.platform.kernel.instants import US_PER_S, format_us, to_datetime
+from app.rules.definitions.severity import highest, rank
+from app.rules.engine.rule_evaluator import Cause, CompiledRule, Transition
+
+
+class Life:
+    """The alerts of one batch while transitions are applied to them, in order.
+
+    Args:
+        known: the rows of alerts that there are, locked: those that transitions name, and those that fire
+            where something fires now. Each with `rule_name`.
+        descriptions: the rules that may fire → what they say is to be done.
+        boxes: box key → the box's id, also of those that causes name.
+        now: when this is done, aware.
+        clock: the same, by the database's clock.
+    """
+
+    def __init__(
+        self,
+        known: Iterable[Row],
+        descriptions: Mapping[UUID, str | None],
+        boxes: Mapping[int, str],
+        now: datetime,
+        clock: datetime,
+    ) -> None:
+        self.rows = {row["id"]: row for row in known}
+        self.new: dict[UUID, Row] = {}
+        self.changed: dict[UUID, Row] = {}
+        self.entries: list[Entry] = []
+        self._descriptions = descriptions
+        self._boxes = boxes
+        self._now = now
+        self._clock = clock
+        self._firing = {
+            (row["rule_id"], row["box_key"]): row for row in self.rows.values() if row["state"] == "firing"
+        }
+        self._told_before = {identifier: row["told_severity"] for identifier, row in self.rows.items()}
+        self._events: list[tuple[Row, OutboxRecord]] = []
+
+    def apply(self, step: Transition) -> None:
+        """Apply a transition. One of an alert that is not there, or has resolved, changes nothing."""
+        if step.kind == "firing":
+            self._fire(step)
+            return
+        row = self.rows.get(step.alert_id)
+        if row is None or row["state"] != "firing":
+            return
+        if step.kind == "changed":
+            self._change(row, step)
+        else:
+            self._resolve(row, to_datetime(step.time_us), step.reason, step.cause)
+
+    def undecided(self) -> list[UUID]:
+        """The alerts that may be muted from now on: new ones, and those that go on as something else."""
+        going_on = (row for row in self.changed.values() if row["state"] == "firing")
+        return [
+            row["id"]
+            for row in (*self.new.values(), *going_on)
+            if not row["dry_run"] and row["suppressed"] is None
+        ]
+
+    def mute(self, muted: Mapping[UUID, dict[str, Any]]) -> list[Row]:
+        """Take note of what mutes which of the undecided alerts, and give their rows."""
+        rows = [self.rows[identifier] for identifier in muted]
+        for row in rows:
+            row["suppressed"] = muted[row["id"]]
+            row["told_severity"] = self._told_before.get(row["id"])
+            self._enter(row, "suppressed", self._now, data=row["suppressed"])
+        return rows
+
+    def told(self) -> list[OutboxRecord]:
+        """What is to be told, in order; to be asked once `mute` was.
+
+        A resolution is told exactly when the firing was; all else when nothing mutes the alert.
+        """
+        return [record for row, record in self._events if self._is_told(row, record)]
+
+    def _is_told(self, row: Row, record: OutboxRecord) -> bool:
+        if row["dry_run"]:
+            return False
+        if record.type == "alert.resolved" and row["id"] not in self.new:
+            return self._told_before[row["id"]] is not None
+        return row["suppressed"] is None
+
+    def _fire(self, step: Transition) -> None:
+        rule = step.rule
+        if rule is None:
+            raise ValueError("a rule that is gone cannot fire")
+        if rule.id not in self._descriptions:
+            # It was taken away meanwhile, and fires no more.
+            return
+        place = (step.rule_id, step.box_key)
+        # The state of a box may be lost (restored from a backup, say): an alert that nothing would ever
+        # resolve must give way to the one that fires now, or no alert could be told at all.
+        if place in self._firing:
+            self._resolve(self._firing[place], to_datetime(step.time_us), "superseded", None)
+        row = self._row(step, rule)
+        self.rows[row["id"]] = self.new[row["id"]] = self._firing[place] = row
+        self._enter(row, "fired", row["started_at"], step=step)
+        self._tell(row, "alert.firing")
+
+    def _row(self, step: Transition, rule: CompiledRule) -> Row:
+        escalations = [] if rule.dry_run else [list(each) for each in rule.escalations]
+        row: Row = {
+            "id": step.alert_id,
+            "organisation_id": rule.organisation_id,
+            "rule_id": rule.id,
+            "rule_name": rule.name,
+            "rule_version": rule.version,
+            "site_id": rule.site_id,
+            "box_key": step.box_key,
+            "box": None if step.box_key is None else self._boxes[step.box_key],
+            "severity": step.severity,
+            "highest_severity": step.severity,
+            "state": "firing",
+            "resolved_value": None,
+            "pending_since": to_datetime(step.pending_since_us),
+            "started_at": to_datetime(step.time_us),
+            "resolved_at": None,
+            "resolution": None,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+            "acknowledged_by_kind": None,
+            "acknowledged_by_name": None,
+            "sequence": step.sequence,
+            "description": self._descriptions[rule.id],
+            "dry_run": rule.dry_run,
+            "assignee": None,
+            "suppressed": None,
+            "told_severity": None if rule.dry_run else step.severity,
+            "escalated_to": None,
+            "escalated_at": None,
+            "escalations": escalations,
+            "remind_us": None if rule.dry_run else rule.remind_us,
+        }
+        self._put_cause(row, step.cause)
+        restart(row, self._clock)
+        return row
+
+    def _change(self, row: Row, step: Transition) -> None:
+        if step.severity is None:
+            raise ValueError("an alert goes up or down to a severity")
+        self._touch(row)
+        before = row["severity"]
+        # What people's time has raised is not lowered by samples.
+        row["severity"] = highest(filter(None, (step.severity, row["escalated_to"])))
+        row["highest_severity"] = highest((row["severity"], row["highest_severity"]))
+        row["sequence"] += 1
+        self._put_cause(row, step.cause)
+        kind: Kind = "escalated" if step.reason == "escalated" else "deescalated"
+        data = {"reason": SAMPLES, "previous_severity": before, "level": step.severity}
+        self._enter(row, kind, to_datetime(step.time_us), step=step, data=data)
+        if rank(row["severity"]) > rank(before) and row["acknowledged_at"] is not None:
+            # Somebody acknowledged something milder.
+            row |= dict.fromkeys(ACKNOWLEDGEMENT)
+            restart(row, self._clock)
+            self._enter(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
+        if row["severity"] != before:
+            up = rank(row["severity"]) > rank(before)
+            self._tell(row, "alert.escalated" if up else "alert.deescalated", before)
+
+    def _resolve(self, row: Row, at: datetime, reason: str, cause: Cause | None) -> None:
+        self._touch(row)
+        row |= {
+            "state": "resolved",
+            "resolved_value": None if cause is None else cause.value,
+            # Of several levels one may end at a time before another began.
+            "resolved_at": max(at, row["started_at"]),
+            "resolution": reason,
+            "sequence": row["sequence"] + 1,
+            "escalate_at": None,
+            "remind_at": None,
+        }
+        self._firing.pop((row["rule_id"], row["box_key"]), None)
+        detail = None if cause is None else self._cause(cause) | _values(cause, at)
+        self.entries.append(
+            Entry(
+                row["id"],
+                row["organisation_id"],
+                "resolved",
+                row["resolved_at"],
+                row["severity"],
+                row["resolved_value"],
+                detail,
+                data={"reason": reason},
+            )
+        )
+        self._tell(row, "alert.resolved")
+
+    def _touch(self, row: Row) -> None:
+        if row["id"] not in self.new:
+            self.changed[row["id"]] = row
+
+    def _tell(self, row: Row, kind: EventType, previous: str | None = None) -> None:
+        if row["told_severity"] is not None and row["suppressed"] is None:
+            row["told_severity"] = row["severity"]
+        more = {} if previous is None else {"reason": SAMPLES, "previous_severity": previous}
+        record = event(kind, row, row["rule_name"], self._now, more)
+        self._events.append((row, record))
+
+    def _enter(
+        self,
+        row: Row,
+        kind: Kind,
+        at: datetime,
+        *,
+        step: Transition | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        cause = None if step is None else step.cause
+        detail = None if cause is None else self._cause(cause) | _values(cause, at)
+        value = None if cause is None else cause.value
+        self.entries.append(
+            Entry(row["id"], row["organisation_id"], kind, at, row["severity"], value, detail, data=data)
+        )
+
+    def _put_cause(self, row: Row, cause: Cause | None) -> None:
+        for name in ("metric", "value", "threshold", "clear"):
+            row[name] = None if cause is None else getattr(cause, name)
+        row["cause"] = None if cause is None else self._cause(cause)
+
+    def _cause(self, cause: Cause) -> dict[str, Any]:
+        found = None if cause.event is None else dict(cause.event)
+        if found is not None and "time_us" in found:
+            found["time"] = format_us(found.pop("time_us"))
+        return {
+            "path": cause.path,
+            "function": cause.function,
+            "window": None if cause.window_us is None else iso_duration(cause.window_us),
+            "event": found,
+            "boxes": [self._boxes[key] for key in cause.boxes if key in self._boxes],
+            "index": cause.figure,
+        }
+
+
+def dues(
+    escalations: Sequence[Sequence[Any]], remind_us: int | None, clock: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Count anew, from `clock` on, to what is due while nobody acknowledges an alert.
+
+    Args:
+        escalations: the steps to come, (after in µs, severity) each.
+        remind_us: how often is reminded; None: never.
+        clock: now, by the database's clock.
+
+    Returns:
+        `escalate_at` and `remind_at`.
+    """
+    return (
+        clock + timedelta(microseconds=escalations[0][0]) if escalations else None,
+        None if remind_us is None else clock + timedelta(microseconds=remind_us),
+    )
+
+
+def restart(row: Row, clock: datetime) -> None:
+    """Put `dues` into a row."""
+    row["escalate_at"], row["remind_at"] = dues(row["escalations"], row["remind_us"], clock)
+
+
+def iso_duration(micros: int) -> str:
+    """Write a time span as ISO 8601, such as PT1H30M or P1D."""
+    seconds, micros = divmod(micros, US_PER_S)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    fraction = f".{micros:06d}".rstrip("0") if micros else ""
+    clock = "".join(
+        f"{number}{fraction if unit == 'S' else ''}{unit}"
+        for number, unit in ((hours, "H"), (minutes, "M"), (seconds, "S"))
+        if number or (unit == "S" and fraction)
+    )
+    if not days and not clock:
+        return "PT0S"
+    return f"P{f'{days}D' if days else ''}{f'T{clock}' if clock else ''}"
+
+
+def _values(cause: Cause, at: datetime) -> dict[str, Any]:
+    """What the timeline keeps of the sample, so that a dispute can be settled."""
+    return {
+        "time": at,
+        "metric": cause.metric,
+        "value": cause.value,
+        "threshold": cause.threshold,
+        "clear": cause.clear,
+    }

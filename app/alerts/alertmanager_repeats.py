@@ -1,0 +1,123 @@
+"""Repeats: what fires is sent to Alertmanager again every five minutes, for it keeps alerts in memory alone.
+
+A repeat is one delivery with all alerts of a channel that fire, and those that were resolved a moment ago:
+what a repeat said while its alert was being resolved is put right by the next one. It is attempted once, for
+the next one follows, and takes the place of the one before: so none is replayed when it is old, and the log
+has the newest. Where nothing fires and nothing was resolved, there is none.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from app.alerts.alert_events import event
+from app.alerts.alert_rows import SELECTED, Row, of_record
+from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
+from app.notifications.events.event_details import describe_events
+from app.notifications.events.event_types import ALERT_REPEAT, SEVERITIES
+from app.notifications.events.outbox import OutboxRecord, wake
+from app.notifications.formats.alertmanager_api import LASTS, render_many
+from app.notifications.formats.native import build_body
+from app.platform.config.settings import WebhookSettings
+from app.platform.db.database import RawConnection
+from app.platform.kernel.ids import first_id, new_id
+
+EVERY: Final = timedelta(minutes=5)
+"""From one repeat to the next."""
+
+RECENT: Final = timedelta(minutes=15)
+"""Alerts that were resolved within this time are repeated too."""
+
+MOST_ALERTS: Final = 2000
+"""Of one repeat, the newest first."""
+
+_CHANNELS: Final = """
+SELECT id, organisation_id, site_ids, min_severity, now() AS now FROM webhook_endpoints AS channel
+WHERE kind = 'alertmanager' AND enabled AND events && ARRAY['alert.firing', '*'] AND NOT EXISTS (
+    SELECT FROM deliveries
+    WHERE endpoint_id = channel.id AND id > $3 AND type = $1 AND created_at > now() - $2::interval
+)
+ORDER BY id
+FOR KEY SHARE SKIP LOCKED
+"""
+# What is older than what it says lasts does no harm when it is replayed.
+_FORMER: Final = "DELETE FROM deliveries WHERE endpoint_id = $1 AND type = $2 AND id > $3"
+_ALERTS: Final = f"""
+SELECT {SELECTED}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
+WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
+    AND (a.state = 'firing' OR a.updated_at > now() - $2::interval)
+    AND ($3::uuid[] IS NULL OR a.site_id = ANY ($3)) AND a.highest_severity = ANY ($4)
+ORDER BY a.id DESC LIMIT $5
+"""  # noqa: S608 (column names of ours)
+
+
+async def repeat_alerts(connection: RawConnection, settings: WebhookSettings, public_url: str) -> int:
+    """Make the repeats that are due, and wake the dispatcher where there are some.
+
+    Args:
+        connection: Outside a transaction.
+        settings: The schedule of deliveries.
+        public_url: Where links lead.
+
+    Returns:
+        How many there are.
+    """
+    async with connection.transaction():
+        due = await connection.fetch(_CHANNELS, ALERT_REPEAT, EVERY, _since(2 * EVERY))
+        made = [await _repeat(connection, channel, settings, public_url) for channel in due]
+        deliveries = [delivery for delivery in made if delivery is not None]
+        await add_deliveries(connection, deliveries)
+    if deliveries:
+        await wake(connection)
+    return len(deliveries)
+
+
+async def _repeat(
+    connection: RawConnection,
+    channel: Any,  # noqa: ANN401 (a row)
+    settings: WebhookSettings,
+    public_url: str,
+) -> NewDelivery | None:
+    least = channel["min_severity"]
+    severities = list(SEVERITIES if least is None else SEVERITIES[SEVERITIES.index(least) :])
+    rows = await connection.fetch(
+        _ALERTS, channel["organisation_id"], RECENT, channel["site_ids"], severities, MOST_ALERTS
+    )
+    await connection.execute(_FORMER, channel["id"], ALERT_REPEAT, _since(LASTS + EVERY))
+    if not rows:
+        return None
+    now: datetime = channel["now"]
+    records = await describe_events(connection, _events(list(map(of_record, rows)), now))
+    bodies = [
+        build_body(each.type, now, msgspec.json.encode(each.payload).decode(), public_url) for each in records
+    ]
+    delivery = NewDelivery.to(
+        channel["id"],
+        channel["organisation_id"],
+        event_id=new_id(),
+        site_id=None,
+        type_=ALERT_REPEAT,
+        format_="native",
+        body=render_many(bodies, channel["organisation_id"], public_url),
+        created_at=now,
+        now=now,
+        settings=settings,
+    )
+    # At the end of its schedule: what fails is not tried again.
+    return delivery._replace(due_at=now, attempt_count=len(settings.schedule_s) - 1)
+
+
+def _since(span: timedelta) -> UUID:
+    """The first id of what was made within a time span; clocks differ by less than a minute."""
+    return first_id(datetime.now(UTC) - span - timedelta(minutes=1))
+
+
+def _events(rows: Sequence[Row], now: datetime) -> list[OutboxRecord]:
+    """The newest events of alerts, as they would be told now."""
+    return [
+        event("alert.firing" if row["state"] == "firing" else "alert.resolved", row, row["rule_name"], now)
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""Reads why an alert fires: its rule's version, and the measurements around its beginning.
+
+Must not change anything.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.explanation_schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
+from app.alerts.models import Alert
+from app.catalogue.metrics import BY_NAME
+from app.indicators.index_definitions import BANDS, FIGURES
+from app.notifications.sentences import condition_node, rule_sentence
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.tenant_scope import Reach
+from app.rules.definitions.models import RuleVersion
+from app.timeseries.series import reading_queries
+
+_BEFORE_S: Final = 900
+"""How long before the condition began to hold is shown at least (seconds)."""
+
+_INTERVALS: Final = 10
+"""So many of the box's intervals are shown at least."""
+
+
+async def read_rule(
+    session: AsyncSession, alert: Alert, name_now: str
+) -> tuple[RuleExplained, dict[str, Any]]:
+    """Read an alert's rule as it was when it fired, and its definition; {} where that is not kept."""
+    query = select(RuleVersion).where(
+        RuleVersion.rule_id == alert.rule_id, RuleVersion.version == alert.rule_version
+    )
+    version = (await session.execute(query)).scalar_one_or_none()
+    definition = {} if version is None else version.definition
+    english, french = (
+        rule_sentence(definition, language, dry_run=alert.dry_run, titles=_titles(language))
+        for language in ("en", "fr")
+    )
+    explained = RuleExplained(
+        id=alert.rule_id,
+        name=name_now if version is None else version.name,
+        version=alert.rule_version,
+        sentence=english,
+        sentence_fr=french,
+    )
+    return explained, definition
+
+
+def _titles(language: str) -> dict[str, str]:
+    """What indices and their classes are called."""
+    french = language == "fr"
+    titles = {
+        name: figure.method.title.fr if french else figure.method.title.en for name, figure in FIGURES.items()
+    }
+    for name, bands in BANDS.items():
+        titles |= {f"{name}/{band.key}": band.label.fr if french else band.label.en for band in bands}
+    return titles
+
+
+async def read_samples(
+    session: AsyncSession, alert: Alert, definition: dict[str, Any], visible: Reach, now: datetime
+) -> SamplesAround | None:
+    """Read the measurements around an alert's beginning; None where there are none of it."""
+    cause = alert.cause or {}
+    box = alert.box or next(iter(cause.get("boxes") or ()), None)
+    metric = BY_NAME.get(alert.metric or "")
+    if metric is None or box is None or cause.get("index") is not None:
+        return None
+    try:
+        measured = await reading_queries.get_measured(session, box, visible)
+    except NotFoundError:
+        return None
+    condition = condition_node(definition, str(cause.get("path") or "")) or {}
+    spans = [cause.get("window"), condition.get("for")]
+    before = max(
+        _BEFORE_S, _INTERVALS * measured.interval_s, *(parse_iso_duration(span) for span in spans if span)
+    )
+    first = alert.pending_since - timedelta(seconds=before)
+    last = now if alert.resolved_at is None else alert.resolved_at
+    # The sample that resolved it is one of them.
+    last = max(last, alert.started_at) + timedelta(microseconds=1)
+    rows = await reading_queries.readings(
+        session, measured, metric, first=first, last=last, limit=LISTED_POINTS
+    )
+    points = [PointAround(time=time, value=value) for time, value in rows[:LISTED_POINTS]]
+    return SamplesAround.model_validate(
+        {
+            "box": box,
+            "metric": metric.name,
+            "unit": metric.unit,
+            "from": first,
+            "to": last,
+            "points": points,
+            "truncated": len(rows) > LISTED_POINTS,
+        }
+    )

@@ -1,0 +1,143 @@
+"""Reads what is wrong now: firing alerts, inactive boxes and failing endpoints, counted and listed.
+
+Each count is one statement over what a caller may see. Must not change anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.models import Alert
+from app.alerts.overview_schemas import (
+    LISTED_SITES,
+    FiringCounts,
+    RefusedBox,
+    RefusedBoxes,
+    SeverityCounts,
+    SilentBox,
+    SilentBoxes,
+    SiteSituation,
+)
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.box_repository import BoxCounts, InactiveRow
+from app.registry.models import Site
+from app.rules.definitions.severity import SEVERITIES, Severity
+
+
+class FiringAtSite(NamedTuple):
+    """How many alerts fire at a site, by severity."""
+
+    site_id: UUID
+    counts: dict[Severity, int]
+
+
+async def count_firing(
+    session: AsyncSession, visible: Reach, organisation: UUID | None
+) -> tuple[FiringCounts, list[FiringAtSite]]:
+    """Count firing alerts, altogether and by site."""
+    statement = select(
+        Alert.site_id,
+        Alert.severity,
+        func.count().label("total"),
+        func.count().filter(Alert.acknowledged_at.is_(None)).label("unacknowledged"),
+        func.count(Alert.suppressed).label("suppressed"),
+    ).where(Alert.state == "firing", Alert.dry_run.is_(False))
+    statement = statement.where(*visible.within(Alert.organisation_id, Alert.site_id))
+    if organisation is not None:
+        statement = statement.where(Alert.organisation_id == organisation)
+    rows = (await session.execute(statement.group_by(Alert.site_id, Alert.severity))).all()
+    by_site: dict[UUID, dict[Severity, int]] = {}
+    for row in rows:
+        by_site.setdefault(row.site_id, dict.fromkeys(SEVERITIES, 0))[row.severity] = row.total
+    by_severity = {
+        severity: sum(row.total for row in rows if row.severity == severity) for severity in SEVERITIES
+    }
+    counts = FiringCounts(
+        total=sum(by_severity.values()),
+        by_severity=_severities(by_severity),
+        unacknowledged=sum(row.unacknowledged for row in rows),
+        suppressed=sum(row.suppressed for row in rows),
+    )
+    return counts, [FiringAtSite(site, found) for site, found in by_site.items()]
+
+
+def _severities(counts: Mapping[Severity, int]) -> SeverityCounts:
+    return SeverityCounts(critical=counts["critical"], warning=counts["warning"], info=counts["info"])
+
+
+async def list_situations(
+    session: AsyncSession,
+    firing: Sequence[FiringAtSite],
+    boxes: Sequence[BoxCounts],
+) -> tuple[list[SiteSituation], int]:
+    """List the sites where something is wrong, the gravest first, and count them.
+
+    Args:
+        session: For queries.
+        firing: What fires, by site.
+        boxes: How many boxes each site has, and how many of them are not active.
+    """
+    counted = {each.site_id: each for each in boxes}
+    fires = {each.site_id: each.counts for each in firing}
+    nothing = dict.fromkeys(SEVERITIES, 0)
+
+    def gravity(site: UUID) -> tuple[int, ...]:
+        found = fires.get(site, nothing)
+        return (*(-found[severity] for severity in reversed(SEVERITIES)), -inactive(site))
+
+    def boxes_at(site: UUID) -> BoxCounts:
+        return counted.get(site, BoxCounts(site, 0, 0, 0))
+
+    def inactive(site: UUID) -> int:
+        return boxes_at(site).silent + boxes_at(site).refused
+
+    wrong = {*fires, *filter(inactive, counted)}
+    chosen = sorted(sorted(wrong), key=gravity)[:LISTED_SITES]
+    names = await site_names(session, chosen)
+    situations = [
+        SiteSituation(
+            site_id=site,
+            site_name=names.get(site, ""),
+            firing=_severities(fires.get(site, nothing)),
+            boxes=boxes_at(site).total,
+            silent_boxes=boxes_at(site).silent,
+            refused_boxes=boxes_at(site).refused,
+        )
+        for site in chosen
+    ]
+    return situations, len(wrong)
+
+
+async def describe_inactive(
+    session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[InactiveRow]
+) -> tuple[SilentBoxes, RefusedBoxes]:
+    """Put names to silent and to refused boxes, and count all."""
+    names = await site_names(session, [row.site_id for row in rows])
+    silent, refused = [], []
+    for row in rows:
+        whose = {
+            "box": row.box,
+            "box_name": row.name,
+            "site_id": row.site_id,
+            "site_name": names.get(row.site_id),
+        }
+        if row.activity == "silent":
+            silent.append(SilentBox(**whose, last_heard_at=row.last_heard_at))
+        else:
+            refused.append(RefusedBox(**whose, refused_at=row.refused_at, code=row.code))
+    total = sum(each.total for each in counts)
+    return (
+        SilentBoxes(total=sum(each.silent for each in counts), of=total, listed=silent),
+        RefusedBoxes(total=sum(each.refused for each in counts), of=total, listed=refused),
+    )
+
+
+async def site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:
+    """Read the names of some sites."""
+    if not sites:
+        return {}
+    rows = await session.execute(select(Site.id, Site.name).where(Site.id.in_(set(sites))))
+    return {row.id: row.name for row in rows}

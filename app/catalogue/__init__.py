@@ -1,0 +1,1 @@
+"""Lists, as data, what Vigie knows: metrics, units, event types, purposes, acoustic sources."""

@@ -1,0 +1,203 @@
+"""The catalogue of acoustic sources, as data: models of firearms, and what is taken for a shot.
+
+Owns which sources have a name here, and what is generally known of each: what a box calls `class` and `model`
+in the candidates of an event. Pure: reads the two files beside it once, at import. Must not know a database,
+nor decide what a box may send: a firmware may be newer than the catalogue.
+
+Whether a projectile is supersonic is of its muzzle velocity with common loads, against about 340 m/s (air at
+15 °C): such a shot has a shock wave besides the blast of the muzzle.
+"""
+
+import csv
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+type SourceKind = Literal["firearm", "look_alike"]
+type FireMode = Literal["single", "semi", "burst", "full"]
+type ProjectileSpeed = Literal["supersonic", "subsonic", "either"]
+
+_HERE: Final = "app.catalogue"
+_ID_LIMIT: Final = 64
+# Of calibres.
+_TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+# A model is a slug as boxes write it; a class is a word, since it stands in code and in charts.
+_Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=_ID_LIMIT)]
+_Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+(_[a-z]+)*$", max_length=_ID_LIMIT)]
+_Said = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the files: no unknown field, and nothing changes it."""
+
+
+class Term(_Data, frozen=True):
+    """A class or a mechanism, for people."""
+
+    label: _Said
+    label_fr: _Said
+
+
+class Version(_Data, frozen=True):
+    """A state of the catalogue: its number, from when it is, and what changed with it."""
+
+    version: int
+    date: date
+    changes: _Said
+
+
+class Firearm(_Data, frozen=True, rename={"class_": "class"}):
+    """A model of a firearm.
+
+    Attributes:
+        id: What boxes call it in `model`.
+        name: For people, in any language.
+        maker: Who made it; None where several did, and none is known for it.
+        class_: A class of the catalogue.
+        calibre: As the field writes it.
+        mechanism: A mechanism of the catalogue.
+        fire_modes: How it can be fired.
+        projectile: Whether it is faster than sound when it leaves the muzzle; `either`: the load decides.
+        note: What else to know; None where nothing.
+        note_fr: The same in French.
+    """
+
+    id: _Slug
+    name: _Said
+    maker: _Said | None
+    class_: _Word
+    calibre: _Said
+    mechanism: _Word
+    fire_modes: Annotated[tuple[FireMode, ...], msgspec.Meta(min_length=1)]
+    projectile: ProjectileSpeed
+    note: _Said | None
+    note_fr: _Said | None
+
+
+class LookAlike(_Data, frozen=True):
+    """What is taken for a shot. Its id is its class, too: boxes name no model of it.
+
+    Attributes:
+        id: What boxes call it in `class`.
+        name: For people.
+        name_fr: The same in French.
+        hint: How a reviewer tells it from a shot, by ear or in the spectrum.
+        hint_fr: The same in French.
+    """
+
+    id: _Word
+    name: _Said
+    name_fr: _Said
+    hint: _Said
+    hint_fr: _Said
+
+
+class _File(_Data, frozen=True):
+    """What acoustic_sources.toml holds."""
+
+    versions: tuple[Version, ...]
+    classes: dict[_Word, Term]
+    mechanisms: dict[_Word, Term]
+    look_alikes: tuple[LookAlike, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All of it.
+
+    Attributes:
+        versions: The oldest first; the last one is this one.
+        classes: Of firearms and of look-alikes, by id.
+        mechanisms: By id.
+        firearms: In the order of the file: by class.
+        look_alikes: In the order of the file.
+    """
+
+    versions: tuple[Version, ...]
+    classes: Mapping[str, Term]
+    mechanisms: Mapping[str, Term]
+    firearms: tuple[Firearm, ...]
+    look_alikes: tuple[LookAlike, ...]
+
+    @property
+    def version(self) -> int:
+        """Counts up with each change of the data."""
+        return self.versions[-1].version
+
+    @property
+    def sources(self) -> tuple[Firearm | LookAlike, ...]:
+        """Everything that has an id."""
+        return self.firearms + self.look_alikes
+
+
+def parse(document: str, firearms: str) -> Catalogue:
+    """Make the catalogue of the texts of its two files.
+
+    Raises:
+        ValueError: They do not fit the shape, or contradict themselves; the message names each fault.
+    """
+    file = msgspec.toml.decode(document, type=_File)
+    of_look_alikes = {each.id: Term(each.name, each.name_fr) for each in file.look_alikes}
+    made = Catalogue(
+        versions=file.versions,
+        classes=file.classes | of_look_alikes,
+        mechanisms=file.mechanisms,
+        firearms=tuple(_firearm(row) for row in csv.DictReader(firearms.splitlines(), strict=True)),
+        look_alikes=file.look_alikes,
+    )
+    faults = [*_faults(made, file.classes)]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return made
+
+
+def _firearm(row: Mapping[str, Any]) -> Firearm:
+    # What a row has too many of is under None, and what it has too few of is None.
+    if None in row or None in row.values():
+        raise ValueError(f"{row.get('id')}: not as many cells as the header has")
+    cells = {name: cell or None for name, cell in row.items()}
+    modes = row.get("fire_modes", "").split()
+    try:
+        return msgspec.convert({**cells, "fire_modes": modes}, Firearm)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{row.get('id')}: {error}") from error
+
+
+def _faults(made: Catalogue, of_firearms: Mapping[str, Term]) -> Iterator[str]:
+    """What is wrong with the whole, though each part is well formed."""
+    if [each.version for each in made.versions] != [*range(1, len(made.versions) + 1)]:
+        yield "versions do not count up from 1"
+    ids = [source.id for source in made.sources]
+    yield from (f"{twice}: there already" for twice in sorted({each for each in ids if ids.count(each) > 1}))
+    # A look-alike is a class of its own, so that a candidate's class is one thing or the other.
+    yield from (f"{each.id}: a class already" for each in made.look_alikes if each.id in of_firearms)
+    for each in made.firearms:
+        if each.class_ not in of_firearms:
+            yield f"{each.id}: no class {each.class_}"
+        if each.mechanism not in made.mechanisms:
+            yield f"{each.id}: no mechanism {each.mechanism}"
+        if len(set(each.fire_modes)) < len(each.fire_modes):
+            yield f"{each.id}: a mode of fire twice"
+        if (each.note is None) is not (each.note_fr is None):
+            yield f"{each.id}: a note in one language"
+    used = {each.class_ for each in made.firearms} | {each.mechanism for each in made.firearms}
+    yield from (f"{term}: of nothing" for term in [*of_firearms, *made.mechanisms] if term not in used)
+
+
+def folded(text: str) -> str:
+    """A text as it is searched and sorted: without case and accents, the sign of calibres as an x."""
+    parts = unicodedata.normalize("NFKD", text.replace(_TIMES, "x"))
+    return "".join(part for part in parts if not unicodedata.combining(part)).casefold()
+
+
+def _text(name: str) -> str:
+    return resources.files(_HERE).joinpath(name).read_text(encoding="utf-8")
+
+
+CATALOGUE: Final = parse(_text("acoustic_sources.toml"), _text("acoustic_sources_firearms.csv"))

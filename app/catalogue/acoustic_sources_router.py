@@ -1,0 +1,99 @@
+"""REST for the catalogue of acoustic sources."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator
+from sqlalchemy import String, column
+
+from app.catalogue.acoustic_sources import CATALOGUE, SourceKind, folded
+from app.catalogue.schemas import AcousticSourceOut, AcousticSourcePage
+from app.platform.http.contract.fields import Name
+from app.platform.http.contract.problems import CodedValueError, documented
+from app.platform.http.contract.sorting import Key, Orders, Pagination, text, text_of_cursor
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import current_principal
+from app.platform.kernel.errors import NotFoundError
+
+router: Final = APIRouter(
+    prefix="/v1/acoustic-sources",
+    tags=["Acoustic sources"],
+    route_class=StrictRoute,
+    dependencies=[Depends(current_principal)],
+)
+_ALL: Final = {source.id: AcousticSourceOut.of(source) for source in CATALOGUE.sources}
+_CLASSES: Final = [*CATALOGUE.classes]
+# What `q` looks at, once and for all.
+_SEARCHED: Final = {
+    each.id: folded("\n".join([each.id, each.name, each.name_fr, each.maker or "", each.calibre or ""]))
+    for each in _ALL.values()
+}
+# The rows are in memory: of the columns only the names and types are there.
+_SOURCES: Final = Orders(
+    "acoustic-sources",
+    (text(column("id", String)),),
+    {
+        "id": (),
+        "name": (Key(column("name", String), lambda row: folded(row.name), text_of_cursor),),
+        "class": (Key(column("class", String), lambda row: row.class_, text_of_cursor),),
+    },
+    "id",
+)
+
+
+def _known_class(value: str) -> str:
+    if value not in CATALOGUE.classes:
+        raise CodedValueError("invalid_value", f"One of: {', '.join(_CLASSES)}")
+    return value
+
+
+@router.get(
+    "",
+    operation_id="list_acoustic_sources",
+    summary="The catalogue of acoustic sources",
+    responses=documented(401, 422),
+)
+async def list_acoustic_sources(
+    asked: Annotated[Pagination, Depends(_SOURCES.asked)],
+    *,
+    class_: Annotated[
+        str | None,
+        AfterValidator(lambda value: None if value is None else _known_class(value)),
+        Query(alias="class", description="Only of this class", json_schema_extra={"enum": _CLASSES}),
+    ] = None,
+    kind: Annotated[SourceKind | None, Query(description="Only firearms, or only look-alikes")] = None,
+    q: Annotated[
+        Name | None,
+        Query(
+            description="Part of the id, the name, the maker or the calibre, in any case", examples=["glock"]
+        ),
+    ] = None,
+) -> AcousticSourcePage:
+    """Models of firearms, and what is taken for a shot: what an event's candidates name.
+
+    Boxes may send others, and rules may name others: nothing is refused for not being here.
+    """
+    wanted = None if q is None else folded(q)
+    found = [
+        each
+        for each in _ALL.values()
+        if class_ in {None, each.class_}
+        and kind in {None, each.kind}
+        and (wanted is None or wanted in _SEARCHED[each.id])
+    ]
+    page, following = _SOURCES.sift(found, asked)
+    return AcousticSourcePage(catalogue_version=CATALOGUE.version, data=list(page), next=following)
+
+
+@router.get(
+    "/{source_id}",
+    operation_id="get_acoustic_source",
+    summary="Read an acoustic source",
+    responses=documented(401, 404),
+)
+async def get_acoustic_source(source_id: str) -> AcousticSourceOut:
+    """One source."""
+    found = _ALL.get(source_id)
+    if found is None:
+        raise NotFoundError("acoustic source", source_id)
+    return found

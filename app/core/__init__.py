@@ -1,1 +1,0 @@
-"""What every room stands on: settings, database, errors, keys, time. Imports nothing of the app."""

@@ -1,4 +1,0 @@
-"""The embedded stack: a private PostgreSQL and Mosquitto, and the supervisor of `vigie up`.
-
-Imports `app.core` only: the roles are other processes, known here by name.
-"""

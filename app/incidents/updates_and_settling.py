@@ -1,0 +1,85 @@
+"""What time does to incidents: changes are told now and then, and after a while nothing more is expected."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from app.incidents.incident_versions import changed, summary
+from app.incidents.time_slots import SILENCE_US
+from app.incidents.worker_queries import decoded
+from app.incidents.worker_writes import Entry, enter
+from app.notifications.events.outbox import enqueue
+from app.platform.config.incident_settings import IncidentSettings
+from app.platform.db.database import RawConnection
+
+_MOST: Final = 200
+_UNTOLD: Final = """
+SELECT *, clock_timestamp() AS clock FROM incidents
+WHERE untold AND (told_at IS NULL OR told_at <= clock_timestamp() - $1::interval)
+ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+_TELL: Final = """
+UPDATE incidents SET told = $2::text::jsonb, told_at = $3, untold = false, sequence = sequence + $4,
+    updated_at = $3
+WHERE id = $1
+"""
+_SETTLE: Final = """
+UPDATE incidents SET settled_at = now()
+WHERE settled_at IS NULL AND last_heard_at IS NOT NULL AND last_heard_at < now() - $1::interval
+"""
+_EMPTIED: Final = """
+UPDATE incidents i SET state = 'dismissed', outcome = 'erased', reviewed_kind = 'system',
+    reviewed_at = date_trunc('day', now(), 'UTC'), sequence = sequence + 1, updated_at = now()
+WHERE i.erased_at IS NOT NULL AND i.state = 'open'
+    AND NOT EXISTS (SELECT FROM incident_events e WHERE e.incident_id = i.id)
+RETURNING i.*, now() AS clock
+"""
+_DUE: Final = """
+SELECT EXISTS (SELECT FROM incident_marks)
+    OR EXISTS (SELECT FROM incidents WHERE untold)
+    OR EXISTS (SELECT FROM incidents WHERE erased_at IS NOT NULL AND state = 'open')
+    OR EXISTS (SELECT FROM incidents WHERE settled_at IS NULL AND last_heard_at IS NOT NULL
+        AND last_heard_at < now() - $1::interval)
+"""
+
+
+def _patience(settings: IncidentSettings) -> timedelta:
+    return timedelta(seconds=settings.settle_s) + timedelta(microseconds=SILENCE_US)
+
+
+async def is_due(connection: RawConnection, settings: IncidentSettings) -> bool:
+    """Whether there is anything to do."""
+    return bool(await connection.fetchval(_DUE, _patience(settings)))
+
+
+async def tell(connection: RawConnection, settings: IncidentSettings) -> int:
+    """Tell what has changed, of each incident once in a while; returns how many events that makes."""
+    every = timedelta(seconds=settings.update_every_s)
+    async with connection.transaction():
+        entries = []
+        for found in await connection.fetch(_UNTOLD, every, _MOST):
+            row = decoded(found)
+            now: datetime = row["clock"]
+            news = summary(row)
+            # It may be as it was told by now.
+            changes = changed(row["told"], news, settings.moved_m) if row["state"] == "open" else []
+            row["sequence"] += bool(changes)
+            encoded = msgspec.json.encode(news if changes else row["told"] or news).decode()
+            at = now if changes else row["told_at"] or now
+            await connection.execute(_TELL, row["id"], encoded, at, int(bool(changes)))
+            if changes:
+                entries.append(Entry("updated", row, now, changes))
+        await enter(connection, entries)
+        await enqueue(connection, [entry.told() for entry in entries])
+    return len(entries)
+
+
+async def settle(connection: RawConnection, settings: IncidentSettings) -> int:
+    """Settle what nothing more is expected of, and close what nothing is left of; returns as `tell`."""
+    await connection.execute(_SETTLE, _patience(settings))
+    async with connection.transaction():
+        rows = [decoded(row) for row in await connection.fetch(_EMPTIED)]
+        entries = [Entry("dismissed", row, row["clock"]) for row in rows]
+        await enqueue(connection, [entry.told() for entry in entries])
+    return len(entries)

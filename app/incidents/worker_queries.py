@@ -1,0 +1,214 @@
+"""What the worker reads: marks, events and where their boxes stood, incidents, temperatures."""
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.acoustics.class_pooling import Candidate
+from app.incidents.event_clustering import HEARD_TYPES, Heard
+from app.incidents.incident_plan import Known
+from app.incidents.time_slots import first_run, window
+from app.platform.db.database import RawConnection
+from app.platform.kernel.instants import from_datetime, to_datetime
+
+_MARKS: Final = 2_000
+_RUNS: Final = 50
+_OLDEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id LIMIT $1"
+_NEWEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id DESC LIMIT $1"
+# A box that has moved has left its events with the incidents of the site where it was.
+_AT_SITE: Final = """
+FROM events e JOIN boxes b ON b.key = e.box_key
+LEFT JOIN incident_events ie ON ie.event_id = e.id
+LEFT JOIN incidents i ON i.id = ie.incident_id
+WHERE b.site_id = $1 AND e.time >= $2 AND e.time < $3 AND e.type = ANY ($4::text[])
+    AND (i.id IS NULL OR i.site_id = $1)
+"""
+_TIMES: Final = f"""
+SELECT coalesce(array_agg(round(extract(epoch FROM e.time) * 1000000)::bigint ORDER BY e.time), '{{}}')
+{_AT_SITE}
+"""  # noqa: S608 (constants)
+_COLUMNS: Final = """
+SELECT e.id, e.box_key, b.id AS box, e.time, e.type, e.candidates::text AS candidates, e.level_db,
+    e.clock_error_ms, coalesce(ie.longitude, b.longitude) AS longitude,
+    coalesce(ie.latitude, b.latitude) AS latitude, ie.incident_id, ie.role
+"""
+_EVENTS: Final = f"{_COLUMNS} {_AT_SITE} ORDER BY e.time, b.id, e.id"
+_MORE: Final = f"""
+{_COLUMNS} FROM incident_events ie JOIN events e ON e.id = ie.event_id JOIN boxes b ON b.key = e.box_key
+WHERE ie.incident_id = ANY ($1::uuid[]) ORDER BY e.time, b.id, e.id
+"""
+_INCIDENTS: Final = "SELECT * FROM incidents WHERE id = ANY ($1::uuid[]) ORDER BY id"
+_SITE: Final = "SELECT organisation_id, kind FROM sites WHERE id = $1"
+_TEMPERATURES: Final = """
+SELECT t.temperature FROM (
+    SELECT key FROM boxes WHERE site_id = $1 AND deleted_at IS NULL ORDER BY key = ANY ($3::int[]) DESC, key
+    LIMIT 50
+) b CROSS JOIN LATERAL (
+    SELECT s.temperature FROM samples s
+    WHERE s.box_key = b.key AND s.time <= $2 AND s.time > $2 - interval '1 hour'
+        AND s.temperature IS NOT NULL
+    ORDER BY s.time DESC LIMIT 1
+) t
+"""
+
+
+_COMING: Final = """
+SELECT site_id FROM incident_marks GROUP BY site_id
+HAVING max(made_at) > clock_timestamp() - $1::interval AND min(made_at) > clock_timestamp() - 3 * $1::interval
+"""
+
+
+class Work(NamedTuple):
+    """Marked slots of a site that are looked at in one go, and the marks that say so."""
+
+    site_id: UUID
+    slots: list[int]
+    marks: list[int]
+
+
+class Site(NamedTuple):
+    """A site, whose it is, and of what kind."""
+
+    id: UUID
+    organisation_id: UUID
+    kind: str
+
+
+class _Candidate(msgspec.Struct, rename={"class_": "class"}):
+    class_: str
+    confidence: float
+    model: str | None = None
+
+
+class Event(NamedTuple):
+    """An event as it is stored, and what it was of until now."""
+
+    heard: Heard
+    box_key: int
+    incident_id: UUID | None
+    role: str | None
+
+
+_candidates: Final = msgspec.json.Decoder(list[_Candidate]).decode
+
+
+async def still_coming(connection: RawConnection, gather_s: float) -> frozenset[UUID]:
+    """The sites of which more may come any moment.
+
+    Args:
+        connection: of the maintain role.
+        gather_s: so long after the last mark nothing more is waited for, and three times as long after the
+            first: what comes without end, or has waited, does not wait for itself.
+    """
+    return frozenset(row["site_id"] for row in await connection.fetch(_COMING, timedelta(seconds=gather_s)))
+
+
+async def next_works(connection: RawConnection) -> list[Work]:
+    """What is marked, site by site in turns: of each first what was marked last, then the oldest.
+
+    So what is sent with times of long ago, or by another site, does not keep the present waiting.
+    """
+    by_site: dict[UUID, list[tuple[int, int]]] = {}
+    rows = [*await connection.fetch(_OLDEST, _MARKS), *await connection.fetch(_NEWEST, _MARKS)]
+    for mark, site_id, slot in sorted({(row["id"], row["site_id"], row["slot"]) for row in rows}):
+        by_site.setdefault(site_id, []).append((mark, slot))
+    queues = [_runs(site_id, marks) for site_id, marks in by_site.items()]
+    return [work for turn in zip_longest(*queues) for work in turn if work is not None]
+
+
+def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[Work]:
+    """A site's marks, by what is looked at in one go."""
+    by_slot: dict[int, list[int]] = {}
+    for mark, slot in marks:
+        by_slot.setdefault(slot, []).append(mark)
+    left = sorted(by_slot)
+    works: list[Work] = []
+    begin = marks[-1][1]
+    while left and len(works) < _RUNS:
+        run = first_run(left[bisect_left(left, begin) :])
+        works.append(Work(site_id, run, [mark for slot in run for mark in by_slot[slot]]))
+        left = [slot for slot in left if slot not in run]
+        begin = left[0] if left else 0
+    return works
+
+
+async def site_of(connection: RawConnection, site_id: UUID) -> Site | None:
+    """Whose a site is, and of what kind; None where there is none any more."""
+    row = await connection.fetchrow(_SITE, site_id)
+    return None if row is None else Site(site_id, row["organisation_id"], row["kind"])
+
+
+async def times_of(connection: RawConnection, work: Work) -> list[int]:
+    """When there were events around marked slots, in order, µs."""
+    first, last = (to_datetime(edge) for edge in window(work.slots))
+    times: list[int] = await connection.fetchval(_TIMES, work.site_id, first, last, HEARD_TYPES)
+    return times
+
+
+async def events_of(connection: RawConnection, site_id: UUID, first_us: int, last_us: int) -> list[Event]:
+    """The events of a site between two instants, both included."""
+    rows = await connection.fetch(
+        _EVENTS, site_id, to_datetime(first_us), to_datetime(last_us + 1), HEARD_TYPES
+    )
+    return [_event(row) for row in rows]
+
+
+async def events_in(connection: RawConnection, incidents: Collection[UUID]) -> list[Event]:
+    """The events of incidents, wherever their boxes stand by now."""
+    return [_event(row) for row in await connection.fetch(_MORE, list(incidents))]
+
+
+def _event(row: Any) -> Event:  # noqa: ANN401 (a record)
+    place = None if row["longitude"] is None else (row["longitude"], row["latitude"])
+    told = tuple(
+        Candidate(each.class_, min(max(each.confidence, 0.0), 1.0), each.model)
+        for each in _candidates(row["candidates"])
+    )
+    heard = Heard(
+        str(row["id"]),
+        row["box"],
+        from_datetime(row["time"]),
+        row["type"],
+        told,
+        row["level_db"],
+        row["clock_error_ms"],
+        place,
+    )
+    return Event(heard, row["box_key"], row["incident_id"], row["role"])
+
+
+async def known_of(connection: RawConnection, events: Sequence[Event]) -> list[Known]:
+    """The incidents that events are of. Of reviewed ones, what came afterwards is theirs too."""
+    by_incident: dict[UUID, set[str]] = {}
+    for event in events:
+        if event.incident_id is not None:
+            by_incident.setdefault(event.incident_id, set()).add(event.heard.id)
+    if not by_incident:
+        return []
+    rows = await connection.fetch(_INCIDENTS, list(by_incident))
+    return [Known(decoded(row), frozenset(by_incident[row["id"]])) for row in rows]
+
+
+_JSON: Final = ("ellipse", "branch", "alternative", "classes", "models", "temperature", "method", "told")
+
+
+def decoded(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
+    """An incident's columns, JSON made into what it says."""
+    found = dict(row)
+    for name in _JSON:
+        if isinstance(found[name], str):
+            found[name] = msgspec.json.decode(found[name])
+    return found
+
+
+async def temperatures(
+    connection: RawConnection, site_id: UUID, at_us: int, heard_by: Collection[int]
+) -> list[float]:
+    """The newest temperature that boxes of a site measured in the hour before an instant, of each box, °C."""
+    rows = await connection.fetch(_TEMPERATURES, site_id, to_datetime(at_us), list(heard_by))
+    return [float(row["temperature"]) for row in rows]

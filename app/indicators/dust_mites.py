@@ -1,0 +1,132 @@
+"""House-dust mites: how much the air of some weeks favours them.
+
+Owns the conditions of both species. Pure.
+"""
+
+from datetime import date
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from app.indicators.calendar_periods import dates, days_of
+from app.indicators.daily_statistics import daily_means
+from app.indicators.index_results import Band, Citation, Component, Method, NoValueReason, Result, Text
+from app.indicators.input_types import Floats, Hourly, Mask, lacking, percent
+from app.indicators.result_builder import made
+
+COVERAGE: Final = 75.0
+MITES_FEWEST_DAYS: Final = 14
+
+# Arlian et al.: populations decline below a daily mean of 50 %RH, whatever single hours bring.
+DRY_BELOW: Final = 50.0
+# A mite holds its water from here on.
+HOLDS_WATER_FROM: Final = 65.0
+WARMEST: Final = 32.5
+FARINAE_FROM: Final = 22.5
+FARINAE_ABOVE: Final = 45.0
+PTERONYSSINUS_FROM: Final = 17.5
+PTERONYSSINUS_ABOVE: Final = 75.0
+# Half of the days: a choice of ours.
+OFTEN: Final = 50.0
+
+MITE_BANDS: Final = (
+    Band("controlled", Text("Too dry for mites", "Trop sec pour les acariens")),
+    Band("possible", Text("Mites can live", "Les acariens peuvent vivre")),
+    Band("favourable", Text("Mites thrive", "Les acariens prospèrent")),
+)
+MITES: Final = Method(
+    "mite-risk",
+    1,
+    Text("Risk of house-dust mites", "Risque d'acariens"),
+    Citation(
+        "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856; Hashimoto et al., Med Entomol Zool 44 "
+        "(1993) 185-195",
+        "https://pubmed.ncbi.nlm.nih.gov/10518832/",
+        "verified",
+        "Conditions read in the abstracts of both, and of PubMed 1493744. How days make a class is ours, and "
+        "so is the rule of coverage.",
+    ),
+    "weeks",
+    ("temperature", "humidity"),
+    "%",
+    "14 days at least; 75 % of the days, each with 75 % of its hours of both temperature and humidity.",
+    (
+        Text(
+            "Of the air of the room: mattresses and carpets are damper and warmer.",
+            "De l'air de la pièce : les matelas et tapis sont plus humides et plus chauds.",
+        ),
+    ),
+)
+
+
+def mite_risk(
+    temperature: Hourly | None, humidity: Hourly | None, first: date, last: date, zone: ZoneInfo
+) -> Result:
+    """How much the air of some weeks favours house-dust mites.
+
+    Args:
+        temperature: hourly means in °C.
+        humidity: hourly means in %RH.
+        first: local date.
+        last: local date, included; 14 days at least, else `period_too_short`.
+        zone: of the place.
+
+    Returns:
+        The share of days that favour mites, in percent. `controlled` where the mean humidity of the days is
+        below 50 %RH; else `favourable` where half of the days favour them. Components: the shares of dry days
+        and of days that favour each species (`dry`, `farinae`, `pteronyssinus`), the mean humidity, and how
+        many dry days in a row there were at the end (`dry_run`): mites die in 6 to 11 of them.
+    """
+    period, days = days_of(first, last, zone), dates(first, last)
+    if temperature is None or humidity is None:
+        return made(MITES, period, None, 0.0, reason="metric_missing")
+    means = zip(daily_means(temperature, days, zone), daily_means(humidity, days, zone), strict=True)
+    both = [(warm.value, damp.value) for warm, damp in means]
+    known = [(warm, damp) for warm, damp in both if warm is not None and damp is not None]
+    covered = percent(len(known), len(days))
+    reason: NoValueReason | None = lacking(humidity.begun(period), covered, COVERAGE)
+    if len(days) < MITES_FEWEST_DAYS:
+        reason = "period_too_short"
+    if reason is not None:
+        return made(MITES, period, None, covered, reason=reason)
+    warm, damp = np.array(known).T
+    dry = damp < DRY_BELOW
+    farinae, pteronyssinus = _farinae(warm, damp), _pteronyssinus(warm, damp)
+    holds = (damp >= HOLDS_WATER_FROM) & (warm >= PTERONYSSINUS_FROM) & (warm <= WARMEST)
+    share = _share(farinae | pteronyssinus | holds)
+    level = 1 if damp.mean() < DRY_BELOW else 3 if share >= OFTEN else 2
+    components = (
+        Component("humidity", float(damp.mean()), "%RH", covered),
+        Component("dry", _share(dry), "%", covered),
+        Component("farinae", _share(farinae), "%", covered),
+        Component("pteronyssinus", _share(pteronyssinus), "%", covered),
+        Component("dry_run", float(_dry_run(both)), "d", covered),
+    )
+    return made(MITES, period, share, covered, band=MITE_BANDS[level - 1], components=components)
+
+
+def _farinae(warm: Floats, damp: Floats) -> Mask:
+    # Where it thrives above 45 %RH but declines below 50, what declines counts.
+    return (warm >= FARINAE_FROM) & (warm <= WARMEST) & (damp > FARINAE_ABOVE) & (damp >= DRY_BELOW)
+
+
+def _pteronyssinus(warm: Floats, damp: Floats) -> Mask:
+    return (warm >= PTERONYSSINUS_FROM) & (warm <= WARMEST) & (damp > PTERONYSSINUS_ABOVE)
+
+
+def _share(days: Mask) -> float:
+    return percent(int(days.sum()), len(days))
+
+
+def _dry_run(days: list[tuple[float | None, float | None]]) -> int:
+    """How many days at the end were dry, each of them known to be."""
+    run = 0
+    for _, damp in reversed(days):
+        if damp is None or damp >= DRY_BELOW:
+            break
+        run += 1
+    return run
+
+
+METHODS: Final = (MITES,)

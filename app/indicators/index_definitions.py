@@ -1,0 +1,340 @@
+"""How each method is asked for: of which periods, where, from what, and with which choices. Pure.
+
+Owns what a method stands for by default and how its function is called. Must not compute a figure itself, nor
+read anything: what was measured is handed in.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import time
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES, atmo, eaqi
+from app.indicators.calendar_periods import Period
+from app.indicators.dust_mites import MITE_BANDS, mite_risk
+from app.indicators.index_results import Band, Method, Result
+from app.indicators.indoor_air import (
+    BENZENE_SCALE,
+    CO2_SCALE,
+    FORMALDEHYDE_WEEK_SCALE,
+    indoor_benzene,
+    indoor_co2,
+    indoor_formaldehyde_hour,
+    indoor_formaldehyde_week,
+)
+from app.indicators.input_types import Hourly, Levels, Samples
+from app.indicators.method_registry import METHODS
+from app.indicators.mould_risk import MOULD_SCALE, mould_index
+from app.indicators.noise_emergence import noise_emergence
+from app.indicators.noise_levels import DEFAULT_COUNTRY, PARTS, lden_day, lden_year, leq
+from app.indicators.odour_hours import DETECTION, Rules, odour_hours, odour_summary
+from app.indicators.period_selection import PeriodLength, Slot
+from app.indicators.thermal_comfort import (
+    CATEGORIES,
+    HUMIDEX_SCALE,
+    LIGHT_BANDS,
+    Season,
+    humidex,
+    light,
+    thermal_comfort,
+)
+from app.indicators.who_guidelines import (
+    who_24h,
+    who_days_over,
+    who_o3_8h,
+    who_o3_peak_season,
+    who_year,
+)
+
+type PlaceSetting = Literal["indoor", "outdoor", "anywhere"]
+type Source = Literal["hours", "samples"]
+LENGTHS: Final[tuple[PeriodLength, ...]] = get_args(PeriodLength.__value__)
+
+_EMPTY: Final = Levels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+# August to December of the year before, and the seven hours before it.
+_SEASON_LEAD_H: Final = 154 * 24
+_RUN_LEAD_H: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the caller, or the place, decides.
+
+    Attributes:
+        zone: of the place.
+        season: of thermal comfort.
+        country: whose parts of the day are meant.
+        use: of a room, for its light.
+        material: for mould.
+        area: for odour hours.
+        odour: it smells above this, ou/m³.
+        noise: when a noise is heard, for its emergence.
+    """
+
+    zone: ZoneInfo
+    season: Season
+    country: str = DEFAULT_COUNTRY
+    use: str = "writing"
+    material: str = "very_sensitive"
+    area: str = "residential"
+    odour: float = DETECTION
+    noise: tuple[Period, ...] = ()
+
+    @property
+    def noise_begin(self) -> time:
+        """When a day of noise begins."""
+        return PARTS[self.country][0].begin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What a box measured, by metric; a metric that it does not measure is in none of them.
+
+    Attributes:
+        hourly: means of hours.
+        levels: the same of sound levels, with how long each was measured.
+        samples: at the box's own interval.
+    """
+
+    hourly: Mapping[str, Hourly]
+    levels: Mapping[str, Levels]
+    samples: Mapping[str, Samples]
+
+
+type Compute = Callable[[Material, str, Slot, Choices], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How a method is asked for.
+
+    Attributes:
+        method: which.
+        compute: calls it: with what was measured, a metric, the period, the choices.
+        lengths: of which periods it can be; the first one where nothing is said.
+        where: in which places it is computed unasked.
+        each: whether it is of one metric, so that a box has a figure for each of those that it measures.
+        source: what it reads.
+        lead_h: how many hours before the period it reads too.
+        noisy: its days begin with the first part of the day.
+        only: the country outside of which it is not computed unasked.
+    """
+
+    method: Method
+    compute: Compute
+    lengths: tuple[PeriodLength, ...]
+    where: PlaceSetting = "outdoor"
+    each: bool = False
+    source: Source = "hours"
+    lead_h: int = 0
+    noisy: bool = False
+    only: str | None = None
+
+    @property
+    def unasked(self) -> bool:
+        """Whether it is computed where no method is named: not what reads a year, or has to be told more."""
+        return bool(self.lengths) and self.lengths[0] != "year"
+
+    def begin(self, choices: Choices) -> time:
+        """When its days begin."""
+        return choices.noise_begin if self.noisy else time()
+
+
+def _missing(result: Result) -> Result:
+    """Say that the metric is not measured, of a method that was handed nothing."""
+    parts = tuple(
+        replace(part, reason="metric_missing") if part.reason else part for part in result.components
+    )
+    return replace(result, reason="metric_missing", components=parts)
+
+
+def _of_levels(compute: Callable[[Levels, Slot, Choices], Result]) -> Compute:
+    def computed(material: Material, metric: str, slot: Slot, choices: Choices) -> Result:
+        levels = material.levels.get(metric)
+        if levels is None:
+            return _missing(compute(_EMPTY, slot, choices))
+        return compute(levels, slot, choices)
+
+    return computed
+
+
+def _of_samples(compute: Callable[[Samples, Slot, Choices], Result]) -> Compute:
+    def computed(material: Material, metric: str, slot: Slot, choices: Choices) -> Result:
+        samples = material.samples.get(metric)
+        if samples is None:
+            return _missing(compute(Samples.of([], [], 1.0), slot, choices))
+        return compute(samples, slot, choices)
+
+    return computed
+
+
+def _emergence(samples: Samples, slot: Slot, choices: Choices) -> Result:
+    levels = Levels.of_samples(samples.times, samples.values, samples.interval_s)
+    return noise_emergence(levels, choices.noise, slot.period, choices.zone)
+
+
+_LONGER: Final[tuple[PeriodLength, ...]] = ("week", "weeks", "month", "year")
+_FROM_HOUR: Final[tuple[PeriodLength, ...]] = ("hour", "day", *_LONGER)
+_FROM_DAY: Final[tuple[PeriodLength, ...]] = ("day", "hour", *_LONGER)
+_FROM_WEEKS: Final[tuple[PeriodLength, ...]] = ("weeks", "month", "year")
+
+_FIGURES: Final = (
+    Figure(METHODS["eaqi"], lambda m, _, s, __: eaqi(m.hourly, s.period.start_us), ("hour",)),
+    Figure(METHODS["atmo"], lambda m, _, s, c: atmo(m.hourly, s.first, c.zone), ("day",), only="FR"),
+    Figure(
+        METHODS["who-24h"],
+        lambda m, metric, s, c: who_24h(metric, m.hourly.get(metric), s.first, c.zone),
+        ("day",),
+        each=True,
+    ),
+    Figure(
+        METHODS["who-o3-8h"],
+        lambda m, metric, s, c: who_o3_8h(m.hourly.get(metric), s.first, c.zone),
+        ("day",),
+        lead_h=_RUN_LEAD_H,
+    ),
+    Figure(
+        METHODS["who-year"],
+        lambda m, metric, s, c: who_year(metric, m.hourly.get(metric), s.first.year, c.zone),
+        ("year",),
+        each=True,
+    ),
+    Figure(
+        METHODS["who-o3-peak-season"],
+        lambda m, metric, s, c: who_o3_peak_season(m.hourly.get(metric), s.first.year, c.zone),
+        ("year",),
+        lead_h=_SEASON_LEAD_H,
+    ),
+    Figure(
+        METHODS["who-days-over"],
+        lambda m, metric, s, c: who_days_over(metric, m.hourly.get(metric), s.first.year, c.zone),
+        ("year",),
+        each=True,
+        lead_h=_RUN_LEAD_H,
+    ),
+    Figure(METHODS["leq"], _of_levels(lambda levels, s, _: leq(levels, s.period)), _FROM_HOUR, "anywhere"),
+    Figure(
+        METHODS["lden-day"],
+        _of_levels(lambda levels, s, c: lden_day(levels, s.first, c.zone, c.country)),
+        ("day",),
+        noisy=True,
+    ),
+    Figure(
+        METHODS["lden-year"],
+        _of_levels(lambda levels, s, c: lden_year(levels, s.first.year, c.zone, c.country)),
+        ("year",),
+        noisy=True,
+    ),
+    Figure(METHODS["noise-emergence"], _of_samples(_emergence), (), source="samples"),
+    Figure(
+        METHODS["indoor-co2"],
+        lambda m, metric, s, _: indoor_co2(m.hourly.get(metric), s.period),
+        _FROM_HOUR,
+        "indoor",
+    ),
+    Figure(
+        METHODS["indoor-formaldehyde-hour"],
+        lambda m, _, s, __: indoor_formaldehyde_hour(
+            m.hourly.get("hcho"), m.hourly.get("temperature"), s.period
+        ),
+        _FROM_HOUR,
+        "indoor",
+    ),
+    Figure(
+        METHODS["indoor-formaldehyde-week"],
+        lambda m, _, s, __: indoor_formaldehyde_week(
+            m.hourly.get("hcho"), m.hourly.get("temperature"), s.period
+        ),
+        ("week",),
+        "indoor",
+    ),
+    Figure(
+        METHODS["indoor-benzene"],
+        lambda m, metric, s, _: indoor_benzene(m.hourly.get(metric), s.period),
+        ("week",),
+        "indoor",
+    ),
+    Figure(
+        METHODS["mite-risk"],
+        lambda m, _, s, c: mite_risk(
+            m.hourly.get("temperature"), m.hourly.get("humidity"), s.first, s.last, c.zone
+        ),
+        _FROM_WEEKS,
+        "indoor",
+    ),
+    Figure(
+        METHODS["mould-index"],
+        lambda m, _, s, c: mould_index(
+            m.hourly.get("temperature"), m.hourly.get("humidity"), s.period, material=c.material
+        ),
+        _FROM_WEEKS,
+        "indoor",
+    ),
+    Figure(
+        METHODS["odour-episodes"],
+        _of_samples(lambda samples, s, c: odour_summary(samples, Rules(c.odour, c.odour), s.period)[0]),
+        _FROM_DAY,
+        "anywhere",
+        source="samples",
+    ),
+    Figure(
+        METHODS["odour-hours"],
+        _of_samples(lambda samples, s, c: odour_hours(samples, s.period, threshold=c.odour, area=c.area)),
+        _FROM_DAY,
+        source="samples",
+    ),
+    Figure(
+        METHODS["thermal-comfort"],
+        lambda m, metric, s, c: thermal_comfort(m.hourly.get(metric), s.period, c.season),
+        _FROM_HOUR,
+        "indoor",
+    ),
+    Figure(
+        METHODS["humidex"],
+        lambda m, _, s, __: humidex(m.hourly.get("temperature"), m.hourly.get("humidity"), s.period),
+        _FROM_HOUR,
+        "anywhere",
+    ),
+    Figure(
+        METHODS["light"],
+        lambda m, metric, s, c: light(m.hourly.get(metric), s.period, c.use),
+        _FROM_HOUR,
+        "indoor",
+    ),
+)
+
+FIGURES: Final[Mapping[str, Figure]] = MappingProxyType({each.method.name: each for each in _FIGURES})
+"""Every method of the register."""
+
+BANDS: Final[Mapping[str, tuple[Band, ...]]] = MappingProxyType(
+    {
+        "eaqi": EAQI_SCALES["pm2_5"].bands,
+        "atmo": ATMO_SCALES["pm2_5"].bands,
+        "indoor-co2": CO2_SCALE.bands,
+        "indoor-formaldehyde-week": FORMALDEHYDE_WEEK_SCALE.bands,
+        "indoor-benzene": BENZENE_SCALE.bands,
+        "mite-risk": MITE_BANDS,
+        "mould-index": MOULD_SCALE.bands,
+        "thermal-comfort": CATEGORIES,
+        "humidex": HUMIDEX_SCALE.bands,
+        "light": LIGHT_BANDS[::-1],
+    }
+)
+"""The classes of each method that has some, the best one first."""
+
+_ORDER: Final = {band.key: place for bands in (MITE_BANDS, CATEGORIES) for place, band in enumerate(bands)}
+
+
+def gravity(result: Result) -> float:
+    """How bad a value is beside others of its method and metric: the highest one is the worst."""
+    assert result.value is not None  # noqa: S101 (only what has a value is compared)
+    if result.method == "light":
+        return -result.value
+    # Of these the class does not follow from the value alone.
+    if result.band is not None and result.band.key in _ORDER:
+        return 1_000.0 * _ORDER[result.band.key] + (result.value if result.method == "mite-risk" else 0.0)
+    return result.value

@@ -1,0 +1,253 @@
+"""Indoor air: how stale it is by its CO2, formaldehyde and benzene (French public buildings).
+
+Owns the bounds, and how ppb of formaldehyde become µg/m³. A bound belongs to the lower, better band. Pure.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from app.indicators.calendar_periods import DAY_US, Period
+from app.indicators.class_scales import Scale
+from app.indicators.index_results import Band, Citation, Component, Method, NoValueReason, Result, Text
+from app.indicators.input_types import Floats, Hourly, Mean, mean_of, percent
+from app.indicators.result_builder import made
+
+COVERAGE: Final = 75.0
+WEEK_SHORTEST: Final = DAY_US * 9 // 2
+WEEK_LONGEST: Final = DAY_US * 7
+
+FORMALDEHYDE_G_MOL: Final = 30.026
+GAS_CONSTANT: Final = 8.314_462_618
+ZERO_K: Final = 273.15
+ASSUMED_C: Final = 20.0
+STANDARD_HPA: Final = 1_013.25
+
+CO2_SCALE: Final = Scale.of(
+    (
+        Band("satisfactory", Text("Satisfactory renewal of air", "Renouvellement de l'air satisfaisant")),
+        Band("to_improve", Text("To be improved", "À améliorer")),
+        Band("insufficient", Text("Insufficient: act promptly", "Insuffisant : agir sans tarder")),
+    ),
+    800,
+    1_500,
+)
+_POLLUTANT_BANDS: Final = (
+    Band("within_guide", Text("Within the guide value", "Sous la valeur guide")),
+    Band("above_guide", Text("Above the guide value", "Au-dessus de la valeur guide")),
+    Band("act", Text("Act: look for the source", "Agir : rechercher la source")),
+)
+FORMALDEHYDE_WEEK_SCALE: Final = Scale.of(_POLLUTANT_BANDS, 30, 100)
+BENZENE_SCALE: Final = Scale.of(_POLLUTANT_BANDS, 2, 10)
+FORMALDEHYDE_HOUR_LIMIT: Final = 100.0
+
+_OCCUPIED: Final = Text(
+    "Meant for rooms with people in them: an empty room says nothing.",
+    "Vaut pour des pièces occupées : une pièce vide ne dit rien.",
+)
+ASSUMED: Final = Text(
+    "In some hours no temperature was measured: 20 °C were taken for it.",
+    "À certaines heures, aucune température n'a été mesurée : 20 °C ont été supposés.",
+)
+_REFERENCE: Final = Text(
+    "The law asks for a sampler and a laboratory; a sensor gives a hint.",
+    "La loi demande un prélèvement et une analyse en laboratoire ; un capteur donne un indice.",
+)
+_HCSP: Final = "HCSP (2019), valeurs repères du formaldéhyde dans l'air intérieur; décret n° 2012-14 (France)"
+
+CO2: Final = Method(
+    "indoor-co2",
+    1,
+    Text("Indoor CO₂", "CO₂ intérieur"),
+    Citation(
+        "Arrêté du 27 décembre 2022 (France), mesure à lecture directe du CO₂, article 4",
+        "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000046830005",
+        "verified",
+        "Both values and their words read in a text that quotes article 4. The rule of coverage is ours.",
+    ),
+    "any",
+    ("co2",),
+    "ppm",
+    "75 % of the hours of the period, each with 75 % of the hour.",
+    (_OCCUPIED,),
+)
+FORMALDEHYDE_HOUR: Final = Method(
+    "indoor-formaldehyde-hour",
+    1,
+    Text("Indoor formaldehyde, hours", "Formaldéhyde intérieur, heures"),
+    Citation(
+        _HCSP,
+        None,
+        "unverified",
+        "100 µg/m³ for 1 to 4 hours is of the opinion of 2019; the present annex of the decree was not read.",
+    ),
+    "any",
+    ("hcho", "temperature"),
+    "µg/m³",
+    "75 % of the hours of the period, each with 75 % of the hour.",
+    (_REFERENCE,),
+)
+FORMALDEHYDE_WEEK: Final = Method(
+    "indoor-formaldehyde-week",
+    1,
+    Text("Indoor formaldehyde, 4.5 to 7 days", "Formaldéhyde intérieur, 4,5 à 7 jours"),
+    Citation(
+        _HCSP,
+        None,
+        "unverified",
+        "30 µg/m³ is the guide value of decree 2011-1727, 100 the value of the opinion of 2019; the present "
+        "annexes were not read.",
+    ),
+    "week",
+    ("hcho", "temperature"),
+    "µg/m³",
+    "75 % of the hours of 4.5 to 7 days, each with 75 % of the hour.",
+    (_REFERENCE,),
+)
+BENZENE: Final = Method(
+    "indoor-benzene",
+    1,
+    Text("Indoor benzene, 4.5 to 7 days", "Benzène intérieur, 4,5 à 7 jours"),
+    Citation(
+        "Décret n° 2011-1727 and décret n° 2012-14 (France): valeurs-guides et seuil d'action du benzène",
+        "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000025105291",
+        "unverified",
+        "The guide value of 2 µg/m³ (since 2016) read in texts on the decree; 10 µg/m³ and the present annex "
+        "could not be confirmed.",
+    ),
+    "week",
+    ("benzene",),
+    "µg/m³",
+    "75 % of the hours of 4.5 to 7 days, each with 75 % of the hour.",
+    (_REFERENCE,),
+)
+
+
+def formaldehyde_ug_m3(ppb: Floats, temperature_c: Floats, pressure_hpa: float = STANDARD_HPA) -> Floats:
+    """Formaldehyde by mass, from its share by volume: ppb · M · p / (R · T), the law of ideal gases.
+
+    Args:
+        ppb: shape (n,).
+        temperature_c: of the air, °C, shape (n,).
+        pressure_hpa: of the air.
+
+    Returns:
+        µg/m³, shape (n,): 1 ppb is 1.248 µg/m³ at 20 °C, 1.227 at 25 °C (1013.25 hPa).
+    """
+    # ppb are nmol per mol; n/V = p/(R·T) in mol/m³; times g/mol gives ng, a thousandth of µg.
+    mol_m3 = pressure_hpa * 100.0 / (GAS_CONSTANT * (temperature_c + ZERO_K))
+    return ppb * mol_m3 * FORMALDEHYDE_G_MOL / 1_000.0
+
+
+def indoor_co2(hourly: Hourly | None, period: Period) -> Result:
+    """The class of the highest hourly mean of CO2 in a period.
+
+    Returns:
+        With the mean of the period (`mean`), and the shares of hours above the two bounds (`above_800`,
+        `above_1500`, in percent) as components.
+    """
+    highest = mean_of(hourly, period, COVERAGE, highest=True)
+    if hourly is None or highest.value is None:
+        return made(CO2, period, None, highest.coverage, reason=highest.reason)
+    found = hourly.on(period.hours())
+    found = found[np.isfinite(found)]
+    shares = tuple(
+        Component(
+            f"above_{bound:g}",
+            percent(int(np.count_nonzero(found > bound)), len(found)),
+            "%",
+            highest.coverage,
+        )
+        for bound in CO2_SCALE.bounds
+    )
+    mean = Component("mean", float(found.mean()), "ppm", highest.coverage)
+    band = CO2_SCALE.band(highest.value)
+    return made(CO2, period, highest.value, highest.coverage, band=band, components=(mean, *shares))
+
+
+def indoor_formaldehyde_hour(
+    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float = STANDARD_HPA
+) -> Result:
+    """The highest hourly mean of formaldehyde in a period, by the value for one to four hours.
+
+    Args:
+        ppb: hourly means in ppb.
+        temperature: hourly means in °C; 20 °C are taken where there is none, and noted.
+        period: any.
+        pressure_hpa: of the air.
+    """
+    hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
+    highest = mean_of(hourly, period, COVERAGE, highest=True)
+    return made(
+        FORMALDEHYDE_HOUR,
+        period,
+        highest.value,
+        highest.coverage,
+        limit=FORMALDEHYDE_HOUR_LIMIT,
+        reason=highest.reason,
+        notes=(ASSUMED,) if assumed and highest.value is not None else (),
+    )
+
+
+def indoor_formaldehyde_week(
+    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float = STANDARD_HPA
+) -> Result:
+    """The mean of formaldehyde over 4.5 to 7 days, by the guide value and the one from which to act.
+
+    Args:
+        ppb: hourly means in ppb.
+        temperature: hourly means in °C; 20 °C are taken where there is none, and noted.
+        period: of 4.5 to 7 days, else `period_too_short` or `period_too_long`.
+        pressure_hpa: of the air.
+    """
+    hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
+    return _of_week(FORMALDEHYDE_WEEK, FORMALDEHYDE_WEEK_SCALE, hourly, period, assumed=assumed)
+
+
+def indoor_benzene(hourly: Hourly | None, period: Period) -> Result:
+    """The mean of benzene over 4.5 to 7 days, by the guide value and the one from which to act."""
+    return _of_week(BENZENE, BENZENE_SCALE, hourly, period, assumed=False)
+
+
+def _of_week(method: Method, scale: Scale, hourly: Hourly | None, period: Period, *, assumed: bool) -> Result:
+    mean, reason = mean_of(hourly, period, COVERAGE), _unfit(period)
+    if reason is not None:
+        mean = Mean(None, mean.coverage, reason)
+    return made(
+        method,
+        period,
+        mean.value,
+        mean.coverage,
+        limit=scale.bounds[0],
+        band=None if mean.value is None else scale.band(mean.value),
+        reason=mean.reason,
+        notes=(ASSUMED,) if assumed and mean.value is not None else (),
+    )
+
+
+def _unfit(period: Period) -> NoValueReason | None:
+    length = period.end_us - period.start_us
+    if length < WEEK_SHORTEST:
+        return "period_too_short"
+    # A week of local days has an hour more in autumn.
+    return "period_too_long" if length > WEEK_LONGEST + DAY_US // 24 else None
+
+
+def _by_mass(
+    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float
+) -> tuple[Hourly | None, bool]:
+    """Hourly means in µg/m³, and whether a temperature had to be assumed."""
+    if ppb is None:
+        return None, False
+    part = ppb.within(period)
+    known = np.full(len(part.times), np.nan)
+    if temperature is not None and len(part.times):
+        first = int(part.times[0])
+        hours = range(first, int(part.times[-1]) + 1, DAY_US // 24)
+        known = temperature.on(hours)[(part.times - first) // (DAY_US // 24)]
+    assumed = bool((part.valid & ~np.isfinite(known)).any())
+    mass = formaldehyde_ug_m3(part.values, np.where(np.isfinite(known), known, ASSUMED_C), pressure_hpa)
+    return Hourly(part.times, mass, part.coverage), assumed
+
+
+METHODS: Final = (CO2, FORMALDEHYDE_HOUR, FORMALDEHYDE_WEEK, BENZENE)

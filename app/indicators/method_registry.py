@@ -1,0 +1,35 @@
+"""Lists all methods by name. Pure: a method is registered by the module that computes it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from app.indicators import (
+    air_indices,
+    dust_mites,
+    indoor_air,
+    mould_risk,
+    noise_emergence,
+    noise_levels,
+    odour_hours,
+    thermal_comfort,
+    who_guidelines,
+)
+from app.indicators.index_results import Method
+
+_MODULES: Final = (
+    air_indices,
+    who_guidelines,
+    noise_levels,
+    noise_emergence,
+    indoor_air,
+    dust_mites,
+    mould_risk,
+    odour_hours,
+    thermal_comfort,
+)
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {method.name: method for module in _MODULES for method in module.METHODS}
+)
+"""Every method, by topic."""

@@ -1,0 +1,170 @@
+"""Mould: the index of the VTT model, stepped hour by hour.
+
+Owns the critical humidity, the paces of growth and decline, and the classes of materials. Pure.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from app.indicators.calendar_periods import Period
+from app.indicators.class_scales import Scale
+from app.indicators.index_results import Band, Citation, Component, Method, Result, Text
+from app.indicators.input_types import Hourly, lacking, percent
+from app.indicators.result_builder import made
+
+COVERAGE: Final = 75.0
+MOULD_TOP: Final = 6.0
+_WARM: Final = 20.0
+_HOTTEST: Final = 50.0
+_EARLY: Final = 1.0
+# Hours since it was last damp enough: first it declines, then it rests, then it declines at half the pace.
+_DECLINE_FIRST_H: Final = 6
+_REST_UNTIL_H: Final = 24
+_DECLINE_FIRST_PER_DAY: Final = 0.032
+_DECLINE_LATER_PER_DAY: Final = 0.016
+_HOURS_A_DAY: Final = 24
+
+
+class Sensitivity(NamedTuple):
+    """How a class of materials takes mould: paces below and from index 1, the highest index, least RH."""
+
+    early: float
+    late: float
+    a: float
+    b: float
+    c: float
+    least_rh: float
+
+
+SENSITIVITIES: Final[Mapping[str, Sensitivity]] = {
+    "very_sensitive": Sensitivity(1.0, 2.0, 1.0, 7.0, 2.0, 80.0),
+    "sensitive": Sensitivity(0.578, 0.386, 0.3, 6.0, 1.0, 80.0),
+    "medium_resistant": Sensitivity(0.072, 0.097, 0.0, 5.0, 1.5, 85.0),
+    "resistant": Sensitivity(0.033, 0.014, 0.0, 3.0, 1.0, 85.0),
+}
+"""Pine sapwood is very sensitive, planed wood and board with paper sensitive, concrete medium resistant."""
+
+MOULD_SCALE: Final = Scale.of(
+    (
+        Band("none", Text("No growth", "Aucune croissance")),
+        Band("microscopic", Text("Growth under the microscope", "Croissance visible au microscope")),
+        Band("visible", Text("Visible growth", "Croissance visible à l'œil nu")),
+    ),
+    1,
+    3,
+    side="upper",
+)
+MOULD: Final = Method(
+    "mould-index",
+    1,
+    Text("Mould index (VTT model)", "Indice de moisissure (modèle VTT)"),
+    Citation(
+        "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)",
+        "https://doi.org/10.1007/s002260050131",
+        "unverified",
+        "Formula, classes and the unit of growth (a 1/7 for days is the 1/168 for hours of arXiv:1804.02992) "
+        "are alike in three programs; that the decline of 0.032 and 0.016 is one per day was read in one. "
+        "The paper itself was not read.",
+    ),
+    "any",
+    ("temperature", "humidity"),
+    "1",
+    "75 % of the hours of the period, each with 75 % of the hour of both; hours without stand still.",
+    (
+        Text(
+            "Of the air of the room: the model wants the humidity at the surface, higher on cold walls.",
+            "De l'air de la pièce : le modèle veut l'humidité en surface, plus élevée sur les murs froids.",
+        ),
+    ),
+)
+
+
+def critical_humidity(temperature_c: float, least_rh: float = 80.0) -> float:
+    """The relative humidity from which mould grows, in %RH.
+
+    -0.00267·T³ + 0.160·T² - 3.13·T + 100 up to 20 °C, and never below what the material needs (80 or 85).
+    """
+    if temperature_c > _WARM:
+        return least_rh
+    t = temperature_c
+    return max(least_rh, -0.00267 * t**3 + 0.160 * t**2 - 3.13 * t + 100.0)
+
+
+def mould_step(
+    index: float, dry_hours: int, temperature_c: float, humidity: float, material: Sensitivity
+) -> tuple[float, int]:
+    """The mould index and the dry hours in a row after one more hour.
+
+    Growth: dM/dt = k1·k2 / (7·exp(-0.68·ln T - 13.9·ln RH + 66.02)) a day, where k2 = 1 - exp(2.3·(M - Mmax))
+    and not below 0, Mmax = A + B·x - C·x², x = (RHcrit - RH) / (RHcrit - 100). Only between 0 and 50 °C.
+    """
+    critical = critical_humidity(temperature_c, material.least_rh)
+    if not 0.0 < temperature_c < _HOTTEST or humidity < critical:
+        dry_hours += 1
+        return max(0.0, index - _decline(dry_hours)), dry_hours
+    x = (critical - humidity) / (critical - 100.0) if critical < 100.0 else 0.0  # noqa: PLR2004 (percent)
+    highest = material.a + material.b * x - material.c * x * x
+    pace = material.early if index < _EARLY else material.late
+    slowed = max(0.0, 1.0 - math.exp(2.3 * (index - highest)))
+    days = 7.0 * math.exp(-0.68 * math.log(temperature_c) - 13.9 * math.log(humidity) + 66.02)
+    return min(MOULD_TOP, index + pace * slowed / days / _HOURS_A_DAY), 0
+
+
+def mould_index(
+    temperature: Hourly | None,
+    humidity: Hourly | None,
+    period: Period,
+    *,
+    material: str = "very_sensitive",
+    begin: float = 0.0,
+    dry_hours: int = 0,
+) -> Result:
+    """The mould index at the end of a period, stepped hour by hour.
+
+    Args:
+        temperature: hourly means in °C.
+        humidity: hourly means in %RH.
+        period: any; an index takes weeks to grow.
+        material: a key of `SENSITIVITIES`.
+        begin: the index at the begin, 0 to 6.
+        dry_hours: dry hours in a row at the begin.
+
+    Returns:
+        0 (no growth) to 6 (all covered). Components: the highest index on the way, the share of hours in
+        which it could grow, and the dry hours in a row at the end (with which to go on).
+    """
+    if temperature is None or humidity is None:
+        return made(MOULD, period, None, 0.0, reason="metric_missing")
+    hours = period.hours()
+    warm, damp = temperature.on(hours), humidity.on(hours)
+    there = np.isfinite(warm) & np.isfinite(damp)
+    covered = percent(int(there.sum()), len(hours))
+    reason = lacking(humidity.begun(period), covered, COVERAGE)
+    if reason is not None:
+        return made(MOULD, period, None, covered, reason=reason)
+    of = SENSITIVITIES[material]
+    index = highest = begin
+    growing = 0
+    for t, rh in zip(warm[there].tolist(), damp[there].tolist(), strict=True):
+        index, dry_hours = mould_step(index, dry_hours, t, rh, of)
+        highest = max(highest, index)
+        growing += dry_hours == 0
+    components = (
+        Component("highest", highest, "1", covered, MOULD_SCALE.band(highest), MOULD_SCALE.level(highest)),
+        Component("growing", percent(growing, int(there.sum())), "%", covered),
+        Component("dry_hours", float(dry_hours), "h", covered),
+    )
+    return made(MOULD, period, index, covered, band=MOULD_SCALE.band(index), components=components)
+
+
+def _decline(dry_hours: int) -> float:
+    """By how much the index falls in the n-th dry hour in a row."""
+    if dry_hours <= _DECLINE_FIRST_H:
+        return _DECLINE_FIRST_PER_DAY / _HOURS_A_DAY
+    return 0.0 if dry_hours <= _REST_UNTIL_H else _DECLINE_LATER_PER_DAY / _HOURS_A_DAY
+
+
+METHODS: Final = (MOULD,)

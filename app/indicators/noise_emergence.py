@@ -1,0 +1,144 @@
+"""Emergence: by how much a noise stands out of what is heard without it (French Code de la santé publique).
+
+Owns the limits by day and night, and the term for how long the noise lasts. Pure.
+"""
+
+from collections.abc import Sequence
+from datetime import time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from app.indicators.calendar_periods import Period, instant, local_date
+from app.indicators.index_results import Citation, Component, Method, NoValueReason, Result, Text
+from app.indicators.input_types import Floats, Levels, lacking, percent
+from app.indicators.noise_levels import UNIT, energy_mean
+from app.indicators.result_builder import made
+
+DAY_LIMIT: Final = 5.0
+NIGHT_LIMIT: Final = 3.0
+DAY_BEGIN: Final = time(7)
+DAY_END: Final = time(22)
+COVERAGE: Final = 75.0
+CORRECTIONS: Final[tuple[tuple[float, float], ...]] = (
+    (60, 6),
+    (5 * 60, 5),
+    (20 * 60, 4),
+    (2 * 3_600, 3),
+    (4 * 3_600, 2),
+    (8 * 3_600, 1),
+)
+"""Up to how many seconds in all, included, how many dB are added; beyond the last none is."""
+
+EMERGENCE: Final = Method(
+    "noise-emergence",
+    1,
+    Text("Emergence of a noise in the neighbourhood", "Émergence d'un bruit de voisinage"),
+    Citation(
+        "Code de la santé publique (France), article R1336-7",
+        "https://www.legifrance.gouv.fr/codes/texte_lc/LEGITEXT000006072665/",
+        "verified",
+        "Limits and durations read in a copy of the article as in force since 10 August 2017, up to 8 hours; "
+        "that nothing is added beyond is what is left. The rule of coverage is ours.",
+    ),
+    "any",
+    ("laeq",),
+    UNIT,
+    "75 % of the time with the noise, and 75 % of the time without it.",
+    (
+        Text(
+            "A hint, not a report: that needs a sound level meter of a class, on the spot (NF S 31-010).",
+            "Un indice, pas un constat : celui-ci demande un sonomètre homologué, sur place (NF S 31-010).",
+        ),
+    ),
+)
+
+
+def correction(duration_s: float) -> float:
+    """How many dB are added to the limit for a noise that lasts so long in all."""
+    return next((added for longest, added in CORRECTIONS if duration_s <= longest), 0.0)
+
+
+def limit(duration_s: float, *, night: bool) -> float:
+    """By how many dB a noise may stand out, by how long it lasts in all."""
+    return (NIGHT_LIMIT if night else DAY_LIMIT) + correction(duration_s)
+
+
+def is_night(at_us: int, zone: ZoneInfo) -> bool:
+    """Whether it is night for the law: from 22 h to 7 h."""
+    day = local_date(at_us, zone)
+    return not instant(day, DAY_BEGIN, zone) <= at_us < instant(day, DAY_END, zone)
+
+
+def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zone: ZoneInfo) -> Result:
+    """By how much a noise stands out in a period, by what the law allows.
+
+    Args:
+        levels: what was measured, with and without the noise.
+        noisy: when the noise is heard; they do not overlap. What of it lies in the period counts.
+        period: all of it by day (7 to 22 h) or all of it by night, else `period_mixed`.
+        zone: of the place.
+
+    Returns:
+        dB that the ambient level (energy mean while the noise is heard) lies above the residual level (while
+        it is not). Components: `ambient`, `residual`, `duration` (s) and `correction`.
+    """
+    spans = [Period(max(span.start_us, period.start_us), min(span.end_us, period.end_us)) for span in noisy]
+    spans = [span for span in spans if span.start_us < span.end_us]
+    duration = sum(span.seconds for span in spans)
+    night = is_night(period.start_us, zone)
+    allowed = limit(duration, night=night)
+    with_it = [levels.weights(span) for span in spans]
+    part, all_weights = levels.weights(period)
+    without = all_weights.copy()
+    for inside, weights in with_it:
+        without[inside.start - part.start : inside.stop - part.start] -= weights
+    during = all_weights - without
+    values = levels.values[part]
+    ambient = _level("ambient", values, during, duration)
+    residual = _level("residual", values, without, period.seconds - duration)
+    reason = _mixed(period, zone, night=night) or ambient.reason or residual.reason
+    value = None
+    if reason is None and ambient.value is not None and residual.value is not None:
+        value = ambient.value - residual.value
+    components = (
+        ambient,
+        residual,
+        Component("duration", duration, "s", 100.0),
+        Component("correction", correction(duration), UNIT, 100.0),
+    )
+    covered = min(ambient.coverage, residual.coverage)
+    return made(
+        EMERGENCE,
+        period,
+        value,
+        covered,
+        limit=allowed,
+        has_ratio=False,
+        components=components,
+        reason=reason,
+    )
+
+
+def _mixed(period: Period, zone: ZoneInfo, *, night: bool) -> NoValueReason | None:
+    """`period_mixed` where a period is not all of it in one day or one night."""
+    day = local_date(period.start_us, zone)
+    turns = [instant(day, DAY_BEGIN, zone), instant(day, DAY_END, zone)]
+    if night and period.start_us >= turns[1]:
+        turns = [instant(day + timedelta(days=1), DAY_BEGIN, zone)]
+    inside = any(period.start_us < turn < period.end_us for turn in turns)
+    return "period_mixed" if inside else None
+
+
+def _level(key: str, values: Floats, weights: Floats, seconds: float) -> Component:
+    weights = np.maximum(weights, 0.0)
+    covered = percent(float(weights.sum()), seconds)
+    # What is left of an interval after subtracting all of it may be a rounding error.
+    reason = lacking(int(np.count_nonzero(weights > 1e-6)), covered, COVERAGE)  # noqa: PLR2004
+    if reason is not None:
+        return Component(key, None, UNIT, covered, reason=reason)
+    return Component(key, energy_mean(values, weights), UNIT, covered)
+
+
+METHODS: Final = (EMERGENCE,)

@@ -1,0 +1,227 @@
+"""Sound levels over time: energy means, and the European day-evening-night level.
+
+Owns the parts of the day by country, and how levels are weighed. Pure: no database, no HTTP, no clock.
+
+A level weighs as long as it was measured; one that lies in two parts of the day counts in each for the time
+that lies there, so that it does not matter how finely a measurement is divided. A day begins with its first
+part (in France at 6 h) and ends 24 hours of the clock later, so that no night is cut in two; where the clocks
+change, its night has 7 or 9 hours. A part's mean is that of what was really measured in it. The level of the
+whole day weighs the parts 12 to 4 to 8, as the directive has it, whatever they lasted.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from app.indicators.calendar_periods import Period, instant, local_date
+from app.indicators.index_results import Citation, Component, Method, Result, Text
+from app.indicators.input_types import Floats, Levels, lacking, percent
+from app.indicators.result_builder import common_reason, least_covered, made
+
+UNIT: Final = "dB"
+DAY_COVERAGE: Final = 75.0
+YEAR_COVERAGE: Final = 75.0
+DEFAULT_COUNTRY: Final = "EU"
+
+
+class Part(NamedTuple):
+    """A part of the day.
+
+    Attributes:
+        key: its name.
+        begin: local time.
+        end: local time; of the next day where it is not after `begin`.
+        weight: hours that it counts for in the level of the day.
+        penalty: dB that are added in it.
+    """
+
+    key: str
+    begin: time
+    end: time
+    weight: float
+    penalty: float
+
+
+def _parts(day: int, evening: int, night: int) -> tuple[Part, ...]:
+    return (
+        Part("lday", time(day), time(evening), 12, 0),
+        Part("levening", time(evening), time(night), 4, 5),
+        Part("lnight", time(night), time(day), 8, 10),
+    )
+
+
+PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
+    DEFAULT_COUNTRY: _parts(7, 19, 23),
+    "FR": _parts(6, 18, 22),
+    # 34. BImSchV, § 2.
+    "DE": _parts(6, 18, 22),
+}
+"""The parts of the day by country (ISO 3166-1); `EU`: where a country has not set its own."""
+
+_DIRECTIVE: Final = "Directive 2002/49/EC, Annex I"
+_DIRECTIVE_URL: Final = "https://eur-lex.europa.eu/eli/dir/2002/49/oj"
+_BASIS: Final = (
+    "Formula, weights, penalties and hours read in summaries of the directive and in notes of French "
+    "authorities (6-18-22-6 h). The rule of coverage is ours: the directive is about modelled years."
+)
+_MEASURED: Final = Text(
+    "Measured at the box with all that sounded there: maps are computed for one kind of source, 4 m above "
+    "the ground, without the reflection of the facade.",
+    "Mesuré au boîtier, toutes sources confondues : les cartes sont calculées par type de source, à 4 m du "
+    "sol, sans la réflexion de la façade.",
+)
+
+LEQ: Final = Method(
+    "leq",
+    1,
+    Text("Equivalent sound level", "Niveau sonore équivalent"),
+    Citation(
+        "ISO 1996-1: equivalent continuous sound pressure level",
+        None,
+        "verified",
+        "The definition is that of every textbook: 10·lg of the mean of 10^(L/10) over time.",
+    ),
+    "any",
+    ("laeq",),
+    UNIT,
+    "75 % of the period.",
+)
+LDEN_DAY: Final = Method(
+    "lden-day",
+    1,
+    Text("Day-evening-night level of one day", "Niveau jour-soir-nuit d'une journée"),
+    Citation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
+    "day",
+    ("laeq",),
+    UNIT,
+    "75 % of each part of the day, of the time that it really lasted.",
+    (
+        Text(
+            "A figure of 24 hours: noise maps and their limits are of a whole year.",
+            "Une valeur de 24 heures : les cartes de bruit et leurs limites portent sur une année entière.",
+        ),
+        _MEASURED,
+    ),
+)
+LDEN_YEAR: Final = Method(
+    "lden-year",
+    1,
+    Text("Day-evening-night level of a year", "Niveau jour-soir-nuit d'une année"),
+    Citation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
+    "year",
+    ("laeq",),
+    UNIT,
+    "75 % of all days, of all evenings and of all nights of the year.",
+    (_MEASURED,),
+)
+
+
+def energy_mean(values: Floats, weights: Floats | None = None) -> float:
+    """The mean of levels by energy: 10·lg(Σ w·10^(L/10) / Σ w).
+
+    Args:
+        values: dB, shape (n,), n > 0.
+        weights: shape (n,), not all zero; None: all the same.
+
+    Returns:
+        dB; never below the arithmetic mean, never above the highest level.
+    """
+    top = float(values.max())
+    # Relative to the loudest one nothing overflows, whatever the levels are.
+    energies = np.power(10.0, (values - top) / 10.0)
+    return top + 10.0 * math.log10(float(np.average(energies, weights=weights)))
+
+
+def day_evening_night(levels: Mapping[str, float], parts: Sequence[Part]) -> float:
+    """The level of a day from those of its parts: 10·lg(Σ w·10^((L + penalty)/10) / 24).
+
+    Args:
+        levels: dB by the part's key.
+        parts: with their weights (12, 4, 8) and penalties (0, 5, 10).
+    """
+    values = np.array([levels[part.key] + part.penalty for part in parts])
+    return energy_mean(values, np.array([part.weight for part in parts]))
+
+
+def noise_day(day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Period:
+    """The day that begins on a date with the first part of the day, and ends as the next one begins."""
+    begin = PARTS.get(country, PARTS[DEFAULT_COUNTRY])[0].begin
+    return Period(instant(day, begin, zone), instant(day + timedelta(days=1), begin, zone))
+
+
+def leq(levels: Levels, period: Period) -> Result:
+    """The energy mean of a period."""
+    part = _mean("leq", levels, [period])
+    return made(LEQ, period, part.value, part.coverage, reason=part.reason)
+
+
+def lden_day(levels: Levels, day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Result:
+    """Lden of the 24 hours (23 or 25 where clocks change) that begin on a date with the day's first part.
+
+    Args:
+        levels: of that date and the next night.
+        day: the local date.
+        zone: of the place.
+        country: whose parts of the day are meant (ISO 3166-1); one that is not known has those of the EU.
+
+    Returns:
+        With Lday, Levening, Lnight and the plain energy mean (`leq`) as components.
+    """
+    return _lden(LDEN_DAY, levels, noise_day(day, zone, country), zone, country=country, least=DAY_COVERAGE)
+
+
+def lden_year(levels: Levels, year: int, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Result:
+    """Lden of a year: of the energy means of all its days, evenings and nights.
+
+    The year's first day begins with the first part of 1 January; its last night is that of 31 December.
+    """
+    first, after = date(year, 1, 1), date(year + 1, 1, 1)
+    period = Period(noise_day(first, zone, country).start_us, noise_day(after, zone, country).start_us)
+    return _lden(LDEN_YEAR, levels, period, zone, country=country, least=YEAR_COVERAGE)
+
+
+def _lden(
+    method: Method, levels: Levels, period: Period, zone: ZoneInfo, *, country: str, least: float
+) -> Result:
+    parts = PARTS.get(country, PARTS[DEFAULT_COUNTRY])
+    components = tuple(_mean(part.key, levels, list(_spans(part, period, zone)), least) for part in parts)
+    found = {part.key: part.value for part in components if part.value is not None}
+    shown = (*components, _mean("leq", levels, [period], least))
+    if len(found) < len(parts):
+        lowest = min(part.coverage for part in components)
+        reason = common_reason(part for part in components if part.value is None)
+        return made(method, period, None, lowest, components=shown, reason=reason)
+    value = day_evening_night(found, parts)
+    return made(method, period, value, least_covered(components), components=shown)
+
+
+def _spans(part: Part, period: Period, zone: ZoneInfo) -> Iterator[Period]:
+    """When a part of the day is on, within a period."""
+    day, last = local_date(period.start_us, zone) - timedelta(days=1), local_date(period.end_us, zone)
+    while day <= last:
+        ends_on = day if part.begin < part.end else day + timedelta(days=1)
+        start = max(period.start_us, instant(day, part.begin, zone))
+        end = min(period.end_us, instant(ends_on, part.end, zone))
+        if start < end:
+            yield Period(start, end)
+        day += timedelta(days=1)
+
+
+def _mean(key: str, levels: Levels, spans: Sequence[Period], least: float = DAY_COVERAGE) -> Component:
+    """The energy mean of what was measured in some spans of time."""
+    found = [levels.weights(span) for span in spans]
+    weights = np.concatenate([seconds for _, seconds in found]) if found else np.empty(0)
+    measured = float(weights.sum())
+    covered = percent(measured, sum(span.seconds for span in spans))
+    reason = lacking(int(np.count_nonzero(weights)), covered, least)
+    if reason is not None:
+        return Component(key, None, UNIT, covered, reason=reason)
+    values = np.concatenate([levels.values[part] for part, _ in found])
+    return Component(key, energy_mean(values, weights), UNIT, covered)
+
+
+METHODS: Final = (LEQ, LDEN_DAY, LDEN_YEAR)

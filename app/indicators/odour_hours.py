@@ -1,0 +1,257 @@
+"""Odours: episodes above a concentration, and the share of hours in which it smells.
+
+Owns where an episode begins and ends, and what an odour hour is. Pure.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from app.indicators.calendar_periods import HOUR_US, Period
+from app.indicators.index_results import Citation, Component, Method, Result, Text
+from app.indicators.input_types import HOUR_COVERAGE, Floats, Samples, lacking, percent
+from app.indicators.result_builder import made
+from app.platform.kernel.instants import US_PER_S
+
+COVERAGE: Final = 75.0
+UNIT: Final = "ou/m³"
+DETECTION: Final = 1.0
+ODOUR_HOUR_SHARE: Final = 10.0
+ODOUR_HOUR_LIMITS: Final[Mapping[str, float]] = {"residential": 10.0, "commercial": 15.0, "village": 15.0}
+"""Percent of the hours of a year that may smell, by the use of the area."""
+_SECONDS_AN_HOUR: Final = 3_600.0
+
+EPISODES: Final = Method(
+    "odour-episodes",
+    1,
+    Text("Odour episodes", "Épisodes d'odeur"),
+    Citation(
+        "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold",
+        None,
+        "verified",
+        "The unit and its definition read in the standard's abstract. Where an episode begins and ends is "
+        "the caller's; how episodes are made is ours.",
+    ),
+    "any",
+    ("odour",),
+    "1",
+    "75 % of the period.",
+    (
+        Text(
+            "A sensor's figure in odour units is as good as its calibration with a panel of noses.",
+            "Une valeur de capteur en unités d'odeur vaut ce que vaut son étalonnage par un jury de nez.",
+        ),
+    ),
+)
+ODOUR_HOURS: Final = Method(
+    "odour-hours",
+    1,
+    Text("Odour hours", "Heures d'odeur"),
+    Citation(
+        "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22",
+        None,
+        "verified",
+        "An odour hour (it smells in a tenth of the hour) and the limits of 10 and 15 % read in texts on the "
+        "rule, not in itself. The rule of coverage is ours.",
+    ),
+    "any",
+    ("odour",),
+    "%",
+    "75 % of the hours of the period, each with 75 % of the hour.",
+    (
+        Text(
+            "The limits are of a year, and of odours that noses recognise on the spot: an instrument that "
+            "sees 1 ou/m³ tells what can be detected, not what it is.",
+            "Les limites portent sur une année et sur des odeurs reconnues sur place par des nez : un "
+            "instrument qui voit 1 uoE/m³ dit ce qui est perceptible, pas ce que c'est.",
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What makes an episode.
+
+    Attributes:
+        begin: ou/m³; it begins with a sample above.
+        clear: ou/m³, not above `begin`; it ends with a sample at or below.
+        least_s: episodes that last less are dropped.
+        gap_s: episodes with no more than this between them are one; an episode does not outlast a longer gap
+            in the data.
+    """
+
+    begin: float
+    clear: float
+    least_s: float = 600.0
+    gap_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not self.clear <= self.begin:
+            raise ValueError("an episode clears at or below where it begins")
+        if self.least_s < 0 or self.gap_s < 0:
+            raise ValueError("durations are not negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A time in which it smelled.
+
+    Attributes:
+        start_us: when the first sample above began.
+        end_us: when the sample that cleared it began, or the last one before a gap ended.
+        peak: the highest concentration, ou/m³.
+        peak_us: when that was.
+        mean: of what was measured in it, by time, ou/m³.
+        dose: concentration times time, ou·h/m³, of what was measured in it.
+        measured_s: how long it was measured.
+        cleared: False where nothing cleared it: the data end, or a gap begins.
+    """
+
+    start_us: int
+    end_us: int
+    peak: float
+    peak_us: int
+    mean: float
+    dose: float
+    measured_s: float
+    cleared: bool
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return (self.end_us - self.start_us) / US_PER_S
+
+
+def odour_episodes(samples: Samples, rules: Rules) -> tuple[Episode, ...]:
+    """The episodes in a series, in order: found with hysteresis, then joined, then the short ones dropped."""
+    spans = list(_joined(_spans(samples, rules), round(rules.gap_s * US_PER_S)))
+    episodes = (_episode(samples, start, end, cleared=cleared) for start, end, cleared in spans)
+    return tuple(episode for episode in episodes if episode.seconds >= rules.least_s)
+
+
+def odour_summary(samples: Samples, rules: Rules, period: Period) -> tuple[Result, tuple[Episode, ...]]:
+    """How many episodes a period had.
+
+    Returns:
+        The number of episodes, with how long they lasted in all (`duration`, s), the highest concentration
+        (`peak`) and the dose (`dose`, ou·h/m³) as components; and the episodes of what was measured in it.
+    """
+    part = _within(samples, period)
+    covered = percent(float(_seconds(part, period).sum()), period.seconds)
+    reason = lacking(len(part.times), covered, COVERAGE)
+    if reason is not None:
+        return made(EPISODES, period, None, covered, reason=reason), ()
+    episodes = odour_episodes(part, rules)
+    components = (
+        Component("duration", sum(episode.seconds for episode in episodes), "s", covered),
+        Component("peak", float(part.values.max()), UNIT, covered),
+        Component("dose", sum(episode.dose for episode in episodes), "ou·h/m³", covered),
+    )
+    return made(EPISODES, period, float(len(episodes)), covered, components=components), episodes
+
+
+def odour_hours(
+    samples: Samples, period: Period, *, threshold: float = DETECTION, area: str = "residential"
+) -> Result:
+    """The share of hours in which it smells for a tenth of the time or more.
+
+    Args:
+        samples: ou/m³.
+        period: its whole hours of UTC count.
+        threshold: it smells above this, ou/m³.
+        area: a key of `ODOUR_HOUR_LIMITS`.
+
+    Returns:
+        Percent of the hours that are covered well enough; components: how many those are (`hours`), and how
+        many of them smell (`odour_hours`).
+    """
+    limit = ODOUR_HOUR_LIMITS[area]
+    hours = period.hours()
+    valid = smelling = 0
+    for start in hours:
+        hour = Period(start, start + HOUR_US)
+        part = _within(samples, hour)
+        seconds = _seconds(part, hour)
+        measured = float(seconds.sum())
+        if percent(measured, _SECONDS_AN_HOUR) < HOUR_COVERAGE:
+            continue
+        valid += 1
+        smelling += percent(float(seconds[part.values > threshold].sum()), measured) >= ODOUR_HOUR_SHARE
+    covered = percent(valid, len(hours))
+    reason = lacking(len(_within(samples, period).times), covered, COVERAGE)
+    share = None if reason is not None else 100.0 * smelling / valid
+    components = (
+        Component("hours", float(valid), "h", covered),
+        Component("odour_hours", float(smelling), "h", covered),
+    )
+    return made(ODOUR_HOURS, period, share, covered, limit=limit, components=components, reason=reason)
+
+
+def _spans(samples: Samples, rules: Rules) -> Iterator[tuple[int, int, bool]]:
+    """From the first sample above to the one that clears, or to a gap in the data."""
+    longest = round(rules.gap_s * US_PER_S)
+    start: int | None = None
+    last_end = 0
+    rows = zip(samples.times.tolist(), samples.ends.tolist(), samples.values.tolist(), strict=True)
+    for time, end, value in rows:
+        if start is not None and time - last_end > longest:
+            yield start, last_end, False
+            start = None
+        if start is None and value > rules.begin:
+            start = time
+        elif start is not None and value <= rules.clear:
+            yield start, time, True
+            start = None
+        last_end = end
+    if start is not None:
+        yield start, last_end, False
+
+
+def _joined(spans: Iterator[tuple[int, int, bool]], gap_us: int) -> Iterator[tuple[int, int, bool]]:
+    held: tuple[int, int, bool] | None = None
+    for span in spans:
+        if held is None:
+            held = span
+        elif span[0] - held[1] <= gap_us:
+            held = (held[0], span[1], span[2])
+        else:
+            yield held
+            held = span
+    if held is not None:
+        yield held
+
+
+def _episode(samples: Samples, start_us: int, end_us: int, *, cleared: bool) -> Episode:
+    period = Period(start_us, end_us)
+    part = _within(samples, period)
+    seconds = _seconds(part, period)
+    measured = float(seconds.sum())
+    dose = float((part.values * seconds).sum())
+    top = int(part.values.argmax())
+    return Episode(
+        start_us,
+        end_us,
+        float(part.values[top]),
+        int(part.times[top]),
+        dose / measured,
+        dose / _SECONDS_AN_HOUR,
+        measured,
+        cleared,
+    )
+
+
+def _within(samples: Samples, period: Period) -> Samples:
+    """The samples that begin in a period."""
+    low, high = np.searchsorted(samples.times, [period.start_us, period.end_us])
+    return Samples(samples.times[low:high], samples.values[low:high], samples.interval_s)
+
+
+def _seconds(samples: Samples, period: Period) -> Floats:
+    """How long each sample stands within a period, shape (n,)."""
+    return (np.minimum(samples.ends, period.end_us) - samples.times) / US_PER_S
+
+
+METHODS: Final = (EPISODES, ODOUR_HOURS)

@@ -1,0 +1,133 @@
+"""Which periods a figure is of: the last one that is over, and all within a stretch of time. Pure.
+
+Owns how hours, days, weeks, months and years are counted off. Days begin at a time of the clocks of the place
+(noise: with the first part of the day). Weeks begin on Mondays, four weeks on every fourth one, counted as
+the buckets of series are. Must not know any method.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from app.indicators.calendar_periods import (
+    DAY_US,
+    HOUR_US,
+    Period,
+    hour_of,
+    instant,
+    last_of_month,
+    local_date,
+)
+
+type PeriodLength = Literal["hour", "day", "week", "weeks", "month", "year"]
+
+DAYS: Final[dict[PeriodLength, int]] = {"day": 1, "week": 7, "weeks": 28}
+# A Monday, from which the buckets of series count too.
+_ORIGIN: Final = date(2000, 1, 3)
+_JANUARY: Final = 1
+SHORTEST_US: Final[dict[PeriodLength, int]] = {
+    "hour": HOUR_US,
+    "day": DAY_US - 2 * HOUR_US,
+    "week": 7 * DAY_US - 2 * HOUR_US,
+    "weeks": 28 * DAY_US - 2 * HOUR_US,
+    "month": 28 * DAY_US - 2 * HOUR_US,
+    "year": 365 * DAY_US - 2 * HOUR_US,
+}
+"""How long each is at least, where clocks change by two hours at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A period to compute a figure of.
+
+    Attributes:
+        period: from its begin to its end.
+        first: its first local date.
+        last: its last local date.
+    """
+
+    period: Period
+    first: date
+    last: date
+
+    @classmethod
+    def of_days(cls, first: date, last: date, zone: ZoneInfo, begin: time = time()) -> "Slot":
+        """The local days from `first` to `last`, both included, each from `begin` on."""
+        after = last + timedelta(days=1)
+        return cls(Period(instant(first, begin, zone), instant(after, begin, zone)), first, last)
+
+    @classmethod
+    def of_hour(cls, at_us: int, zone: ZoneInfo) -> "Slot":
+        """The hour of UTC that an instant lies in."""
+        day = local_date(at_us, zone)
+        return cls(hour_of(at_us), day, day)
+
+
+def last_over(length: PeriodLength, at_us: int, zone: ZoneInfo, begin: time = time()) -> Slot:
+    """The newest period that is over at an instant; one or four weeks end with the last day that is."""
+    if length == "hour":
+        return Slot.of_hour(at_us // HOUR_US * HOUR_US - HOUR_US, zone)
+    day = local_date(at_us, zone)
+    while instant(day + timedelta(days=1), begin, zone) > at_us:
+        day -= timedelta(days=1)
+    if length in DAYS:
+        return Slot.of_days(day - timedelta(days=DAYS[length] - 1), day, zone, begin)
+    after = day + timedelta(days=1)
+    if length == "month":
+        last = after.replace(day=1) - timedelta(days=1)
+        return Slot.of_days(last.replace(day=1), last, zone, begin)
+    last = date(after.year, _JANUARY, 1) - timedelta(days=1)
+    return Slot.of_days(date(last.year, _JANUARY, 1), last, zone, begin)
+
+
+def slots(length: PeriodLength, span: Period, zone: ZoneInfo, begin: time = time()) -> Iterator[Slot]:
+    """All periods that begin within a stretch of time, ascending."""
+    if length == "hour":
+        for start_us in span.hours():
+            yield Slot.of_hour(start_us, zone)
+        return
+    first = _begun(length, local_date(span.start_us, zone) - timedelta(days=1))
+    while True:
+        last = _last(length, first)
+        slot = Slot.of_days(first, last, zone, begin)
+        if slot.period.start_us >= span.end_us:
+            return
+        if slot.period.start_us >= span.start_us:
+            yield slot
+        first = last + timedelta(days=1)
+
+
+def _begun(length: PeriodLength, day: date) -> date:
+    """The first date of the period that a date lies in."""
+    if length in DAYS:
+        return day - timedelta(days=(day - _ORIGIN).days % DAYS[length])
+    return day.replace(day=1) if length == "month" else date(day.year, _JANUARY, 1)
+
+
+def _last(length: PeriodLength, first: date) -> date:
+    if length in DAYS:
+        return first + timedelta(days=DAYS[length] - 1)
+    return last_of_month(first.year, first.month) if length == "month" else date(first.year, 12, 31)
+
+
+def ends(
+    length: PeriodLength, after_us: int, until_us: int, zone: ZoneInfo, begin: time = time()
+) -> Iterator[Slot]:
+    """All periods that end after an instant, and at or before another one, ascending.
+
+    One or four weeks end with each day, as those of `last_over` do.
+    """
+    if length == "hour":
+        first = after_us // HOUR_US * HOUR_US
+        for start_us in range(first, until_us - HOUR_US + 1, HOUR_US):
+            yield Slot.of_hour(start_us, zone)
+        return
+    day = local_date(after_us, zone) - timedelta(days=1)
+    while (end_us := instant(day, begin, zone)) <= until_us:
+        if end_us > after_us:
+            slot = last_over(length, end_us, zone, begin)
+            if slot.period.end_us == end_us:
+                yield slot
+        day += timedelta(days=1)

@@ -1,0 +1,303 @@
+"""REST for city computations: the methods, the figures of a site's boxes, and their history."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.indicators.box_queries import MAX_BOXES, stations_of
+from app.indicators.calendar_periods import Period
+from app.indicators.index_definitions import FIGURES, Choices
+from app.indicators.method_options import MouldMaterial, NoiseCountry, OdourArea, RoomUse
+from app.indicators.odour_hours import DETECTION
+from app.indicators.period_pages import history, length_of
+from app.indicators.period_selection import PeriodLength
+from app.indicators.schemas import (
+    IndexHistoryOut,
+    IndicesOut,
+    MethodOut,
+    index_of,
+    value_of,
+    worst_shown,
+)
+from app.indicators.service import Place, check_effort, computed, figure_named, rows_now, worst_of
+from app.indicators.site_conditions import country_of, season_of
+from app.indicators.thermal_comfort import Season
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.fields import InstantParameter, parse_instant_parameter
+from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
+from app.platform.http.contract.problems import documented
+from app.platform.identity.principals import Principal, current_principal, requires
+from app.platform.kernel.errors import InvalidError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.instants import from_datetime
+from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.registry.models import Site
+from app.registry.repository import find_site
+from app.timeseries.series.series_arithmetic import check_range
+
+router: Final = APIRouter(prefix="/v1", tags=["Indices"])
+Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+
+_METHODS: Final = Page[MethodOut](data=[MethodOut.of(figure) for figure in FIGURES.values()], next=None)
+_NAMES: Final = sorted(FIGURES)
+_HISTORIES: Final = sorted(name for name, figure in FIGURES.items() if figure.lengths)
+_MAX_NOISE: Final = 100
+# What is shown of a history where nothing is said.
+_SPANS: Final[dict[PeriodLength, timedelta]] = {
+    "hour": timedelta(days=1),
+    "day": timedelta(days=30),
+    "week": timedelta(weeks=26),
+    "weeks": timedelta(weeks=52),
+    "month": timedelta(days=366),
+    "year": timedelta(days=5 * 366),
+}
+
+BoxesParameter = Annotated[
+    list[str], Query(max_length=MAX_BOXES, description="Only this box of the site; several by `box=a&box=b`")
+]
+PeriodParameter = Annotated[
+    PeriodLength | None,
+    Query(
+        description="What a value is of, for methods that can be of several periods (`periods` of a method); "
+        "`weeks` are four"
+    ),
+]
+
+
+NoiseParameter = Annotated[
+    list[str],
+    Query(
+        max_length=_MAX_NOISE,
+        description="When a noise is heard, for `noise-emergence`: `<begin>/<end>`, several by "
+        "`noise=…&noise=…`",
+        examples=[["2026-11-24T10:00:00Z/2026-11-24T10:20:00Z"]],
+        json_schema_extra={"items": {"type": "string", "pattern": "^[^/]+/[^/]+$"}},
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the caller chose, of what there is to choose; None: what fits the place."""
+
+    country: NoiseCountry | None
+    season: Season | None
+    use: RoomUse
+    material: MouldMaterial
+    area: OdourArea
+    odour: float
+
+    def of(self, site: Site, at: datetime, noise: tuple[Period, ...] = ()) -> Place:
+        """The site with these choices."""
+        zone = ZoneInfo(site.timezone)
+        choices = Choices(
+            zone,
+            self.season or season_of(at.astimezone(zone).date(), site.latitude),
+            self.country or country_of(site.timezone),
+            self.use,
+            self.material,
+            self.area,
+            self.odour,
+            noise,
+        )
+        return Place(site, choices, season_said=self.season is not None)
+
+
+async def _said(
+    *,
+    country: Annotated[
+        NoiseCountry | None,
+        Query(
+            description="Whose parts of the day noise goes by: that of the time zone by default, else `EU`"
+        ),
+    ] = None,
+    season: Annotated[
+        Season | None,
+        Query(
+            description="Of thermal comfort; by default `heating` from October to April, in the south from "
+            "April to October"
+        ),
+    ] = None,
+    use: Annotated[RoomUse, Query(description="Of the room, for its light")] = "writing",
+    material: Annotated[MouldMaterial, Query(description="What mould grows on")] = "very_sensitive",
+    area: Annotated[OdourArea, Query(description="For odour hours")] = "residential",
+    odour: Annotated[
+        float, Query(ge=0, le=1e7, allow_inf_nan=False, description="It smells above this, ou/m³")
+    ] = DETECTION,
+) -> Said:
+    return Said(country, season, use, material, area, odour)
+
+
+Choice = Annotated[Said, Depends(_said)]
+
+
+@router.get(
+    "/indices",
+    operation_id="list_indices",
+    summary="The methods of indices",
+    responses=documented(401),
+    dependencies=[Depends(current_principal)],
+)
+async def list_indices() -> Page[MethodOut]:
+    """Every index and other figure of a city that is computed here, with its source and rule of coverage."""
+    return _METHODS
+
+
+@router.get(
+    "/sites/{site_id}/indices",
+    operation_id="get_site_indices",
+    summary="Indices of a site",
+    response_model=IndicesOut,
+    responses=documented(401, 403, 404, 422),
+)
+async def get_site_indices(
+    site_id: str,
+    principal: Reader,
+    session: Reads,
+    choice: Choice,
+    *,
+    method: Annotated[
+        list[str],
+        Query(
+            max_length=len(FIGURES),
+            description="A method of `GET /v1/indices`; several by `method=a&method=b`. By default those "
+            "that fit the place, save for those of a year",
+            examples=[["eaqi", "lden-day"]],
+            json_schema_extra={"items": {"type": "string", "enum": _NAMES}},
+        ),
+    ] = [],  # noqa: B006 (FastAPI copies it)
+    box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
+    period: PeriodParameter = None,
+    at: Annotated[
+        InstantParameter | None,
+        Query(description="Of the last periods that were over then; now by default, and at most"),
+    ] = None,
+    noise: NoiseParameter = [],  # noqa: B006 (FastAPI copies it)
+) -> Response:
+    """What each box comes to in the last period that is over (hour, local day, weeks), and the worst of it.
+
+    Computed anew of what is stored. Without `method`: the methods that fit the kind of the place, of metrics
+    that the box measures. A method that is named is there for every box, with the `reason` where it has no
+    value. The figure of a site is that of its worst box, as indices of air have it.
+    """
+    site = await _site(session, site_id, principal)
+    now = datetime.now(UTC)
+    moment = now if at is None else min(at, now)
+    place = choice.of(site, moment, _noises(noise))
+    stations = await stations_of(session, site.id, box, principal.visible())
+    rows = rows_now(place, stations, method, from_datetime(moment), period)
+    check_effort(rows)
+    found = await computed(session, place, rows)
+    return await _written(
+        lambda: IndicesOut(
+            site_id=str(site.id),
+            at=moment,
+            timezone=site.timezone,
+            country=place.choices.country,
+            worst=[worst_shown(each) for each in worst_of(found)],
+            data=[index_of(each) for each in found],
+        )
+    )
+
+
+@router.get(
+    "/sites/{site_id}/indices/history",
+    operation_id="list_site_index_history",
+    summary="History of an index",
+    response_model=IndexHistoryOut,
+    responses=documented(401, 403, 404, 422),
+)
+async def list_site_index_history(
+    site_id: str,
+    principal: Reader,
+    session: Reads,
+    choice: Choice,
+    *,
+    method: Annotated[
+        str,
+        Query(
+            description="A method of `GET /v1/indices`",
+            examples=["eaqi"],
+            json_schema_extra={"enum": _HISTORIES},
+        ),
+    ],
+    box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
+    period: PeriodParameter = None,
+    from_: Annotated[
+        InstantParameter | None,
+        Query(alias="from", description="Included; by default a day of hours, 30 days, 5 years …"),
+    ] = None,
+    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """One method's value of each period that begins in a range and is over: by time, then by box.
+
+    A page has fewer values than `limit` where much has to be read for them. Weeks begin on Mondays.
+    """
+    site = await _site(session, site_id, principal)
+    now = datetime.now(UTC)
+    figure = figure_named(method)
+    length = length_of(figure, period)
+    place = choice.of(site, now)
+    last = now if to is None else to
+    span = check_range(last - _SPANS[length] if from_ is None else from_, last, now)
+    stations = await stations_of(session, site.id, box, principal.visible())
+    page = history(place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor)
+    found = await computed(session, place, page.rows)
+    return await _written(
+        lambda: IndexHistoryOut(
+            site_id=str(site.id),
+            timezone=site.timezone,
+            country=place.choices.country,
+            method=MethodOut.of(figure),
+            data=[value_of(each) for each in found],
+            next=page.following,
+        )
+    )
+
+
+async def _written(make: Callable[[], BaseModel]) -> Response:
+    """Make an answer and write it, beside other requests: there are thousands of values in it."""
+    text = await asyncio.to_thread(lambda: make().model_dump_json())
+    return Response(text, media_type="application/json")
+
+
+async def _site(session: AsyncSession, site_id: str, principal: Principal) -> Site:
+    site = await find_site(session, parse_id(site_id, "site"), principal.visible())
+    if site is None:
+        raise NotFoundError("site", site_id)
+    return site
+
+
+def _noises(texts: Iterable[str]) -> tuple[Period, ...]:
+    """When noises are heard, ascending; those that overlap are one."""
+    found: list[Period] = []
+    for period in sorted(_noise(text) for text in texts):
+        if found and period.start_us <= found[-1].end_us:
+            found[-1] = Period(found[-1].start_us, max(found[-1].end_us, period.end_us))
+        else:
+            found.append(period)
+    return tuple(found)
+
+
+def _noise(text: str) -> Period:
+    """Read when a noise is heard (InvalidError `invalid_noise`)."""
+    begin, _, end = text.partition("/")
+    try:
+        period = Period(*(from_datetime(parse_instant_parameter(each)) for each in (begin, end)))
+    except RejectedError:
+        period = Period(0, 0)
+    if period.start_us >= period.end_us:
+        raise InvalidError(
+            f"{shown(text)} is not `<begin>/<end>`, such as 2026-11-24T10:00:00Z/2026-11-24T10:20:00Z.",
+            code="invalid_noise",
+        )
+    return period

@@ -1,0 +1,232 @@
+"""Guidelines of the World Health Organization for outdoor air: what was measured by what is recommended.
+
+Owns the guideline levels, and how days over them are counted. Pure.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.catalogue.metrics import BY_NAME
+from app.indicators.calendar_periods import Period, dates, day_of, days_of, last_of_month, year_of
+from app.indicators.class_scales import above
+from app.indicators.daily_statistics import daily_highest_runs, daily_means
+from app.indicators.index_results import Citation, Component, Method, Result, Text
+from app.indicators.input_types import Hourly, Mean, lacking, mean_of, percent
+from app.indicators.result_builder import made
+
+GUIDELINES_24H: Final[Mapping[str, float]] = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4}
+GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10}
+GUIDELINE_O3_8H: Final = 100.0
+GUIDELINE_O3_PEAK: Final = 60.0
+DAY_COVERAGE: Final = 75.0
+YEAR_COVERAGE: Final = 85.0
+"""Directive (EU) 2024/2881, Annex V, point B, for the years that it applies to: from 2026 on."""
+FORMER_YEAR_COVERAGE: Final = 90.0
+"""Directive 2008/50/EC, Annex I, for the years before."""
+RECAST_YEAR: Final = 2026
+PERCENTILE: Final = 99
+_OZONE: Final = "o3"
+_SEASON_MONTHS: Final = 6
+_MONTHS: Final = 12
+
+_URL: Final = "https://www.ncbi.nlm.nih.gov/books/NBK574591/"
+
+
+def _citation(coverage: str) -> Citation:
+    return Citation(
+        "WHO global air quality guidelines (2021), table 0.1",
+        _URL,
+        "verified",
+        f"Levels and footnotes read in texts that quote the table. {coverage}",
+    )
+
+
+_OURS: Final = "The rule of coverage is that of European law; the guidelines set none."
+
+WHO_24H: Final = Method(
+    "who-24h",
+    1,
+    Text("WHO guideline, 24 hours", "Ligne directrice OMS, 24 heures"),
+    _citation(_OURS),
+    "day",
+    tuple(GUIDELINES_24H),
+    "µg/m³ (CO: mg/m³)",
+    "75 % of the hours of the local day, each with 75 % of the hour.",
+)
+WHO_O3_8H: Final = Method(
+    "who-o3-8h",
+    1,
+    Text("WHO guideline, ozone over 8 hours", "Ligne directrice OMS, ozone sur 8 heures"),
+    _citation(_OURS),
+    "day",
+    (_OZONE,),
+    "µg/m³",
+    "6 of 8 hours for each running mean, 75 % of the day's running means, each of the day it ends on.",
+)
+WHO_YEAR: Final = Method(
+    "who-year",
+    2,
+    Text("WHO guideline, year", "Ligne directrice OMS, année"),
+    _citation(
+        "The rule of coverage is the minimum data coverage of Directive (EU) 2024/2881, Annex V, point B, "
+        "read in a transcription; for the years up to 2025 that of Directive 2008/50/EC, Annex I."
+    ),
+    "year",
+    tuple(GUIDELINES_YEAR),
+    "µg/m³",
+    "85 % of the hours of the local year (90 % up to 2025), each with 75 % of the hour.",
+)
+WHO_O3_PEAK: Final = Method(
+    "who-o3-peak-season",
+    1,
+    Text("WHO guideline, ozone in the peak season", "Ligne directrice OMS, ozone en saison de pointe"),
+    _citation("The rule of coverage is ours. Of several seasons those that end in the year are meant."),
+    "year",
+    (_OZONE,),
+    "µg/m³",
+    "75 % of the days of each of six months in a row, each with its highest 8-hour mean.",
+)
+WHO_DAYS: Final = Method(
+    "who-days-over",
+    1,
+    Text(
+        "Days over the WHO guideline for 24 (ozone: 8) hours",
+        "Jours au-dessus de la ligne directrice OMS sur 24 (ozone : 8) heures",
+    ),
+    _citation("The 99th percentile is read as the nearest rank: three days of a whole year may lie above."),
+    "year",
+    (*GUIDELINES_24H, _OZONE),
+    "d",
+    "75 % of the days of the local year, each with 75 % of its hours.",
+)
+FEW_SEASONS: Final = Text(
+    "Not every six months that end in the year are covered: the true peak season may be a worse one.",
+    "Tous les semestres glissants finissant dans l'année ne sont pas couverts : la vraie saison de pointe "
+    "peut être pire.",
+)
+
+
+def who_24h(metric: str, hourly: Hourly | None, day: date, zone: ZoneInfo) -> Result:
+    """The mean of a local day by the guideline for 24 hours (KeyError: there is none for the metric)."""
+    limit, period = GUIDELINES_24H[metric], day_of(day, zone)
+    mean = mean_of(hourly, period, DAY_COVERAGE)
+    return _of_mean(WHO_24H, metric, period, mean, limit)
+
+
+def who_year(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+    """The mean of a local year by the guideline for a year (KeyError: there is none for the metric)."""
+    limit, period = GUIDELINES_YEAR[metric], year_of(year, zone)
+    needed = YEAR_COVERAGE if year >= RECAST_YEAR else FORMER_YEAR_COVERAGE
+    return _of_mean(WHO_YEAR, metric, period, mean_of(hourly, period, needed), limit)
+
+
+def who_o3_8h(hourly: Hourly | None, day: date, zone: ZoneInfo) -> Result:
+    """The highest running mean of ozone over 8 hours of a local day, by its guideline."""
+    period = day_of(day, zone)
+    mean = Mean(None, 0.0, "metric_missing") if hourly is None else daily_highest_runs(hourly, [day], zone)[0]
+    return _of_mean(WHO_O3_8H, _OZONE, period, mean, GUIDELINE_O3_8H)
+
+
+def who_o3_peak_season(hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+    """The mean of the daily highest 8-hour means of ozone in the worst six months that end in a year.
+
+    Args:
+        hourly: from August of the year before on, where there is something.
+        year: the seasons end in its January to its December.
+        zone: of the place.
+
+    Returns:
+        With the period of that season; its months as components, `2025-04` to `2025-09`.
+    """
+    whole = days_of(date(year - 1, _MONTHS - _SEASON_MONTHS + 2, 1), date(year, _MONTHS, 31), zone)
+    if hourly is None:
+        return made(WHO_O3_PEAK, whole, None, 0.0, limit=GUIDELINE_O3_PEAK, reason="metric_missing")
+    months = [_month(hourly, year + (index // _MONTHS), index % _MONTHS + 1, zone) for index in range(-5, 12)]
+    seasons = [months[begin : begin + _SEASON_MONTHS] for begin in range(_MONTHS)]
+    good = [season for season in seasons if all(month.coverage >= DAY_COVERAGE for month in season)]
+    if not good:
+        best = max(min(month.coverage for month in season) for season in seasons)
+        reason = lacking(hourly.begun(whole), best, DAY_COVERAGE)
+        return made(WHO_O3_PEAK, whole, None, best, limit=GUIDELINE_O3_PEAK, reason=reason)
+    worst = max(good, key=_season_mean)
+    return made(
+        WHO_O3_PEAK,
+        Period(worst[0].period.start_us, worst[-1].period.end_us),
+        _season_mean(worst),
+        min(month.coverage for month in worst),
+        limit=GUIDELINE_O3_PEAK,
+        components=tuple(month.component() for month in worst),
+        notes=(FEW_SEASONS,) if len(good) < len(seasons) else (),
+    )
+
+
+def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+    """How many days of a local year lie above the short guideline, by how many may (KeyError: no guideline).
+
+    Returns:
+        The days; as limit those that lie above the 99th percentile (nearest rank): 3 of 365. `exceeded` says
+        that the percentile lies above the guideline. Components: `p99`, and how many days count (`days`).
+    """
+    guideline = GUIDELINE_O3_8H if metric == _OZONE else GUIDELINES_24H[metric]
+    period = year_of(year, zone)
+    if hourly is None:
+        return made(WHO_DAYS, period, None, 0.0, limit=0.0, reason="metric_missing")
+    days = dates(date(year, 1, 1), date(year, _MONTHS, 31))
+    of_days = (daily_highest_runs if metric == _OZONE else daily_means)(hourly, days, zone)
+    found = sorted(mean.value for mean in of_days if mean.value is not None)
+    covered = percent(len(found), len(days))
+    rank = math.ceil(len(found) * PERCENTILE / 100)
+    allowed = float(len(found) - rank)
+    reason = lacking(hourly.begun(period), covered, DAY_COVERAGE)
+    if reason is not None:
+        return made(WHO_DAYS, period, None, covered, limit=allowed, reason=reason)
+    over = sum(above(value, guideline) for value in found)
+    components = (
+        Component("p99", found[rank - 1], BY_NAME[metric].unit, covered),
+        Component("days", float(len(found)), "d", covered),
+    )
+    return made(WHO_DAYS, period, float(over), covered, limit=allowed, has_ratio=False, components=components)
+
+
+class _Month:
+    """A month of daily highest 8-hour means."""
+
+    def __init__(self, name: str, period: Period, values: list[float], days: int) -> None:
+        self.name, self.period, self.values = name, period, values
+        self.coverage = percent(len(values), days)
+
+    def component(self) -> Component:
+        return Component(self.name, sum(self.values) / len(self.values), "µg/m³", self.coverage)
+
+
+def _month(hourly: Hourly, year: int, month: int, zone: ZoneInfo) -> _Month:
+    first, last = date(year, month, 1), last_of_month(year, month)
+    days = dates(first, last)
+    values = [mean.value for mean in daily_highest_runs(hourly, days, zone) if mean.value is not None]
+    return _Month(f"{year}-{month:02}", days_of(first, last, zone), values, len(days))
+
+
+def _season_mean(season: list[_Month]) -> float:
+    values = [value for month in season for value in month.values]
+    return sum(values) / len(values)
+
+
+def _of_mean(method: Method, metric: str, period: Period, mean: Mean, limit: float) -> Result:
+    unit = BY_NAME[metric].unit
+    part = Component(metric, mean.value, unit, mean.coverage, reason=mean.reason)
+    return made(
+        method,
+        period,
+        mean.value,
+        mean.coverage,
+        limit=limit,
+        unit=unit,
+        components=(part,),
+        reason=mean.reason,
+    )
+
+
+METHODS: Final = (WHO_24H, WHO_O3_8H, WHO_YEAR, WHO_O3_PEAK, WHO_DAYS)

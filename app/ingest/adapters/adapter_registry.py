@@ -1,0 +1,73 @@
+"""The list of adapters, and which one a message is for.
+
+To add a format: a file beside this one with an `ADAPTER`, and its line here (docs/adapters.md).
+"""
+
+import re
+from typing import Final
+
+from app.ingest.adapters import (
+    cbor_adapter,
+    chirpstack_adapter,
+    gzip_adapter,
+    senml_adapter,
+    sensor_community_adapter,
+)
+from app.ingest.adapters.adapter_types import Adapter
+
+ADAPTERS: Final[tuple[Adapter, ...]] = (
+    cbor_adapter.ADAPTER,
+    gzip_adapter.ADAPTER,
+    senml_adapter.ADAPTER,
+    sensor_community_adapter.ADAPTER,
+    chirpstack_adapter.ADAPTER,
+)
+"""Every format beside Vigie's own."""
+
+BY_NAME: Final = {adapter.name: adapter for adapter in ADAPTERS}
+BY_MEDIA_TYPE: Final = {adapter.media_type: adapter for adapter in ADAPTERS if adapter.media_type is not None}
+
+_FORMATS: Final = "vigie/v1/+/telemetry/+"
+"""One filter for every format of a box's own topics. It must not overlap with that of plain telemetry, or a
+broker would deliver such messages twice."""
+
+UNKNOWN: Final = "unknown"
+"""The kind of a topic under a box's telemetry that no adapter has."""
+
+
+def _filter(topic: str) -> str:
+    return topic.replace("{box}", "+")
+
+
+def _pattern(topic: str) -> re.Pattern[str]:
+    expression = re.escape(topic).replace(re.escape("{box}"), "([A-Za-z0-9_-]{1,64})")
+    return re.compile(expression.replace(re.escape("+"), "[^/]+"))
+
+
+SUBSCRIPTIONS: Final[tuple[str, ...]] = (
+    _FORMATS,
+    *(
+        _filter(adapter.topic)
+        for adapter in ADAPTERS
+        if adapter.topic is not None and not adapter.topic.startswith("vigie/v1/{box}/telemetry/")
+    ),
+)
+"""The topic filters that the adapters need, none of them overlapping with another."""
+
+_PATTERNS: Final = tuple(
+    (_pattern(adapter.topic), adapter.name) for adapter in ADAPTERS if adapter.topic is not None
+)
+_ANY_FORMAT: Final = _pattern("vigie/v1/{box}/telemetry/+")
+
+
+def route(topic: str) -> tuple[str, str] | None:
+    """The box that a topic names and the adapter's name, `UNKNOWN` for a format that there is not.
+
+    None where the topic is not one of a box at all.
+    """
+    for pattern, name in _PATTERNS:
+        match = pattern.fullmatch(topic)
+        if match is not None:
+            return match[1], name
+    match = _ANY_FORMAT.fullmatch(topic)
+    return None if match is None else (match[1], UNKNOWN)

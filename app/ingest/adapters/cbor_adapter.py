@@ -1,0 +1,277 @@
+"""Telemetry in CBOR (RFC 8949): the same data model as in JSON, in fewer bytes.
+
+A sample, `{"samples": [...]}`, or by HTTP `{"box": ..., "samples": [...]}`. `time` is a text (also with tag
+0), an integer of milliseconds, or with tag 1 seconds since the epoch. Maps and arrays of indefinite length
+are taken. What JSON cannot say is refused where it stands: of bytes, undefined and other tags the sample; of
+NaN, infinities, big numbers and keys that are no texts, like in JSON, the message; but of a batch of a box
+each sample is judged by itself.
+
+Owns how CBOR becomes such a document; what a document means is the codec's matter.
+"""
+
+import io
+import json
+import math
+from typing import Any, Final
+
+import cbor2
+
+from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, adapt_json
+from app.ingest.codec.batch_recovery import MAX_RECOVERED, too_many
+from app.ingest.codec.exact_decoder import (
+    MAX_ITEMS,
+    MAX_SAMPLES,
+    decode_document,
+    decode_http_document,
+    decode_sample,
+    with_units,
+)
+from app.ingest.codec.field_checks import readable_seq
+from app.platform.content_policy.content_scanner import examine_document
+from app.platform.kernel.bounded_gzip import MAGIC
+from app.platform.kernel.instants import US_PER_S, format_us
+from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
+from app.platform.kernel.strict_json import MAX_DEPTH
+
+_TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
+# Every tag that cbor2 would act on by itself. Shared references make circles, regular expressions and
+# addresses cost time, and none of them is a measurement.
+_KNOWN_TAGS: Final = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100)
+_MORE_TAGS: Final = (256, 258, 260, 261, 1004, 43_000, _SELF_DESCRIBED)
+# More than 1,000 samples of every metric have; and what would cost more to refuse than they cost to take.
+_MAX_BYTES: Final = 2**20
+_MAX_TAGS: Final = 2_000
+_SMALL: Final = 2**16
+# Under these a whole message is refused though its other samples may be good.
+_UNREADABLE: Final = frozenset({"invalid_cbor", "number_out_of_range", "too_many_samples"})
+# Seconds that end in the years that a text can say.
+_EPOCH_LIMIT_S: Final = 200_000_000_000
+
+
+class _Foreign:
+    """Something that JSON has no word for: it passes as a value, and no check takes it."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __repr__(self) -> str:
+        return self._what
+
+
+def _kept(tag: int) -> Any:  # noqa: ANN401 (one of several types in cbor2's own annotation)
+    return lambda value, _immutable: cbor2.CBORTag(tag, value)
+
+
+_TAGS: Final = {tag: _kept(tag) for tag in (*_KNOWN_TAGS, *_MORE_TAGS)}
+
+
+def _counted_tags() -> dict[int, Any]:
+    """The same for large messages: each tag costs a call, and a megabyte has room for many."""
+    left = iter(range(_MAX_TAGS))
+
+    def kept(tag: int) -> Any:  # noqa: ANN401 (as above)
+        def keep(value: Any, _immutable: bool) -> Any:  # noqa: ANN401, FBT001 (cbor2's own signature)
+            if next(left, None) is None:
+                raise RejectedError(
+                    "too_many_samples", f"there are more than {_MAX_TAGS} tags in one message"
+                )
+            return cbor2.CBORTag(tag, value)
+
+        return keep
+
+    return {tag: kept(tag) for tag in _TAGS}
+
+
+def read(payload: bytes) -> Any:  # noqa: ANN401 (a document; what it is, is what the codec finds out)
+    """Read one CBOR document as what strict JSON would have given, with `_Foreign` for what JSON has not.
+
+    Raises:
+        RejectedError: `empty_body`, `invalid_cbor`, `invalid_encoding`, `duplicate_key`, `nesting_too_deep`,
+            `number_out_of_range` or `too_many_samples`.
+    """
+    return _Plain().of(_decoded(payload))
+
+
+def _decoded(payload: bytes) -> Any:  # noqa: ANN401 (a tree of any of CBOR's types)
+    if not payload:
+        raise RejectedError("empty_body", "there is no CBOR document: the body is empty")
+    if len(payload) > _MAX_BYTES:
+        raise RejectedError("body_too_large", f"the message is larger than {_MAX_BYTES} bytes")
+    if payload.startswith(MAGIC):
+        raise RejectedError("unsupported_encoding", "this is gzip: declare Content-Encoding: gzip")
+    stream = io.BytesIO(payload)
+    try:
+        document = cbor2.CBORDecoder(
+            stream,
+            semantic_decoders=_TAGS if len(payload) <= _SMALL else _counted_tags(),
+            max_depth=MAX_DEPTH,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        ).decode()
+    except (cbor2.CBORError, ValueError, RecursionError) as error:
+        raise _refused(error) from None
+    if stream.tell() != len(payload):
+        raise RejectedError(
+            "invalid_cbor", f"something follows the document at byte {stream.tell()}: one document is due"
+        )
+    return document.value if _is_tag(document, _SELF_DESCRIBED) else document
+
+
+def _is_tag(value: object, tag: int) -> bool:
+    return isinstance(value, cbor2.CBORTag) and value.tag == tag
+
+
+def _refused(error: Exception) -> RejectedError:
+    """The reason code of what cbor2 does not take."""
+    text, cause = str(error), error.__cause__
+    if isinstance(cause, RejectedError):
+        return cause
+    if isinstance(cause, UnicodeDecodeError):
+        return RejectedError("invalid_encoding", "a text is not UTF-8")
+    if "Duplicate map key" in text:
+        return RejectedError("duplicate_key", f"a key occurs twice in one map: {shown(text[-40:])}")
+    if "nesting depth" in text or isinstance(error, RecursionError):
+        return RejectedError("nesting_too_deep", f"the nesting is deeper than {MAX_DEPTH}")
+    return RejectedError("invalid_cbor", f"this is not one CBOR document: {ascii(text)[1:200]}")
+
+
+class _Plain:
+    """Turns a tree of cbor2 into one of JSON, and counts what it has seen."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def of(self, value: Any) -> Any:  # noqa: ANN401 (a tree of any of CBOR's types)
+        self._seen += 1
+        if self._seen > MAX_ITEMS:
+            raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RejectedError("invalid_cbor", f"{value} is no number: leave out what was not measured")
+        if value is None or isinstance(value, str | int | float):
+            return value
+        return self._other(value)
+
+    def _other(self, value: Any) -> Any:  # noqa: ANN401 (as above)
+        if isinstance(value, dict):
+            return self._map(value)
+        if isinstance(value, list | tuple):
+            return [self.of(item) for item in value]
+        if isinstance(value, cbor2.CBORTag):
+            return self._tagged(value.tag, value.value)
+        if isinstance(value, bytes):
+            return _Foreign(f"{len(value)} bytes")
+        return _Foreign("undefined" if value is cbor2.undefined else "a simple value")
+
+    def _map(self, found: dict[Any, Any]) -> dict[str, Any]:
+        for key in found:
+            if not isinstance(key, str):
+                raise RejectedError("invalid_cbor", "a key is no text")
+        return {key: self.of(value) for key, value in found.items()}
+
+    def _tagged(self, tag: int, value: Any) -> Any:  # noqa: ANN401 (as above)
+        if tag in {_BIG, _BIG_NEGATIVE}:
+            raise RejectedError("number_out_of_range", "a big number (tag 2 or 3) is past what is taken")
+        if tag == _TIME_TEXT and isinstance(value, str):
+            return value
+        if tag == _TIME_EPOCH and isinstance(value, int | float) and not isinstance(value, bool):
+            return _instant(value)
+        return _Foreign(f"a value with tag {tag}")
+
+
+def _instant(seconds: float) -> object:
+    """An instant of tag 1 as the text that says the same."""
+    if not -_EPOCH_LIMIT_S < seconds < _EPOCH_LIMIT_S:  # NaN too
+        return _Foreign("a time of tag 1 out of range")
+    try:
+        return format_us(round(seconds * US_PER_S))
+    except OverflowError:
+        return _Foreign("a time of tag 1 out of range")
+
+
+def decode(payload: bytes, arrival: Arrival) -> Adapted:
+    """Decode a message; of a box that is not known from elsewhere it has to say which."""
+    if arrival.box is not None and payload.startswith(b"{"):
+        return adapt_json(payload, arrival.box, arrival)
+    raw = _decoded(payload)
+    try:
+        adapted = _adapted(raw, arrival)
+    except RejectedError:
+        _guard(raw)
+        raise
+    if adapted.refusals:
+        _guard(raw)
+    return adapted
+
+
+def _guard(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
+    """Refuse what must never enter: bytes that are media, arrays of numbers, names (RejectedError)."""
+    finding = examine_document(raw)
+    if finding is not None:
+        raise RejectedError(finding.code, finding.detail) from None
+
+
+def _adapted(raw: Any, arrival: Arrival) -> Adapted:  # noqa: ANN401 (as above)
+    try:
+        document = _Plain().of(raw)
+        if arrival.box is None:
+            box, decoded = decode_http_document(document, arrival.now_us, arrival.max_future_us)
+        else:
+            box, decoded = arrival.box, decode_document(document, arrival.now_us, arrival.max_future_us)
+    except RejectedError as error:
+        if arrival.box is None:
+            raise
+        if error.code in _UNREADABLE and _is_batch(raw):
+            return _by_sample(raw["samples"], arrival.box, arrival)
+        return Adapted(refusals=[Refusal(arrival.box, error.rejection(seq=readable_seq(raw)))])
+    return Adapted(
+        [(box, row) for row in decoded.samples],
+        [Refusal(box, each, _part(document, raw, each)) for each in decoded.rejections],
+    )
+
+
+def _is_batch(raw: Any) -> bool:  # noqa: ANN401 (as above)
+    if not isinstance(raw, dict) or raw.keys() != {"samples"}:
+        return False
+    return isinstance(raw["samples"], list) and 0 < len(raw["samples"]) <= MAX_RECOVERED
+
+
+def _by_sample(samples: list[Any], box: str, arrival: Arrival) -> Adapted:
+    """Judge each sample of a batch by itself, where all of it would have been refused for one of them."""
+    adapted, plain = Adapted(), _Plain()
+    for index, sample in enumerate(samples):
+        rejection = Rejection("too_many_samples", too_many(len(samples)), readable_seq(sample), index)
+        try:
+            if index < MAX_SAMPLES:
+                row = decode_sample(plain.of(sample), arrival.now_us, arrival.max_future_us)
+                adapted.samples.append((box, row))
+                continue
+        except RejectedError as error:
+            rejection = error.rejection(seq=rejection.seq, index=index)
+        adapted.refusals.append(Refusal(box, rejection, cbor2.dumps(sample)))
+    return adapted
+
+
+def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noqa: ANN401 (documents)
+    """The refused sample: in Vigie's JSON where that can say it, as CBOR where it cannot."""
+    if rejection.index is None:
+        return None
+    try:
+        return json.dumps(_alone(document, rejection.index), allow_nan=False).encode()
+    except TypeError:
+        return cbor2.dumps(_alone(raw, rejection.index))
+
+
+def _alone(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
+    sample = batch["samples"][index]
+    return with_units(sample, batch["units"]) if "units" in batch else sample
+
+
+ADAPTER: Final = Adapter(
+    "cbor",
+    "Telemetry in CBOR (RFC 8949)",
+    decode,
+    topic="vigie/v1/{box}/telemetry/cbor",
+    media_type="application/cbor",
+)

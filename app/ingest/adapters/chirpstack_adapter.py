@@ -1,0 +1,134 @@
+"""The uplink event of ChirpStack 4, as its MQTT integration publishes it in JSON, decoded `object` included.
+
+The device's EUI is the box's id, in lower case as ChirpStack writes it. The frame counter is the `seq`; the
+strongest gateway's signal is `rssi`, where the object has none.
+
+A device profile's codec names its values as its author liked. So those that are metrics, at whatever depth,
+are taken; all others are left out, and counted. An object that has values and none of a metric is refused,
+or nobody would learn that the codec's names do not fit.
+"""
+
+import json
+import re
+from collections import deque
+from typing import Final
+
+from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
+from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, adapt_json
+from app.ingest.codec.exact_decoder import read_json
+from app.ingest.codec.field_checks import a_number, an_instant, an_object, readable_seq
+from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.strict_json import Json
+
+CAYENNE: Final = {
+    "temperatureSensor": "temperature",
+    "humiditySensor": "humidity",
+    "barometer": "pressure",
+    "illuminanceSensor": "illuminance",
+}
+"""What ChirpStack's own Cayenne LPP codec calls metrics; it gives a value for each channel."""
+
+_CHANNEL: Final = re.compile(r"[0-9]{1,3}")
+
+
+def decode(payload: bytes, arrival: Arrival) -> Adapted:
+    """Decode an uplink event of a known device."""
+    if arrival.box is None:
+        raise RejectedError("missing_field", "the topic names no device")
+    event = an_object(read_json(payload), "the event")
+    if "values" in event and "deviceInfo" not in event:
+        return adapt_json(payload, arrival.box, arrival)
+    seq = readable_seq({"seq": event.get("fCnt")})
+    try:
+        _check_event(event, arrival.box)
+        time_us = an_instant(event["time"], arrival.now_us, arrival.max_future_us)
+        values, ignored = _values(event)
+    except RejectedError as error:
+        return Adapted([], [Refusal(arrival.box, error.rejection(seq=seq), _without_frame(event))])
+    row: list[float | None] = [None] * len(COLUMNS)
+    for name, value in values.items():
+        row[INDEX[name]] = value
+    return Adapted([(arrival.box, (time_us, seq, tuple(row)))], ignored=ignored)
+
+
+def _without_frame(event: dict[str, Json]) -> bytes:
+    """An event as it is kept: the device's frame is bytes in base64, and nobody knows what they say."""
+    return json.dumps({key: value for key, value in event.items() if key != "data"}).encode()
+
+
+def _check_event(event: dict[str, Json], box: str) -> None:
+    if "time" not in event:
+        raise RejectedError("missing_field", "the event has no time")
+    named = an_object(event.get("deviceInfo", {}), "deviceInfo").get("devEui", box)
+    if not isinstance(named, str) or named.lower() != box.lower():
+        raise RejectedError("invalid_box_id", f"devEui is {shown(named)}, and the topic names {box}")
+
+
+def _values(event: dict[str, Json]) -> tuple[dict[str, float], int]:
+    """The values of an event by metric, and how many others there are."""
+    decoded = an_object(event.get("object") or {}, "object")
+    found, ignored = _found(decoded)
+    values = {}
+    for name, value in found.items():
+        metric = BY_NAME[name]
+        values[name] = a_number(value, f"object.{name}", metric.minimum, metric.maximum, metric.unit)
+    if decoded and not values:
+        names = ", ".join(list(decoded)[:5])
+        raise RejectedError("unknown_metric", f"object has no metric of the catalogue, but {shown(names)}")
+    signal = _signal(event)
+    if signal is not None:
+        values.setdefault("rssi", signal)
+    if not values:
+        raise RejectedError("empty_values", "the event has neither a decoded object nor a signal")
+    return values, ignored
+
+
+def _found(decoded: dict[str, Json]) -> tuple[dict[str, Json], int]:
+    """Look for metrics, those further out first; null is what was not measured."""
+    found: dict[str, Json] = {}
+    ignored = 0
+    waiting: deque[tuple[str, Json]] = deque(decoded.items())
+    while waiting:
+        name, value = waiting.popleft()
+        name, value, more = _unfolded(name, value)
+        ignored += more
+        if name in BY_NAME and name not in found and not isinstance(value, dict):
+            if value is not None:
+                found[name] = value
+        elif isinstance(value, dict):
+            waiting.extend(value.items())
+        elif value is not None:
+            ignored += 1
+    return found, ignored
+
+
+def _unfolded(name: str, value: Json) -> tuple[str, Json, int]:
+    """A value out of its wrapping, and how many others were in there: channels, or `{"value", "unit"}`."""
+    if not isinstance(value, dict):
+        return name, value, 0
+    if name in CAYENNE and value and all(map(_CHANNEL.fullmatch, value)):
+        return CAYENNE[name], value[min(value, key=int)], len(value) - 1
+    if name in BY_NAME and "value" in value:
+        return name, value["value"], len(value) - 1
+    return name, value, 0
+
+
+def _signal(event: dict[str, Json]) -> float | None:
+    """How well the gateway that heard it best has heard it (dBm)."""
+    heard = event.get("rxInfo")
+    gateways = heard if isinstance(heard, list) else []
+    bounds = BY_NAME["rssi"]
+    signals = []
+    for gateway in gateways:
+        signal = gateway.get("rssi") if isinstance(gateway, dict) else None
+        if isinstance(signal, int | float) and not isinstance(signal, bool):
+            signals.append(float(signal))
+    return max((each for each in signals if bounds.minimum <= each <= bounds.maximum), default=None)
+
+
+ADAPTER: Final = Adapter(
+    "chirpstack",
+    "The uplink event of ChirpStack 4 (MQTT integration, JSON)",
+    decode,
+    topic="application/+/device/{box}/event/up",
+)

@@ -1,0 +1,256 @@
+"""SenML (RFC 8428) in JSON: packs of records, each a value with a name, a unit and a time.
+
+Records of one box and one time become one sample; each record is taken or refused on its own, and a refusal's
+index is the record's place in the pack. A full name is the box, a separator (`:` or `/`) and the metric, with
+anything before the box, such as `urn:dev:mac:`; or the box alone, where the unit is that of one metric only.
+
+Owns names, base fields and times of SenML; units are in `senml_units`.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
+from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, a_box, adapt_json
+from app.ingest.adapters.senml_units import BY_UNIT, conversion, converted
+from app.ingest.codec.exact_decoder import MAX_SAMPLES, read_json
+from app.ingest.codec.field_checks import a_number, an_array, an_object, not_ahead
+from app.platform.kernel.instants import LATEST_US, US_PER_S, check_range
+from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.strict_json import Json
+
+MAX_RECORDS: Final = 5_000
+"""How many records a pack may have."""
+
+_VERSION: Final = 10
+_RELATIVE_BELOW_S: Final = 2**28
+_TIME_LIMIT_S: Final = LATEST_US // US_PER_S
+_MAX_NAME: Final = 255
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*")
+_LAST: Final = re.compile(r"(?:(.*)[:/])?([^:/]*)")
+_BASES: Final = ("bn", "bt", "bu", "bv")
+_NOT_NUMBERS: Final = ("vs", "vb", "vd")
+
+
+class _Place(NamedTuple):
+    box: str
+    metric: str
+
+
+@dataclass(slots=True)
+class _Base:
+    """The base fields, as the records so far have set them."""
+
+    fields: dict[str, Json] = field(default_factory=dict)
+
+    def take(self, record: dict[str, Json]) -> None:
+        """Take a record's base fields over. RejectedError: no record after it can be read."""
+        for key in ("bn", "bu"):
+            if key in record:
+                self.fields[key] = _text(record[key], key)
+        for key in ("bt", "bv"):
+            if key in record:
+                self.fields[key] = _number(record[key], key)
+        version = record.get("bver", _VERSION)
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise RejectedError("wrong_type", f"bver is {shown(version)}: an integer is due")
+        if not 0 < version <= _VERSION:
+            raise RejectedError("value_out_of_bounds", f"bver is {shown(version)}: 1 to {_VERSION} are known")
+
+    def text(self, key: str) -> str | None:
+        found = self.fields.get(key)
+        return found if isinstance(found, str) else None
+
+    def number(self, key: str) -> float:
+        found = self.fields.get(key)
+        return found if isinstance(found, int | float) else 0
+
+
+def decode(payload: bytes, arrival: Arrival) -> Adapted:
+    """Decode a pack."""
+    document = read_json(payload)
+    if arrival.box is not None and isinstance(document, dict):
+        return adapt_json(payload, arrival.box, arrival)
+    records = an_array(document, "the pack")
+    if not records:
+        raise RejectedError("empty_batch", "the pack has no records")
+    if len(records) > MAX_RECORDS:
+        raise RejectedError("too_many_samples", f"there are {len(records)} records: at most {MAX_RECORDS}")
+    pack = _Pack(arrival)
+    for index, record in enumerate(records):
+        pack.add(record, index)
+    return pack.adapted()
+
+
+class _Pack:
+    """A pack while it is read."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        self._base = _Base()
+        self._found: dict[tuple[str, int], list[list[float | None]]] = {}
+        self._refusals: list[Refusal] = []
+
+    def add(self, record: Json, index: int) -> None:
+        """Take one record. RejectedError where none of those after it could be read."""
+        place: _Place | None = None
+        try:
+            read = an_object(record, "the record")
+        except RejectedError as error:
+            rejection = error.rejection(index=index)
+            self._refusals.append(Refusal(self._arrival.box, rejection, _encoded([record])))
+            return
+        self._base.take(read)
+        try:
+            _check_labels(read)
+            place = _place(self._base, read, self._arrival.box)
+            time_us = _time_us(self._base, read, self._arrival)
+            self._put(place, time_us, _value(self._base, read, place.metric))
+        except RejectedError as error:
+            box = self._arrival.box if place is None else place.box
+            self._refusals.append(Refusal(box, error.rejection(index=index), self._alone(read)))
+
+    def _put(self, place: _Place, time_us: int, value: float) -> None:
+        """Put a value beside the others of its box and time.
+
+        Another value of the same metric makes a sample of its own, which the database then finds in conflict.
+        """
+        position = INDEX[place.metric]
+        rows = self._found.setdefault((place.box, time_us), [])
+        if rows and rows[0][position] == value:
+            return
+        if not rows or rows[-1][position] is not None:
+            rows.append([None] * len(COLUMNS))
+        rows[-1][position] = value
+
+    def _alone(self, record: dict[str, Json]) -> bytes:
+        """A record as a pack of its own, with the time that it has now: sent again it means the same."""
+        bases = dict(self._base.fields)
+        time = record.get("t", 0)
+        start = self._base.number("bt")
+        now = self._arrival.now_us / US_PER_S
+        if isinstance(time, int | float) and start + time < _RELATIVE_BELOW_S <= now + start + time:
+            bases["bt"] = now + start
+        return _encoded([{**record, **bases}])
+
+    def adapted(self) -> Adapted:
+        """What was found. RejectedError for more samples than a message may have."""
+        samples = [(key, row) for key, rows in self._found.items() for row in rows]
+        if len(samples) > MAX_SAMPLES:
+            raise RejectedError(
+                "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one pack"
+            )
+        return Adapted(
+            [(box, (time_us, None, tuple(row))) for (box, time_us), row in samples], self._refusals
+        )
+
+
+def _encoded(pack: list[Json]) -> bytes:
+    return json.dumps(pack).encode()
+
+
+def _text(value: Json, where: str) -> str:
+    if not isinstance(value, str):
+        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a text is due")
+    if len(value) > _MAX_NAME:
+        raise RejectedError("text_too_long", f"{where} has {len(value)} characters: at most {_MAX_NAME}")
+    return value
+
+
+def _number(value: Json, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a number is due")
+    return value
+
+
+def _check_labels(record: dict[str, Json]) -> None:
+    """A label that ends in an underscore has to be understood (RFC 8428, section 4.4); others need not."""
+    for label in record:
+        if label.endswith("_"):
+            raise RejectedError("unknown_field", f"{shown(label)} has to be understood, and is not")
+
+
+def _place(base: _Base, record: dict[str, Json], known: str | None) -> _Place:
+    """Which metric of which box a record is about."""
+    name = (base.text("bn") or "") + _text(record.get("n", ""), "n")
+    unit = _unit(base, record)
+    if "\0" in name:
+        raise RejectedError("nul_in_text", "the name holds a NUL character")
+    if name and (len(name) > _MAX_NAME or _NAME.fullmatch(name) is None):
+        raise RejectedError("invalid_text", f"the name {shown(name)} is none of SenML's")
+    match = _LAST.fullmatch(name.rstrip(":/"))
+    head, last = (match[1] or "", match[2]) if match else ("", "")
+    owner = head.rstrip(":/").replace("/", ":").rpartition(":")[2]
+    if last in BY_NAME:
+        return _Place(_owner(owner, known), last)
+    if last and known is not None and last != known:
+        raise RejectedError("unknown_metric", f"{shown(last)} is not a metric: see the catalogue")
+    metric = BY_UNIT.get(unit or "")
+    if metric is None:
+        raise RejectedError("unknown_metric", f"the name {shown(name)} ends in no metric: see the catalogue")
+    return _Place(_owner(last, known), metric)
+
+
+def _owner(named: str, known: str | None) -> str:
+    """The box that a name names; where the door knows whose message it is, it must be that one."""
+    if known is None:
+        if not named:
+            raise RejectedError("missing_field", "the name does not say which box: box-0001:temperature")
+        return a_box(named, "the box in the name")
+    if named not in {"", known}:
+        raise RejectedError("invalid_box_id", f"the name is of {shown(named)}, the message of {known}")
+    return known
+
+
+def _unit(base: _Base, record: dict[str, Json]) -> str | None:
+    return _text(record["u"], "u") if "u" in record else base.text("bu")
+
+
+def _time_us(base: _Base, record: dict[str, Json], arrival: Arrival) -> int:
+    """A record's time: less than 2^28 seconds are relative to its arrival."""
+    seconds = base.number("bt") + _number(record.get("t", 0), "t")
+    if not -_TIME_LIMIT_S < seconds < _TIME_LIMIT_S:
+        raise RejectedError("time_out_of_range", f"time {shown(seconds)} is out of range: seconds are due")
+    start = arrival.now_us if seconds < _RELATIVE_BELOW_S else 0
+    time_us = start + round(seconds * US_PER_S)
+    if time_us < 0:
+        raise RejectedError("time_out_of_range", f"time {shown(seconds)} is before 1970")
+    check_range(time_us)
+    return not_ahead(time_us, arrival.now_us, arrival.max_future_us)
+
+
+def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
+    """A record's value, in the metric's unit."""
+    for label in _NOT_NUMBERS:
+        if label in record:
+            raise RejectedError("wrong_type", f"{label} holds no number, and {metric} is one")
+    if "v" not in record and "bv" not in base.fields:
+        if "s" in record:
+            raise RejectedError("wrong_type", f"s is a sum over time, and {metric} is measured at a time")
+        raise RejectedError("missing_field", "the record has no v")
+    value = base.number("bv") + _number(record.get("v", 0), "v")
+    due = BY_NAME[metric]
+    by = conversion(metric, _unit(base, record))
+    try:
+        value = converted(value, by)
+    except OverflowError:
+        raise RejectedError(
+            "number_out_of_range", f"bv and v of {metric} are past what a double holds"
+        ) from None
+    return a_number(value, metric, due.minimum, due.maximum, due.unit)
+
+
+ADAPTER: Final = Adapter(
+    "senml",
+    "SenML (RFC 8428) in JSON",
+    decode,
+    topic="vigie/v1/{box}/telemetry/senml",
+    media_type="application/senml+json",
+    example=(
+        {"bn": "urn:dev:mac:box-0001:", "bt": 1795514400, "n": "pm2_5", "u": "ug/m3", "v": 12.4},
+        {"n": "temperature", "u": "Cel", "v": 21.5},
+        {"n": "temperature", "u": "Cel", "t": -60, "v": 21.4},
+    ),
+)

@@ -1,0 +1,1 @@
+"""Decodes messages of boxes into samples, events and statuses. Pure."""

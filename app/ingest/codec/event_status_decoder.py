@@ -1,0 +1,299 @@
+"""The codec of the rarer messages: events, status, reported configuration.
+
+Owns what may enter by them: the fields named here and no other, so that neither sound nor image nor anything
+that identifies a person has a way in. Each is decoded by strict JSON and checked field by field; they are not
+hot. Pure: no database, no HTTP, no clock.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from app.catalogue.device_event_types import EVENT_TYPE_OF, EventForm, EventType
+from app.catalogue.metrics import BY_NAME
+from app.catalogue.purposes import PURPOSE_OF_EVENT
+from app.ingest.codec.batch_recovery import find_seq
+from app.ingest.codec.exact_decoder import is_box_id
+from app.ingest.codec.field_checks import (
+    a_number,
+    a_text,
+    an_array,
+    an_instant,
+    an_integer,
+    an_object,
+    check_keys,
+    readable_seq,
+)
+from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
+from app.platform.content_policy.content_scanner import examine_document
+from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
+from app.platform.kernel.strict_json import Json, check_texts, loads
+
+type State = Literal["online", "offline"]
+type Phase = Literal["begin", "end"]
+"""Whether what an event of the form `state` tells of begins or ends."""
+
+MAX_CANDIDATES: Final = 32
+MAX_CONFIG_BYTES: Final = 16_384
+_MAX_CONFIG_TEXT: Final = 4_096
+_MAX_CLOCK_ERROR_MS: Final = 86_400_000
+
+MAX_EVENTS: Final = 100
+"""How many events one call by HTTP may have."""
+MAX_COUNT: Final = 1_000_000
+OCTAVES: Final = ("31.5", "63", "125", "250", "500", "1000", "2000", "4000", "8000", "16000")
+"""The nominal mid-frequencies of octave bands in Hz, as IEC 61260-1:2014 (annex E) lists them."""
+UNKNOWN_TYPE: Final = "type is none of the types that GET /v1/event-catalogue lists"
+"""What is wrong with a type of events. It does not repeat what the sender wrote."""
+
+_EVERY: Final = ("seq", "time", "type")
+_OF_FORM: Final[Mapping[EventForm, tuple[str, ...]]] = {
+    "recognised": ("candidates", "level_db", "spectrum", "clock_error_ms"),
+    "plain": (),
+    "count": ("count",),
+    "state": ("state",),
+}
+# What is of no use without them.
+_REQUIRED: Final[Mapping[EventForm, tuple[str, ...]]] = {"count": ("count",), "state": ("state",)}
+NAME_PATTERN: Final = "^[a-z0-9][a-z0-9_.:-]{0,63}$"
+"""A class or a model: a name of a catalogue, and no free text."""
+_NAME: Final = re.compile(NAME_PATTERN)
+_PHASES: Final[dict[str, Phase]] = {"begin": "begin", "end": "end"}
+_CANDIDATE: Final = ("class", "model", "confidence")
+_STATUS: Final = ("state", "firmware", "battery", "rssi")
+_STATES: Final[dict[str, State]] = {"online": "online", "offline": "offline"}
+
+
+class Candidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, omit_defaults=True):
+    """One thing that the box takes an event for, with its confidence of 0 to 1."""
+
+    class_: str
+    confidence: float
+    model: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that a box itself recognised.
+
+    Attributes:
+        time_us: When, in microseconds since the epoch.
+        seq: The box's own count, where it keeps one.
+        type: One of the catalogue (`app.catalogue.device_event_types`), which says what else there may be.
+        candidates: What it may have been, in the box's order.
+        level_db: The sound level in dB.
+        clock_error_ms: The box's estimate of its clock's error.
+        spectrum: Sound levels in dB by octave band, as OCTAVES calls them.
+        count: How many, of what is counted.
+        state: Whether it begins or ends, of what lasts.
+    """
+
+    time_us: int
+    seq: int | None
+    type: str
+    candidates: tuple[Candidate, ...] = ()
+    level_db: float | None = None
+    clock_error_ms: float | None = None
+    spectrum: dict[str, float] | None = None
+    count: int | None = None
+    state: Phase | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How a box says it is: its Last Will says `offline` for it. Charge in %, signal in dBm."""
+
+    state: State
+    firmware: str | None = None
+    battery: float | None = None
+    rssi: float | None = None
+
+
+def decode_event(payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US) -> Event | Rejection:
+    """Decode an event message, or say why it cannot be taken, and of which purpose it was."""
+    document: Json = None
+    try:
+        document = loads(payload)
+    except RejectedError as error:
+        return error.rejection(seq=find_seq(payload))
+    return _judged(document, now_us, max_future_us)
+
+
+def decode_http_events(
+    body: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
+) -> tuple[str, list[tuple[bytes, Event | Rejection]]]:
+    """Decode the body of `POST /v1/events`: `{"box": "box-0001", "events": [...]}`.
+
+    Returns:
+        The box's id, whose existence is for the caller to check, and of each event its own message and what
+        it is, or why it cannot be taken.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    document = an_object(loads(body), "the body")
+    check_keys(document, ("box", "events"), ("box", "events"), "the body")
+    box = document["box"]
+    if not isinstance(box, str):
+        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+    if not is_box_id(box):
+        raise RejectedError("invalid_box_id", "box is not 1 to 64 letters, digits, _ and -")
+    events = an_array(document["events"], "events")
+    if not events:
+        raise RejectedError("empty_batch", "events is empty")
+    if len(events) > MAX_EVENTS:
+        raise RejectedError(
+            "too_many_samples", f"there are {len(events)} events: at most {MAX_EVENTS} are taken"
+        )
+    return box, [(msgspec.json.encode(event), _judged(event, now_us, max_future_us)) for event in events]
+
+
+def _judged(document: Json, now_us: int, max_future_us: int) -> Event | Rejection:
+    try:
+        event = _event(an_object(document, "the event"), now_us, max_future_us)
+        return guarded(document, event)
+    except RejectedError as error:
+        kind = document.get("type") if isinstance(document, dict) else None
+        purpose = PURPOSE_OF_EVENT.get(kind) if isinstance(kind, str) else None
+        return Rejection(error.code, error.detail, readable_seq(document), purpose=purpose)
+
+
+def decode_status(payload: bytes) -> Status | Rejection:
+    """Decode a status message, or say why it cannot be taken."""
+    try:
+        document = loads(payload)
+        status = _status(an_object(document, "the status"))
+        return status if status.firmware is None else guarded(document, status)
+    except RejectedError as error:
+        return error.rejection()
+
+
+def decode_reported_config(payload: bytes) -> dict[str, Json] | Rejection:
+    """Decode a configuration that a box reports: an object of at most 16 KiB, or why it cannot be taken."""
+    if len(payload) > MAX_CONFIG_BYTES:
+        return Rejection(
+            "body_too_large",
+            f"the configuration has {len(payload)} bytes: at most {MAX_CONFIG_BYTES} are taken",
+        )
+    try:
+        config = an_object(loads(payload), "the configuration")
+        check_texts(config, _MAX_CONFIG_TEXT)
+    except RejectedError as error:
+        return error.rejection()
+    return guarded(config, config)
+
+
+def guarded[Message](document: Json, message: Message) -> Message | Rejection:
+    """A message that was taken, or why its texts may not enter."""
+    finding = examine_document(document)
+    return message if finding is None else Rejection(finding.code, finding.detail, readable_seq(document))
+
+
+def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:
+    # First: of what is of no known type nothing is kept, whatever else is wrong with it.
+    form = _type(event).form
+    check_texts(event)
+    check_keys(
+        event,
+        ("time", "type", *_REQUIRED.get(form, ())),
+        (*_EVERY, *_OF_FORM[form]),
+        f"an event of the type {event['type']}",
+    )
+    candidates = an_array(event.get("candidates", []), "candidates")
+    if len(candidates) > MAX_CANDIDATES:
+        raise RejectedError(
+            "too_many_candidates",
+            f"there are {len(candidates)} candidates: at most {MAX_CANDIDATES} are taken",
+        )
+    level = BY_NAME["lcpeak"]
+    error = _MAX_CLOCK_ERROR_MS
+    return Event(
+        time_us=an_instant(event["time"], now_us, max_future_us),
+        seq=an_integer(event["seq"], "seq") if "seq" in event else None,
+        type=str(event["type"]),
+        candidates=tuple(_candidate(item, f"candidates[{index}]") for index, item in enumerate(candidates)),
+        level_db=_optional(event, "level_db", level.minimum, level.maximum, level.unit),
+        clock_error_ms=_optional(event, "clock_error_ms", -error, error, "ms"),
+        spectrum=_spectrum(event["spectrum"]) if "spectrum" in event else None,
+        count=_count(event["count"]) if "count" in event else None,
+        state=_phase(event["state"]) if "state" in event else None,
+    )
+
+
+def _type(event: dict[str, Json]) -> EventType:
+    if "type" not in event:
+        raise RejectedError("missing_field", "an event has no type")
+    kind = event["type"]
+    if not isinstance(kind, str):
+        raise RejectedError("wrong_type", f"type is {shown(kind)}: a text is due")
+    if kind not in EVENT_TYPE_OF:
+        raise RejectedError("unknown_event_type", UNKNOWN_TYPE)
+    return EVENT_TYPE_OF[kind]
+
+
+def _spectrum(value: Json) -> dict[str, float]:
+    bands = an_object(value, "spectrum")
+    check_keys(bands, (), OCTAVES, "spectrum")
+    if not bands:
+        raise RejectedError("empty_values", "spectrum has no bands")
+    level = BY_NAME["lcpeak"]
+    return {
+        band: a_number(bands[band], f"spectrum.{band}", level.minimum, level.maximum, level.unit)
+        for band in OCTAVES
+        if band in bands
+    }
+
+
+def _count(value: Json) -> int:
+    count = an_integer(value, "count")
+    if count > MAX_COUNT:
+        raise RejectedError("value_out_of_bounds", f"count is {count}: 0 to {MAX_COUNT} is possible")
+    return count
+
+
+def _phase(value: Json) -> Phase:
+    if not isinstance(value, str):
+        raise RejectedError("wrong_type", f"state is {shown(value)}: a text is due")
+    if value not in _PHASES:
+        raise RejectedError("unknown_state", "state of an event is neither begin nor end")
+    return _PHASES[value]
+
+
+def _candidate(value: Json, where: str) -> Candidate:
+    candidate = an_object(value, where)
+    check_keys(candidate, ("class", "confidence"), _CANDIDATE, where)
+    return Candidate(
+        class_=_name(candidate["class"], f"{where}.class"),
+        confidence=a_number(candidate["confidence"], f"{where}.confidence", 0, 1),
+        model=_name(candidate["model"], f"{where}.model") if "model" in candidate else None,
+    )
+
+
+def _name(value: Json, where: str) -> str:
+    name = a_text(value, where)
+    if _NAME.fullmatch(name) is None:
+        raise RejectedError(
+            "invalid_text", f"{where} is no name: 1 to 64 lower-case letters, digits, _ . : and - are due"
+        )
+    return name
+
+
+def _status(status: dict[str, Json]) -> Status:
+    check_texts(status)
+    check_keys(status, ("state",), _STATUS, "a status")
+    state = status["state"]
+    if not isinstance(state, str):
+        raise RejectedError("wrong_type", f"state is {shown(state)}: a text is due")
+    if state not in _STATES:
+        raise RejectedError("unknown_state", f"state is {shown(state)}: online or offline is due")
+    battery, rssi = BY_NAME["battery"], BY_NAME["rssi"]
+    return Status(
+        state=_STATES[state],
+        firmware=a_text(status["firmware"], "firmware") if "firmware" in status else None,
+        battery=_optional(status, "battery", battery.minimum, battery.maximum, battery.unit),
+        rssi=_optional(status, "rssi", rssi.minimum, rssi.maximum, rssi.unit),
+    )
+
+
+def _optional(found: dict[str, Json], key: str, minimum: float, maximum: float, unit: str) -> float | None:
+    return a_number(found[key], key, minimum, maximum, unit) if key in found else None

@@ -1,0 +1,215 @@
+"""The exact path of the telemetry codec: every check, each with its own reason.
+
+Owns the reasons why a telemetry message or one of its samples is refused. Takes exactly what the fast path in
+`app.ingest.codec.telemetry_codec` takes, with the same result, and whatever the fast path leaves to it.
+Pure: no database, no HTTP, no clock. Must not be clever: it is the definition that the fast path is tested
+against.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX, Metric
+from app.catalogue.units import convert, factor_of
+from app.ingest.codec.field_checks import (
+    a_number,
+    an_array,
+    an_instant,
+    an_integer,
+    an_object,
+    check_keys,
+    readable_seq,
+)
+from app.platform.kernel.bounded_gzip import MAGIC
+from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
+from app.platform.kernel.strict_json import Json, check_texts, loads
+
+MAX_SAMPLES: Final = 1_000
+"""How many samples one message may have."""
+
+MAX_ITEMS: Final = 100_000
+"""How many values one message may have: three times those of as many samples of every metric."""
+
+type Row = tuple[int, int | None, tuple[float | None, ...]]
+"""A sample: microseconds since the epoch, `seq`, and a value or None for each of `COLUMNS`."""
+
+_BOX_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CBOR_MAPS: Final = range(0xA0, 0xC0)
+_CBOR_MARK: Final = b"\xd9\xd9\xf7"
+_SAMPLE: Final = ("seq", "time", "values", "units")
+_SAMPLE_REQUIRED: Final = ("time", "values")
+
+
+class DecodedTelemetry(NamedTuple):
+    """What a telemetry message holds: the samples that can be taken, in order, and why the others cannot."""
+
+    samples: list[Row]
+    rejections: list[Rejection]
+
+
+def is_box_id(text: str) -> bool:
+    """Tell whether a text can be a box's id: 1 to 64 letters, digits, `_` and `-`."""
+    return _BOX_ID.fullmatch(text) is not None
+
+
+def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode a telemetry message: a sample, or a batch of them.
+
+    Each sample of a batch is taken or refused on its own; what cannot be read at all is one refusal without
+    index.
+    """
+    document: Json = None
+    try:
+        document = read_json(payload)
+        return decode_document(document, now_us, max_future_us)
+    except RejectedError as error:
+        return DecodedTelemetry([], [error.rejection(seq=readable_seq(document))])
+
+
+def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode a telemetry message that was read already, in whatever format.
+
+    Raises:
+        RejectedError: The message as a whole cannot be taken.
+    """
+    message = an_object(document, "the message")
+    if "samples" not in message:
+        return DecodedTelemetry([decode_sample(message, now_us, max_future_us)], [])
+    check_texts(list(message))
+    check_keys(message, ("samples",), ("samples", "units"), "a batch")
+    if "units" in message and list(message).index("units") > list(message).index("samples"):
+        # Of a batch that is cut short the samples are taken: it would have lost its units without a trace.
+        raise RejectedError(
+            "wrong_unit", "units stands behind samples: put it before them, or in each sample"
+        )
+    return _each(_samples(message), now_us, max_future_us)
+
+
+def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
+    """Decode the body of HTTP ingest: `{"box": …, "samples": […]}`.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    return decode_http_document(read_json(body), now_us, max_future_us)
+
+
+def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
+    """Decode the body of HTTP ingest that was read already, in whatever format.
+
+    Raises:
+        RejectedError: The body as a whole cannot be taken.
+    """
+    message = an_object(document, "the body")
+    check_texts(list(message))
+    check_keys(message, ("box", "samples"), ("box", "samples", "units"), "the body")
+    box = message["box"]
+    if not isinstance(box, str):
+        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+    if not is_box_id(box):
+        raise RejectedError("invalid_box_id", f"box {shown(box)} is not 1 to 64 letters, digits, _ and -")
+    return box, _each(_samples(message), now_us, max_future_us)
+
+
+def read_json(payload: bytes) -> Json:
+    """Read strict JSON; say of what is another format that it has to be declared.
+
+    Neither a gzip header nor a map of CBOR can begin a text in UTF-8.
+    """
+    if payload.startswith(MAGIC):
+        raise RejectedError(
+            "unsupported_encoding",
+            "this is gzip: publish it on telemetry/gzip, or declare Content-Encoding: gzip",
+        )
+    if payload and (payload[0] in _CBOR_MAPS or payload.startswith(_CBOR_MARK)):
+        raise RejectedError(
+            "unsupported_media_type",
+            "this looks like CBOR: publish it on telemetry/cbor, or declare Content-Type: application/cbor",
+        )
+    # Before it is read: a kilobyte of gzip may hold half a million empty objects.
+    if payload.count(b",") >= MAX_ITEMS:
+        raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
+    return loads(payload)
+
+
+def _samples(message: dict[str, Json]) -> list[Json]:
+    samples = an_array(message["samples"], "samples")
+    if not samples:
+        raise RejectedError("empty_batch", "samples is empty")
+    if len(samples) > MAX_SAMPLES:
+        raise RejectedError(
+            "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one message"
+        )
+    if "units" not in message:
+        return samples
+    units = an_object(message["units"], "units")
+    _factors(units)
+    return [with_units(sample, units) for sample in samples]
+
+
+def with_units(sample: Json, units: Mapping[str, Json]) -> Json:
+    """Return a sample with the units of its batch, of which its own override those of the same metric."""
+    if not isinstance(sample, dict) or not isinstance(own := sample.get("units", {}), dict):
+        return sample
+    return {**sample, "units": {**units, **own}}
+
+
+def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTelemetry:
+    """Decode each sample of a batch, good or bad."""
+    decoded = DecodedTelemetry([], [])
+    for index, sample in enumerate(samples):
+        try:
+            decoded.samples.append(decode_sample(sample, now_us, max_future_us))
+        except RejectedError as error:
+            decoded.rejections.append(error.rejection(seq=readable_seq(sample), index=index))
+    return decoded
+
+
+def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
+    """Decode one sample of a message that was read already.
+
+    Raises:
+        RejectedError: The sample cannot be taken.
+    """
+    sample = an_object(value, "the sample")
+    check_texts(sample)
+    check_keys(sample, _SAMPLE_REQUIRED, _SAMPLE, "a sample")
+    seq = an_integer(sample["seq"], "seq") if "seq" in sample else None
+    time_us = an_instant(sample["time"], now_us, max_future_us)
+    factors = _factors(an_object(sample["units"], "units")) if "units" in sample else {}
+    return time_us, seq, _values(an_object(sample["values"], "values"), factors)
+
+
+def _factors(units: dict[str, Json]) -> dict[str, float]:
+    """Return the factor of each metric that comes in another unit than its own."""
+    factors = {}
+    for name, unit in units.items():
+        if not isinstance(unit, str):
+            raise RejectedError("wrong_type", f"units.{shown(name)} is {shown(unit)}: a text is due")
+        factor = factor_of(_metric(name).name, unit)
+        if factor != 1:
+            factors[name] = factor
+    return factors
+
+
+def _metric(name: str) -> Metric:
+    metric = BY_NAME.get(name)
+    if metric is None:
+        raise RejectedError("unknown_metric", f"{shown(name)} is not a metric: see the catalogue")
+    return metric
+
+
+def _values(values: dict[str, Json], factors: dict[str, float]) -> tuple[float | None, ...]:
+    if not values:
+        raise RejectedError("empty_values", "values is empty: leave the sample out")
+    row: list[float | None] = [None] * len(COLUMNS)
+    for name, value in values.items():
+        metric = _metric(name)
+        where = f"values.{name}"
+        if name in factors:
+            value = convert(a_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in its own unit from here on)
+            where = f"{where}, converted,"
+        row[INDEX[name]] = a_number(value, where, metric.minimum, metric.maximum, metric.unit)
+    return tuple(row)

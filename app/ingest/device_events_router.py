@@ -1,0 +1,145 @@
+"""`POST /v1/events`: the HTTP door for events. The same codec, pipeline and codes as MQTT."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from app.catalogue.device_event_types import EVENT_TYPES
+from app.ingest.codec.event_status_decoder import (
+    MAX_COUNT,
+    MAX_EVENTS,
+    NAME_PATTERN,
+    OCTAVES,
+    decode_http_events,
+)
+from app.ingest.codec.message_intake import Intake, Sent
+from app.ingest.http_ingest import TelemetryOutcome, read, take
+from app.platform.config.settings import Settings
+from app.platform.content_policy.refused_payloads import judged
+from app.platform.http.contract.fields import BOX_ID_PATTERN
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import check_media_type
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.rejection_codes import RejectedError, Rejection
+
+router: Final = APIRouter()
+
+_EXAMPLE: Final = {
+    "box": "box-0001",
+    "events": [{"seq": 8, "time": "2026-11-24T10:00:00Z", "type": "noise_peak", "level_db": 101.5}],
+}
+_NUMBER: Final = {"type": "number"}
+_EVENT: Final[dict[str, Any]] = {
+    "title": "EventIn",
+    "description": "Something that the box itself recognised. Its type says what it may carry besides.",
+    "type": "object",
+    "required": ["time", "type"],
+    "additionalProperties": False,
+    "properties": {
+        "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
+        "time": {
+            "description": "RFC 3339 with a zone, or milliseconds since the epoch",
+            "oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+        },
+        "type": {"type": "string", "enum": [each.name for each in EVENT_TYPES]},
+        "candidates": {
+            "type": "array",
+            "maxItems": 32,
+            "items": {
+                "type": "object",
+                "required": ["class", "confidence"],
+                "additionalProperties": False,
+                "properties": {
+                    "class": {"type": "string", "pattern": NAME_PATTERN},
+                    "model": {"type": "string", "pattern": NAME_PATTERN},
+                    "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+            },
+        },
+        "level_db": _NUMBER,
+        "spectrum": {
+            "type": "object",
+            "description": "Sound levels in dB by octave band (Hz)",
+            "minProperties": 1,
+            "propertyNames": {"enum": list(OCTAVES)},
+            "additionalProperties": _NUMBER,
+        },
+        "clock_error_ms": _NUMBER,
+        "count": {"type": "integer", "minimum": 0, "maximum": MAX_COUNT},
+        "state": {"type": "string", "enum": ["begin", "end"]},
+    },
+}
+_SCHEMA: Final = {
+    "title": "EventsIn",
+    "description": "Events of one box.",
+    "type": "object",
+    "required": ["box", "events"],
+    "additionalProperties": False,
+    "properties": {
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
+        "events": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _EVENT},
+    },
+    "example": _EXAMPLE,
+}
+
+
+async def _sort(request: Request, intake: Intake, now: datetime) -> None:
+    """Read and decode a body. Of one that cannot be read nothing is kept: it may hold what has no basis.
+
+    Raises:
+        RejectedError: All of it is refused.
+        UnreadableBodyError: It cannot be read.
+    """
+    settings: Settings = request.app.state.settings
+    now_us = round(now.timestamp() * 1_000_000)
+    future_us = round(settings.ingest.max_future_s * 1_000_000)
+    try:
+        body = await read(request, intake)
+    finally:
+        intake.messages = [Sent(None, b"")]
+    check_media_type(request, body)
+    try:
+        box, decoded = decode_http_events(body, now_us, future_us)
+    except RejectedError:
+        finding = judged(body).finding
+        if finding is not None:
+            raise RejectedError(finding.code, finding.detail) from None
+        raise
+    # Each as the message that it would be by MQTT, under the topic that tells its format.
+    intake.messages = [Sent(f"vigie/v1/{box}/event", part) for part, _ in decoded]
+    intake.by_event = True
+    for place, (part, event) in enumerate(decoded):
+        if isinstance(event, Rejection):
+            placed = Rejection(event.code, event.detail, event.seq, place, event.purpose)
+            intake.turn(place, box, placed, part)
+        else:
+            intake.events.append((box, event, place))
+
+
+@router.post(
+    "/v1/events",
+    summary="Send events of a box",
+    operation_id="post_events",
+    response_model=TelemetryOutcome,
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
+)
+async def post_events(
+    request: Request, principal: Annotated[Principal, Depends(requires("telemetry:write"))]
+) -> JSONResponse:
+    """Store up to 100 events of one box. The answer comes after the commit.
+
+    Good events are stored even when others of the same call are refused: `reasons` says which and why. When
+    none can be taken the call answers with the status of the first reason. Sending the same again is
+    harmless: repeats are counted and stored once.
+
+    Which types there are, and what each may carry, is at `GET /v1/event-catalogue`; whether a site takes them
+    depends on the purposes that it has declared (docs/purposes.md).
+    """
+    now = datetime.now(UTC)
+    intake = Intake(
+        "http", [Sent(None, b"")], organisation_id=principal.organisation_id, limit=principal.visible()
+    )
+    return await take(request, intake, _sort(request, intake, now), now)

@@ -1,0 +1,1 @@
+"""Takes a batch of messages to a commit, step by step."""

@@ -1,0 +1,241 @@
+"""A batch while the pipeline works on it: what each step has found for those after it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.ingest.codec.event_status_decoder import Event
+from app.ingest.codec.message_intake import Intake, Turned
+from app.ingest.codec.telemetry_codec import Row, encode_sample
+from app.ingest.pipeline.batch_receipt import BoxAck, Receipt, identify_message
+from app.ingest.pipeline.history_cache import Pasts
+from app.ingest.pipeline.quota_cache import UNLIMITED, Accounts
+from app.ingest.pipeline.registry_snapshot import BoxEntry, Edition
+from app.ingest.pipeline.rule_context import Walks
+from app.platform.db.database import RawConnection
+from app.platform.kernel.rejection_codes import NEVER_KEPT, Rejection
+from app.registry.box_status import StatusRow
+from app.registry.refusal_counts import DoorRefusal
+from app.rules.engine.rule_evaluator import SiteRules, Transition
+from app.timeseries.storage.batch_groups import Groups
+from app.timeseries.storage.box_states import BoxStates, Slots
+from app.timeseries.storage.event_writer import StoredEvent
+from app.timeseries.storage.ingest_totals import Usage
+from app.timeseries.storage.sample_columns import SampleBlock, Values
+from app.timeseries.storage.sample_writer import WriteOutcome
+
+# How many places of samples without a `seq` a box is told of one message.
+_INDEXES = 100
+
+
+class UnsharedBoxesError(Exception):
+    """Boxes that only the consumer may write to as yet: share them, then begin again."""
+
+    def __init__(self, keys: Sequence[int]) -> None:
+        super().__init__(f"{len(keys)} boxes are not shared")
+        self.keys = keys
+
+
+@dataclass(slots=True, eq=False)
+class Recalled:
+    """The samples of a batch in columns, and the boxes that they are of, in the order of their keys.
+
+    Attributes:
+        block: the samples.
+        groups: the same by box.
+        boxes: each box once.
+        slots: where the state of each is.
+        rules: those of each.
+        new: for each box whether all its samples are surely new.
+        old: indexes of repeats and conflicts.
+    """
+
+    block: SampleBlock
+    groups: Groups
+    boxes: list[BoxEntry]
+    slots: Slots
+    rules: Sequence[SiteRules]
+    new: NDArray[np.bool_] = field(init=False)
+    old: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.new = np.zeros(len(self.boxes), np.bool_)
+
+    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, Values]]]:
+        """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
+        times, values = self.block.times, self.block.values
+        indexes = [index for index in self.groups.of(place) if index not in self.old]
+        return indexes, [(int(times[index]), values[index]) for index in indexes]
+
+
+@dataclass(slots=True)
+class Work:
+    """One batch under way. Filled from top to bottom.
+
+    Attributes:
+        registry: boxes, sites and rules, the same from the beginning to the end.
+        states: the states of its boxes, kept from batch to batch where `sole` is set.
+        guess: which metrics the batch before had.
+        sole: nobody else writes to boxes that are not shared.
+        careful: nothing is taken for surely new.
+        effort: about how many parts of conditions are looked at.
+        pasts: where the pasts of boxes are kept that others write to.
+        accounts: the quotas of samples of the day.
+        rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
+        recalled: the same in columns.
+        over: how many samples were refused for a quota, by whose boxes sent them and whose quota it is.
+        shared: keys of the boxes whose rows are locked.
+        events: those whose box is known, each with its message.
+        usage: what each organisation has used of its quota.
+        walks: the boxes whose rules have to see every sample.
+        new_events: which of the events are new.
+        judged_us: the moment at which purposes have to hold (µs since the epoch).
+        withheld: what was taken out of samples of which the rest is stored.
+        also: what else was refused of samples that were refused as a whole, for one more purpose.
+    """
+
+    connection: RawConnection
+    registry: Edition
+    intake: Intake
+    now: datetime
+    states: BoxStates = field(default_factory=BoxStates)
+    guess: tuple[int, ...] = ()
+    sole: bool = False
+    careful: bool = False
+    effort: int = 0
+    pasts: Pasts | None = None
+    accounts: Accounts = UNLIMITED
+    organisation_id: UUID | None = None
+    now_us: int = 0
+    turned: list[Turned] = field(default_factory=list)
+    rows: Sequence[Row] = ()
+    sample_boxes: Sequence[BoxEntry] = ()
+    origins: Sequence[int] = ()
+    over: Counter[UUID] = field(default_factory=Counter)
+    recalled: Recalled | None = None
+    shared: frozenset[int] = frozenset()
+    walks: Walks = field(default_factory=Walks)
+    events: list[tuple[BoxEntry, Event, int]] = field(default_factory=list)
+    statuses: dict[int, StatusRow] = field(default_factory=dict)
+    configs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    outcome: WriteOutcome = field(default_factory=WriteOutcome)
+    late: int = 0
+    usage: Mapping[UUID, Usage] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
+    new_events: list[StoredEvent] = field(default_factory=list)
+    judged_us: int = 0
+    withheld: list[Turned] = field(default_factory=list)
+    also: Counter[DoorRefusal] = field(default_factory=Counter)
+    _batches: set[int] | None = None
+
+    def __post_init__(self) -> None:
+        self.organisation_id = self.intake.organisation_id
+        self.now_us = self.judged_us = round(self.now.timestamp() * 1_000_000)
+        self.turned = list(self.intake.turned)
+
+    def find(self, box_id: str) -> BoxEntry | None:
+        """The registered box of this id, if the sender may write to it."""
+        box = self.registry.boxes.get(box_id)
+        limit = self.intake.limit
+        if box is None or limit is None or limit.includes(box.organisation_id, box.site_id):
+            return box
+        return None
+
+    def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
+        """Refuse something that was readable."""
+        # What was erased is not to be found among what was refused.
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        kept = b"" if forget else self.intake.messages[origin].payload
+        self.turned.append(Turned(origin, box, rejection, kept))
+
+    def refuse_sample(
+        self, origin: int, box: str, rejection: Rejection, row: Row, *, is_cut: bool = False
+    ) -> None:
+        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each.
+
+        Nor is what was taken out of it (`is_cut`) to be found among what was refused.
+        """
+        if self._batches is None:
+            self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
+        if apart and not forget:
+            self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
+        else:
+            self.refuse(origin, box, rejection)
+
+    def _is_foreign(self, origin: int) -> bool:
+        """Whether a message came in another format, with more in it than its sample: only that is kept."""
+        topic = self.intake.messages[origin].topic
+        return topic is not None and not topic.endswith("/telemetry")
+
+    def receipt(self) -> Receipt:
+        """Sum up, once the transaction is committed."""
+        new = {event.place for event in self.new_events}
+        return Receipt(
+            door=self.intake.door,
+            stored=self.outcome.stored,
+            duplicate=len(self.outcome.duplicates),
+            conflict=len(self.outcome.conflicts),
+            late=self.late,
+            new_events=[event.type for index, (_, event, _) in enumerate(self.events) if index in new],
+            repeated_events=len(self.events) - len(new),
+            turned=self.turned,
+            withheld=self.withheld,
+            transitions=[
+                (found.kind, found.severity or "none")
+                for found in self.transitions
+                if found.rule is None or not found.rule.dry_run
+            ],
+            acks=self._acks(),
+        )
+
+    def _acks(self) -> dict[str, BoxAck]:
+        """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
+        acks: dict[str, BoxAck] = {}
+        conflicts = set(self.outcome.conflicts)
+        if self.recalled is not None and any(box.ack for box in self.recalled.boxes):
+            for index, (row, box) in enumerate(zip(self.rows, self.sample_boxes, strict=True)):
+                if box.ack and row[1] is not None:
+                    ack = acks.setdefault(box.id, BoxAck())
+                    if index in conflicts:
+                        ack.rejected.append({"seq": row[1], "code": "conflict"})
+                    else:
+                        ack.seqs.append(row[1])
+        self._add_others(acks)
+        return acks
+
+    def _add_others(self, acks: dict[str, BoxAck]) -> None:
+        """Add the events that are committed, and what was refused, as a whole or in part."""
+        for box, event, _ in self.events:
+            if box.ack and event.seq is not None:
+                acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
+        for turned in self.withheld:
+            rejection = turned.rejection
+            if turned.box in acks and rejection.seq is not None:
+                left_out = {"seq": rejection.seq, "code": rejection.code, "purpose": rejection.purpose}
+                acks[turned.box].partly.append(left_out)
+        refused: dict[tuple[int, str], dict[str, Any]] = {}
+        for turned in self.turned:
+            known = None if turned.box is None else self.find(turned.box)
+            topic, payload = self.intake.messages[turned.origin]
+            if known is None or not known.ack or topic is None:
+                continue
+            ack, rejection = acks.setdefault(known.id, BoxAck()), turned.rejection
+            if rejection.seq is not None:
+                kind = {"kind": "event"} if topic.endswith("/event") else {}
+                ack.rejected.append({"seq": rejection.seq, "code": rejection.code, **kind})
+                continue
+            entry = refused.get((turned.origin, rejection.code))
+            if entry is None:
+                message = identify_message(payload, self.intake.correlations.get(turned.origin))
+                entry = refused[turned.origin, rejection.code] = {"code": rejection.code, **message}
+                ack.refused.append(entry)
+            if rejection.index is not None and len(entry.setdefault("indexes", [])) < _INDEXES:
+                entry["indexes"].append(rejection.index)

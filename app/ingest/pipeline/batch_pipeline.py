@@ -1,0 +1,393 @@
+"""The way of a batch, from messages to a commit: **read this file first**.
+
+    sorted messages (app.ingest.codec.message_intake, pure)
+      └▶ one transaction:
+           gate       nobody takes away a box or a rule from here on (app.platform.db.ingest_barrier)
+           refresh    the registry of boxes, sites and rules, if its version has moved
+           resolve    whose are these? unknown boxes, what has no purpose and too old samples are refused
+           quota      samples above what their organisation may store today are refused
+           statuses   online, offline, firmware, battery, signal
+           configs    what boxes say that they are configured to
+           recall     the boxes' states, where they are not in memory (app.ingest.pipeline.sample_steps)
+           store      samples into the hypertable; repeats and conflicts are told apart
+           events     what boxes recognised themselves
+           evaluate   the rules of each box's site over what is new (pure; app.ingest.pipeline.evaluate_step)
+           remember   latest values and rule states
+           mark       the hours whose roll-ups are to be made anew
+           alerts     what fired, changed and resolved, with its outbox entries
+           quarantine what was refused, with its reason, where it may be kept
+           (app.ingest.pipeline.quarantine_step) noted      when something of a box was last refused, and why
+           counted    what was refused and may be kept nowhere: how much of what
+           totals     how much was stored, repeated, contradicted, refused, late; and by organisation
+      └▶ commit
+      └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
+
+Both doors, MQTT and HTTP, call `Pipeline.commit`. It returns what happened; nothing is acknowledged here. A
+batch that the database refuses is halved until the sample at fault is found: that one goes to quarantine,
+and all others are stored. A batch that no values could have saved (the schema is another one) is not touched.
+
+The gate comes before all rows; rows of `boxes` and `box_configs` before those of `box_states`. Whoever else
+takes several of them keeps that order.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from app.alerts.transition_recorder import record
+from app.ingest.codec.message_intake import Intake
+from app.ingest.pipeline.batch_context import UnsharedBoxesError, Work
+from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.pipeline.batch_splitter import portion
+from app.ingest.pipeline.commit_progress import Progress
+from app.ingest.pipeline.evaluate_step import evaluate
+from app.ingest.pipeline.history_cache import Pasts
+from app.ingest.pipeline.quarantine_step import count_refused, note_refused, quarantine_refused
+from app.ingest.pipeline.quota_cache import Allowances
+from app.ingest.pipeline.quota_step import quota, usage
+from app.ingest.pipeline.registry_snapshot import Edition, Registry
+from app.ingest.pipeline.resolve_step import resolve
+from app.ingest.pipeline.rule_context import keep, trim
+from app.ingest.pipeline.sample_steps import mark_hours, recall, remember, store
+from app.ingest.pipeline.timers import look_after
+from app.platform.db.database import RawConnection, is_transient, is_unfit
+from app.platform.db.ingest_barrier import pass_gate
+from app.platform.observability.log_redaction import told
+from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.registry.box_configurations import store_reported
+from app.registry.box_status import store_statuses
+from app.timeseries.rollups.stale_marks import heed
+from app.timeseries.storage.box_states import BoxStates
+from app.timeseries.storage.event_writer import EventRow, store_events
+from app.timeseries.storage.ingest_totals import Totals, add_totals
+
+_log = get_logger(__name__)
+
+
+async def _alerts(work: Work) -> None:
+    if work.transitions:
+        await record(work.connection, work.transitions, boxes=_names(work), now=work.now)
+
+
+def _names(work: Work) -> dict[int, str]:
+    """The ids of the boxes that transitions name."""
+    keys = {step.box_key for step in work.transitions}
+    keys |= {key for step in work.transitions if step.cause is not None for key in step.cause.boxes}
+    found = ((key, work.registry.box(key)) for key in keys if key is not None)
+    return {key: box.id for key, box in found if box is not None}
+
+
+async def _events(work: Work) -> None:
+    rows = [
+        EventRow(
+            box.key,
+            box.organisation_id,
+            event.time_us,
+            event.type,
+            event.seq,
+            event.candidates,
+            event.level_db,
+            event.clock_error_ms,
+            event.spectrum,
+            event.count,
+            event.state,
+        )
+        for box, event, _ in work.events
+    ]
+    work.new_events = await store_events(work.connection, rows, now=work.now)
+
+
+async def _statuses(work: Work) -> None:
+    await store_statuses(work.connection, work.statuses, now=work.now)
+
+
+async def _configs(work: Work) -> None:
+    await store_reported(work.connection, work.configs, now=work.now)
+
+
+async def _totals(work: Work) -> None:
+    outcome = work.outcome
+    totals = Totals(
+        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
+    )
+    work.usage = usage(work)
+    await add_totals(work.connection, totals, work.usage, door=work.intake.door, now=work.now)
+
+
+STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
+    ("resolve", resolve),
+    ("quota", quota),
+    ("statuses", _statuses),
+    ("configs", _configs),
+    ("recall", recall),
+    ("store", store),
+    ("events", _events),
+    ("evaluate", evaluate),
+    ("remember", remember),
+    ("mark", mark_hours),
+    ("alerts", _alerts),
+    ("quarantine", quarantine_refused),
+    ("noted", note_refused),
+    ("counted", count_refused),
+    ("totals", _totals),
+)
+
+_TIMERS: Final = {
+    name: INGEST_STEP.labels(name)
+    for name in ("gate", "refresh", *(step_name for step_name, _ in STEPS), "commit")
+}
+# Longer than the consumer could need: a box that goes on sending by HTTP is shared anew long before the end.
+_SHARED_FOR: Final = timedelta(days=1)
+
+
+def _release(edition: Edition | None) -> None:
+    if edition is not None:
+        edition.readers -= 1
+
+
+class Pipeline:
+    """The second part of the way: takes a sorted batch, and commits it.
+
+    Args:
+        registry: the process's copy of boxes, sites and rules.
+        sole: whether this is the consumer, which alone writes to boxes that are not shared, and keeps their
+            states in memory. At most one pipeline of a database may be so, one batch at a time.
+        allowances: the process's knowledge of quotas.
+    """
+
+    def __init__(
+        self, registry: Registry, *, sole: bool = False, allowances: Allowances | None = None
+    ) -> None:
+        self.registry = registry
+        self._allowances = Allowances() if allowances is None else allowances
+        self._sole = sole
+        self._states = BoxStates()
+        # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
+        # whenever they are due. None: all.
+        self._ripe: set[int] = set()
+        self._upset: set[UUID] | None = None
+        self._guess: tuple[int, ...] = ()
+        self._pasts = None if sole else Pasts()
+
+    async def commit(
+        self,
+        connection: RawConnection,
+        intake: Intake,
+        *,
+        now: datetime,
+        so_far: Progress | None = None,
+        whole: bool = False,
+    ) -> Receipt:
+        """Store a batch in one transaction, or in several where its rules are many; say what became of it.
+
+        Args:
+            connection: nothing else uses it.
+            intake: the batch.
+            now: when it came in.
+            so_far: where to go on, for who tries the same batch again; what is committed is not done twice.
+            whole: this is part of a larger transaction: nothing is cut, and nothing kept of it.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_unfit` accepts;
+                nothing that was not stored is in quarantine, and the batch can be given again.
+        """
+        progress = Progress() if so_far is None else so_far
+        if progress.receipt is None:
+            progress.rest = intake
+        while progress.rest is not None:
+            progress.take(*await self._some(connection, progress.rest, now, whole=whole))
+        return progress.outcome(intake)
+
+    async def _some(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
+    ) -> tuple[Receipt, Intake | None]:
+        """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
+        try:
+            return await self._attempt(connection, intake, now, whole=whole)
+        except Exception as error:
+            if is_transient(error) or is_unfit(error):
+                raise
+            INGEST_RETRIES.labels("bisected").inc()
+            _log.warning("batch_refused_by_database", things=len(intake), error=told(error))
+            return await self._bisect(connection, intake, now, error, whole=whole), None
+
+    async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
+        """Do what is due although nothing came: silence, active hours, events that leave their window.
+
+        For the consumer alone, and only while no messages wait: what is in the broker's queue has happened.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
+        """
+        states = self._states
+        edition: Edition | None = None
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                edition, _ = await self._forget_changed(connection, states)
+                work = Work(connection, edition, Intake("mqtt", ()), now, states, sole=self._sole)
+                boxes, sites = await look_after(work, self._ripe, self._upset)
+                await _alerts(work)
+        except BaseException:
+            states.clear()
+            raise
+        finally:
+            _release(edition)
+        # Only now: what was rolled back has to be looked at again.
+        self._ripe -= boxes
+        self._upset = sites
+        trim(states, work.walks)
+        return work.receipt()
+
+    async def write_back(self, connection: RawConnection) -> None:
+        """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                # As for a batch: what others have changed since the last one is not to be undone.
+                _release((await self._forget_changed(connection, self._states))[0])
+                await self._states.save_all(connection)
+        except BaseException:
+            self._states.clear()
+            raise
+
+    async def _attempt(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
+    ) -> tuple[Receipt, Intake | None]:
+        careful = False
+        while True:
+            try:
+                return await self._transact(connection, intake, now, careful=careful, whole=whole)
+            except UnsharedBoxesError as error:
+                INGEST_RETRIES.labels("shared").inc()
+                await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
+            except asyncpg.UniqueViolationError:
+                if careful:
+                    raise
+                # Somebody wrote samples behind our back. They are compared one by one then, and no state that
+                # was kept is trusted.
+                INGEST_RETRIES.labels("states_behind").inc()
+                _log.error("box_states_behind")
+                careful = True
+
+    async def _transact(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool, whole: bool
+    ) -> tuple[Receipt, Intake | None]:
+        states = self._states if self._sole else BoxStates()
+        clock = time.perf_counter
+        began = clock()
+        edition: Edition | None = None
+        rest: Intake | None = None
+        try:
+            async with connection.transaction():
+                await pass_gate(connection)
+                _TIMERS["gate"].observe(clock() - began)
+                began = clock()
+                edition, at_us = await self._forget_changed(connection, states)
+                # A replay is for what a quota has refused, too: it may just have been raised.
+                accounts = await self._allowances.refresh(connection, now, at_once=whole)
+                enough, effort = portion(intake, edition, states)
+                if enough < len(intake) and not whole:
+                    rest = intake.only(range(enough, len(intake)))
+                    intake = intake.only(range(enough))
+                work = Work(
+                    connection,
+                    edition,
+                    intake,
+                    now,
+                    states,
+                    self._guess,
+                    self._sole,
+                    careful,
+                    effort,
+                    None if whole else self._pasts,
+                    accounts,
+                )
+                # A batch may have waited since it came in: what was ended meanwhile has ended for it.
+                work.judged_us = max(work.now_us, at_us)
+                _TIMERS["refresh"].observe(clock() - began)
+                for name, step in STEPS:
+                    began = clock()
+                    await step(work)
+                    _TIMERS[name].observe(clock() - began)
+                began = clock()
+            _TIMERS["commit"].observe(clock() - began)
+        except BaseException:
+            states.clear()
+            raise
+        finally:
+            _release(edition)
+        if not whole:
+            self._allowances.note(accounts, {owner: each.stored for owner, each in work.usage.items()})
+        if work.recalled is not None:
+            self._guess = work.recalled.block.used
+            trim(states, work.walks)
+        if self._pasts is not None and not whole:
+            keep(self._pasts, states, work.walks)
+        return work.receipt(), rest
+
+    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> tuple[Edition, int]:
+        """Refresh the registry, and forget the states that whoever changed it may have changed too.
+
+        Returns:
+            What this transaction works on, to be released; and when it was so (µs since the epoch).
+        """
+        changes = await self.registry.refresh(connection)
+        edition = self.registry.edition
+        edition.readers += 1
+        try:
+            if changes.everything:
+                states.clear()
+                self._pasts = None if self._sole else Pasts()
+                self._ripe = set(edition.waiting()) if self._sole else set()
+                self._upset = None
+            elif changes.boxes or changes.sites:
+                keys = changes.boxes.union(*(edition.by_site.get(site, ()) for site in changes.sites))
+                if self._sole:
+                    # First: what fails after it is not done, but the registry has moved on.
+                    self._ripe |= keys
+                    if self._upset is not None:
+                        self._upset |= changes.touched | changes.sites
+                if self._pasts is not None:
+                    self._pasts.forget(keys)
+                await states.drop(connection, keys)
+            heed(states, changes.epoch)
+        except BaseException:
+            _release(edition)
+            raise
+        return edition, changes.at_us
+
+    async def _bisect(
+        self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception, *, whole: bool
+    ) -> Receipt:
+        """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
+        total = len(intake)
+        if total <= 1:
+            refused = intake.refused(f"The database refuses it: {told(cause)}") if total else intake
+            return (await self._attempt(connection, refused, now, whole=whole))[0]
+        middle = total // 2
+        receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)
+        receipt.add(await self._half(connection, intake.only(range(middle, total)), now, whole=whole))
+        return receipt
+
+    async def _half(
+        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
+    ) -> Receipt:
+        progress = Progress(intake)
+        again = len(intake) == 1
+        while progress.rest is not None:
+            try:
+                progress.take(*await self._attempt(connection, progress.rest, now, whole=whole))
+            except Exception as error:
+                if is_transient(error) or is_unfit(error):
+                    raise
+                # What the database did not refuse may be a fault of the moment, and no sample's.
+                if again and not isinstance(error, asyncpg.PostgresError):
+                    again = False
+                    continue
+                progress.take(await self._bisect(connection, progress.rest, now, error, whole=whole), None)
+        return progress.outcome(intake)

@@ -1,0 +1,124 @@
+"""Which rules apply to which box, compiled: with the site's hours and the box's attributes.
+
+Owns the sharing: boxes to which the same rules apply in the same way have one `SiteRules` between them, so
+that a batch of ten thousand boxes needs no more than one. Compiles when asked; must not read the database.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from app.platform.observability.metrics_and_logs import get_logger
+from app.rules.definitions.repository import ChangedRule
+from app.rules.definitions.rule_changes import indices_of
+from app.rules.engine.rule_evaluator import CompiledRule, SiteRules, compile_rule, compile_site
+from app.rules.engine.snapshot import BoxFacts
+
+_log = get_logger(__name__)
+NO_RULES: Final = compile_site(())
+
+
+class Rulebook:
+    """The enabled rules of all sites."""
+
+    def __init__(self) -> None:
+        self._by_site: dict[UUID, dict[UUID, ChangedRule]] = {}
+        self._site_of: dict[UUID, UUID] = {}
+        self._walking: set[UUID] = set()
+        self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
+        self._shared: dict[tuple[int, ...], SiteRules] = {}
+
+    def copy(self) -> "Rulebook":
+        """Another one that says the same, and can be changed."""
+        made = Rulebook()
+        made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
+        made._walking = set(self._walking)
+        made._compiled, made._shared = dict(self._compiled), dict(self._shared)
+        return made
+
+    def _forget_compiled(self) -> None:
+        self._compiled.clear()
+        self._shared.clear()
+
+    def take(self, rows: Iterable[ChangedRule]) -> None:
+        """Take rules that were made, changed, disabled or deleted."""
+        changed: dict[UUID, dict[UUID, ChangedRule]] = {}
+
+        def of(site_id: UUID) -> dict[UUID, ChangedRule]:
+            # Another rulebook may have the same.
+            if site_id not in changed:
+                changed[site_id] = self._by_site[site_id] = dict(self._by_site.get(site_id, {}))
+            return changed[site_id]
+
+        for row in rows:
+            site_id = self._site_of.pop(row["id"], None)
+            rules = of(row["site_id"] if site_id is None else site_id)
+            rules.pop(row["id"], None)
+            # Samples do not concern rules on indices: they are judged when periods are over.
+            if row["enabled"] and not row["deleted"] and not indices_of(row["definition"]):
+                of(row["site_id"])[row["id"]] = row
+                self._site_of[row["id"]] = row["site_id"]
+        walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
+        self._walking = (self._walking - changed.keys()) | walking
+        if changed:
+            self._forget_compiled()
+
+    @property
+    def walks(self) -> bool:
+        """Whether any rule has to see every sample."""
+        return bool(self._walking)
+
+    def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> SiteRules:
+        """The rules for one box.
+
+        Args:
+            site_id: where it stands.
+            timezone: the site's.
+            attributes: the site's, for rules on it as a whole.
+            facts: the box; its attributes have the site's under them.
+        """
+        rows = self._by_site.get(site_id)
+        if not rows:
+            return NO_RULES
+        chosen = []
+        for row in rows.values():
+            general = self._compile(row, timezone, {})
+            if general is None:
+                continue
+            if not general.whole_site and general.scope is not None and not general.scope.takes(facts):
+                continue
+            if general.attributes:
+                asked = attributes if general.whole_site else facts.attributes
+                given = {name: asked[name] for name in general.attributes if name in asked}
+                general = self._compile(row, timezone, given) or general
+            chosen.append(general)
+        key = tuple(map(id, chosen))
+        known = self._shared.get(key)
+        if known is None:
+            known = self._shared[key] = compile_site(chosen)
+        return known
+
+    def _compile(self, row: ChangedRule, timezone: str, attributes: Mapping[str, Any]) -> CompiledRule | None:
+        key = (row["id"], timezone, *sorted(attributes.items()))
+        if key not in self._compiled:
+            self._compiled[key] = _try(row, timezone, attributes)
+        return self._compiled[key]
+
+
+def _try(row: ChangedRule, timezone: str, attributes: Mapping[str, Any]) -> CompiledRule | None:
+    try:
+        return compile_rule(
+            id=row["id"],
+            version=row["version"],
+            organisation_id=row["organisation_id"],
+            site_id=row["site_id"],
+            name=row["name"],
+            definition=row["definition"],
+            dry_run=row["dry_run"],
+            timezone=timezone,
+            attributes=attributes,
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        # Of a newer version, or written by hand: one rule must not stop every sample.
+        _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))
+        return None

@@ -1,0 +1,228 @@
+"""REST for replays: an entry of the quarantine, or many, once the cause of the refusal is mended."""
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+import asyncpg
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ingest.http_ingest import TelemetryOutcome, reasons_of, retry_after
+from app.ingest.quarantine_replay import Replayed, replay
+from app.notifications.events.outbox import wake
+from app.platform.db.database import TRANSIENT, Database, is_transient
+from app.platform.http.contract.dependencies import get_database
+from app.platform.http.contract.fields import Body, Name
+from app.platform.http.contract.pagination import decode_cursor, encode_cursor
+from app.platform.http.contract.problems import documented, problem
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import ConflictError, NotFoundError, UnavailableError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.rejection_codes import status_of
+from app.platform.observability.metrics_and_logs import get_logger
+from app.quarantine.queries import Filter
+from app.quarantine.replay_claims import COUNTED, count_due, due
+from app.quarantine.router import CODE
+from app.quarantine.schemas import Door
+
+_log = get_logger(__name__)
+router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
+Replayer = Annotated[Principal, Depends(requires("telemetry:write"))]
+
+_TRIES: Final = 3
+_MOST: Final = 1_000
+_WITHIN_S: Final = 20.0
+_CURSOR: Final = "quarantine_replay"
+
+
+class ReplayOutcome(TelemetryOutcome):
+    """What became of what an entry holds, after the commit. The five counts add up to it."""
+
+    stored: int = Field(description="Samples, events, statuses and configurations that were taken")
+    duplicate: int = Field(description="Samples and events that were stored already")
+    conflict: int = Field(description="Stored box and time, other values: the first are kept")
+    rejected: int = Field(description="Refused again: the entry stays, under its new reason")
+    superseded: int = Field(description="Statuses and configurations left, since newer ones are known")
+
+
+class ReplayWanted(Body):
+    """Which entries to replay: those that fit all that is given."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"box": "box-0001", "code": "unknown_box"}]})
+
+    box: Name | None = Field(None, description="Only of what claimed to be this box")
+    code: Annotated[str, Field(pattern=CODE)] | None = Field(None, description="Only for this reason code")
+    door: Door | None = Field(None, description="Only at this door")
+    limit: int = Field(100, ge=1, le=_MOST, description=f"Entries that this call tries, at most {_MOST:,}")
+    cursor: str | None = Field(None, max_length=512, description="The `next` of the call before")
+
+
+class ReplayReason(BaseModel):
+    """Why some of them are refused still."""
+
+    code: str = Field(examples=["unknown_metric"])
+    count: int = Field(description="How many samples, events … of the entries")
+    detail: str = Field(description="Of the first one")
+
+
+class ReplaySummary(BaseModel):
+    """What became of many entries."""
+
+    tried: int = Field(description="Entries that were replayed by this call")
+    replayed: int = Field(description="Of these: taken as a whole")
+    refused: int = Field(description="Of these: refused again, as a whole or in part")
+    stored: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    superseded: int
+    reasons: list[ReplayReason] = Field(description="Why what is refused still is, the most first")
+    left: int = Field(description=f"Entries that this call did not come to; {COUNTED:,}: so many or more")
+    next: str | None = Field(description="Give this as `cursor` to go on; null where nothing is left")
+
+
+async def _replay(request: Request, identifier: UUID, principal: Principal) -> Replayed:
+    """Replay one entry, tried again where that helps (UnavailableError where it does not)."""
+    state = request.app.state
+    pool: asyncpg.Pool = state.ingest_pool
+    for left in reversed(range(_TRIES)):
+        try:
+            async with pool.acquire(timeout=10) as connection:
+                now = datetime.now(UTC)
+                done = await replay(
+                    connection,
+                    state.pipeline,
+                    identifier,
+                    principal.visible(),
+                    settings=state.settings,
+                    now=now,
+                )
+                if done.woke:
+                    # Committed: a failed wake-up costs the dispatcher's poll interval, and no second replay.
+                    with suppress(*TRANSIENT):
+                        await wake(connection)
+                return done
+        except TRANSIENT as error:
+            if not is_transient(error):
+                raise
+            _log.warning("replay_tried_again", error=repr(error), left=left)
+            await asyncio.sleep(0.05)
+    raise UnavailableError("The database cannot take it now. Nothing was changed: replay it again.")
+
+
+@router.post(
+    "/{entry_id}/replay",
+    operation_id="replay_quarantine_entry",
+    summary="Replay something that was refused",
+    response_model=ReplayOutcome,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+)
+async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
+    """Take it in as if it had come now, once the cause of its refusal is mended.
+
+    It is stored once, however often it is replayed. Where nothing of it can be taken the call answers with
+    the status of the first reason, and the entry stays under that reason. Nothing is told to the box.
+    """
+    identifier = parse_id(entry_id, "quarantine entry")
+    done = await _replay(request, identifier, principal)
+    counts = done.counts()
+    _log.info("quarantine_entry_replayed", entry=str(identifier), key_id=str(principal.key_id), **counts)
+    outcome = {**counts, "reasons": reasons_of(done.refusals, done.withheld)}
+    if done.refusals and sum(counts.values()) == len(done.refusals):
+        first = done.refusals[0]
+        return problem(
+            status_of(first.code),
+            first.code,
+            first.detail,
+            outcome,
+            retry_after(first.code, datetime.now(UTC)),
+        )
+    return JSONResponse(outcome)
+
+
+@router.post(
+    "/replay",
+    operation_id="replay_quarantine",
+    summary="Replay much of what was refused",
+    responses=documented(400, 401, 403, 413, 415, 422, 503),
+)
+async def replay_quarantine(
+    body: ReplayWanted,
+    request: Request,
+    principal: Replayer,
+    database: Annotated[Database, Depends(get_database)],
+) -> ReplaySummary:
+    """Replay the entries that fit, the oldest first; each stands alone. Those taken already are passed over.
+
+    A call ends after `limit` entries, or after 20 seconds: give its `next` as `cursor` to go on.
+    """
+    wanted = Filter(principal.visible(), body.box, body.code, body.door)
+    after: UUID | None = None
+    if body.cursor is not None:
+        (after,) = decode_cursor(_CURSOR, body.cursor, UUID)
+    async with database.read() as session:
+        entries = await due(session, wanted, after, body.limit)
+    found, after = await _replay_each(request, principal, entries, after)
+    async with database.read() as session:
+        left = await count_due(session, wanted, after)
+    summary = _summary(found, left, encode_cursor(_CURSOR, str(after)) if left and after else None)
+    _log.info(
+        "quarantine_replayed",
+        key_id=str(principal.key_id),
+        tried=summary.tried,
+        replayed=summary.replayed,
+        stored=summary.stored,
+    )
+    return summary
+
+
+async def _replay_each(
+    request: Request, principal: Principal, entries: list[UUID], after: UUID | None
+) -> tuple[list[Replayed], UUID | None]:
+    """Replay entries one by one; gives what became of them, and the last one that was looked at."""
+    found: list[Replayed] = []
+    deadline = time.monotonic() + _WITHIN_S
+    for identifier in entries:
+        if time.monotonic() > deadline:
+            break
+        try:
+            found.append(await _replay(request, identifier, principal))
+        except (ConflictError, NotFoundError):
+            pass  # another call was quicker
+        except UnavailableError:
+            if not found:
+                raise
+            break
+        after = identifier
+    return found, after
+
+
+def _summary(found: list[Replayed], left: int, following: str | None) -> ReplaySummary:
+    totals: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    details: dict[str, str] = {}
+    for each in found:
+        totals.update(each.counts())
+        for refusal in each.refusals:
+            codes[refusal.code] += 1
+            details.setdefault(refusal.code, refusal.detail)
+    refused = sum(1 for each in found if each.refusals)
+    counts = {name: totals[name] for name in ("stored", "duplicate", "conflict", "rejected", "superseded")}
+    return ReplaySummary(
+        tried=len(found),
+        replayed=len(found) - refused,
+        refused=refused,
+        **counts,
+        reasons=[
+            ReplayReason(code=code, count=count, detail=details[code]) for code, count in codes.most_common()
+        ],
+        left=left,
+        next=following,
+    )

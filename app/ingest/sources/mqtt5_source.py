@@ -1,0 +1,101 @@
+"""The first source: a small MQTT 5 consumer of our own on the ``mqtt5`` codec.
+
+Owns how one connection is set up, watched and taken down. Parsing is ``mqtt5_connection``'s task,
+reconnecting ``session``'s.
+"""
+
+import asyncio
+
+import mqtt5
+
+from app.ingest.sources.mqtt5_connection import Handshake, Mqtt5Connection
+from app.ingest.sources.reconnecting_session import MqttSource, SessionEndedError
+from app.ingest.sources.source_options import MqttOptions
+
+_CLOSE_TIMEOUT_S = 1.0
+_SUBSCRIBE_ID = 1
+
+
+def _handshake(options: MqttOptions) -> Handshake:
+    """Encode what is said first: a session that outlives the connection, bounded by a Receive Maximum."""
+    connect = mqtt5.ConnectPacket(
+        options.client_id,
+        username=options.username,
+        password=None if options.password is None else options.password.encode(),
+        clean_start=False,
+        keep_alive=options.keepalive_s,
+        session_expiry_interval=options.session_expiry_s,
+        receive_max=options.receive_maximum,
+        topic_alias_max=0,
+        max_packet_size=options.max_packet_bytes,
+    )
+    subscribe = mqtt5.SubscribePacket(
+        _SUBSCRIBE_ID,
+        [
+            mqtt5.TopicFilter(
+                topic,
+                max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+                retain_as_published=True,
+                retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
+            )
+            for topic in options.topics
+        ],
+    )
+    return Handshake(
+        connect=connect.write(),
+        subscribe=subscribe.write(),
+        keepalive_s=options.keepalive_s,
+        max_packet_bytes=options.max_packet_bytes,
+    )
+
+
+class Mqtt5Source(MqttSource):
+    """Messages of an MQTT 5 broker, at the full speed of one process.
+
+    Args:
+        options: Where and within which bounds.
+    """
+
+    def __init__(self, options: MqttOptions) -> None:
+        super().__init__(options)
+        self._handshake = _handshake(options)
+        self._connection: Mqtt5Connection | None = None
+
+    async def _session(self) -> None:
+        options = self._options
+        loop = asyncio.get_running_loop()
+        connection = Mqtt5Connection(self._inbox, self._counters, self._ledger, self._handshake)
+        self._connection = connection
+        try:
+            async with asyncio.timeout(options.connect_timeout_s):
+                await loop.create_connection(
+                    lambda: connection,
+                    options.host,
+                    options.port,
+                    ssl=options.tls,
+                    server_hostname=None if options.tls is None else options.host,
+                )
+            await self._wait_in_time(connection.ready, connection.ended)
+            if not connection.ended.done():
+                self._is_up()
+            await asyncio.wait((connection.ended,))
+            raise connection.ended.result()
+        except TimeoutError:
+            raise SessionEndedError("no answer in time") from None
+        except OSError as error:
+            raise SessionEndedError(f"unreachable: {type(error).__name__}") from None
+        finally:
+            self._connection = None
+            await self._take_down(connection)
+
+    async def _take_down(self, connection: Mqtt5Connection) -> None:
+        """Close in good order if the peer lets us, at once otherwise."""
+        if not connection.attached:
+            return
+        connection.disconnect()
+        await asyncio.wait((connection.closed,), timeout=_CLOSE_TIMEOUT_S)
+        connection.abort()
+
+    def _write(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.write(data)

@@ -1,0 +1,41 @@
+"""Which source serves, according to the settings. The only module of sources that knows them."""
+
+from aiomqtt.client import ProtocolVersion
+
+from app.ingest.sources.aiomqtt_source import AiomqttSource
+from app.ingest.sources.message_source import Source
+from app.ingest.sources.mqtt5_source import Mqtt5Source
+from app.ingest.sources.source_options import MqttOptions
+from app.platform.broker.connection import tls_context
+from app.platform.config.settings import Settings
+
+
+def options_from(settings: Settings) -> MqttOptions:
+    """Translate the settings into what an MQTT source is told."""
+    broker, ingest = settings.broker, settings.ingest
+    return MqttOptions(
+        host=broker.host,
+        port=broker.port,
+        client_id=ingest.client_id,
+        username=broker.username or None,
+        password=broker.password.get_secret_value() if broker.username else None,
+        session_expiry_s=ingest.session_expiry_s,
+        receive_maximum=ingest.receive_maximum,
+        keepalive_s=ingest.keepalive_s,
+        reconnect_min_s=ingest.reconnect_min_s,
+        reconnect_max_s=ingest.reconnect_max_s,
+        batch_messages=ingest.batch_messages,
+        batch_bytes=ingest.batch_bytes,
+        batch_delay_s=ingest.batch_delay_ms / 1000,
+        pending_limit_bytes=ingest.buffer_bytes,
+        tls=tls_context(broker),
+    )
+
+
+def make_source(settings: Settings) -> Source:
+    """Make the source that the settings name; nothing is connected before its ``start``."""
+    options = options_from(settings)
+    if settings.ingest.source == "aiomqtt":
+        version = ProtocolVersion.V5 if settings.ingest.protocol == "5" else ProtocolVersion.V311
+        return AiomqttSource(options, protocol=version)
+    return Mqtt5Source(options)

@@ -1,0 +1,173 @@
+"""`POST /v1/telemetry`: the HTTP door, for boxes and gateways. The same codec, pipeline and codes as MQTT."""
+
+import json
+from datetime import UTC, datetime
+from email.message import Message
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from app.catalogue.metrics import BY_NAME
+from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
+from app.ingest.adapters.adapter_types import Adapter, Arrival, adapt_decoded
+from app.ingest.codec.message_intake import Intake, Sent, add_adapted, add_foreign
+from app.ingest.codec.telemetry_codec import decode_http_telemetry
+from app.ingest.device_events_router import router as events
+from app.ingest.http_ingest import TelemetryOutcome, keep_readable, read, take
+from app.ingest.push_router import router as pushes
+from app.platform.config.settings import Settings
+from app.platform.http.contract.fields import BOX_ID_PATTERN
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import check_media_type
+from app.platform.identity.principals import Principal, requires
+
+router = APIRouter(tags=["Telemetry"])
+
+_UNITS: Final = {
+    "type": "object",
+    "propertyNames": {"enum": sorted(BY_NAME)},
+    # No enumeration: generators of clients make a name of each value, and find none for %.
+    "additionalProperties": {"type": "string", "examples": ["ppb", "ppm", "µg/m³", "mg/m³"]},
+}
+_EXAMPLE: Final = {
+    "box": "box-0001",
+    "samples": [
+        {
+            "seq": 1042,
+            "time": "2026-11-24T10:00:00Z",
+            "values": {"pm2_5": 12.4, "laeq": 58.3, "temperature": 21.5},
+        }
+    ],
+}
+_SCHEMA: Final = {
+    "title": "Telemetry",
+    "description": "Samples of one box.",
+    "type": "object",
+    "required": ["box", "samples"],
+    "additionalProperties": False,
+    "properties": {
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
+        "samples": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1000,
+            "items": {
+                "title": "Sample",
+                "description": "What a box measured at one time.",
+                "type": "object",
+                "required": ["time", "values"],
+                "additionalProperties": False,
+                "properties": {
+                    "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
+                    "time": {
+                        "description": "RFC 3339 with a zone, or milliseconds since the epoch",
+                        "oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+                    },
+                    "values": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "propertyNames": {"enum": sorted(BY_NAME)},
+                        "additionalProperties": {"type": "number"},
+                        "description": "Metric names of `GET /v1/metrics`, each with a number in its unit",
+                    },
+                    "units": {
+                        **_UNITS,
+                        "description": "The unit of a value that is not in its metric's own: `ppb` for "
+                        "`no2`, say. `GET /v1/metrics` lists them with their factors",
+                    },
+                },
+            },
+        },
+        "units": {**_UNITS, "description": "The same for all samples, where they do not say otherwise"},
+    },
+    "example": _EXAMPLE,
+}
+
+
+_GZIP_HEADER: Final = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "required": False,
+    "description": "`gzip`, where the body is compressed",
+    "schema": {"type": "string", "enum": ["gzip"]},
+}
+
+
+def _body(adapter: Adapter) -> dict[str, Any]:
+    schema: dict[str, Any] = {"description": adapter.title}
+    if adapter.example is None:
+        return {"schema": schema | {"type": "string", "format": "binary"}}
+    if isinstance(adapter.example, dict):
+        return {"schema": schema | {"type": "object"}, "example": adapter.example}
+    # As a text: generated clients choose the body's type by its class, and lists have no class of their own.
+    return {"schema": schema | {"type": "string"}, "example": json.dumps(adapter.example)}
+
+
+_BODIES: Final[dict[str, Any]] = {
+    "application/json": {"schema": _SCHEMA},
+    **{media_type: _body(adapter) for media_type, adapter in BY_MEDIA_TYPE.items()},
+}
+
+
+def _adapter(request: Request) -> Adapter | None:
+    """The adapter of the declared media type; None for JSON, and for what is none of them."""
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    return BY_MEDIA_TYPE.get(message.get_content_type())
+
+
+async def _sort(request: Request, intake: Intake, now: datetime) -> None:
+    """Read and decode a body.
+
+    Raises:
+        RejectedError: All of it is refused.
+        UnreadableBodyError: It cannot be read.
+    """
+    settings: Settings = request.app.state.settings
+    now_us = round(now.timestamp() * 1_000_000)
+    future_us = round(settings.ingest.max_future_s * 1_000_000)
+    body = await read(request, intake)
+    arrival = Arrival(None, now_us, future_us, settings.api.max_body_bytes)
+    adapter = _adapter(request)
+    if adapter is not None:
+        add_foreign(intake, 0, adapter, arrival)
+        keep_readable(intake)
+        return
+    check_media_type(request, body)
+    box, decoded = decode_http_telemetry(body, now_us, future_us)
+    add_adapted(intake, 0, adapt_decoded(body, box, decoded))
+    refused = {each.index for each in decoded.rejections}
+    places = (place for place in range(len(intake.rows) + len(refused)) if place not in refused)
+    intake.places = list(places)[: len(intake.rows)]
+
+
+@router.post(
+    "/v1/telemetry",
+    summary="Send samples of a box",
+    operation_id="post_telemetry",
+    response_model=TelemetryOutcome,
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},
+)
+async def post_telemetry(
+    request: Request, principal: Annotated[Principal, Depends(requires("telemetry:write"))]
+) -> JSONResponse:
+    """Store up to 1,000 samples of one box. The answer comes after the commit.
+
+    Good samples are stored even when others of the same call are refused: `reasons` says which and why. When
+    none can be taken the call answers with the status of the first reason. Sending the same again is
+    harmless: repeats are counted and stored once.
+
+    The body may be in another format that its Content-Type declares (docs/adapters.md), and compressed with
+    gzip where its Content-Encoding says so.
+    """
+    now = datetime.now(UTC)
+    intake = Intake(
+        "http", [Sent(None, b"")], organisation_id=principal.organisation_id, limit=principal.visible()
+    )
+    return await take(request, intake, _sort(request, intake, now), now)
+
+
+router.include_router(pushes)
+router.include_router(events)

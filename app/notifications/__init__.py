@@ -1,0 +1,1 @@
+"""Delivers events to webhooks, e-mail, MQTT, chats and the event stream."""

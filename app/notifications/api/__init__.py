@@ -1,0 +1,1 @@
+"""Serves the REST endpoints for webhooks, channels, deliveries and replays."""

@@ -1,0 +1,289 @@
+"""The shapes of channels on the wire: mails, topics at the broker, and services by HTTP. Shapes only."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi.openapi.models import Example
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import InitErrorDetails
+
+from app.notifications.api.channel_fields import ChannelBase, ChannelOutBase, Language
+from app.notifications.api.endpoint_fields import (
+    EVENTS_TOLD,
+    GROUPING,
+    SEVERE_EVENTS,
+    Events,
+    Grouping,
+    MinSeverity,
+    Recipient,
+    Sites,
+)
+from app.notifications.api.endpoint_schemas import Rate
+from app.notifications.api.service_channel_schemas import (
+    HTTP_EXAMPLES,
+    HTTP_FIELDS,
+    OUT,
+    AlertmanagerCreate,
+    AlertmanagerOut,
+    ChatCreate,
+    ChatOut,
+    HttpOut,
+    NtfyCreate,
+    NtfyOut,
+    PagerDutyCreate,
+    PagerDutyOut,
+    Password,
+    RoutingKey,
+    ServiceUrl,
+    Token,
+    Topic,
+    Username,
+)
+from app.notifications.delivery.models import Endpoint
+from app.notifications.email.allowed_recipients import MAX_RECIPIENTS
+from app.notifications.events.event_types import ALL_EVENTS
+from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.mqtt.mqtt_transport import root_of
+from app.platform.http.contract.fields import Body, Description, absent
+from app.platform.http.contract.problems import CodedValueError
+from app.registry.subscriber_accounts import username_of
+
+type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
+"""What a channel may be."""
+
+_KINDS: Final = ("email", "mqtt", *HTTP_CHANNELS)
+
+Recipients = Annotated[
+    list[str],
+    Field(
+        min_length=1,
+        max_length=MAX_RECIPIENTS,
+        description="Whom mails go to; all of them see each other's addresses",
+        examples=[["night-shift@example.com"]],
+    ),
+]
+Notices = Annotated[
+    bool,
+    Field(description="Whether mails also tell of the organisation's endpoints that fail, and of its quotas"),
+]
+MqttFormat = Annotated[
+    Literal["native", "cloudevents"],
+    Field(description="What payloads are: Vigie's own shape, or CloudEvents 1.0 in JSON"),
+]
+
+
+def _mail_grouping() -> Grouping:
+    return Grouping(by=["site", "rule"], wait="PT30S", interval="PT5M")
+
+
+class EmailCreate(ChannelBase):
+    """Mails to be sent."""
+
+    kind: Literal["email"]
+    to: Recipients
+    language: Language = "en"
+    notices: Notices = True
+    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: {', '.join(SEVERE_EVENTS)}")] = (
+        Field(default_factory=lambda: list(SEVERE_EVENTS))
+    )
+    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=_mail_grouping)
+
+
+class MqttCreate(ChannelBase):
+    """Messages to be published at the broker; an organisation has one such channel at most."""
+
+    kind: Literal["mqtt"]
+    format: MqttFormat = "native"
+    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: `{ALL_EVENTS}`")] = Field(
+        default_factory=lambda: [ALL_EVENTS]
+    )
+    grouping: Annotated[Grouping | None, GROUPING] = None
+
+
+def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 (pydantic's)
+    """Tell what is wrong by the places that a client knows: pydantic would put the kind between them."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if isinstance(value, dict) and not (isinstance(kind, str) and kind in _KINDS):
+        code = "invalid_value" if "kind" in value else "missing_field"
+        told = CodedValueError(code, f"`kind` has to be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+        fault = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": told})
+        raise ValidationError.from_exception_data("channel", [fault])
+    try:
+        return validate(value)
+    except ValidationError as error:
+        faults = [
+            InitErrorDetails(
+                type=each["type"],
+                loc=each["loc"][1:],
+                input=each["input"],
+                ctx=each.get("ctx", {}),
+            )
+            for each in error.errors()
+        ]
+        raise ValidationError.from_exception_data("channel", faults) from None
+
+
+type ChannelCreate = Annotated[
+    EmailCreate | MqttCreate | ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate,
+    Field(discriminator="kind"),
+    WrapValidator(_untagged),
+]
+"""A channel to be; `kind` says which."""
+
+EXAMPLES: Final[dict[str, Example]] = {
+    "email": {
+        "summary": "Mails, several alerts in one",
+        "value": {"kind": "email", "to": ["night-shift@example.com"], "language": "en"},
+    },
+    "email-critical": {
+        "summary": "Mails on critical alerts alone, and soon",
+        "value": {
+            "kind": "email",
+            "to": ["night-shift@example.com"],
+            "min_severity": "critical",
+            "grouping": {"by": ["site"], "wait": "PT5S", "interval": "PT1M"},
+        },
+    },
+    "mqtt": {
+        "summary": "MQTT",
+        "value": {"kind": "mqtt", "format": "native"},
+    },
+    "mqtt-cloudevents": {
+        "summary": "MQTT, CloudEvents",
+        "value": {"kind": "mqtt", "format": "cloudevents", "events": ["alert.firing", "alert.resolved"]},
+    },
+    **HTTP_EXAMPLES,
+}
+"""One for each kind, and more, for Swagger UI."""
+
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "email": ("to", "language", "notices", "grouping"),
+    "mqtt": ("format", "grouping"),
+    **HTTP_FIELDS,
+}
+"""The fields that not every kind has, by kind."""
+
+OF_A_KIND: Final = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
+"""All of these."""
+
+
+class ChannelChange(Body):
+    """What may change of a channel; each kind takes the fields that it was made with.
+
+    Where the `url` of a channel with a secret changes, the secret has to be given again.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": ["*"], "enabled": True}]})
+
+    to: Recipients = absent()
+    language: Language = absent()
+    notices: Notices = absent()
+    format: MqttFormat = absent()
+    url: ServiceUrl = absent()
+    routing_key: RoutingKey = absent()
+    topic: Topic = absent()
+    token: Token | None = absent()
+    username: Username | None = absent()
+    password: Password | None = absent()
+    events: Events = absent()
+    site_ids: Sites | None = absent()
+    min_severity: MinSeverity = absent()
+    grouping: Annotated[Grouping | None, GROUPING] = absent()
+    rate_per_s: Rate | None = absent()
+    description: Description | None = absent()
+    recipient: Recipient = absent()
+    enabled: bool = absent()
+
+
+class EmailOut(ChannelOutBase):
+    """Mails that are sent."""
+
+    kind: Literal["email"]
+    to: list[str] = Field(examples=[["night-shift@example.com"]])
+    language: Literal["en", "fr"]
+    notices: bool
+
+
+class MqttOut(ChannelOutBase):
+    """Messages that are published at the broker."""
+
+    kind: Literal["mqtt"]
+    format: Literal["native", "cloudevents"]
+    username: str = Field(
+        description="The account at the broker that may subscribe: `@` and the organisation's id",
+        examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
+    )
+    topic: str = Field(
+        description="What to subscribe to; below it are the site's id (or `-`) and the event's type",
+        examples=["vigie/v1/@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11/alerts/#"],
+    )
+
+
+class BrokerCredentials(BaseModel):
+    """An account at the broker that may read its organisation's alerts. The password is shown once."""
+
+    username: str = Field(examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"])
+    password: str = Field(examples=["…"])
+
+
+class MqttCreated(MqttOut):
+    """A new MQTT channel, with credentials that are shown here and never again."""
+
+    once = frozenset({"credentials"})
+
+    credentials: BrokerCredentials
+
+
+class PasswordOut(BaseModel):
+    """A new password of an MQTT channel, shown here and never again."""
+
+    id: UUID = Field(description="The channel")
+    credentials: BrokerCredentials
+
+
+type ChannelOut = Annotated[
+    EmailOut | MqttOut | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
+]
+"""A channel; `kind` says which."""
+
+type ChannelCreated = Annotated[
+    EmailOut | MqttCreated | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
+]
+"""A new channel; `kind` says which."""
+
+
+def shown(row: Endpoint) -> EmailOut | MqttOut | HttpOut:
+    """The shape of a row."""
+    stored: dict[str, Any] = {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
+    if row.kind == "email":
+        return EmailOut.model_validate({**stored, **(row.target or {})})
+    if row.kind in OUT:
+        has_token = row.credentials is not None
+        return OUT[row.kind].model_validate({**stored, "has_token": has_token, **(row.target or {})})
+    organisation = row.organisation_id
+    return MqttOut.model_validate(
+        {**stored, "username": username_of(organisation), "topic": f"{root_of(organisation)}/#"}
+    )
+
+
+def created(row: Endpoint, password: str | None) -> EmailOut | MqttCreated | HttpOut:
+    """The shape of a new row, with its password where it has one."""
+    channel = shown(row)
+    if not isinstance(channel, MqttOut):
+        return channel
+    if password is None:
+        raise ValueError("a new MQTT channel has a password")
+    return MqttCreated(**channel.model_dump(), credentials=credentials_of(row.organisation_id, password))
+
+
+def credentials_of(organisation_id: UUID, password: str) -> BrokerCredentials:
+    """An organisation's account at the broker, with its password."""
+    return BrokerCredentials(username=username_of(organisation_id), password=password)

@@ -1,0 +1,166 @@
+"""The shapes of deliveries and their attempts on the wire, and of what filters them. Shapes only."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.notifications.api.endpoint_fields import Format, Kind, State
+from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.models import Attempt, Delivery
+from app.notifications.delivery.transport_types import REASONS, message_id
+from app.notifications.events.event_types import ALERT_REPEAT, EVENTS, TEST_EVENT
+from app.platform.http.contract.etags import Resource, Shown
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.rejection_codes import shown
+
+LISTED_ATTEMPTS: Final = 20
+"""Of each delivery of a list."""
+
+SHOWN_ATTEMPTS: Final = 100
+"""Of a delivery that is read on its own."""
+
+_TYPES: Final = frozenset({*EVENTS, TEST_EVENT, GROUP_EVENT, ALERT_REPEAT})
+_MESSAGE: Final = re.compile("msg_([0-9a-f]{32})")
+
+
+def _check_type(value: str) -> str:
+    if value not in _TYPES:
+        raise CodedValueError(
+            "unknown_event_type", f"{shown(value)} is not a delivery's type: {', '.join(sorted(_TYPES))}"
+        )
+    return value
+
+
+def _check_reason(value: str) -> str:
+    if value not in REASONS:
+        raise CodedValueError("invalid_value", f"{shown(value)} is not a reason: {', '.join(REASONS)}")
+    return value
+
+
+def _check_event(value: str) -> str:
+    found = _MESSAGE.fullmatch(value)
+    try:
+        return str(UUID(found[1] if found else value))
+    except ValueError:
+        raise CodedValueError(
+            "invalid_value", f"{shown(value)} is neither an event's id nor a webhook-id (msg_…)"
+        ) from None
+
+
+type DeliveryType = Annotated[
+    str, AfterValidator(_check_type), Field(json_schema_extra={"enum": sorted(_TYPES)})
+]
+"""A type that deliveries can have."""
+
+type FailureReason = Annotated[
+    str, AfterValidator(_check_reason), Field(json_schema_extra={"enum": [*REASONS]})
+]
+"""One of `app.notifications.delivery.transport_types.REASONS`."""
+
+EventId = Annotated[
+    str,
+    AfterValidator(_check_event),
+    Field(json_schema_extra={"pattern": "^(msg_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"}),
+]
+"""An event's id, given as such or as its `webhook-id`; a UUID's text by then."""
+
+
+class AttemptOut(BaseModel):
+    """One POST, mail or publication."""
+
+    number: int = Field(description="From 1; goes on after a replay")
+    time: datetime = Field(description="When it began")
+    status: int | None = Field(
+        description="The HTTP status, or the mail server's code; null when none arrived", examples=[204]
+    )
+    duration_ms: float
+    reason: str = Field(description=f"One of: {', '.join(REASONS)}", examples=["delivered"])
+    body: str | None = Field(description="The beginning of the answer's body")
+
+    @classmethod
+    def of(cls, row: Attempt) -> "AttemptOut":
+        """The shape of a row."""
+        return cls(
+            number=row.number,
+            time=row.started_at,
+            status=row.status,
+            duration_ms=round(row.duration_ms, 3),
+            reason=row.reason,
+            body=row.response_body,
+        )
+
+
+class DeliveryOut(Shown):
+    """One event, or a group of them, for one endpoint."""
+
+    id: UUID
+    organisation_id: UUID
+    endpoint_id: UUID
+    endpoint_kind: Kind = Field(description="`webhook`, or the kind of the channel")
+    event_id: UUID
+    webhook_id: str = Field(description="The `webhook-id` of each attempt", examples=["msg_0199…"])
+    type: str = Field(examples=["alert.firing", GROUP_EVENT])
+    format: Format = Field(description="What the body is written in")
+    site_id: UUID | None = Field(description="The site that it concerns, if it is one")
+    state: State = Field(description="`failed`: given up after the last attempt of the schedule")
+    due_at: datetime | None = Field(
+        description="When the next attempt is due by the schedule; the endpoint's `open_until` may hold it "
+        "longer. Null when there is none"
+    )
+    created_at: datetime = Field(description="When the event happened, or the group was put together")
+    delivered_at: datetime | None
+    replay_id: UUID | None = Field(description="The replay of many that it was last sent again with")
+    attempt_total: int = Field(description="How many attempts there were", examples=[1])
+    attempts: list[AttemptOut] = Field(
+        description=f"The last ones, the first first: at most {LISTED_ATTEMPTS} in lists, {SHOWN_ATTEMPTS} "
+        "where one delivery is read"
+    )
+
+    @classmethod
+    def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryOut":
+        """The shape of a row, with its endpoint's kind and its attempts."""
+        return cls.model_validate(_fields(row, kind, attempts))
+
+
+class DeliveryDetail(DeliveryOut, Resource):
+    """One event, or a group of them, for one endpoint, with what is sent."""
+
+    body: dict[str, Any] = Field(
+        description="What is sent: a webhook's body or a message's payload; of a mail `subject`, `text` and "
+        "`html`, or what these are made of; of an Alertmanager the list as `alerts`. It is parsed and "
+        "written anew here: these are not the bytes that are signed"
+    )
+
+    @classmethod
+    def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryDetail":
+        """The shape of a row, with its endpoint's kind and its attempts."""
+        body = msgspec.json.decode(row.body)
+        shown_body = {"alerts": body} if isinstance(body, list) else body
+        return cls.model_validate({**_fields(row, kind, attempts), "body": shown_body})
+
+
+def _fields(row: Delivery, kind: str, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organisation_id": row.organisation_id,
+        "endpoint_id": row.endpoint_id,
+        "endpoint_kind": kind,
+        "event_id": row.event_id,
+        "webhook_id": message_id(row.event_id),
+        "type": row.type,
+        "format": row.format,
+        "site_id": row.site_id,
+        "state": row.state,
+        "due_at": row.due_at,
+        "created_at": row.created_at,
+        "delivered_at": row.delivered_at,
+        "replay_id": row.replay_id,
+        # Their numbers go on without gaps, also past those that are no longer kept.
+        "attempt_total": attempts[-1].number if attempts else 0,
+        "attempts": [AttemptOut.of(attempt) for attempt in attempts],
+    }

@@ -1,0 +1,47 @@
+"""What the routers of this room have in common: who calls, and what they need of the application."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import Depends, Request
+
+from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.platform.config.settings import WebhookSettings
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import get_database
+from app.platform.identity.principals import Principal, requires
+from app.platform.secrets.sealing import Sealer
+
+type Noun = Literal["webhook", "channel"]
+"""What an endpoint is called in paths: `/v1/{noun}s/{id}`."""
+
+KINDS: Final[dict[Noun, tuple[str, ...]]] = {
+    "webhook": ("webhook",),
+    "channel": ("email", "mqtt", *HTTP_CHANNELS),
+}
+"""Which kinds of endpoints are found there."""
+
+READING: Final = "webhooks:read"
+Reader = Annotated[Principal, Depends(requires(READING))]
+Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
+Holder = Annotated[Database, Depends(get_database)]
+
+
+async def _settings(request: Request) -> WebhookSettings:
+    settings: WebhookSettings = request.app.state.settings.webhooks
+    return settings
+
+
+async def _public_url(request: Request) -> str:
+    url: str = request.app.state.installation.public_url
+    return url
+
+
+async def _sealer(request: Request) -> Sealer:
+    sealer: Sealer = request.app.state.sealer
+    return sealer
+
+
+Settings = Annotated[WebhookSettings, Depends(_settings)]
+PublicUrl = Annotated[str, Depends(_public_url)]
+"""Where clients reach the API; empty where nobody said."""
+Seal = Annotated[Sealer, Depends(_sealer)]

@@ -1,0 +1,267 @@
+"""The shapes of webhook endpoints on the wire. Shapes only."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from fastapi.openapi.models import Example
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
+
+from app.notifications.api.endpoint_fields import (
+    DEFAULT_EVENTS,
+    GROUPING,
+    GROUPING_EXAMPLE,
+    RECIPIENT,
+    SEVERE_EVENTS,
+    Events,
+    Format,
+    Grouping,
+    MinSeverity,
+    Recipient,
+    Sites,
+    default_events,
+    span,
+)
+from app.notifications.api.header_fields import MASKED, Headers
+from app.notifications.delivery.models import Endpoint
+from app.notifications.http.signing import secret_bytes
+from app.notifications.http.ssrf_guard import MAX_LENGTH
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import DURATION, Body, Description, TenantId, absent
+from app.platform.http.contract.problems import CodedValueError
+
+_LONGEST_OVERLAP_S: Final = 7 * 86_400
+_MOST_PER_S: Final = 1000
+_LEAST_PER_S: Final = 0.01
+_MOST_AT_ONCE: Final = 100
+
+Url = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "format": "uri", "maxLength": MAX_LENGTH}),
+    Field(description="Where events are posted: https, a public host, no user info, no fragment"),
+]
+_URL_EXAMPLE: Final = "https://example.com/hooks/vigie"
+
+
+def _check_secret(secret: str) -> str:
+    try:
+        secret_bytes(secret)
+    except ValueError as error:
+        raise CodedValueError("invalid_webhook_secret", str(error)) from None
+    return secret
+
+
+OwnSecret = Annotated[
+    str,
+    AfterValidator(_check_secret),
+    Field(
+        description="A secret of your own: `whsec_` and 24 to 64 random bytes in base64; left out, one is "
+        "made",
+        examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"],
+        json_schema_extra={"pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"},
+    ),
+]
+BodyFormat = Annotated[
+    Format,
+    Field(
+        description="What bodies are written in: Vigie's own shape, CloudEvents 1.0 in JSON, or what "
+        "Prometheus Alertmanager posts. Of deliveries to come"
+    ),
+]
+Rate = Annotated[
+    float,
+    Field(
+        ge=_LEAST_PER_S,
+        le=_MOST_PER_S,
+        description="The most attempts a second, with a tenth of them, or one, at once; null: no limit",
+    ),
+]
+Concurrency = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=_MOST_AT_ONCE,
+        description="The most attempts under way at once; null: the installation's own",
+    ),
+]
+Enabled = Annotated[
+    bool,
+    Field(description="False: nothing new is made for it, and what is pending waits until it is enabled"),
+]
+_HEADERS: Final = (
+    "Headers of your own for each POST, up to 20, by name. Kept sealed, and shown as `…`; null: none"
+)
+_FULL_EXAMPLE: Final[JsonDict] = {
+    "url": _URL_EXAMPLE,
+    "format": "cloudevents",
+    "min_severity": "warning",
+    "events": list(SEVERE_EVENTS),
+    "headers": {"Authorization": "Bearer example"},
+    "rate_per_s": 10,
+    "concurrency": 2,
+}
+
+
+class EndpointCreate(Body):
+    """An endpoint to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": _URL_EXAMPLE, "events": list(DEFAULT_EVENTS)},
+                {"url": _URL_EXAMPLE, "events": list(DEFAULT_EVENTS), "grouping": GROUPING_EXAMPLE},
+                _FULL_EXAMPLE,
+            ]
+        }
+    )
+
+    organisation_id: TenantId = None
+    url: Url
+    format: BodyFormat = "native"
+    events: Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
+    site_ids: Sites | None = None
+    min_severity: MinSeverity = None
+    grouping: Annotated[Grouping | None, GROUPING] = None
+    secret: OwnSecret | None = None
+    headers: Annotated[Headers | None, Field(description=_HEADERS)] = None
+    rate_per_s: Rate | None = None
+    concurrency: Concurrency | None = None
+    description: Description | None = None
+    recipient: Recipient = None
+    enabled: Enabled = True
+
+    @model_validator(mode="after")
+    def _usual_events(self) -> Self:
+        if "events" not in self.model_fields_set:
+            self.events = default_events(self.min_severity)
+        return self
+
+
+class EndpointChange(Body):
+    """What may change of an endpoint. `headers` replaces all of them; null removes them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"events": ["*"], "enabled": True},
+                {"min_severity": "critical", "headers": {"Authorization": "Bearer example"}, "rate_per_s": 5},
+            ]
+        }
+    )
+
+    url: Url = absent()
+    format: BodyFormat = absent()
+    events: Events = absent()
+    site_ids: Sites | None = absent()
+    min_severity: MinSeverity = absent()
+    grouping: Annotated[Grouping | None, GROUPING] = absent()
+    headers: Headers | None = absent()
+    rate_per_s: Rate | None = absent()
+    concurrency: Concurrency | None = absent()
+    description: Description | None = absent()
+    recipient: Recipient = absent()
+    enabled: bool = absent()
+
+
+class EndpointOut(Resource):
+    """Where a client wants its alerts sent."""
+
+    # Former secrets end by themselves.
+    volatile = frozenset({"secret_expires"})
+
+    id: UUID
+    organisation_id: UUID
+    url: str = Field(examples=[_URL_EXAMPLE])
+    format: Format
+    events: list[str] = Field(examples=[list(DEFAULT_EVENTS)])
+    site_ids: list[UUID] | None = Field(description="Null: events of every site")
+    min_severity: MinSeverity
+    grouping: Annotated[Grouping | None, GROUPING]
+    headers: dict[str, str] | None = Field(
+        description=f"Their names; each value is shown as `{MASKED}`, and so are names of which this "
+        "installation has not the key",
+        examples=[{"Authorization": MASKED}],
+    )
+    rate_per_s: float | None = Field(description="Null: no limit")
+    concurrency: int | None = Field(description="Null: the installation's own")
+    secret_expires: list[datetime] = Field(
+        description="When the former secrets stop signing, the next one first; empty where one secret signs"
+    )
+    description: str | None
+    recipient: Annotated[str | None, RECIPIENT]
+    enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
+    disabled_reason: str | None = Field(
+        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` for too long",
+        examples=[None],
+    )
+    disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(
+        cls, row: Endpoint, headers: Mapping[str, str] | None, secret_expires: Sequence[datetime]
+    ) -> "EndpointOut":
+        """The shape of a row, with its headers as they may be shown."""
+        stored = {name: getattr(row, name) for name in cls.model_fields if name in row.__mapper__.columns}
+        return cls.model_validate({**stored, "headers": headers, "secret_expires": secret_expires})
+
+
+class EndpointCreated(EndpointOut):
+    """A new endpoint. Its secret is shown here and never again."""
+
+    once = frozenset({"secret"})
+
+    secret: str = Field(
+        description="Verifies signatures: Standard Webhooks 1.0",
+        examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"],
+    )
+
+
+class SecretRotate(Body):
+    """How a secret is replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "P1D"}]})
+
+    overlap: Annotated[
+        str,
+        span(_LONGEST_OVERLAP_S, "7 days"),
+        DURATION,
+        Field(
+            description="How long the former secrets go on signing beside the new one: ISO 8601, up to P7D; "
+            "PT0S ends them at once"
+        ),
+    ] = "P1D"
+    secret: OwnSecret | None = None
+
+
+ROTATIONS: Final[dict[str, Example]] = {
+    "overlap": {"summary": "The former secret signs too, for a day", "value": {"overlap": "P1D"}},
+    "leaked": {"summary": "The former secret has leaked", "value": {"overlap": "PT0S"}},
+    "own": {
+        "summary": "A secret of your own",
+        "value": {"overlap": "PT1H", "secret": "whsec_cErIGOYOFUvn4zAu2Hd5vHTlH/iNXbct3chr74aKkDc="},
+    },
+}
+"""What Swagger UI offers to try: the body may be left out, and its model alone would show no example."""
+
+
+class SecretOut(BaseModel):
+    """A new secret, shown here and never again."""
+
+    id: UUID = Field(description="The endpoint")
+    secret: str = Field(examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"])
+    former_expire_at: datetime | None = Field(
+        description="Until when the former secrets sign too, at the latest; null where they ended at once"
+    )
+
+
+class TestOut(BaseModel):
+    """A test event that is under way."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    event_id: UUID
+    webhook_id: str = Field(description="The `webhook-id` that it will carry", examples=["msg_0199…"])

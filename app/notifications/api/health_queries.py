@@ -1,0 +1,116 @@
+"""How an endpoint's deliveries are going: figures of its attempts, in SQL.
+
+Owns what the states of health mean. At most the newest attempts of a window are looked at, by the index on
+endpoint and time, so that one with a million of them is answered as soon as any other.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.notifications.api.health_schemas import HealthOut, HealthState, LastFailure, Percentiles
+from app.notifications.delivery.endpoint_health import SLOW_DOWN
+from app.notifications.delivery.models import Endpoint, EndpointState
+from app.platform.kernel.instants import parse_iso_duration
+
+SHORTEST_S: Final = 3600
+LONGEST_S: Final = 7 * 86_400
+"""How long a window may be, in seconds."""
+
+MOST_ATTEMPTS: Final = 20_000
+"""How many attempts are looked at."""
+
+_FIGURES: Final = text("""
+WITH newest AS MATERIALIZED (
+    SELECT delivery_id, started_at, duration_ms, reason = 'delivered' AS delivered
+    FROM delivery_attempts
+    WHERE endpoint_id = :endpoint AND started_at >= now() - make_interval(secs => :window)
+    ORDER BY started_at DESC LIMIT :most
+), timed AS (
+    SELECT newest.*, CASE WHEN newest.delivered AND delivery.replay_id IS NULL THEN greatest(
+        extract(epoch FROM newest.started_at - delivery.created_at)::float8 * 1000 + newest.duration_ms, 0
+    ) END AS delay_ms
+    FROM newest LEFT JOIN deliveries AS delivery ON delivery.id = newest.delivery_id
+)
+SELECT now() AS now, count(*) AS attempts, count(*) FILTER (WHERE delivered) AS successes,
+    min(started_at) AS oldest,
+    percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS durations,
+    percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY delay_ms) AS delays
+FROM timed
+""")
+_PENDING: Final = text("""
+SELECT count(*) AS pending, min(created_at) AS oldest
+FROM deliveries WHERE endpoint_id = :endpoint AND state = 'pending'
+""")
+
+
+async def health_of(session: AsyncSession, endpoint: Endpoint, window: str) -> HealthOut:
+    """Tell how an endpoint is doing.
+
+    Args:
+        session: For queries.
+        endpoint: Of any kind.
+        window: How far back attempts count: an ISO 8601 duration.
+    """
+    window_s = parse_iso_duration(window)
+    figures = await _row(session, _FIGURES, endpoint.id, window=window_s, most=MOST_ATTEMPTS)
+    waiting = await _row(session, _PENDING, endpoint.id)
+    # One without attempts has no row; the defaults of a new one stand in the database alone.
+    state = await session.get(EndpointState, endpoint.id) or EndpointState(
+        consecutive_failures=0, slow_step=0
+    )
+    failure = None
+    if state.last_failure_at is not None and state.last_reason is not None:
+        failure = LastFailure(time=state.last_failure_at, reason=state.last_reason, status=state.last_status)
+    cut = figures.attempts == MOST_ATTEMPTS
+    return HealthOut(
+        state=_state(endpoint, state, figures.now, attempts=figures.attempts, pending=waiting.pending),
+        since=figures.oldest if cut else figures.now - timedelta(seconds=window_s),
+        attempts=figures.attempts,
+        successes=figures.successes,
+        success_rate=round(100 * figures.successes / figures.attempts, 2) if figures.attempts else None,
+        duration_ms=_percentiles(figures.durations),
+        delay_ms=_percentiles(figures.delays),
+        last_success_at=state.last_success_at,
+        last_failure=failure,
+        failing_since=state.failing_since,
+        consecutive_failures=state.consecutive_failures,
+        open_until=state.open_until if _later(state.open_until, figures.now) else None,
+        pending=waiting.pending,
+        oldest_pending_at=waiting.oldest,
+    )
+
+
+async def _row(session: AsyncSession, statement: Any, endpoint: UUID, **values: float) -> Any:  # noqa: ANN401 (a row)
+    return (await session.execute(statement, {"endpoint": endpoint, **values})).one()
+
+
+def _state(
+    endpoint: Endpoint, state: EndpointState, now: datetime, *, attempts: int, pending: int
+) -> HealthState:
+    if not endpoint.enabled:
+        return "disabled"
+    pauses = _later(state.open_until, now)
+    # One that is slowed down has a pause after each attempt, successes too. A try by hand slows down a broken
+    # one, lest all that waits goes out at once; that one is not what is meant.
+    if state.slow_step and (not state.consecutive_failures or state.last_status in SLOW_DOWN):
+        return "slowed"
+    if pauses:
+        return "open"
+    if state.consecutive_failures:
+        return "failing"
+    if attempts:
+        return "healthy"
+    return "waiting" if pending else "idle"
+
+
+def _later(one: datetime | None, other: datetime) -> bool:
+    return one is not None and one > other
+
+
+def _percentiles(found: list[float | None] | None) -> Percentiles:
+    middle, high = (None if each is None else round(each, 3) for each in found or (None, None))
+    return Percentiles(p50=middle, p99=high)

@@ -1,0 +1,140 @@
+"""Asking for replays, reading and cancelling them. Works inside the caller's transaction.
+
+Must not know HTTP, nor mark a delivery itself: `replays` does.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.notifications.api.delivery_queries import CLOCKS, in_state
+from app.notifications.api.replay_schemas import Progress, ReplayCreate
+from app.notifications.delivery.models import Delivery, Endpoint, Replay
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
+from app.platform.kernel.ids import first_id, new_id
+from app.platform.kernel.tenant_scope import Reach
+
+REPLAYS: Final = Orders("replays", (identifier(Replay.id),), {"created_at": ()}, "-created_at")
+"""The orders of replays."""
+
+RUNNING_LIMIT: Final = 5
+"""Replays of an endpoint that may be running at once."""
+
+
+async def create(
+    session: WriteSession, principal: Principal, endpoint: Endpoint, wanted: ReplayCreate, now: datetime
+) -> Replay:
+    """Begin a replay; wake the dispatcher after the commit.
+
+    Args:
+        session: The transaction.
+        principal: Who asks.
+        endpoint: Held, so that two who ask at once are counted one after the other.
+        wanted: Which deliveries.
+        now: The time, which is `until` where none is given.
+
+    Raises:
+        InvalidError: `range_reversed`.
+        ConflictError: `too_many_replays`.
+    """
+    until = wanted.until or now
+    if wanted.since > now:
+        raise InvalidError("`since` is in the future.", code="range_reversed")
+    if wanted.since >= until:
+        raise InvalidError("`since` has to be before `until`.", code="range_reversed")
+    running = select(func.count()).where(Replay.endpoint_id == endpoint.id, Replay.state == "running")
+    if (await session.scalar(running) or 0) >= RUNNING_LIMIT:
+        raise ConflictError(
+            f"{RUNNING_LIMIT} replays of this endpoint are running: wait for one, or cancel it.",
+            code="too_many_replays",
+        )
+    replay = Replay(
+        id=new_id(),
+        organisation_id=endpoint.organisation_id,
+        endpoint_id=endpoint.id,
+        since=wanted.since,
+        until=until,
+        states=list(dict.fromkeys(wanted.states)),
+        types=wanted.types,
+        state="running",
+        replayed=0,
+        after_id=first_id(wanted.since - CLOCKS),
+        created_at=now,
+        created_by=principal.key_id,
+    )
+    replay.total = await session.scalar(_meant(replay)) or 0
+    if not replay.total:
+        replay.state, replay.finished_at = "done", now
+    session.add(replay)
+    await session.flush()
+    return replay
+
+
+def _meant(replay: Replay) -> Select[int]:
+    statement = (
+        select(func.count())
+        .select_from(Delivery)
+        .where(
+            Delivery.endpoint_id == replay.endpoint_id,
+            Delivery.id > replay.after_id,
+            Delivery.state.in_([in_state(state) for state in replay.states]),
+            Delivery.created_at >= replay.since,
+            Delivery.created_at < replay.until,
+        )
+    )
+    return statement if replay.types is None else statement.where(Delivery.type.in_(replay.types))
+
+
+async def find(session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False) -> Replay:
+    """One replay that the caller may see (NotFoundError)."""
+    statement = select(Replay).where(Replay.id == identifier)
+    statement = statement.where(*visible.within(Replay.organisation_id))
+    found = await session.scalar(statement.with_for_update() if lock else statement)
+    if found is None:
+        raise NotFoundError("replay", identifier)
+    return found
+
+
+async def page(session: AsyncSession, endpoint_id: UUID, asked: Pagination) -> Sequence[Replay]:
+    """Replays of an endpoint, and one more than are asked for where there are more."""
+    statement = select(Replay).where(Replay.endpoint_id == endpoint_id)
+    return (await session.scalars(REPLAYS.page(statement, asked))).all()
+
+
+async def progress_of(session: AsyncSession, replays: Sequence[Replay]) -> dict[UUID, Progress]:
+    """What has become of the deliveries of each of the replays."""
+    counted: dict[UUID, dict[str, int]] = {replay.id: {} for replay in replays}
+    if counted:
+        statement = (
+            select(Delivery.replay_id, Delivery.state, func.count())
+            .where(Delivery.replay_id.in_(counted))
+            .group_by(Delivery.replay_id, Delivery.state)
+        )
+        for replay_id, state, count in await session.execute(statement):
+            if replay_id is not None:
+                counted[replay_id][state] = count
+    return {replay_id: Progress(**counts) for replay_id, counts in counted.items()}
+
+
+async def cancel(session: WriteSession, identifier: UUID, visible: Reach, now: datetime) -> None:
+    """End a replay: what is not yet marked stays as it is. One that is cancelled already stays so.
+
+    Raises:
+        NotFoundError: The caller sees no such replay.
+        ConflictError: `replay_finished`.
+    """
+    replay = await find(session, identifier, visible, lock=True)
+    if replay.state == "done":
+        raise ConflictError(
+            "All of it is due, or was sent: there is nothing to cancel.", code="replay_finished"
+        )
+    if replay.state == "running":
+        replay.state, replay.finished_at = "cancelled", now
+    await session.flush()

@@ -1,0 +1,112 @@
+"""Where channels to services by HTTP lead, and with which credentials: checked, sealed, changed.
+
+A secret goes to no address for which it was not given: where the address changes, it has to be given again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from yarl import URL
+
+from app.notifications.api.service_channel_schemas import HTTP_FIELDS, HttpCreate
+from app.notifications.delivery.models import Endpoint
+from app.notifications.http.self_call_guard import check_foreign
+from app.notifications.http.service_channels import HTTP_CHANNELS, seal_credentials
+from app.notifications.http.ssrf_guard import CODE, check_url
+from app.platform.kernel.errors import InvalidError
+from app.platform.secrets.sealing import Sealer, require_key
+
+_SECRETS: Final = ("routing_key", "token", "password")
+
+
+class UrlRules(NamedTuple):
+    """Which addresses are taken.
+
+    Attributes:
+        allow_private: Whether http and private addresses are.
+        public_url: Where clients reach the API; empty where nobody said. It is none of them.
+        sealer: Seals credentials.
+    """
+
+    allow_private: bool
+    public_url: str
+    sealer: Sealer
+
+
+class Aim(NamedTuple):
+    """Where a channel goes: `target` and `credentials` of its row."""
+
+    target: dict[str, Any]
+    credentials: str | None
+
+
+def aim_new(channel: Endpoint, wanted: HttpCreate, rules: UrlRules) -> None:
+    """Set where a new channel goes.
+
+    Raises:
+        InvalidError: `webhook_url_not_allowed`; `missing_field` for a password without its account, or the
+            other way round.
+        UnavailableError: `encryption_key_missing`.
+    """
+    given = {name: getattr(wanted, name) for name in HTTP_FIELDS[channel.kind] if name != "grouping"}
+    channel.target, channel.credentials = _aim(channel, {}, given, rules)
+
+
+def aim_anew(channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules) -> Aim | None:
+    """Return where a channel goes after a change; None where that stays as it is (errors as for a new one).
+
+    Args:
+        channel: Locked.
+        fields: What is given of the fields that its kind has.
+        rules: Which addresses are taken.
+    """
+    given = {name: value for name, value in fields.items() if name in HTTP_FIELDS[channel.kind]}
+    given.pop("grouping", None)
+    return _aim(channel, channel.target or {}, given, rules) if given else None
+
+
+def _aim(channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any], rules: UrlRules) -> Aim:
+    kind = HTTP_CHANNELS[channel.kind]
+    if "url" in given:
+        _check_address(channel.kind, given["url"], rules)
+    secrets = {name: given[name] for name in ("url",) if kind.url_is_secret and name in given}
+    secrets |= {name: given[name] for name in _SECRETS if name in given}
+    shown = {name: value for name, value in given.items() if name not in secrets}
+    if kind.url_is_secret and "url" in given:
+        shown["host"] = str(URL(given["url"]).origin())
+    target = {**before, **shown}
+    if channel.kind == "alertmanager":
+        _check_account(channel, target, given)
+    moved = before.get("url") != target.get("url") or before.get("username") != target.get("username")
+    if not secrets and moved and channel.credentials is not None:
+        needed = next(name for name in HTTP_FIELDS[channel.kind] if name in _SECRETS)
+        raise _missing(needed, f"the address or the account changes: give `{needed}` again")
+    if not secrets:
+        return Aim(target, channel.credentials)
+    sealed = {name: value for name, value in secrets.items() if value is not None}
+    if sealed:
+        require_key(rules.sealer)
+    return Aim(target, seal_credentials(rules.sealer, channel.id, sealed))
+
+
+def _check_address(kind: str, url: str, rules: UrlRules) -> None:
+    try:
+        check_foreign(check_url(url, allow_private=rules.allow_private), rules.public_url)
+    except InvalidError as error:
+        raise error.at("body.url") from None
+    if kind == "alertmanager" and "?" in url:
+        reason = "an Alertmanager's path is put behind this address: give it without a query (`?…`)"
+        raise InvalidError(reason, code=CODE).at("body.url")
+
+
+def _check_account(channel: Endpoint, target: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse an account without a password, and a password without an account."""
+    password = given["password"] is not None if "password" in given else channel.credentials is not None
+    if target.get("username") is not None and not password:
+        raise _missing("password", "the account has a password: give both, or neither")
+    if target.get("username") is None and password and given.get("password") is not None:
+        raise _missing("username", "the password has an account: give both, or neither")
+
+
+def _missing(field: str, why: str) -> InvalidError:
+    return InvalidError(f"Something is missing: {why}.", code="missing_field").at(f"body.{field}")

@@ -1,0 +1,298 @@
+"""What happens when endpoints are made, changed and tested. Works inside the caller's transaction."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from app.notifications.api import endpoint_repository
+from app.notifications.api.dependencies import KINDS, Noun
+from app.notifications.api.endpoint_schemas import (
+    EndpointChange,
+    EndpointCreate,
+    EndpointOut,
+    SecretRotate,
+)
+from app.notifications.api.header_fields import MASKED
+from app.notifications.delivery import endpoint_states, waiting_groups
+from app.notifications.delivery.models import Endpoint
+from app.notifications.events.event_types import TEST_EVENT
+from app.notifications.events.outbox import OutboxRecord, enqueue_in
+from app.notifications.http.self_call_guard import check_foreign
+from app.notifications.http.signing import generate_secret
+from app.notifications.http.ssrf_guard import check_url
+from app.notifications.http.webhook_secrets import (
+    FORMER_LIMIT,
+    alive,
+    open_headers,
+    retired,
+    seal_headers,
+    seal_secret,
+)
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.http.contract.fields import given
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.tenant_scope import Reach
+from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.secrets.sealing import Sealer, SealError, require_key
+from app.registry.repository import hold_sites
+from app.registry.service import named_organisation
+
+MOST_TESTS: Final = 10
+"""Of an endpoint, within `TESTS_WITHIN`."""
+
+TESTS_WITHIN: Final = timedelta(minutes=1)
+_log = get_logger(__name__)
+
+
+async def add_endpoint(
+    session: WriteSession,
+    principal: Principal,
+    wanted: EndpointCreate,
+    *,
+    allow_private: bool,
+    public_url: str,
+    sealer: Sealer,
+    now: datetime,
+) -> tuple[Endpoint, str]:
+    """Make a webhook, with a secret, which is given too.
+
+    Raises:
+        InvalidError: `webhook_url_not_allowed`, `foreign_organisation`.
+        NotFoundError: The organisation, or one of the sites in it, does not exist.
+        UnavailableError: `encryption_key_missing`.
+    """
+    _check_url(wanted.url, public_url, allow_private=allow_private)
+    require_key(sealer)
+    owner = await named_organisation(session, principal, wanted.organisation_id)
+    await check_sites(session, wanted.site_ids, owner.id)
+    identifier, secret = new_id(), wanted.secret or generate_secret()
+    endpoint = Endpoint(
+        id=identifier,
+        organisation_id=owner.id,
+        kind="webhook",
+        format=wanted.format,
+        url=wanted.url,
+        description=wanted.description,
+        recipient=wanted.recipient,
+        events=wanted.events,
+        site_ids=wanted.site_ids,
+        min_severity=wanted.min_severity,
+        grouping=wanted.grouping.model_dump() if wanted.grouping else None,
+        secret=seal_secret(sealer, identifier, secret),
+        former_secrets=[],
+        headers=seal_headers(sealer, identifier, wanted.headers or {}),
+        rate_per_s=wanted.rate_per_s,
+        concurrency=wanted.concurrency,
+        enabled=wanted.enabled,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(endpoint)
+    await session.flush()
+    return endpoint, secret
+
+
+async def change_endpoint(
+    session: WriteSession,
+    endpoint: Endpoint,
+    change: EndpointChange,
+    *,
+    allow_private: bool,
+    public_url: str,
+    sealer: Sealer,
+    now: datetime,
+) -> None:
+    """Change what is given of a webhook (errors as for a new one).
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        change: What is given.
+        allow_private: Whether http and private addresses are taken.
+        public_url: Where clients reach the API, if that is known: webhooks may not lead back to it.
+        sealer: Seals headers.
+        now: The time of the change.
+    """
+    fields = given(change)
+    if "url" in fields:
+        _check_url(change.url, public_url, allow_private=allow_private)
+    if "headers" in fields:
+        if change.headers:
+            require_key(sealer)
+        fields["headers"] = seal_headers(sealer, endpoint.id, change.headers or {})
+    await apply_change(session, endpoint, fields, now)
+
+
+async def apply_change(
+    session: WriteSession, endpoint: Endpoint, fields: dict[str, Any], now: datetime
+) -> None:
+    """Write changed columns of an endpoint of any kind.
+
+    Where its grouping becomes another one, what waits is due at once, as it was put together. An endpoint
+    that is enabled, be it once more, or leads elsewhere, begins anew: why it was disabled, and what its
+    attempts had come to, is forgotten.
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        fields: By column; `grouping` may be the body's.
+        now: The time of the change.
+
+    Raises:
+        NotFoundError: One of `site_ids` is not a site of the endpoint's organisation.
+    """
+    if "site_ids" in fields:
+        await check_sites(session, fields["site_ids"], endpoint.organisation_id)
+    if "grouping" in fields:
+        grouping = fields["grouping"]
+        fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
+        if fields["grouping"] != endpoint.grouping:
+            await waiting_groups.flush(session, endpoint.id)
+    elsewhere = any(
+        name in fields and fields[name] != getattr(endpoint, name)
+        for name in ("url", "target", "credentials")
+    )
+    if fields.get("enabled"):
+        fields = {**fields, "disabled_reason": None, "disabled_at": None}
+    if fields.get("enabled") or elsewhere:
+        await endpoint_states.reset(session, endpoint.id)
+    for name, value in fields.items():
+        setattr(endpoint, name, value)
+    if fields:
+        endpoint.updated_at = now
+    await session.flush()
+
+
+async def rotate_secret(
+    session: WriteSession, endpoint: Endpoint, wanted: SecretRotate, sealer: Sealer, now: datetime
+) -> tuple[str, datetime | None]:
+    """Give a webhook another secret; what signed before goes on doing so until the overlap ends.
+
+    Args:
+        session: The transaction.
+        endpoint: Locked.
+        wanted: How.
+        sealer: Seals the new one.
+        now: The time of the change.
+
+    Returns:
+        The new secret, and until when the former ones sign (None: they ended).
+
+    Raises:
+        ConflictError: `too_many_secrets`.
+        UnavailableError: `encryption_key_missing`.
+    """
+    require_key(sealer)
+    if endpoint.secret is None:
+        raise RuntimeError(f"the webhook {endpoint.id} has no secret")
+    overlap_s = parse_iso_duration(wanted.overlap)
+    until = now + timedelta(seconds=overlap_s)
+    former = retired(endpoint.secret, endpoint.former_secrets, now, until)
+    if len(former) > FORMER_LIMIT:
+        raise ConflictError(
+            f"{FORMER_LIMIT} former secrets sign already: wait until one ends (`secret_expires`), or end all "
+            "of them with an overlap of PT0S.",
+            code="too_many_secrets",
+        )
+    secret = wanted.secret or generate_secret()
+    endpoint.secret = seal_secret(sealer, endpoint.id, secret)
+    endpoint.former_secrets = former
+    endpoint.updated_at = now
+    await session.flush()
+    return secret, until if former else None
+
+
+def shown(endpoint: Endpoint, sealer: Sealer, now: datetime) -> EndpointOut:
+    """Give a webhook as its readers may see it: of headers the names, of secrets when they end."""
+    headers: dict[str, str] | None = None
+    if endpoint.headers is not None:
+        try:
+            opened = open_headers(sealer, endpoint.id, endpoint.headers)
+            headers = dict.fromkeys(opened, MASKED)
+        except SealError as error:
+            _log.warning("headers_cannot_be_opened", endpoint_id=str(endpoint.id), error=str(error))
+            headers = {MASKED: MASKED}
+    ends = sorted(datetime.fromisoformat(each["expires_at"]) for each in alive(endpoint.former_secrets, now))
+    return EndpointOut.of(endpoint, headers, ends)
+
+
+async def get_endpoint(
+    session: ReadSession | WriteSession,
+    identifier: UUID,
+    principal: Principal,
+    *,
+    noun: Noun = "webhook",
+    lock: bool = False,
+    hold: bool = False,
+) -> Endpoint:
+    """One endpoint that the caller may see, where it is looked for (NotFoundError)."""
+    endpoint = await endpoint_repository.find_endpoint(
+        session, identifier, principal.visible(), kinds=KINDS[noun], lock=lock, hold=hold
+    )
+    if endpoint is None:
+        raise NotFoundError(noun, identifier)
+    return endpoint
+
+
+async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) -> UUID:
+    """Put a test event for one endpoint into the outbox; return the event's id.
+
+    It is attempted soon, also where the endpoint's state says that nothing is for a while.
+
+    Args:
+        session: The transaction.
+        endpoint: Held, so that those who ask at once are counted one after the other.
+        now: The time.
+
+    Raises:
+        ConflictError: `endpoint_disabled`.
+        TooManyRequestsError: `too_many_tests`.
+    """
+    if not endpoint.enabled:
+        raise ConflictError("The endpoint is disabled: enable it first.", code="endpoint_disabled")
+    recent, first = await endpoint_repository.recent_tests(session, endpoint, now - TESTS_WITHIN)
+    if recent >= MOST_TESTS and first is not None:
+        wait_s = math.ceil((first + TESTS_WITHIN - now).total_seconds())
+        raise TooManyRequestsError(
+            f"{MOST_TESTS} tests were sent there within a minute: wait {wait_s} s.",
+            retry_after_s=wait_s,
+            code="too_many_tests",
+        )
+    event = OutboxRecord(
+        id=new_id(),
+        organisation_id=endpoint.organisation_id,
+        site_id=None,
+        type=TEST_EVENT,
+        payload={
+            "endpoint_id": endpoint.id,
+            "organisation_id": endpoint.organisation_id,
+            "kind": endpoint.kind,
+            "message": "A test event: whoever reads this will get alerts too.",
+        },
+        created_at=now,
+    )
+    await endpoint_states.allow_one(session, endpoint.id)
+    await enqueue_in(session, [event])
+    return event.id
+
+
+def _check_url(url: str, public_url: str, *, allow_private: bool) -> None:
+    try:
+        check_foreign(check_url(url, allow_private=allow_private), public_url)
+    except InvalidError as error:
+        raise error.at("body.url") from None
+
+
+async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
+    """Refuse sites that are not the endpoint's own organisation's (NotFoundError)."""
+    if site_ids is None:
+        return
+    found = await hold_sites(session, site_ids, Reach.of([owner]))
+    for site_id in site_ids:
+        if site_id not in found:
+            raise NotFoundError("site", site_id)

@@ -1,0 +1,199 @@
+"""REST for webhook endpoints.
+
+Owns the HTTP side only: shapes, statuses, who may call. What is sent to them is the matter of
+`deliveries_router` and `replays_router`.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+
+from app.notifications.api import endpoint_repository, webhook_service
+from app.notifications.api.dependencies import Holder, PublicUrl, Reader, Seal, Settings, Writer
+from app.notifications.api.endpoint_repository import ENDPOINTS
+from app.notifications.api.endpoint_schemas import (
+    ROTATIONS,
+    EndpointChange,
+    EndpointCreate,
+    EndpointCreated,
+    EndpointOut,
+    SecretOut,
+    SecretRotate,
+)
+from app.notifications.delivery import endpoint_removal
+from app.notifications.delivery.models import Endpoint
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.ids import parse_id
+from app.registry.dependencies import DefaultQuotas
+from app.registry.quota_service import check_room
+
+router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
+
+
+@router.post(
+    "/webhooks",
+    status_code=201,
+    operation_id="create_webhook",
+    summary="Register an endpoint",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def create_webhook(
+    *,
+    body: EndpointCreate,
+    principal: Writer,
+    session: Writes,
+    settings: Settings,
+    public_url: PublicUrl,
+    sealer: Seal,
+    defaults: DefaultQuotas,
+) -> EndpointCreated:
+    """Have alerts posted to a URL of yours.
+
+    Each POST is signed as Standard Webhooks 1.0 says, with the `secret` that is shown here and never again.
+    The URL must be https and lead to a public address; redirects are not followed.
+    """
+    now = datetime.now(UTC)
+    endpoint, secret = await webhook_service.add_endpoint(
+        session,
+        principal,
+        body,
+        allow_private=settings.allow_private,
+        public_url=public_url,
+        sealer=sealer,
+        now=now,
+    )
+    await check_room(session, "webhooks", {endpoint.organisation_id: 1}, defaults, principal.visible())
+    return EndpointCreated(**webhook_service.shown(endpoint, sealer, now).model_dump(), secret=secret)
+
+
+@router.get(
+    "/webhooks",
+    operation_id="list_webhooks",
+    summary="List endpoints",
+    responses=documented(401, 403, 422),
+)
+async def list_webhooks(
+    *,
+    principal: Reader,
+    session: Reads,
+    sealer: Seal,
+    asked: Annotated[Pagination, Depends(ENDPOINTS.asked)],
+    organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
+) -> Page[EndpointOut]:
+    """By default the oldest first. Secrets are not shown, nor the values of headers."""
+    rows = await endpoint_repository.list_endpoints(
+        session, principal.visible(), asked, organisation=organisation, enabled=enabled
+    )
+    kept, following = ENDPOINTS.cut(rows, asked)
+    now = datetime.now(UTC)
+    return Page(data=[webhook_service.shown(row, sealer, now) for row in kept], next=following)
+
+
+@router.get(
+    "/webhooks/{webhook}",
+    operation_id="get_webhook",
+    summary="Read an endpoint",
+    responses=documented(401, 403, 404),
+)
+async def get_webhook(webhook: str, principal: Reader, session: Reads, sealer: Seal) -> EndpointOut:
+    """The secret is not shown, nor are the values of headers."""
+    endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal)
+    return webhook_service.shown(endpoint, sealer, datetime.now(UTC))
+
+
+@router.patch(
+    "/webhooks/{webhook}",
+    operation_id="update_webhook",
+    summary="Change an endpoint",
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+)
+async def update_webhook(
+    *,
+    webhook: str,
+    body: EndpointChange,
+    principal: Writer,
+    session: Writes,
+    settings: Settings,
+    public_url: PublicUrl,
+    sealer: Seal,
+    matching: Matching,
+) -> EndpointOut:
+    """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
+
+    With another `grouping` what waits is sent at once, as it was put together so far. Another `format` goes
+    for what is yet to be made. An endpoint that is enabled begins anew, whatever it was disabled for.
+    """
+    endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
+    now = datetime.now(UTC)
+    matching.check(webhook_service.shown(endpoint, sealer, now))
+    await webhook_service.change_endpoint(
+        session,
+        endpoint,
+        body,
+        allow_private=settings.allow_private,
+        public_url=public_url,
+        sealer=sealer,
+        now=now,
+    )
+    return webhook_service.shown(endpoint, sealer, now)
+
+
+@router.delete(
+    "/webhooks/{webhook}",
+    status_code=204,
+    operation_id="delete_webhook",
+    summary="Delete an endpoint",
+    responses=documented(401, 403, 404),
+)
+async def delete_webhook(
+    webhook: str, principal: Writer, database: Holder, sealer: Seal, matching: Matching
+) -> Response:
+    """Its deliveries go with it, also those that are pending, and what waits to be put together.
+
+    It is disabled first; one with many deliveries takes a while to go.
+    """
+    identifier = parse_id(webhook, "webhook")
+
+    def shown(row: Endpoint) -> EndpointOut:
+        return webhook_service.shown(row, sealer, datetime.now(UTC))
+
+    await endpoint_removal.empty(database, identifier, principal, "webhook", matching.on(shown))
+    async with database.write() as session:
+        endpoint = await webhook_service.get_endpoint(session, identifier, principal, lock=True)
+        await session.delete(endpoint)
+        await session.flush()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/webhooks/{webhook}/rotate-secret",
+    operation_id="rotate_webhook_secret",
+    summary="Replace an endpoint's secret",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def rotate_secret(
+    webhook: str,
+    principal: Writer,
+    session: Writes,
+    sealer: Seal,
+    body: Annotated[SecretRotate | None, Body(openapi_examples=ROTATIONS)] = None,
+) -> SecretOut:
+    """From now on every attempt is signed with the new secret, also those of older events.
+
+    During the `overlap` (a day, where nothing is said) the former secrets sign too: `webhook-signature` then
+    holds several signatures, and receivers that know either secret go on verifying. At most five former
+    secrets may sign at once (409 `too_many_secrets`).
+    """
+    endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
+    secret, until = await webhook_service.rotate_secret(
+        session, endpoint, body or SecretRotate(), sealer, datetime.now(UTC)
+    )
+    return SecretOut(id=endpoint.id, secret=secret, former_expire_at=until)

@@ -1,0 +1,1 @@
+"""Turns outbox entries into deliveries, and attempts them until they succeed or expire."""

@@ -1,0 +1,342 @@
+"""Who may attempt which delivery: leases, in SQL.
+
+Owns the statements that claim and release. The database's clock decides what is due and whose lease
+has run out, so that a process whose own clock jumps does no harm. Must not send anything, nor say
+what came of it (`records`).
+
+A claim looks at each endpoint's first due deliveries, as many as it may have leased at once. An endpoint's
+places are each process's own: what a process that died had leased must not hold up the rest. Only where an
+endpoint says how many it bears (`concurrency`), or is tried one at a time, are those of others counted too.
+Organisations take turns: each one's first due delivery comes before anybody's second, and none has more than
+its part of the leases, however many endpoints it has. A claim ends where it has taken enough bytes.
+
+What is leased is among the first that are due; `_LATE` more are looked at, as some may have been written
+after one that falls due later was leased. What a replay of many has made due waits for what is new.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.notifications.delivery.transport_types import Claim
+from app.platform.config.settings import WebhookSettings
+from app.platform.db.database import RawConnection
+
+AHEAD: Final = 8
+"""So many times its places are leased for an endpoint that answers soon: it need not wait for a claim."""
+
+MOST_BYTES: Final = 64 * 2**20
+"""So many bytes of bodies are leased at most, but for one delivery."""
+
+_OF_OWNER: Final = 2  # leases of an organisation, for each attempt that may be under way
+_SUSPECTS_OF_OWNER: Final = 4  # of suspects an organisation has a part of all places: one in so many
+_LATE: Final = 64
+_REPLAYED: Final = 600  # more than what replays have made due at once of an endpoint
+
+# `waiting` hops over the index from one endpoint that has something pending to the next: neither the number
+# of endpoints nor that of their deliveries matters. `room` is what each of these may have leased at once.
+_ROOM: Final = f"""
+RECURSIVE waiting AS (
+    (
+        SELECT endpoint_id, due_at FROM deliveries WHERE state = 'pending'
+        ORDER BY endpoint_id, due_at, id LIMIT 1
+    )
+    UNION ALL
+    SELECT next.endpoint_id, next.due_at FROM waiting CROSS JOIN LATERAL (
+        SELECT endpoint_id, due_at FROM deliveries
+        WHERE state = 'pending' AND endpoint_id > waiting.endpoint_id
+        ORDER BY endpoint_id, due_at, id LIMIT 1
+    ) AS next
+), replaying AS (
+    SELECT endpoint_id FROM delivery_replays WHERE state = 'running'
+    UNION SELECT endpoint_id FROM delivery_replays WHERE finished_at > now() - interval '1 hour'
+), known AS (
+    SELECT endpoint.id, endpoint.organisation_id AS owner, endpoint.rate_per_s AS rate,
+        greatest(endpoint.rate_per_s / 10, 1) AS burst,
+        state.endpoint_id IS NULL AS new, state.open_until, state.tokens, state.tokens_at,
+        state.last_failure_at, replaying.endpoint_id IS NOT NULL AS replaying,
+        coalesce(state.consecutive_failures > 0 OR state.last_success_at IS NULL, true) AS suspect,
+        CASE WHEN state.consecutive_failures >= $6 OR state.slow_step > 0 THEN 1
+            ELSE least(endpoint.concurrency, $1) END AS places,
+        endpoint.concurrency IS NOT NULL OR state.consecutive_failures >= $6 OR state.slow_step > 0
+            AS strict,
+        here.quick AND endpoint.concurrency IS NULL AND endpoint.rate_per_s IS NULL AS deep,
+        coalesce(here.count, 0) AS count,
+        CASE WHEN kinds.free IS NOT NULL THEN endpoint.kind
+            WHEN state.consecutive_failures = 0 AND state.last_success_at IS NOT NULL THEN NULL
+            ELSE 'suspects' END AS share,
+        coalesce(kinds.free, $7) AS most
+    FROM waiting JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
+    LEFT JOIN endpoint_states AS state ON state.endpoint_id = endpoint.id
+    LEFT JOIN replaying ON replaying.endpoint_id = endpoint.id
+    LEFT JOIN unnest($2::uuid[], $3::integer[], $4::boolean[], $5::boolean[])
+        AS here (id, count, quick, held) ON here.id = endpoint.id
+    LEFT JOIN unnest($8::text[], $9::integer[]) AS kinds (kind, free) ON kinds.kind = endpoint.kind
+    WHERE endpoint.enabled AND here.held IS NOT TRUE
+), room AS (
+    SELECT known.*, limits.depth, greatest(limits.depth - known.count, 0) AS free,
+        limits.depth + CASE WHEN strict THEN {_LATE} ELSE 0 END
+            + CASE WHEN replaying THEN {_REPLAYED} ELSE 0 END AS looked_at
+    FROM known CROSS JOIN LATERAL (
+        SELECT places * CASE WHEN deep AND NOT suspect AND places > 1 THEN {AHEAD} ELSE 1 END AS depth
+    ) AS limits
+    WHERE known.share IS NULL OR known.most > 0
+)
+"""  # noqa: S608 (a number of ours)
+# Where an alert's deliveries have an order, a later one waits while an earlier one is pending.
+_IN_ORDER: Final = """
+(alert_id IS NULL OR NOT EXISTS (
+    SELECT FROM deliveries AS earlier WHERE earlier.state = 'pending'
+        AND earlier.endpoint_id = deliveries.endpoint_id AND earlier.alert_id = deliveries.alert_id
+        AND earlier.id < deliveries.id
+))
+"""
+# A time that lies ahead is another process's, a moment later than ours; or the clock was put back since, and
+# what was left then is not known.
+_AVAILABLE: Final = """
+least(room.burst, CASE WHEN state.tokens_at <= now() + interval '10 seconds'
+    THEN state.tokens + room.rate * greatest(extract(epoch FROM now() - state.tokens_at)::float8, 0)
+    ELSE room.burst END)
+"""
+# Of the suspects it is the turn of the one whose last attempt was the longest ago, or that was never tried:
+# those that never answer have the oldest deliveries, and would come first for ever.
+# The conditions stand twice: the second time they are checked on the locked row, as it is then.
+# Whose row of tokens is locked (another process claims, or records) is passed over this time, and so is who
+# has none yet: it is made here.
+_CLAIM: Final = f"""
+WITH {_ROOM}, owned AS (
+    SELECT endpoint.organisation_id AS owner, sum(here.count) AS count, sum(here.count) FILTER (
+        WHERE state.last_success_at IS NULL OR state.consecutive_failures > 0
+    ) AS suspects
+    FROM unnest($2::uuid[], $3::integer[]) AS here (id, count)
+    JOIN webhook_endpoints AS endpoint ON endpoint.id = here.id
+    LEFT JOIN endpoint_states AS state ON state.endpoint_id = endpoint.id
+    GROUP BY endpoint.organisation_id
+), budget AS (
+    SELECT state.endpoint_id, {_AVAILABLE} AS tokens
+    FROM endpoint_states AS state JOIN room ON room.id = state.endpoint_id
+    WHERE room.rate IS NOT NULL AND room.free > 0
+    FOR UPDATE OF state SKIP LOCKED
+), made AS (
+    INSERT INTO endpoint_states (endpoint_id) SELECT id FROM room WHERE rate IS NOT NULL AND new
+    ON CONFLICT DO NOTHING
+), offered AS (
+    SELECT due.id, due.due_at, due.size, room.owner, room.count + due.nth AS place, room.share, room.most,
+        CASE WHEN room.suspect THEN room.last_failure_at END AS tried_at
+    FROM room LEFT JOIN budget ON budget.endpoint_id = room.id CROSS JOIN LATERAL (
+        SELECT id, due_at, taken, size,
+            row_number() OVER (PARTITION BY taken ORDER BY replay_id IS NOT NULL, due_at, id) AS nth,
+            count(*) FILTER (WHERE taken) OVER () AS others
+        FROM (
+            SELECT id, due_at, replay_id, octet_length(body) AS size,
+                coalesce(leased_until >= now(), false) AS taken
+            FROM deliveries WHERE endpoint_id = room.id AND state = 'pending' AND due_at <= now()
+                AND (room.strict OR leased_until IS NULL OR leased_until < now())
+                AND {_IN_ORDER}
+            ORDER BY due_at, id LIMIT room.looked_at
+        ) AS first
+    ) AS due
+    WHERE room.free > 0 AND (room.open_until IS NULL OR room.open_until <= now()) AND NOT due.taken
+        AND due.nth <= least(room.free, room.depth - due.others)
+        AND (room.rate IS NULL OR due.nth <= floor(coalesce(budget.tokens, 0)))
+), turns AS (
+    SELECT id, due_at, size, tried_at, share, most,
+        coalesce(owned.count, 0) + row_number() OVER (
+            PARTITION BY owner ORDER BY place, tried_at NULLS FIRST, due_at, id
+        ) AS turn,
+        coalesce(owned.suspects, 0) + row_number() OVER (
+            PARTITION BY owner, share ORDER BY place, tried_at NULLS FIRST, due_at, id
+        ) AS of_share
+    FROM offered LEFT JOIN owned USING (owner)
+), ranked AS (
+    SELECT id, size, turn, share, most, row_number() OVER (
+        PARTITION BY share ORDER BY turn, tried_at NULLS FIRST, due_at, id
+    ) AS among
+    FROM turns
+    WHERE turn <= $12 AND (share IS DISTINCT FROM 'suspects' OR of_share <= $13)
+), chosen AS (
+    SELECT id FROM (
+        SELECT id, row_number() OVER sorted AS nth, sum(size) OVER sorted - size AS before
+        FROM ranked WHERE share IS NULL OR among <= most
+        WINDOW sorted AS (ORDER BY turn, among, share NULLS FIRST ROWS UNBOUNDED PRECEDING)
+    ) AS sorted
+    WHERE nth <= $10 AND before < $14
+), locked AS (
+    SELECT delivery.id
+    FROM deliveries AS delivery JOIN chosen ON chosen.id = delivery.id
+    WHERE delivery.state = 'pending' AND delivery.due_at <= now()
+        AND (delivery.leased_until IS NULL OR delivery.leased_until < now())
+    FOR UPDATE OF delivery SKIP LOCKED
+), leased AS (
+    UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $11)
+    FROM locked WHERE delivery.id = locked.id
+    RETURNING delivery.id, delivery.organisation_id, delivery.endpoint_id, delivery.event_id,
+        delivery.site_id, delivery.type, delivery.format, delivery.body, delivery.attempt_count,
+        delivery.created_at, delivery.leased_until, delivery.due_at
+), spent AS (
+    UPDATE endpoint_states AS state SET tokens = budget.tokens - taken.count, tokens_at = now()
+    FROM budget JOIN (SELECT endpoint_id, count(*) AS count FROM leased GROUP BY endpoint_id) AS taken
+        ON taken.endpoint_id = budget.endpoint_id
+    WHERE state.endpoint_id = budget.endpoint_id
+)
+SELECT leased.id, leased.organisation_id, leased.endpoint_id, leased.event_id, leased.site_id, leased.type,
+    leased.format, leased.body, leased.attempt_count, leased.created_at, leased.leased_until, now() AS now,
+    endpoint.kind, endpoint.url, endpoint.target::text AS target, endpoint.secret,
+    endpoint.former_secrets::text AS former_secrets, endpoint.headers, endpoint.credentials, room.places,
+    room.suspect
+FROM leased JOIN room ON room.id = leased.endpoint_id
+JOIN webhook_endpoints AS endpoint ON endpoint.id = leased.endpoint_id
+ORDER BY leased.due_at, leased.id
+"""  # noqa: S608 (our own parts)
+# When something can be claimed, as far as time decides it: what waits for places is told by their end.
+_NEXT: Final = f"""
+WITH {_ROOM}, ready AS (
+    SELECT greatest(first.at, room.open_until, CASE WHEN room.rate IS NOT NULL AND NOT room.new
+        THEN now() + make_interval(secs => greatest(1 - {_AVAILABLE}, 0) / room.rate) END) AS at
+    FROM room LEFT JOIN endpoint_states AS state ON state.endpoint_id = room.id CROSS JOIN LATERAL (
+        SELECT CASE WHEN count(*) FILTER (WHERE taken) < room.depth THEN min(due_at) FILTER (WHERE NOT taken)
+            ELSE min(leased_until) FILTER (WHERE taken) END AS at
+        FROM (
+            SELECT due_at, leased_until, coalesce(leased_until >= now(), false) AS taken FROM deliveries
+            WHERE endpoint_id = room.id AND state = 'pending'
+                AND (room.strict OR leased_until IS NULL OR leased_until < now())
+                AND {_IN_ORDER}
+            ORDER BY due_at, id LIMIT room.looked_at
+        ) AS delivery
+    ) AS first
+    WHERE room.free > 0
+)
+SELECT extract(epoch FROM least(
+    (SELECT min(at) FROM ready),
+    (SELECT min(due_at) FROM delivery_groups WHERE due_at > now())
+) - now())::float8
+"""  # noqa: S608 (our own parts)
+_RELEASE: Final = """
+UPDATE deliveries AS delivery SET leased_until = NULL
+FROM unnest($1::uuid[], $2::timestamptz[]) AS held (id, leased_until)
+WHERE delivery.id = held.id AND delivery.leased_until = held.leased_until
+"""
+_PENDING: Final = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
+
+
+class Busy(NamedTuple):
+    """An endpoint that this process has leases of.
+
+    Attributes:
+        endpoint_id: Which.
+        leases: How many.
+        quick: It answers soon: more may be leased than are attempted at once.
+        held: An attempt has been under way for long: no more is leased.
+    """
+
+    endpoint_id: UUID
+    leases: int
+    quick: bool = False
+    held: bool = False
+
+
+class Room(NamedTuple):
+    """How much more of a kind may be leased: of one that has a capacity of its own.
+
+    Attributes:
+        kind: Of endpoints.
+        free: How much.
+    """
+
+    kind: str
+    free: int
+
+
+class Lease(NamedTuple):
+    """A claimed delivery, and what its endpoint may have.
+
+    Attributes:
+        claimed: The delivery.
+        places: How many attempts the endpoint may have under way at once.
+        suspect: Its last attempt failed, or none has succeeded yet.
+    """
+
+    claimed: Claim
+    places: int
+    suspect: bool
+
+
+async def claim(
+    connection: RawConnection,
+    settings: WebhookSettings,
+    *,
+    places: int,
+    suspects: int,
+    busy: Collection[Busy] = (),
+    kinds: Collection[Room] = (),
+    most_bytes: int = MOST_BYTES,
+) -> list[Lease]:
+    """Lease deliveries that are due: each organisation's first, and of it each endpoint's, before any second.
+
+    Then the longest due of those whose last attempt succeeded, and of the others, in turn with these, who was
+    tried the longest ago.
+
+    Args:
+        connection: Outside a transaction.
+        settings: Shares, limits, and how long leases last.
+        places: The most that are taken.
+        suspects: The most of these for endpoints of which the last attempt failed, or none has succeeded yet,
+            without the kinds that have a bound of their own.
+        busy: The endpoints that this process has leases of.
+        kinds: The bounds of such kinds.
+        most_bytes: Of bodies: what comes after so many bytes is not taken.
+    """
+    of_owner = settings.concurrency * _OF_OWNER
+    suspects_of_owner = max(1, settings.concurrency // _SUSPECTS_OF_OWNER)
+    room = _room(settings, busy, suspects, kinds)
+    rows = await connection.fetch(
+        _CLAIM, *room, places, settings.lease_s, of_owner, suspects_of_owner, most_bytes
+    )
+    return [Lease(_claim_of(row), row["places"], row["suspect"]) for row in rows]
+
+
+def _room(
+    settings: WebhookSettings, busy: Collection[Busy], suspects: int, kinds: Collection[Room]
+) -> tuple[Any, ...]:
+    ids, leases, quick, held = map(list, zip(*busy, strict=True)) if busy else ([], [], [], [])
+    names, free = map(list, zip(*kinds, strict=True)) if kinds else ([], [])
+    share = settings.endpoint_concurrency
+    return share, ids, leases, quick, held, settings.breaker_failures, suspects, names, free
+
+
+def _claim_of(row: Any) -> Claim:  # noqa: ANN401 (a row)
+    *plain, target, secret, former, headers, credentials, _, _ = row
+    former = [] if former == "[]" else msgspec.json.decode(former)
+    where = None if target is None else msgspec.json.decode(target)
+    return Claim._make((*plain, where, secret, former, headers, credentials))
+
+
+async def next_due_in(
+    connection: RawConnection,
+    settings: WebhookSettings,
+    *,
+    suspects: int = 1,
+    busy: Collection[Busy] = (),
+    kinds: Collection[Room] = (),
+) -> float | None:
+    """Return in how many seconds something can be claimed, or a waiting group is due; the arguments as above.
+
+    None when nothing waits for a time to come; 0 or less when something can be claimed now.
+    """
+    seconds: float | None = await connection.fetchval(_NEXT, *_room(settings, busy, suspects, kinds))
+    return seconds
+
+
+async def release(connection: RawConnection, claims: Sequence[Claim]) -> None:
+    """Give up leases at once: the deliveries are due again for whoever claims next."""
+    await connection.execute(
+        _RELEASE, [claimed.id for claimed in claims], [claimed.leased_until for claimed in claims]
+    )
+
+
+async def count_pending(connection: RawConnection) -> int:
+    """Count deliveries that are neither delivered nor given up."""
+    count: int = await connection.fetchval(_PENDING)
+    return count

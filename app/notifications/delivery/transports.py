@@ -1,0 +1,73 @@
+"""The ways out, by the kind of endpoint.
+
+Owns which kind is sent by what, how many attempts of a kind are worth beginning at once, and the opening and
+closing of the ways out. Must not know what is sent.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+from app.notifications.delivery.transport_types import Claim, Outcome, Transport
+from app.notifications.email.email_transport import CONNECTIONS, Mailer
+from app.notifications.http.http_sender import Sender
+from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.mqtt.mqtt_transport import Publisher
+from app.platform.config.settings import Settings
+from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.runtime.stored_settings import Installation
+from app.platform.secrets.sealing import Sealer
+
+CAPACITY: Final = {"email": CONNECTIONS, "mqtt": 32}
+"""By kind, how many attempts one process has under way at most: all of these go to one server. What is not
+here goes to a server of each endpoint's own. (MQTT: one connection, on which paho has 20 under way.)"""
+
+_CLOSE_S: Final = 1.0
+_log = get_logger(__name__)
+
+
+class Transports:
+    """Every way out that this installation has. Open with `async with`.
+
+    Args:
+        settings: Those of each way out.
+        installation: What administrators have set by the API.
+    """
+
+    def __init__(self, settings: Settings, installation: Installation | None = None) -> None:
+        self._settings = settings
+        self._installation = installation
+        self._opened = AsyncExitStack()
+        self._by_kind: dict[str, Transport] = {}
+
+    async def __aenter__(self) -> Self:
+        settings, opened = self._settings, self._opened
+        sealer = Sealer.of(settings.encryption)
+        if not sealer.ready:
+            _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
+        sender = await opened.enter_async_context(Sender(settings.webhooks, sealer))
+        self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
+        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp, self._installation))
+        self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A broker that hangs would be waited for: what is said to it now is a good-bye.
+        closing = asyncio.create_task(self._opened.aclose(), name="close")
+        await asyncio.wait((closing,), timeout=_CLOSE_S)
+        if closing.done():
+            closing.result()
+        else:
+            _log.warning("close_given_up", after_s=_CLOSE_S)
+            closing.cancel()
+
+    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+        """Attempt a delivery by the way that its endpoint's kind goes."""
+        transport = self._by_kind.get(claimed.kind)
+        if transport is None:
+            return Outcome("not_configured", None, None, 0.0)
+        return await transport.send(claimed, now)

@@ -1,0 +1,63 @@
+"""Whom mails may go to: how many recipients, and which domains are allowed.
+
+Pure: asks no name server, and no mail server whether there is such a mailbox.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from app.platform.kernel.email_addresses import domain_of, normal_address, refused
+from app.platform.kernel.errors import InvalidError
+
+MAX_RECIPIENTS: Final = 20
+
+
+def check_recipients(
+    addresses: Sequence[str], domains: Sequence[str], *, field: str = "body.to"
+) -> list[str]:
+    """Check the recipients of a channel.
+
+    Args:
+        addresses: As a client gives them.
+        domains: Those that mails may go to, without their subdomains; empty: any.
+        field: Where they were given, for the error.
+
+    Returns:
+        The addresses with their domains in lower case, each once, in their order.
+
+    Raises:
+        InvalidError: `invalid_email_address` for one that is none, for none at all and for more than
+            MAX_RECIPIENTS; `recipient_domain_not_allowed`.
+    """
+    if not 0 < len(addresses) <= MAX_RECIPIENTS:
+        few = InvalidError(f"Give 1 to {MAX_RECIPIENTS} e-mail addresses.", code="invalid_email_address")
+        raise few.at(field)
+    checked: dict[str, None] = {}
+    for place, given in enumerate(addresses):
+        try:
+            checked[_checked(given, domains)] = None
+        except InvalidError as error:
+            raise error.at(f"{field}.{place}") from None
+    return list(checked)
+
+
+def _checked(given: str, domains: Sequence[str]) -> str:
+    address = normal_address(given)
+    if not is_public(address, domains):
+        raise refused(given, "its domain has no dot: it leads to a machine of this installation's network")
+    if not is_allowed(address, domains):
+        raise InvalidError(
+            f"This installation sends no mail to {domain_of(address)}: only to {', '.join(domains)}.",
+            code="recipient_domain_not_allowed",
+        )
+    return address
+
+
+def is_public(address: str, domains: Sequence[str]) -> bool:
+    """Tell whether an address leads out of this network, or to a domain that is named."""
+    return "." in domain_of(address) or (bool(domains) and is_allowed(address, domains))
+
+
+def is_allowed(address: str, domains: Sequence[str]) -> bool:
+    """Tell whether mails may go to the domain of an address; `domains` as `check_recipients` has it."""
+    return not domains or domain_of(address) in {domain.strip().lower() for domain in domains}

@@ -1,0 +1,191 @@
+"""How mails write numbers, times and what others have named, in each language. Pure: no clock, no I/O.
+
+Owns the typography: decimal commas and the spaces that do not break in French, times by the clocks on the
+site's walls. Whatever others have written passes through `clean` or `clean_lines` before it is shown.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, datetime, time, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.catalogue.metrics import CATALOGUE
+from app.notifications.email.mail_texts import NBSP, Texts
+from app.notifications.email.mail_texts_en import ENGLISH
+from app.notifications.email.mail_texts_fr import FRENCH
+from app.platform.kernel.instants import parse_rfc3339, to_datetime
+from app.platform.kernel.rejection_codes import RejectedError
+
+_METRICS: Final = {metric.name: metric for metric in CATALOGUE}
+_ZERO_WIDTH_JOINERS: Final = "\u200c\u200d"  # part of how some scripts, and emoji, are written
+_BREAKS: Final = frozenset({"Cc", "Zl", "Zp"})  # controls, line ends among them
+_HIDDEN: Final = frozenset(
+    {"Cf", "Cs"}
+)  # invisible, or turning the direction of writing; halves of characters
+_READ: Final = 4  # of what is cut, so many times as much is looked at: some of it may be left out
+_SPACES: Final = re.compile(r"[^\S\xa0\u202f]+")
+_HUGE: Final = 1e15
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+# Of these functions the outcome is not in the metric's unit.
+_COUNT, _RATE = "count", "rate"
+# NF EN 13725 writes European odour units in French like this.
+_ODOUR_UNIT, _ODOUR_UNIT_FR = "ou/m³", "uoE/m³"
+
+
+def texts_of(language: str) -> Texts:
+    """Return the texts of a language; English ones where there are none of it."""
+    return FRENCH if language == FRENCH.language else ENGLISH
+
+
+def clean(text: str, limit: int) -> str:
+    """Return a text on one line of at most `limit` characters, without what is invisible.
+
+    Characters that turn the direction of writing are left out too: a name must not rearrange a mail.
+    """
+    shown = text[: _READ * limit]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(map(_visible, shown))
+    return cut(_SPACES.sub(" ", shown).strip(), limit)
+
+
+def _visible(char: str) -> str:
+    category = unicodedata.category(char)
+    if category in _BREAKS:
+        return " "
+    return "" if category in _HIDDEN and char not in _ZERO_WIDTH_JOINERS else char
+
+
+def clean_lines(text: str, limit: int) -> list[str]:
+    """Return the lines of a text that are not empty, cleaned; `limit` characters at most altogether."""
+    lines = (clean(line, limit) for line in text[:limit].splitlines())
+    return [line for line in lines if line]
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters, and show that it was."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def counted(count: int, forms: tuple[str, str], texts: Texts) -> str:
+    """Fill a count into the form for one, or for several."""
+    return forms[count > 1].format(number(count, texts))
+
+
+def number(value: float, texts: Texts) -> str:
+    """Write a number: two decimals, below 1 three significant digits."""
+    if abs(value) >= _HUGE:
+        written = f"{value:.6g}"
+    elif abs(value) >= 1 or value == 0:
+        written = _trimmed(f"{value:,.2f}")
+    else:
+        written = _trimmed(f"{value:.{_decimals(value)}f}")
+    if written in ("-0", ""):
+        written = "0"
+    return written.translate(texts.digits)
+
+
+def _decimals(value: float) -> int:
+    """How many decimals show three significant digits of what is below 1, at most nine."""
+    exponent = int(f"{value:e}".rpartition("e")[2])
+    return min(2 - exponent, 9)
+
+
+def _trimmed(written: str) -> str:
+    return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def unit_of(metric: str | None, function: str | None) -> str:
+    """Return the unit of what a metric, or a function of it, comes to; empty where there is none."""
+    known = _METRICS.get(metric or "")
+    if known is None or function == _COUNT:
+        return ""
+    return f"{known.unit}/h" if function == _RATE else known.unit
+
+
+def unit_in(unit: str, texts: Texts) -> str:
+    """Write a unit as its readers' language does."""
+    return unit.replace(_ODOUR_UNIT, _ODOUR_UNIT_FR) if texts.language == "fr" else unit
+
+
+def measured(value: float, unit: str, texts: Texts) -> str:
+    """Write a value with its unit."""
+    return number(value, texts) + (f"{NBSP}{unit_in(unit, texts)}" if unit else "")
+
+
+def percent(share: float, texts: Texts) -> str:
+    """Write a share of 1 as percent."""
+    return number(share * 100, texts) + texts.percent
+
+
+def metric_words(metric: str, texts: Texts) -> str:
+    """Describe a metric: in words and by its name."""
+    known = _METRICS.get(metric)
+    if known is None:
+        return clean(metric, 64)
+    words = known.description_fr if texts.language == "fr" else known.description
+    return f"{words} ({known.name})".translate(texts.apostrophes)
+
+
+def duration(seconds: float, texts: Texts) -> str:
+    """Write a time span by its two largest units, such as `1 h 30 min`."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, _DAY_S)
+    hours, rest = divmod(rest, _HOUR_S)
+    minutes, left = divmod(rest, _MINUTE_S)
+    parts = [(days, texts.day), (hours, "h"), (minutes, "min"), (left, "s")]
+    first = next((place for place, part in enumerate(parts) if part[0]), len(parts) - 1)
+    told = [part for part in parts[first : first + 2] if part[0]] or parts[-1:]
+    return " ".join(f"{count}{NBSP}{unit}" for count, unit in told)
+
+
+def clock_time(at: time, texts: Texts, *, seconds: bool = False) -> str:
+    """Write a time of day: `21:11`, in French `21 h 11`, with seconds `21 h 11 min 05 s`."""
+    if texts.language != "fr":
+        return f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    clock = f"{at.hour}{NBSP}h{NBSP}{at:%M}"
+    return f"{clock}{NBSP}min{NBSP}{at:%S}{NBSP}s" if seconds else clock
+
+
+def zone_of(name: str | None) -> tuple[tzinfo, str]:
+    """Return a time zone and its name; UTC where there is no such zone."""
+    if name is None:
+        return UTC, "UTC"
+    try:
+        return ZoneInfo(name), name
+    except (KeyError, ValueError, OSError):
+        return UTC, "UTC"
+
+
+def instant(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time; None for what is none."""
+    if text is None:
+        return None
+    try:
+        return to_datetime(parse_rfc3339(text))
+    except RejectedError:
+        return None
+
+
+def moment(text: str | None, zone: str | None, texts: Texts, *, seconds: bool = False) -> str | None:
+    """Write a time by the clocks of a zone, which is named; None for what is no time.
+
+    Args:
+        text: RFC 3339.
+        zone: IANA's name of the zone; None or an unknown one: UTC.
+        texts: Those of the language.
+        seconds: Whether seconds are shown.
+    """
+    at = instant(text)
+    if at is None:
+        return None
+    where, called = zone_of(zone)
+    try:
+        local = at.astimezone(where)
+    except OverflowError:
+        local, called = at, "UTC"
+    day = texts.first if local.day == 1 else str(local.day)
+    clock = clock_time(local.time(), texts, seconds=seconds)
+    return texts.moment.format(
+        day=day, month=texts.months[local.month - 1], year=local.year, clock=clock, zone=called
+    )

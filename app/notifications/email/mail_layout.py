@@ -1,0 +1,135 @@
+"""A mail laid out: as plain text, and as HTML. Pure.
+
+The HTML is one column with all its styles inside. It loads nothing, so that opening a mail tells nobody
+anything; and it gives colours only where they come with a background of their own, so that it can be read on
+white and on black.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from typing import Final
+
+from app.notifications.email.mail_content import Item, Page, Tone
+from app.notifications.email.mail_texts import Texts
+
+_WIDTH: Final = 72
+_COLOURS: Final[Mapping[Tone, str]] = {
+    "critical": "#b3261e",
+    "warning": "#8a5a00",
+    "info": "#1a5fb4",
+    "resolved": "#1e6b34",
+    "plain": "#555555",
+}
+_FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;"
+_CELL: Final = "padding:3px 12px 3px 0;vertical-align:top;text-align:left;font-size:14px;line-height:1.45;"
+
+
+def as_text(page: Page, texts: Texts) -> str:
+    """Lay a mail out as plain text, in lines of 72 characters where words allow it."""
+    parts = [_paragraph(f"[{page.word}] {page.title}"), _paragraph(page.lead)]
+    if page.rows:
+        parts.append(_hanging(f"{label}{texts.colon}{value}" for label, value in page.rows))
+    if page.advice:
+        parts.append(_paragraph(f"{texts.advice}{texts.colon.rstrip(' ')}", *page.advice))
+    if page.items:
+        parts.append(_hanging(_item_text(item, texts) for item in page.items))
+    if page.more:
+        parts.append(_paragraph(page.more))
+    if page.link:
+        # Not wrapped: a link that is cut leads nowhere.
+        parts.append(f"{texts.open}{texts.colon}{page.link}")
+    body = "\n\n".join(parts)
+    footer = _paragraph(*page.footer)
+    # "-- " on a line of its own begins what programs leave out of answers.
+    return f"{body}\n\n-- \n{footer}\n"
+
+
+def _item_text(item: Item, texts: Texts) -> str:
+    line = f"- [{item.word}] {item.title}" + (f"{texts.colon}{item.detail}" if item.detail else "")
+    return f"{line} {item.link}" if item.link else line
+
+
+def _paragraph(*lines: str) -> str:
+    return "\n".join(_wrapped(line, "") for line in lines)
+
+
+def _hanging(lines: Iterable[str]) -> str:
+    return "\n".join(_wrapped(line, "  ") for line in lines)
+
+
+def _wrapped(line: str, indent: str) -> str:
+    return textwrap.fill(
+        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def as_html(page: Page, texts: Texts) -> str:
+    """Lay a mail out as HTML."""
+    return "".join(_html(page, texts))
+
+
+def _html(page: Page, texts: Texts) -> Iterator[str]:
+    yield (
+        f'<!DOCTYPE html>\n<html lang="{escape(texts.language)}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="supported-color-schemes" content="light dark">\n'
+        f"<title>{escape(page.subject)}</title>\n</head>\n"
+        f'<body style="margin:0;padding:16px;{_FONT}">\n'
+        '<table role="presentation" cellpadding="0" cellspacing="0" border="0" width="100%" '
+        f'style="max-width:640px;border-left:4px solid {_COLOURS[page.tone]};">\n'
+        '<tr><td style="padding:4px 0 4px 16px;">\n'
+    )
+    yield f'<p style="margin:0 0 8px;">{_badge(page.tone, page.word)}</p>\n'
+    yield (
+        f'<h1 dir="auto" style="margin:0 0 8px;font-size:20px;line-height:1.3;">{escape(page.title)}</h1>\n'
+    )
+    yield f'<p dir="auto" style="margin:0 0 12px;font-size:15px;line-height:1.45;">{escape(page.lead)}</p>\n'
+    if page.rows:
+        yield _table(
+            f'<tr><th scope="row" style="{_CELL}font-weight:normal;white-space:nowrap;">{escape(label)}</th>'
+            f'<td dir="auto" style="{_CELL}font-weight:bold;">{escape(value)}</td></tr>\n'
+            for label, value in page.rows
+        )
+    if page.advice:
+        lines = "<br>\n".join(map(escape, page.advice))
+        yield (
+            f'<p dir="auto" style="margin:0 0 12px;font-size:15px;line-height:1.45;">'
+            f"<strong>{escape(texts.advice)}</strong><br>\n{lines}</p>\n"
+        )
+    if page.items:
+        yield _table(map(_item_html, page.items))
+    if page.more:
+        yield f'<p style="margin:0 0 12px;font-size:14px;">{escape(page.more)}</p>\n'
+    if page.link:
+        link = escape(page.link)
+        yield f'<p style="margin:0 0 12px;font-size:15px;"><a href="{link}">{escape(texts.open)}</a></p>\n'
+    small = "<br>\n".join(map(escape, page.footer))
+    yield f'<p style="margin:16px 0 0;font-size:12px;line-height:1.45;">{small}</p>\n'
+    yield "</td></tr>\n</table>\n</body>\n</html>\n"
+
+
+def _table(rows: Iterator[str]) -> str:
+    return (
+        '<table cellpadding="0" cellspacing="0" border="0" style="margin:0 0 12px;border-collapse:collapse;">'
+        f"\n{''.join(rows)}</table>\n"
+    )
+
+
+def _item_html(item: Item) -> str:
+    title = escape(item.title)
+    if item.link:
+        title = f'<a href="{escape(item.link)}">{title}</a>'
+    return (
+        f'<tr><td style="{_CELL}white-space:nowrap;">{_badge(item.tone, item.word)}</td>'
+        f'<td dir="auto" style="{_CELL}"><strong>{title}</strong>'
+        f"{'<br>' if item.detail else ''}{escape(item.detail)}</td></tr>\n"
+    )
+
+
+def _badge(tone: Tone, word: str) -> str:
+    return (
+        f'<span style="display:inline-block;padding:2px 8px;border-radius:4px;font-size:13px;'
+        f'font-weight:bold;color:#ffffff;background-color:{_COLOURS[tone]};">{escape(word)}</span>'
+    )

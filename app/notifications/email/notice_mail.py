@@ -1,0 +1,127 @@
+"""Mails of what is no alert: tests, notices of endpoints and of the platform, and whatever may come. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from app.notifications.email.event_bodies import AnyEvent
+from app.notifications.email.mail_content import SUBJECT_LIMIT, Page
+from app.notifications.email.mail_formats import clean, cut, moment, number
+from app.notifications.email.mail_texts import Texts
+from app.notifications.events.event_types import (
+    ENDPOINT_DISABLED,
+    MESSAGES_DROPPED,
+    NOTICES,
+    QUOTA_NOTICES,
+    TEST_EVENT,
+)
+
+_LIMIT: Final = 200
+_SUBJECT_PART: Final = 80
+_MOST_ROWS: Final = 40
+_DEEPEST: Final = 3
+_ENDPOINT_ROWS: Final = (
+    *("kind", "target", "description", "failing_since", "last_reason", "last_status", "pending"),
+)
+_PLATFORM_ROWS: Final = ("dropped", "total", "broker_started_at")
+_QUOTA_ROWS: Final = ("quota", "limit_of_quota", "used", "refused", "resets_at")
+_TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
+
+
+def notice_page(event: AnyEvent, texts: Texts) -> Page:
+    """Make the mail of an event that is not of alerts; times are in UTC."""
+    if event.type == TEST_EVENT:
+        if "endpoint_id" not in event.data:
+            title, lead = texts.test_of_server
+            return _page(texts, title, lead, title)._replace(footer=(texts.footer_test,))
+        title, lead = texts.test
+        return _page(texts, title, lead, title)
+    if event.type in NOTICES:
+        return _of_endpoint(event, texts)
+    if event.type in QUOTA_NOTICES:
+        return _of_quota(event, texts)
+    if event.type == MESSAGES_DROPPED:
+        title, lead = texts.notices[MESSAGES_DROPPED]
+        return _page(texts, title, lead, title, _named_rows(event.data, _PLATFORM_ROWS, texts))
+    return _of_anything(event, texts)
+
+
+def _of_endpoint(event: AnyEvent, texts: Texts) -> Page:
+    name = event.type
+    if name == ENDPOINT_DISABLED:
+        name += ".gone" if event.data.get("reason") == "gone" else ".failing"
+    title, lead = texts.notices[name]
+    target = clean(str(event.data.get("target") or event.data.get("description") or ""), _SUBJECT_PART)
+    page = _page(
+        texts,
+        title,
+        lead,
+        f"{title}{texts.colon}{target}" if target else title,
+        _named_rows(event.data, _ENDPOINT_ROWS, texts),
+    )
+    endpoint = event.data.get("endpoint_id")
+    return page._replace(thread=f"endpoint-{endpoint}" if endpoint else None)
+
+
+def _of_quota(event: AnyEvent, texts: Texts) -> Page:
+    title, lead = texts.notices[event.type]
+    # `limit` is what an alert is compared with.
+    data = {**event.data, "limit_of_quota": event.data.get("limit")}
+    about = f"{title}{texts.colon}{_value('quota', data.get('quota'), texts)}"
+    page = _page(texts, title, lead, about, _named_rows(data, _QUOTA_ROWS, texts))
+    organisation = event.data.get("organisation_id")
+    return page._replace(thread=f"quota-{organisation}" if organisation else None)
+
+
+def _of_anything(event: AnyEvent, texts: Texts) -> Page:
+    """Whatever it is: its type, its time, and what is in it under its own names."""
+    kind = clean(event.type, _SUBJECT_PART) or "?"
+    title, lead = texts.other
+    rows = [(texts.labels["type"], kind)]
+    if at := moment(event.timestamp, None, texts):
+        rows.append((texts.labels["timestamp"], at))
+    rows += list(_flat(event.data, "", _DEEPEST))[:_MOST_ROWS]
+    return _page(texts, title.format(type=kind), lead, title.format(type=kind), tuple(rows))
+
+
+def _page(texts: Texts, title: str, lead: str, about: str, rows: tuple[tuple[str, str], ...] = ()) -> Page:
+    word = texts.tags["other"]
+    return Page(
+        subject=cut(f"[{word}] {about}", SUBJECT_LIMIT),
+        tone="plain",
+        word=word,
+        title=title,
+        lead=lead,
+        rows=rows,
+        footer=(texts.footer,),
+    )
+
+
+def _named_rows(data: Mapping[str, Any], names: tuple[str, ...], texts: Texts) -> tuple[tuple[str, str], ...]:
+    rows = ((texts.labels[name], _value(name, data.get(name), texts)) for name in names)
+    return tuple((label, value) for label, value in rows if value)
+
+
+def _value(name: str, value: object, texts: Texts) -> str:
+    if value is None:
+        return ""
+    if name == "kind":
+        return texts.kinds.get(str(value)) or clean(str(value), _LIMIT)
+    if name == "quota":
+        return texts.quotas.get(str(value)) or clean(str(value), _LIMIT)
+    if name in _TIMES:
+        return moment(str(value), None, texts) or clean(str(value), _LIMIT)
+    if isinstance(value, int | float) and name != "last_status":
+        return number(value, texts)
+    return clean(str(value), _LIMIT)
+
+
+def _flat(data: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, str]]:
+    """What is in an object, as rows; what is in lists is only counted."""
+    for name, value in data.items():
+        label = f"{before}{clean(name, _SUBJECT_PART)}"
+        if isinstance(value, dict) and depth:
+            yield from _flat(value, f"{label}.", depth - 1)
+        elif isinstance(value, list | dict):
+            yield label, f"({len(value)})"
+        elif value is not None:
+            yield label, clean(str(value), _LIMIT)

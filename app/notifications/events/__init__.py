@@ -1,0 +1,1 @@
+"""Defines the events and writes them to the outbox."""

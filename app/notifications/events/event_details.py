@@ -1,0 +1,106 @@
+"""Adds to events of alerts and incidents what people read: names, the unit and the sentence.
+
+Names are those at the time of the event: they are written into the outbox with it. Owns these looks at other
+rooms' tables. Must not decide what happened.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from app.notifications.email.mail_formats import unit_of
+from app.notifications.events.outbox_record import OutboxRecord
+from app.notifications.sentences import SENTENCES, condition_node, event_sentence
+from app.platform.db.database import RawConnection
+
+# One statement for all events of a batch; whether a site has one box only decides what a sentence names.
+_DETAILS: Final = """
+SELECT 'site' AS kind, s.id::text AS id, s.name, NULL AS definition, (
+    SELECT count(*)
+    FROM (SELECT FROM boxes b WHERE b.site_id = s.id AND b.deleted_at IS NULL LIMIT 2) AS first
+) AS boxes
+FROM sites s WHERE s.id = ANY ($1::uuid[])
+UNION ALL
+SELECT 'box', b.id, b.name, NULL, NULL FROM boxes b WHERE b.id = ANY ($2::text[]) AND b.deleted_at IS NULL
+UNION ALL
+SELECT 'rule', r.id::text, NULL, r.definition::text, NULL FROM rules r WHERE r.id = ANY ($3::uuid[])
+"""
+
+
+class _Details(NamedTuple):
+    """What is known of sites, boxes and rules, by id."""
+
+    sites: dict[str, str]
+    alone: set[str]
+    boxes: dict[str, str | None]
+    rules: dict[str, dict[str, Any]]
+
+
+async def describe_events(
+    connection: RawConnection, records: Sequence[OutboxRecord]
+) -> Sequence[OutboxRecord]:
+    """Return events with `site_name`, `box_name`, `unit`, `sentence` and `sentence_fr` in their payloads.
+
+    Events that are of no alert and no incident stay as they are, and cost nothing.
+
+    Args:
+        connection: In the caller's transaction.
+        records: In their order.
+    """
+    told = [record for record in records if _is_told(record)]
+    if not told:
+        return records
+    details = await _read(connection, told)
+    return [_described(record, details) if _is_told(record) else record for record in records]
+
+
+def _is_told(record: OutboxRecord) -> bool:
+    return "alert_id" in record.payload or "incident_id" in record.payload
+
+
+async def _read(connection: RawConnection, records: Sequence[OutboxRecord]) -> _Details:
+    boxes = {record.payload.get("box") for record in records} - {None}
+    rules = {record.payload.get("rule_id") for record in records} - {None}
+    sites = {record.site_id for record in records} - {None}
+    rows = await connection.fetch(_DETAILS, list(sites), list(boxes), list(rules))
+    by_kind: dict[str, dict[str, Any]] = {"site": {}, "box": {}, "rule": {}}
+    for row in rows:
+        by_kind[row["kind"]][row["id"]] = row
+    return _Details(
+        {key: row["name"] for key, row in by_kind["site"].items()},
+        {key for key, row in by_kind["site"].items() if row["boxes"] == 1},
+        {key: row["name"] for key, row in by_kind["box"].items()},
+        {key: msgspec.json.decode(row["definition"]) for key, row in by_kind["rule"].items()},
+    )
+
+
+def _described(record: OutboxRecord, details: _Details) -> OutboxRecord:
+    payload = dict(record.payload)
+    site = str(record.site_id)
+    payload["site_name"] = details.sites.get(site)
+    cause = payload.get("cause") or {}
+    condition = None
+    if "alert_id" in payload:
+        payload["box_name"] = details.boxes.get(payload.get("box") or "")
+        payload["unit"] = unit_of_cause(payload.get("metric"), cause)
+        definition = details.rules.get(str(payload.get("rule_id")))
+        condition = condition_node(definition, str(cause.get("path") or ""))
+    alone = site in details.alone
+    for key, language in SENTENCES.items():
+        payload[key] = event_sentence(record.type, payload, language, condition=condition, one_box=alone)
+    return record._replace(payload=payload)
+
+
+def unit_of_cause(metric: str | None, cause: dict[str, Any]) -> str | None:
+    """Return the unit of an alert's value: seconds of a silence; None where it has none.
+
+    Args:
+        metric: The alert's.
+        cause: The part of the condition that decided.
+    """
+    if cause.get("function") == "no_data":
+        return "s"
+    index = cause.get("index")
+    unit = unit_of(metric, cause.get("function")) if index is None else str(index.get("unit") or "")
+    return None if unit in ("", "1") else unit

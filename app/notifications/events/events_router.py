@@ -1,0 +1,108 @@
+"""The catalogue of events: over REST, and as the `webhooks` of the API's description.
+
+Owns how the description shows what Vigie calls. Nothing here is ever called: these are the clients' routes.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Depends, Header, Response
+from pydantic import BaseModel, Field
+from starlette.routing import BaseRoute
+
+from app.notifications.events.event_envelope import Envelope
+from app.notifications.events.event_examples import EXAMPLES
+from app.notifications.events.event_schemas import SENT
+from app.notifications.events.event_types import EVENTS
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.identity.principals import requires
+
+router: Final = APIRouter(prefix="/v1", tags=["Webhooks"], dependencies=[Depends(requires("webhooks:read"))])
+
+
+class EventTypeOut(BaseModel):
+    """A type of event."""
+
+    type: str = Field(examples=["alert.firing"])
+    description: str
+    subscribable: bool = Field(description="Whether an endpoint's `events` may name it")
+    event_schema: dict[str, Any] = Field(
+        serialization_alias="schema", description="Of the native body: JSON Schema 2020-12"
+    )
+    example: dict[str, Any]
+
+
+def _described(type_: str, body: type[Envelope]) -> EventTypeOut:
+    return EventTypeOut(
+        type=type_,
+        description=(body.__doc__ or "").strip(),
+        subscribable=type_ in EVENTS,
+        event_schema=body.model_json_schema(mode="serialization"),
+        example=EXAMPLES[type_],
+    )
+
+
+_ALL: Final = Page[EventTypeOut](data=[_described(type_, body) for type_, body in SENT.items()], next=None)
+
+
+@router.get(
+    "/event-types",
+    operation_id="list_event_types",
+    summary="The catalogue of events",
+    responses=documented(401, 403),
+)
+async def list_event_types() -> Page[EventTypeOut]:
+    """Every type that is sent, with the schema of its body and an example. Expect fields to be added."""
+    return _ALL
+
+
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    "410": {"description": "Gone: the endpoint is disabled, and nothing more is sent to it"},
+    "default": {"description": "Anything else, a redirect too, is a failed attempt, and is tried again"},
+}
+
+
+def describe_events(webhooks: APIRouter) -> None:
+    """Put what Vigie calls into an application's `webhooks`."""
+    webhooks.routes.extend(_receivers())
+
+
+@functools.cache
+def _receivers() -> Sequence[BaseRoute]:
+    # The same for every application of a process.
+    webhooks = APIRouter()
+    for type_, body in SENT.items():
+        webhooks.add_api_route(
+            type_,
+            _receiver(type_, body),
+            methods=["POST"],
+            operation_id=f"receive_{type_.replace('.', '_')}",
+            summary=(body.__doc__ or "").strip().partition("\n")[0],
+            tags=["Webhooks"],
+            status_code=204,
+            response_class=Response,
+            response_description="Taken, as with any status from 200 to 299: it is not sent again",
+            responses=_ANSWERS,
+            openapi_extra={"security": []},
+        )
+    return webhooks.routes
+
+
+def _receiver(type_: str, body: type[Envelope]) -> Callable[..., None]:
+    """What a client's route would look like; FastAPI reads its signature."""
+
+    def receive(
+        event: Annotated[body, Body(examples=[EXAMPLES[type_]])],  # type: ignore[valid-type] # known at run time
+        webhook_id: Annotated[str, Header(description="The same on every attempt, replay and endpoint")],
+        webhook_timestamp: Annotated[int, Header(description="Of the attempt: seconds since the epoch")],
+        webhook_signature: Annotated[
+            str, Header(description="`v1,` and base64; several, with spaces between them, in a rotation")
+        ],
+    ) -> None: ...
+
+    receive.__doc__ = (
+        f"`{type_}`, signed as Standard Webhooks 1.0 says, in an endpoint's own `format`: this is `native`."
+    )
+    return receive

@@ -1,0 +1,93 @@
+"""Alertmanager's own API v2: what `POST /api/v2/alerts` takes. Pure.
+
+Alertmanager knows an alert by its labels, of which `severity` is one: an alert whose severity changes is two
+alerts there, and the former one ends in the same request. An alert that fires is given an end hours ahead
+(`LASTS`): it does not end because Vigie is away for a while, and not never where its channel is deleted.
+Alertmanager keeps alerts in memory alone, so those that fire are sent again now and then
+(`app.alerts.alertmanager_repeats`). Schema: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from app.notifications.email.mail_formats import instant
+from app.notifications.events.event_types import TEST_EVENT
+from app.notifications.formats import native
+from app.notifications.formats.alertmanager_webhook import FIRING, alert_entry, other_entry
+from app.notifications.sentences import event_sentence
+from app.platform.kernel.instants import format_us, from_datetime
+
+LASTS: Final = timedelta(hours=4)
+"""How long an alert stays active at Alertmanager after it was last sent as firing."""
+
+TEST_LASTS: Final = timedelta(minutes=5)
+"""The same of a test."""
+
+_KEPT: Final = ("labels", "annotations", "startsAt", "endsAt", "generatorURL")
+
+type _Entry = dict[str, Any]
+
+
+def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
+    """Return an event as a list of alerts; the arguments are those of `alertmanager.render`."""
+    return msgspec.json.encode(list(_entries(body, organisation_id, public_url)))
+
+
+def render_many(bodies: Iterable[bytes], organisation_id: UUID, public_url: str) -> bytes:
+    """Return several events as one list of alerts."""
+    return msgspec.json.encode(
+        [entry for body in bodies for entry in _entries(body, organisation_id, public_url)]
+    )
+
+
+def _entries(body: bytes, organisation_id: UUID, public_url: str) -> Iterable[_Entry]:
+    event = native.read(body)
+    data: dict[str, Any] = msgspec.json.decode(event.data)
+    if "alert_id" in data:
+        entry = alert_entry(event.timestamp, data, public_url)
+        entry["annotations"]["alert_id"] = str(data["alert_id"])
+    else:
+        entry = other_entry(event.type, event.timestamp, data, organisation_id, public_url)
+    if sentence := event_sentence(event.type, data):
+        entry["annotations"]["summary"] = sentence
+    lasts = TEST_LASTS if event.type == TEST_EVENT else LASTS
+    posted = _posted(entry, event.timestamp, lasts)
+    former = data.get("previous_severity")
+    if former and former != data.get("severity"):
+        yield _ended(posted, str(former), event.timestamp)
+    yield posted
+
+
+def _posted(entry: _Entry, timestamp: str, lasts: timedelta) -> _Entry:
+    posted = {name: entry[name] for name in _KEPT}
+    if entry["status"] == FIRING:
+        posted["endsAt"] = _text(_instant(timestamp) + lasts)
+    return _in_order(posted)
+
+
+def _ended(posted: _Entry, severity: str, timestamp: str) -> _Entry:
+    """The same alert under its former severity, over."""
+    return _in_order(
+        {**posted, "labels": {**posted["labels"], "severity": severity}, "endsAt": _text(_instant(timestamp))}
+    )
+
+
+def _in_order(posted: _Entry) -> _Entry:
+    """Alertmanager refuses a request with an alert that ends before it starts."""
+    starts, ends = _instant(posted["startsAt"]), _instant(posted["endsAt"])
+    return posted if starts <= ends else {**posted, "startsAt": posted["endsAt"]}
+
+
+def _instant(text: str) -> datetime:
+    found = instant(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is no time")
+    return found
+
+
+def _text(at: datetime) -> str:
+    return format_us(from_datetime(at))

@@ -1,0 +1,148 @@
+"""An event as people read it in a chat: headline, sentence, facts, link. Pure.
+
+Owns what the formats of chat and paging services share: the mail's page of the event, its sentence, and the
+cutting of texts. Each service's own shape is in its module. Texts are cleaned, and not escaped.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from app.notifications.email.mail_content import Item, Page, Tone
+from app.notifications.email.mail_formats import texts_of
+from app.notifications.email.mail_rendering import SiteName, event_page
+from app.notifications.events.event_links import event_link
+from app.notifications.sentences import event_sentence
+
+EMOJI: Final[Mapping[Tone, str]] = {
+    "critical": "\U0001f534",
+    "warning": "\U0001f7e0",
+    "info": "\U0001f535",
+    "resolved": "\u2705",
+    "plain": "\u2139\ufe0f",
+}
+"""What a headline begins with: red, orange and blue circle, a tick, an information sign."""
+
+COLOURS: Final[Mapping[Tone, int]] = {
+    "critical": 0xB3261E,
+    "warning": 0x8A5A00,
+    "info": 0x1A5FB4,
+    "resolved": 0x1E6B34,
+    "plain": 0x555555,
+}
+"""As mails have them."""
+
+
+class ChatMessage(NamedTuple):
+    """An event in words.
+
+    Attributes:
+        type: The event's type.
+        timestamp: When Vigie wrote it, RFC 3339.
+        data: Its data.
+        page: What a mail would show of it.
+        sentence: What happened, in one sentence.
+        language: `en` or `fr`.
+        link: Where there is more.
+    """
+
+    type: str
+    timestamp: str | None
+    data: Mapping[str, Any]
+    page: Page
+    sentence: str
+    language: str
+    link: str
+
+    @property
+    def headline(self) -> str:
+        """The mail's subject behind a sign of its colour."""
+        return f"{EMOJI[self.page.tone]} {self.page.subject}"
+
+    @property
+    def link_words(self) -> str:
+        """What the link is called."""
+        return texts_of(self.language).open
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What there is to know, as (label, value)."""
+        return self.page.rows
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of a list of alerts, and how many more there are."""
+        more = () if self.page.more is None else (self.page.more,)
+        return (*map(_line, self.page.items), *more)
+
+    @property
+    def advice(self) -> str:
+        """What is to be done, as the rule says it; may be empty."""
+        if not self.page.advice:
+            return ""
+        texts = texts_of(self.language)
+        return "\n".join((f"{texts.advice}{texts.colon.rstrip()}", *self.page.advice))
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    timestamp: str | None = None
+    data: dict[str, Any] = {}
+
+
+def read_message(body: bytes, language: str, sites: Mapping[str, SiteName], public_url: str) -> ChatMessage:
+    """Put an event into words.
+
+    Args:
+        body: The native body.
+        language: `en` or `fr`; any other: English.
+        sites: The sites that it may name, by their ids.
+        public_url: Where clients reach the API, without a slash at its end.
+
+    Raises:
+        msgspec.DecodeError: The body is not JSON, or has not the members of an event.
+    """
+    event = msgspec.json.decode(body, type=_Event)
+    language = texts_of(language).language
+    return ChatMessage(
+        type=event.type,
+        timestamp=event.timestamp,
+        data=event.data,
+        page=event_page(body, language, sites),
+        sentence=event_sentence(event.type, event.data, language),
+        language=language,
+        link=event_link(public_url, event.data) or public_url,
+    )
+
+
+def _line(item: Item) -> str:
+    detail = f": {item.detail}" if item.detail else ""
+    return f"{EMOJI[item.tone]} {item.title}{detail}"
+
+
+def split_lines(lines: tuple[str, ...], limit: int) -> Iterator[str]:
+    """Put lines together in texts of at most `limit` characters; a longer line is cut."""
+    text = ""
+    for line in lines:
+        cut = cut_text(line, limit)
+        if text and len(text) + 1 + len(cut) > limit:
+            yield text
+            text = cut
+        else:
+            text = f"{text}\n{cut}" if text else cut
+    if text:
+        yield text
+
+
+def cut_text(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters, and show that it was."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+
+
+def cut_bytes(text: str, limit: int) -> str:
+    """Cut a text to `limit` bytes of UTF-8, and show that it was."""
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    return raw[: limit - len("…".encode())].decode(errors="ignore").rstrip() + "…"

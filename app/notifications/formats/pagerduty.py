@@ -1,0 +1,89 @@
+"""PagerDuty's Events API v2: trigger, acknowledge and resolve, with the alert's id as the key. Pure.
+
+The routing key is put in when it is sent: it is a secret, and bodies are not. Fields and limits:
+https://developer.pagerduty.com/docs/send-alert-event.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from app.notifications.events.event_types import (
+    ENDPOINT_DISABLED,
+    ENDPOINT_FAILING,
+    INCIDENT_CONFIRMED,
+    INCIDENT_DISMISSED,
+    TEST_EVENT,
+)
+from app.notifications.formats.chat_message import ChatMessage, cut_text
+
+SUMMARY_LIMIT: Final = 1024
+KEY_LIMIT: Final = 255
+
+_SOURCE: Final = "vigie"
+_DETAIL_LIMIT: Final = 1024
+_ACTIONS: Final[Mapping[str, str]] = {
+    "alert.acknowledged": "acknowledge",
+    "alert.resolved": "resolve",
+    INCIDENT_CONFIRMED: "acknowledge",
+    INCIDENT_DISMISSED: "resolve",
+}
+_SEVERITIES: Final = frozenset({"info", "warning", "critical"})
+_INFO: Final = frozenset({TEST_EVENT})
+_ABOUT: Final = ("alert_id", "incident_id", "request_id")
+_FIELDS: Final = (("component", "metric"), ("group", "site_name"), ("class", "rule_name"))
+
+
+def render(message: ChatMessage) -> bytes:
+    """Return an event as PagerDuty takes it, but for the routing key."""
+    action = _ACTIONS.get(message.type, "trigger")
+    event: dict[str, Any] = {"event_action": action, "dedup_key": _key(message)}
+    # Of an alert that was acknowledged or is over, PagerDuty has the rest already.
+    if action == "trigger":
+        event |= {
+            "client": "Vigie",
+            "client_url": message.link,
+            "links": [{"href": message.link, "text": message.link_words}],
+            "payload": _payload(message),
+        }
+    return msgspec.json.encode(event)
+
+
+def _key(message: ChatMessage) -> str:
+    """Return what tells one thing from another: an alert's id, or that of what an event is about."""
+    data = message.data
+    for name in _ABOUT:
+        if data.get(name):
+            return str(data[name])[:KEY_LIMIT]
+    kind = "endpoint" if message.type in (ENDPOINT_FAILING, ENDPOINT_DISABLED) else message.type
+    about = [str(data[name]) for name in ("organisation_id", "endpoint_id", "quota") if data.get(name)]
+    return "/".join((kind, *about))[:KEY_LIMIT]
+
+
+def _payload(message: ChatMessage) -> dict[str, Any]:
+    data = message.data
+    details = {label: cut_text(value, _DETAIL_LIMIT) for label, value in message.facts}
+    if message.advice:
+        details["advice"] = message.advice
+    payload: dict[str, Any] = {
+        "summary": cut_text(message.sentence or message.page.subject, SUMMARY_LIMIT),
+        "source": cut_text(
+            str(data.get("box_name") or data.get("box") or data.get("site_name") or _SOURCE), 255
+        ),
+        "severity": _severity(message),
+        "custom_details": details,
+    }
+    if message.timestamp is not None:
+        payload["timestamp"] = data.get("started_at") or message.timestamp
+    payload |= {name: cut_text(str(data[key]), 255) for name, key in _FIELDS if data.get(key)}
+    return payload
+
+
+def _severity(message: ChatMessage) -> str:
+    severity = message.data.get("severity")
+    if severity in _SEVERITIES:
+        return str(severity)
+    if message.type in _INFO:
+        return "info"
+    return "critical" if message.type.startswith("incident.") else "warning"

@@ -1,0 +1,1 @@
+"""Publishes deliveries to the MQTT broker."""

@@ -1,0 +1,379 @@
+"""What happened, in one sentence: an alert, an incident, or any other event. Pure.
+
+`PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Whatever an event's data holds, there is a
+sentence: what is missing is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from app.notifications.email.mail_formats import clean, counted, instant, moment, percent, unit_of
+from app.notifications.events.event_types import TEST_EVENT
+from app.notifications.sentences.rule_sentences import (
+    Json,
+    Language,
+    compare_words,
+    count_boxes,
+    describe_condition,
+    describe_timing,
+)
+from app.notifications.sentences.value_formats import (
+    NAME_LIMIT,
+    begin_sentence,
+    function_words,
+    metric_name,
+    seconds_of,
+    spell_time,
+    unit_of_index,
+    with_unit,
+)
+
+ALERTS: Final = "alert."
+INCIDENTS: Final = "incident."
+GROUP: Final = "alert.group"
+_RESOLVED: Final = "resolved"
+_NO_DATA: Final = "no_data"
+_CLEARED: Final = "cleared"
+SENTENCES: Final = {"sentence": "en", "sentence_fr": "fr"}
+"""The keys of sentences in the data of events, with their languages."""
+
+_STORED: Final = {language: key for key, language in SENTENCES.items()}
+
+
+def event_sentence(
+    type_: str,
+    data: Json,
+    language: str = "en",
+    *,
+    condition: Json | None = None,
+    one_box: bool = False,
+) -> str:
+    """Say what happened.
+
+    Args:
+        type_: The event's type, such as `alert.firing`.
+        data: The `data` of the native body. A `sentence` (`sentence_fr`) in it is returned as it is.
+        language: `en` or `fr`.
+        condition: The condition of the rule's level that decided, as it is stored; None: not known.
+        one_box: Whether the site has this box only, so that naming the site is enough.
+
+    Returns:
+        A sentence on one line, without a full stop; empty for a type that has none.
+    """
+    stored = data.get(_STORED.get(language, "sentence"))
+    if isinstance(stored, str) and stored:
+        return stored
+    words = Language.of(language)
+    if type_ == GROUP:
+        return _group(data, words)
+    if type_.startswith(ALERTS) and "alert_id" in data:
+        return begin_sentence(
+            _alert(type_, _Alert.of(data, condition, words, one_box=one_box)), words.phrases
+        )
+    if type_ in words.phrases.incidents:
+        return begin_sentence(_incident(type_, data, words), words.phrases)
+    return _notice(type_, data, words)
+
+
+def condition_node(definition: Json | None, path: str) -> Json | None:
+    """Return the condition of the level that a `cause.path` lies in; None where there is no such level.
+
+    Args:
+        definition: A rule's, as it is stored.
+        path: Such as `levels/0/condition/all/1`.
+    """
+    parts = path.split("/")
+    levels = (definition or {}).get("levels") or ()
+    place = int(parts[1]) if len(parts) > 1 and parts[0] == "levels" and parts[1].isdecimal() else 0
+    found = levels[place].get("condition") if place < len(levels) else None
+    return found if isinstance(found, Mapping) else None
+
+
+def place_words(data: Json, words: Language, *, one_box: bool = False) -> str:
+    """Name the site of an event, and its box where that tells more."""
+    phrases = words.phrases
+    site = clean(str(data.get("site_name") or ""), NAME_LIMIT)
+    box = clean(str(data.get("box_name") or data.get("box") or ""), NAME_LIMIT)
+    if not site:
+        return box or phrases.unnamed_site
+    if not box or one_box or box == site:
+        return site
+    return phrases.place.format(site=site, box=box)
+
+
+class _Alert(NamedTuple):
+    """An alert, with what its sentence is made of.
+
+    Attributes:
+        data: The event's.
+        cause: The part of the condition that decided, as the alert has it.
+        condition: The whole condition, as the rule has it; None: not known.
+        node: That part, as the rule has it; None: not known.
+        steps: The keys from the whole to that part; none where it is the whole.
+        place: Its site, and its box.
+        words: Those of the language.
+    """
+
+    data: Json
+    cause: Json
+    condition: Json | None
+    node: Json | None
+    steps: Sequence[str]
+    place: str
+    words: Language
+
+    @classmethod
+    def of(cls, data: Json, condition: Json | None, words: Language, *, one_box: bool) -> Self:
+        """Find the part of the condition that decided."""
+        cause: Json = data.get("cause") or {}
+        node, steps = _node_at(condition, str(cause.get("path") or ""))
+        place = place_words(data, words, one_box=one_box)
+        return cls(data, cause, condition, node, steps, place, words)
+
+
+def _alert(type_: str, alert: _Alert) -> str:
+    data, words = alert.data, alert.words
+    if type_ == "alert.resolved" or data.get("state") == _RESOLVED:
+        return _ended(alert)
+    said = _state(alert)
+    phrases, severities = words.phrases, words.texts.severities
+    previous = data.get("previous_severity")
+    if type_ in {"alert.escalated", "alert.deescalated"} and previous in severities:
+        after = str(data.get("severity"))
+        before, after = (severities.get(str(each), str(each)).lower() for each in (previous, after))
+        return said + phrases.changed.format(previous=before, severity=after)
+    if type_ == "alert.reminder":
+        return said + phrases.reminded
+    if type_ == "alert.acknowledged":
+        return said + phrases.acknowledged.format(who=who_words(data.get("acknowledged_by")))
+    return said
+
+
+def who_words(acknowledged_by: object) -> str:
+    """Name who acknowledged an alert; a question mark where that is not known.
+
+    Args:
+        acknowledged_by: `{"kind", "id", "name"}`, or a name, as events had it before.
+    """
+    name = acknowledged_by.get("name") if isinstance(acknowledged_by, Mapping) else acknowledged_by
+    return clean(str(name or ""), NAME_LIMIT) or "?"
+
+
+def _rule(data: Json) -> str:
+    return clean(str(data.get("rule_name") or ""), NAME_LIMIT) or "?"
+
+
+def _state(alert: _Alert) -> str:
+    """Say what holds: the part that decided, and the whole where that is more."""
+    data, condition, words = alert.data, alert.condition, alert.words
+    phrases, held = words.phrases, _held(alert)
+    if condition is not None and ("not" in alert.steps or alert.node is None):
+        clause = describe_condition(condition, words)
+        return phrases.whole.format(rule=_rule(data), place=alert.place, held=held, clause=clause)
+    if condition is not None and "boxes" in condition:
+        clause = describe_condition(condition["boxes"], words)
+        count = count_boxes(len(alert.cause.get("boxes") or ()), words)
+        return phrases.boxes.format(count=count, place=alert.place, clause=clause) + held
+    leaf = _decided(alert)
+    if leaf is None:
+        severity = words.texts.severities.get(str(data.get("severity")), "").lower()
+        severity = phrases.graded.format(severity=severity) if severity else ""
+        return phrases.plain.format(rule=_rule(data), place=alert.place, severity=severity)
+    if condition is None or "all" not in alert.steps:
+        # A silence says itself how long it lasts.
+        return leaf if alert.cause.get("function") == _NO_DATA else leaf + held
+    return leaf + phrases.completed.format(held=held, clause=describe_condition(condition, words))
+
+
+def _node_at(condition: Json | None, path: str) -> tuple[Json | None, Sequence[str]]:
+    """Follow a cause's path into the level's condition; with the keys on the way."""
+    steps = path.split("/")[3:] if path.startswith("levels/") else path.split("/")[1:]
+    node: Any = condition
+    for step in steps:
+        if isinstance(node, Mapping):
+            node = node.get(step)
+        elif isinstance(node, list | tuple) and step.isdecimal() and int(step) < len(node):
+            node = node[int(step)]
+        else:
+            node = None
+    return node if isinstance(node, Mapping) else None, steps
+
+
+def _held(alert: _Alert) -> str:
+    """Say how long the condition had held when it fired: as the rule asks, or as it was."""
+    words = alert.words
+    if alert.condition is not None:
+        return describe_timing(alert.condition, words, words.phrases.held)
+    return _between(alert, "pending_since", "started_at", words.phrases.held)
+
+
+def _between(alert: _Alert, begin: str, end: str, phrase: str) -> str:
+    """Say how long it was from one time of an alert to another; empty for less than a second."""
+    first, last = (instant(_text(alert.data.get(key))) for key in (begin, end))
+    seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
+    return phrase.format(time=spell_time(seconds, alert.words.phrases)) if seconds >= 1 else ""
+
+
+def _text(value: object) -> str | None:
+    """Write a time as RFC 3339 has it: before an event is stored it may be a datetime."""
+    return None if value is None else str(value).replace(" ", "T", 1)
+
+
+def _decided(alert: _Alert) -> str | None:
+    """Say what the part of the condition found that decided; None where nothing is known of it."""
+    data, cause = alert.data, alert.cause
+    if isinstance(cause.get("event"), Mapping):
+        return _recognised(alert, cause["event"])
+    if not isinstance(data.get("value"), int | float):
+        return None
+    if cause.get("function") == _NO_DATA:
+        return _silence(alert)
+    if isinstance(cause.get("index"), Mapping):
+        return _index(alert, cause["index"])
+    if data.get("metric") is None:
+        return None
+    compared = _compared(alert)
+    said = _reading(alert, data["value"])
+    return f"{said}, {compared}" if compared else said
+
+
+def _silence(alert: _Alert) -> str:
+    phrases, metric = alert.words.phrases, alert.data.get("metric")
+    time = spell_time(alert.data["value"], phrases)
+    if metric is None:
+        return phrases.silence.format(place=alert.place, time=time)
+    name = metric_name(str(metric), phrases, alert.words.texts)
+    return phrases.silence_of.format(place=alert.place, time=time, metric=name)
+
+
+def _compared(alert: _Alert) -> str:
+    """Say what the value was compared with; where the rule is not known, by its two numbers."""
+    threshold, value = alert.data.get("threshold"), alert.data["value"]
+    if alert.node is not None and alert.node.get("operator") is not None:
+        return compare_words(alert.node, "", alert.words, threshold=threshold)
+    if threshold is None or alert.data.get("clear") is None:
+        return ""
+    sign = ">" if value > threshold else "<" if value < threshold else "="
+    return compare_words({"operator": sign, "threshold": threshold}, "", alert.words)
+
+
+def _reading(alert: _Alert, value: float, lasted: str | None = None) -> str:
+    """Say what was measured; with `lasted`, that it is back to it."""
+    phrases, texts = alert.words.phrases, alert.words.texts
+    metric, function = str(alert.data["metric"]), alert.cause.get("function")
+    filled = {
+        "metric": metric_name(metric, phrases, texts),
+        "place": alert.place,
+        "value": with_unit(value, unit_of(metric, function), texts),
+        "lasted": lasted or "",
+    }
+    if function is None:
+        return (phrases.reading if lasted is None else phrases.back).format(**filled)
+    window = {"percentile": (alert.node or {}).get("percentile"), **alert.cause}
+    pattern = phrases.window if lasted is None else phrases.back_window
+    return pattern.format(**filled, **function_words(window, phrases, texts))
+
+
+def _index(alert: _Alert, index: Json) -> str:
+    words = alert.words
+    phrases = words.phrases
+    value = _index_value(alert.data["value"], index, words)
+    said = phrases.index.format(title=_title(index, words), place=alert.place, value=value)
+    label = "label_fr" if phrases.language == "fr" else "label"
+    if band := (index.get("band") or {}).get(label):
+        said += f", {phrases.band.format(band=clean(str(band), NAME_LIMIT))}"
+    if limit := (index.get("limit_band") or {}).get(label):
+        return f"{said} ({phrases.band_limit.format(band=clean(str(limit), NAME_LIMIT))})"
+    compared = _compared(alert)
+    return f"{said}, {compared}" if compared else said
+
+
+def _title(index: Json, words: Language) -> str:
+    title = index.get("title_fr" if words.phrases.language == "fr" else "title") or index.get("method")
+    name = clean(str(title), NAME_LIMIT).translate(words.texts.apostrophes)
+    metric = index.get("metric")
+    return name if metric is None else f"{name} ({metric_name(str(metric), words.phrases, words.texts)})"
+
+
+def _index_value(value: float, index: Json, words: Language) -> str:
+    return with_unit(value, unit_of_index(index.get("unit")), words.texts)
+
+
+def _recognised(alert: _Alert, event: Json) -> str:
+    words, phrases = alert.words, alert.words.phrases
+    kind = str(event.get("type") or "")
+    what = words.texts.recognised.get(kind) or clean(kind, NAME_LIMIT)
+    said = phrases.recognised.format(what=what, place=alert.place)
+    details = [clean(str(event[key]), NAME_LIMIT) for key in ("class", "model") if event.get(key)]
+    if isinstance(event.get("confidence"), int | float):
+        details.append(percent(event["confidence"], words.texts))
+    if details:
+        said += f" ({', '.join(details)})"
+    node = alert.node or {}
+    count, window = node.get("count") or 1, seconds_of(node.get("window"))
+    return said + (phrases.counted.format(count=count, time=spell_time(window, phrases)) if count > 1 else "")
+
+
+def _ended(alert: _Alert) -> str:
+    """Say that an alert is over, by what, and how long it lasted."""
+    data, cause, words = alert.data, alert.cause, alert.words
+    phrases = words.phrases
+    lasted = _between(alert, "started_at", "resolved_at", phrases.lasted)
+    value, why = data.get("resolved_value"), str(data.get("resolution") or "")
+    # Of several parts the one that ended it is not known.
+    if why == _CLEARED and isinstance(value, int | float) and not alert.steps:
+        if cause.get("function") == _NO_DATA:
+            return phrases.heard_again.format(place=alert.place, lasted=lasted)
+        if isinstance(cause.get("index"), Mapping):
+            title, shown = _title(cause["index"], words), _index_value(value, cause["index"], words)
+            return phrases.back_index.format(title=title, place=alert.place, value=shown, lasted=lasted)
+        if data.get("metric") is not None and cause.get("event") is None:
+            return _reading(alert, value, lasted)
+    reason = words.texts.resolutions.get(why) or clean(why, NAME_LIMIT) or "?"
+    return phrases.over.format(rule=_rule(data), place=alert.place, why=reason, lasted=lasted)
+
+
+def _group(data: Json, words: Language) -> str:
+    """Say how many alerts fire and have ended, and what the first of them is."""
+    texts = words.texts
+    forms = {"firing": texts.firing, "resolved": texts.resolved}
+    counts = ", ".join(counted(data[key], each, texts) for key, each in forms.items() if data.get(key))
+    first: Json = next(iter(data.get("events") or ()), {})
+    said = event_sentence(str(first.get("type")), first.get("data") or {}, words.phrases.language)
+    if not counts or not said:
+        return counts or said
+    return words.phrases.group.format(counts=counts, first=said)
+
+
+def _notice(type_: str, data: Json, words: Language) -> str:
+    if type_ == TEST_EVENT:
+        return words.texts.test[1]
+    notices = words.texts.notices
+    found = notices.get(type_) or notices.get(f"{type_}.{data.get('reason')}")
+    if found is not None:
+        target = clean(str(data.get("target") or ""), NAME_LIMIT)
+        return f"{target}{words.texts.colon}{found[1]}" if target else found[1]
+    if type_ in words.phrases.requests:
+        due = moment(_text(data.get("due_at")), None, words.texts) or "?"
+        reference = clean(str(data.get("reference")), NAME_LIMIT)
+        return words.phrases.requests[type_].format(reference=reference, due=due)
+    return clean(str(data.get("message") or ""), NAME_LIMIT)
+
+
+def _incident(type_: str, data: Json, words: Language) -> str:
+    phrases = words.phrases
+    site = clean(str(data.get("site_name") or ""), NAME_LIMIT) or phrases.unnamed_site
+    classes = data.get("classes") or ()
+    likeliest = str(classes[0].get("class") or "") if classes else ""
+    what = words.texts.recognised["gunshot"]
+    details = [clean(likeliest, NAME_LIMIT)] if likeliest else []
+    if isinstance(data.get("probability"), int | float):
+        details.append(percent(data["probability"], words.texts))
+    said = phrases.incidents[type_].format(
+        what=what,
+        where=phrases.incident_place.format(place=site),
+        outcome=clean(str(data.get("outcome") or "?"), NAME_LIMIT),
+    )
+    if details and type_ in {"incident.detected", "incident.updated"}:
+        said += f" ({', '.join(details)})"
+    return said

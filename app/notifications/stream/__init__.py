@@ -1,0 +1,1 @@
+"""Streams events to clients as server-sent events."""

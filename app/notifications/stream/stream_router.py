@@ -1,0 +1,218 @@
+"""REST for the stream of events.
+
+Owns the HTTP side only: parameters, who may open a stream, headers. No session of the database is held for
+the life of a stream.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials
+from fastapi.sse import EventSourceResponse
+from pydantic import Field
+
+from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
+from app.notifications.stream.event_stream import EventFilter, Mark, Stream, reset_event
+from app.notifications.stream.stream_hub import PATIENCE_S, Hub, Place
+from app.notifications.stream.stream_queries import read_newest, read_oldest
+from app.platform.db.database import TRANSIENT, Database
+from app.platform.http.contract.dependencies import get_database
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, bearer, caller_of, requires
+from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError, UnauthorisedError
+from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.tenant_scope import Reach
+from app.platform.observability.metrics_and_logs import get_logger
+from app.registry.repository import find_organisation, find_site
+
+router = APIRouter(prefix="/v1", tags=["Event stream"], route_class=StrictRoute)
+
+_TYPES: Final = (*EVENTS, TEST_EVENT)
+_NAMED: Final = "|".join(re.escape(each) for each in (ALL_EVENTS, *_TYPES))
+_LISTED: Final = rf"^\s*({_NAMED})\s*(,\s*({_NAMED})\s*)*$"
+_LONGEST: Final = 512
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_EXAMPLE: Final = """\
+retry: 3000
+: keep-alive Vb3m6FsiZXZlbnRzIl0
+event: alert.firing
+data: {"id":"msg_01a21017c4e97abfa8ae97180a390a41","type":"alert.firing","timestamp":"2026-11-24T10:10:02Z",\
+"data":{"alert_id":"…","box":"box-0001","metric":"pm2_5","value":31.2,"severity":"warning","sequence":1}}
+id: 1pQ3aFsiZXZlbnRzIl0
+
+"""
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events as they happen, until one side closes the connection",
+        "headers": {
+            "Last-Event-ID": {
+                "description": "Where the stream begins: what to go on from, before the first event came",
+                "schema": {"type": "string"},
+            }
+        },
+        "content": {"text/event-stream": {"example": _EXAMPLE}},
+    },
+    **documented(401, 403, 404, 422, 429, 503),
+}
+_log = get_logger(__name__)
+
+
+async def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.stream_hub
+    return hub
+
+
+_Hub = Annotated[Hub, Depends(_hub)]
+_Holder = Annotated[Database, Depends(get_database)]
+_MAY_LISTEN: Final = requires("alerts:read", whole=True)
+_Reader = Annotated[Principal, Depends(_MAY_LISTEN)]
+
+
+class _Wanted(NamedTuple):
+    organisation: UUID
+    events: EventFilter
+
+
+def _types(given: list[str] | None) -> frozenset[str] | None:
+    """The types that are named; None for all."""
+    if given is None:
+        return None
+    names = {name.strip() for text in given for name in text.split(",")}
+    for name in sorted(names):
+        if name != ALL_EVENTS and name not in _TYPES:
+            raise InvalidError(
+                f"{shown(name)} is not an event: {ALL_EVENTS}, {', '.join(_TYPES)}", code="unknown_event_type"
+            )
+    return None if ALL_EVENTS in names else frozenset(names)
+
+
+async def _wanted(
+    *,
+    principal: _Reader,
+    database: _Holder,
+    types: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"pattern": _LISTED})]] | None,
+        Query(max_length=32, description="Only events of these types: repeated, or with commas between them"),
+    ] = None,
+    site: Annotated[UUID | None, Query(description="Only events of this site")] = None,
+    min_severity: Annotated[
+        Literal["info", "warning", "critical"] | None,
+        Query(description="Without alerts that never were so grave; what has no severity comes all the same"),
+    ] = None,
+    organisation: Annotated[
+        UUID | None,
+        Query(description="For the platform's administrators: whose events; else the key's organisation's"),
+    ] = None,
+) -> _Wanted:
+    """Read the parameters. Whose events they are, and which of them."""
+    owner = principal.organisation_id if organisation is None else organisation
+    events = EventFilter(_types(types), site, min_severity)
+    async with database.read() as session:
+        if await find_organisation(session, owner, principal.visible()) is None:
+            raise NotFoundError("organisation", owner)
+        if site is not None and await find_site(session, site, Reach.of([owner])) is None:
+            raise NotFoundError("site", site)
+    return _Wanted(owner, events)
+
+
+class _Seat(NamedTuple):
+    wanted: _Wanted
+    place: Place
+
+
+async def _seat(
+    hub: _Hub, principal: _Reader, wanted: Annotated[_Wanted, Depends(_wanted)]
+) -> AsyncIterator[_Seat]:
+    # Its end comes after the last byte, or with the client's going away. It hands on what is wanted: if two
+    # depended on that, each fault of a parameter would be told twice.
+    with hub.place(wanted.organisation, principal.tree) as place:
+        yield _Seat(wanted, place)
+
+
+class _KeyCheck:
+    """Tells whether a key still opens the stream."""
+
+    def __init__(
+        self, request: Request, credentials: HTTPAuthorizationCredentials, organisation: UUID
+    ) -> None:
+        self._state = request.app.state
+        self._key = credentials.credentials
+        self._organisation = organisation
+
+    async def __call__(self) -> bool:
+        """Look the key up. While the database is away nothing could be read either: the stream goes on."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                principal = await caller_of(self._state, self._key, datetime.now(UTC))
+            # The same that opened the stream: whoever is limited to sites meanwhile is not to hear of others.
+            _MAY_LISTEN.check(principal)
+        except (UnauthorisedError, ForbiddenError):
+            return False
+        except TRANSIENT as error:
+            _log.warning("stream_key_not_checked", error=repr(error))
+            return True
+        return principal.visible().includes(self._organisation)
+
+
+@router.get(
+    "/events/stream",
+    operation_id="stream_events",
+    summary="Events as they happen",
+    # FastAPI takes a route of EventSourceResponse for a generator: whose errors come after the head of the
+    # answer, and whose keep-alive says neither an id nor when it is wanted.
+    response_class=StreamingResponse,
+    responses=_RESPONSES,
+)
+async def stream_events(
+    *,
+    request: Request,
+    hub: _Hub,
+    seat: Annotated[_Seat, Depends(_seat)],
+    credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
+    after: Annotated[
+        str | None,
+        Query(max_length=_LONGEST, description="Like `Last-Event-ID`, for clients that cannot set headers"),
+    ] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(max_length=_LONGEST, description="The `id` of the last event that came: go on after it"),
+    ] = None,
+) -> EventSourceResponse:
+    """Every event of the organisation, in order, as Server-Sent Events (`text/event-stream`).
+
+    `data` is the body that a webhook gets, with its `webhook-id` in it as `id`. Without an id to go on from,
+    it begins now. Where events after that id are no longer kept, `stream.reset` comes first: read
+    `GET /v1/alerts` then. A comment comes where nothing else does. The answer's header `Last-Event-ID` is
+    where it begins: whoever is cut off before the first event goes on from there.
+    """
+    token = last_event_id or after
+    wanted, place = seat
+    organisation = wanted.organisation
+    reset = b""
+    async with asyncio.timeout(PATIENCE_S), hub.pool.acquire() as connection:
+        newest = await read_newest(connection)
+        mark = Mark(newest.position, newest.at)
+        if token is not None:
+            mark = Mark.read(token, organisation, newest)
+            if not mark.is_kept(newest, request.app.state.settings.webhooks.keep_events_days):
+                oldest = await read_oldest(connection, organisation, mark.position)
+                mark = mark._replace(at=newest.at)
+                reset = reset_event(oldest, mark, organisation)
+    stream = Stream(
+        hub,
+        place,
+        mark=mark,
+        wanted=wanted.events,
+        allowed=_KeyCheck(request, credentials, organisation),
+        reset=reset,
+    )
+    # Who is cut off before the reset came has to be told again.
+    begins = token if reset and token is not None else stream.token
+    return EventSourceResponse(stream.blocks(), headers={**_HEADERS, "Last-Event-ID": begins})

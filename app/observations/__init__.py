@@ -1,1 +1,0 @@
-"""Samples, latest values, events and quarantine: how they are written and read."""

@@ -1,0 +1,1 @@
+"""Provides what every room needs: errors, settings, database, broker, HTTP contract."""

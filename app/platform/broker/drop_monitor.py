@@ -1,0 +1,131 @@
+"""Watches the broker's own figures, so that no message that it drops is dropped unseen.
+
+Owns the connection that reads `$SYS`, the gauges and counters made of it, and the warning in the log for each
+increase. Knows nothing of the database: whoever runs it tells others (`unannounced`, `recent`).
+
+A broker drops a message when a client's queue is full. It says so nowhere but in a counter, and to nobody:
+the box was acknowledged. Not on the hot path: a connection of its own, a few messages every `sys_interval`.
+"""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+import aiomqtt
+
+from app.platform.broker.connection import broker_client
+from app.platform.broker.sys_metrics import TOPICS, Known, Tally
+from app.platform.config.settings import BrokerSettings
+from app.platform.observability import metrics_and_logs as metrics
+from app.platform.observability.metrics_and_logs import get_logger
+
+RECENT_S: Final = 600.0
+"""How long a drop is shown as a recent one, in seconds."""
+
+_SETTLE_S: Final = 0.5
+_FIRST_WAIT_S: Final = 0.2
+_LONGEST_WAIT_S: Final = 5.0
+_log = get_logger(__name__)
+
+
+class BrokerWatch:
+    """One watch of one broker. `start` and `stop` may be called again and again.
+
+    Attributes:
+        tally: the figures.
+        unannounced: messages dropped that nobody was told of yet; the teller takes away what it told.
+    """
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.tally = Tally()
+        self.unannounced = 0
+        self._settings = settings
+        self._drops: deque[tuple[float, int]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._task is not None
+
+    def start(self, known: Known | None) -> None:
+        """Begin to watch; `known` is what was announced before."""
+        if self._task is None:
+            self.tally = Tally(known)
+            self._task = asyncio.create_task(self._run(), name="broker-watch")
+
+    async def stop(self) -> None:
+        """End the watch."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def recent(self) -> int:
+        """How many messages were dropped in the last RECENT_S seconds."""
+        now = time.monotonic()
+        while self._drops and now - self._drops[0][0] > RECENT_S:
+            self._drops.popleft()
+        return sum(number for _, number in self._drops)
+
+    async def _run(self) -> None:
+        wait = _FIRST_WAIT_S
+        try:
+            while True:
+                try:
+                    async with broker_client(self._settings, timeout_s=5) as client:
+                        for topic in TOPICS:
+                            await client.subscribe(topic)
+                        self.tally.connected()
+                        metrics.BROKER_WATCHED.set(1)
+                        wait = _FIRST_WAIT_S
+                        await self._listen(client)
+                except (aiomqtt.MqttError, OSError) as error:
+                    if wait == _FIRST_WAIT_S:  # once, not at each attempt
+                        _log.warning("broker_watch_lost", error=str(error))
+                metrics.BROKER_WATCHED.set(0)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT_S)
+        finally:
+            metrics.BROKER_WATCHED.set(0)
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        settling = asyncio.create_task(self._settle_now_and_then())
+        try:
+            async for message in client.messages:
+                if isinstance(message.payload, bytes):
+                    self.tally.take(message.topic.value, message.payload)
+        finally:
+            settling.cancel()
+            self.settle()
+
+    async def _settle_now_and_then(self) -> None:
+        # Not with each message: those of one interval come one by one, and the start is told first.
+        while True:
+            await asyncio.sleep(_SETTLE_S)
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what is new, show the figures, and warn of what was dropped."""
+        dropped, expired = self.tally.settle(datetime.now(UTC))
+        figures = self.tally.figures
+        for name, gauge in (
+            ("connected", metrics.BROKER_CLIENTS),
+            ("away", metrics.BROKER_CLIENTS_AWAY),
+            ("stored", metrics.BROKER_STORED),
+            ("stored_bytes", metrics.BROKER_STORED_BYTES),
+        ):
+            if name in figures:
+                gauge.set(figures[name])
+        if dropped:
+            metrics.BROKER_DROPPED.inc(dropped)
+            self.unannounced += dropped
+            self._drops.append((time.monotonic(), dropped))
+            _log.warning("broker_dropped_messages", dropped=dropped, since_its_start=figures["dropped"])
+        if expired:
+            metrics.BROKER_EXPIRED.inc(expired)
+            _log.warning("broker_expired_sessions", expired=expired)

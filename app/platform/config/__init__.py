@@ -1,0 +1,1 @@
+"""Reads and validates the settings of the program."""

@@ -1,0 +1,37 @@
+"""How much an organisation may have where it was given no quota of its own.
+
+Owns the names of quotas and the installation's defaults. Must not count anything
+(`app.registry.quota_service`).
+"""
+
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, Field
+
+type Quota = Literal["sites", "boxes", "api_keys", "webhooks", "clients", "samples_per_day"]
+QUOTAS: Final[tuple[Quota, ...]] = get_args(Quota.__value__)
+SAMPLES: Final[Quota] = "samples_per_day"
+QUOTA_MAX: Final = 2**53
+"""The largest: JSON's integers are exact up to here."""
+
+_DEFAULT: Final = "of an organisation without a quota of its own for them; unset: any number"
+
+
+class QuotaSettings(BaseModel):
+    """What goes for every organisation that was given nothing else, each by itself."""
+
+    sites: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Sites {_DEFAULT}")
+    boxes: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Boxes {_DEFAULT}")
+    api_keys: int | None = Field(500, ge=0, le=QUOTA_MAX, description=f"API keys in use {_DEFAULT}")
+    webhooks: int | None = Field(
+        200, ge=0, le=QUOTA_MAX, description=f"Webhooks and channels together {_DEFAULT}"
+    )
+    clients: int | None = Field(1000, ge=0, le=QUOTA_MAX, description=f"Clients of an integrator {_DEFAULT}")
+    samples_per_day: int | None = Field(
+        None, ge=0, le=QUOTA_MAX, description=f"Samples stored in a day (UTC) {_DEFAULT}"
+    )
+
+    def default(self, quota: Quota) -> int | None:
+        """The default of one quota; None: no limit."""
+        value: int | None = getattr(self, quota)
+        return value

@@ -1,0 +1,62 @@
+"""The settings of the public register."""
+
+import re
+from pathlib import Path
+from typing import Final, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from app.platform.kernel.spdx_licences import licence_of
+
+# What a Content-Security-Policy can name, and the map fills in: no quotes, spaces, semicolons.
+_TILES: Final = re.compile(r"https?://[A-Za-z0-9.{}-]+(:\d{1,5})?/[^\s;,'\"<>]*")
+_PLACES: Final = ("{z}", "{x}", "{y}")
+
+
+class RegisterSettings(BaseModel):
+    """The public register."""
+
+    tiles_url: str = Field(
+        "",
+        description="Map pictures for the public register's map, such as "
+        "`https://tiles.example.com/{z}/{x}/{y}.png`; their host learns who looks at what. "
+        "Empty: outlines of land from Vigie's own files",
+    )
+    tiles_file: Path | None = Field(
+        None,
+        description="A PMTiles archive for the map, with pictures or vector tiles. Vigie serves it itself, "
+        "at `/public/tiles.pmtiles`: no other host learns of visitors",
+    )
+    tiles_credit: str = Field(
+        "", max_length=300, description="What the map says of where its pictures or tiles come from"
+    )
+    licence: str = Field(
+        "",
+        description="The licence of open data, by its SPDX identifier, of sites that name none of their own "
+        "(`open_data_licence`). Set it where you may speak for all organisations. Empty: none is named",
+    )
+
+    @field_validator("tiles_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and (not _TILES.fullmatch(value) or not all(place in value for place in _PLACES)):
+            raise ValueError("must be an address with {z}, {x} and {y}, or empty")
+        return value
+
+    @field_validator("licence")
+    @classmethod
+    def _listed(cls, value: str) -> str:
+        return licence_of(value) if value else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.tiles_url and self.tiles_file:
+            raise ValueError("set `tiles_url` or `tiles_file`, not both")
+        return self
+
+    @field_validator("tiles_credit")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if "<" in value or "&" in value:
+            raise ValueError("must be plain text")
+        return value

@@ -1,0 +1,116 @@
+"""Finds misspelt settings: names that no setting has, each with the setting that it resembles most.
+
+Pure: takes names, never values, and prints nothing. `app.standalone.unknown_settings` reports what it finds.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel
+
+type Source = Literal["environment", ".env"]
+"""Where a name stands."""
+
+PREFIX: Final = "VIGIE_"
+
+OTHER_NAMES: Final = frozenset(
+    {"VIGIE_COMMIT", "VIGIE_FUZZ_KEYS", "VIGIE_FUZZ_OWNERS", "VIGIE_FUZZ_SEED", "VIGIE_STACK"}
+)
+"""Variables that the project itself uses beside the settings: `vigie up`, the build, and the tests."""
+
+_SIMILAR: Final = 0.6
+# Without the prefix a name is another program's, unless all of it resembles one of ours. `VITE` is at 0.67.
+_SIMILAR_PREFIX: Final = 0.75
+_SIMILAR_WITHOUT_PREFIX: Final = 0.85
+_WORD: Final = re.compile(r"\w+", re.ASCII)
+# Kubernetes sets these in each container for a Service named `vigie` or `vigie-…`.
+_LINK_HOST: Final = "_SERVICE_HOST"
+_LINK: Final = re.compile(
+    r"_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+)
+
+
+class UnknownName(NamedTuple):
+    """A name that no setting has.
+
+    Attributes:
+        name: As it is written, up to the first character that no name has: a value may follow there.
+        nearest: The setting that it resembles most; None where it resembles none.
+        source: Where it stands.
+    """
+
+    name: str
+    nearest: str | None
+    source: Source
+
+
+def known_names(model: type[BaseModel], prefix: str = PREFIX) -> frozenset[str]:
+    """List the variables of a model's fields; one that has parts is also known as a whole, as JSON."""
+    return frozenset(_names(model, prefix))
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        yield variable
+        for part in _models(field.annotation):
+            yield from _names(part, f"{variable}__")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 (a type)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def find_unknown_names(names: Mapping[str, Source], known: Collection[str]) -> list[UnknownName]:
+    """Find the names that begin with `VIGIE_`, in any case, and that no setting has.
+
+    In a `.env` file also those whose prefix is misspelt (`VIGE_SMTP__HOST`).
+
+    Args:
+        names: Each name, and where it stands.
+        known: What `known_names` lists.
+    """
+    ours = {*known, *OTHER_NAMES, *_service_links(names)}
+    known_rests = {name.removeprefix(PREFIX): name for name in sorted(known)}
+    found = []
+    for name, source in names.items():
+        word = _first_word(name)
+        rest = _rest(word)
+        has_prefix = name.upper().startswith(PREFIX)
+        if rest is None or name.upper() in ours or not (has_prefix or source == ".env"):
+            continue
+        cutoff = _SIMILAR if has_prefix else _SIMILAR_WITHOUT_PREFIX
+        near = get_close_matches(rest, known_rests, n=1, cutoff=cutoff)
+        if has_prefix or near:
+            shown = word if word == name else f"{word}…"
+            found.append(UnknownName(shown, known_rests[near[0]] if near else None, source))
+    return found
+
+
+def _first_word(name: str) -> str:
+    """Cut what is no part of a name. `VIGIE_SMTP__PASSWORD:secret` without `=` is a name to python-dotenv."""
+    word = _WORD.search(name)
+    return "" if word is None else word[0]
+
+
+def _rest(name: str) -> str | None:
+    """Give what follows the prefix, or a misspelt one; None where there is neither."""
+    upper = name.upper()
+    bare = PREFIX.removesuffix("_")
+    if upper.startswith(bare):
+        return upper.removeprefix(bare).removeprefix("_")
+    head, _, rest = upper.partition("_")
+    return rest if SequenceMatcher(None, head, bare).ratio() >= _SIMILAR_PREFIX else None
+
+
+def _service_links(names: Mapping[str, Source]) -> Iterator[str]:
+    """List the names that Kubernetes has set."""
+    ours = [name for name in names if name.startswith(PREFIX)]
+    services = [name.removesuffix(_LINK_HOST) for name in ours if name.endswith(_LINK_HOST)]
+    for service in services:
+        yield from (n for n in ours if n.startswith(service) and _LINK.fullmatch(n.removeprefix(service)))

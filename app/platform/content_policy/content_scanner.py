@@ -1,0 +1,381 @@
+"""The guard: whether a text, a document or bytes carry what must never enter (docs/privacy.md).
+
+Owns the judgement, and nothing else: what it is given it neither keeps nor tells; its findings name a kind of
+content, never a part of it. Which names and which runs of characters are meant is `content_names`' and
+`content_runs`'. Pure: no clock, no input, no output.
+
+It is for what is refused, and for the few texts that are taken: plain telemetry never comes here.
+
+Of refused payloads `content_payloads` judges. Whoever calls and gets an exception has to refuse and to keep
+nothing.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from app.platform.content_policy import encoded_runs as runs
+from app.platform.content_policy.forbidden_field_names import name_class
+
+type Kind = Literal[
+    "encoded_media",
+    "media",
+    "number_array",
+    "sound",
+    "image",
+    "biometric",
+    "person",
+    "prediction",
+    "camera",
+    "not_examined",
+]
+"""What was found: encoded bytes in a text; sound, image or video as bytes; numbers that could be samples of
+them; a name that stands for sound, image, biometrics, persons, judgements on them or cameras; `not_examined`:
+the guard itself has failed."""
+
+_MOST_NAMES: Final = 4_000
+_LONGEST_BYTES: Final = 64
+_PATH_LIMIT: Final = 64
+_BIG_NUMBERS: Final = (2, 3)
+
+CODES: Final = ("forbidden_content", "camera_coupling")
+"""The reason codes that findings have."""
+
+_WHAT: Final[Mapping[Kind, str]] = {
+    "encoded_media": "encoded bytes in a text",
+    "media": "sound, image, video or a file",
+    "number_array": f"more than {runs.NUMBERS_LIMIT} numbers in one array",
+    "sound": "a name that stands for sound or speech",
+    "image": "a name that stands for image or video",
+    "biometric": "a name that stands for biometrics",
+    "person": "a name that stands for persons' identifiers",
+    "prediction": "a name that stands for judgements on persons or places",
+    "camera": "a name that stands for cameras",
+    "not_examined": "what could not be examined",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What must not enter, found.
+
+    Attributes:
+        kind: what it is.
+        path: where in a document, of names that are harmless; empty for the whole.
+    """
+
+    kind: Kind
+    path: str = ""
+
+    @property
+    def code(self) -> str:
+        """The reason code."""
+        return "camera_coupling" if self.kind == "camera" else "forbidden_content"
+
+    @property
+    def detail(self) -> str:
+        """What to tell the sender: nothing of what it wrote."""
+        if self.kind == "camera":
+            return "It couples to a camera, which Vigie never does: it was kept nowhere (docs/privacy.md)"
+        return f"It carries {_WHAT[self.kind]}, which must never enter: it was kept nowhere (docs/privacy.md)"
+
+
+NOT_EXAMINED: Final = Finding("not_examined")
+"""The finding of a guard that has failed."""
+
+
+# Texts and the names before them, closed or not; possessive, as in strict JSON.
+_TEXTS: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"?(\s*+:)?', re.DOTALL)
+_LITERALS: Final = re.compile(r"\b(?:true|false|null)\b|[\s\d.,\[\]{}]{2,}+")
+_BARE_NAMES: Final = re.compile(r"(?<![\w.-])'?([^\W\d][\w.-]{1,63}+)'?\s?[:=]")
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SHORT_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+# Fields whose text names what kind of thing a message is about: it is judged as a name is.
+_NAMING: Final = frozenset(
+    {
+        *("type", "class", "kind", "label", "event", "event_type", "value_type", "metric", "field", "key"),
+        *("n", "bn", "format", "codec", "mime", "mime_type", "content_type", "media_type"),
+    }
+)
+# Fields that name one thing among many: counted names, and addresses of LoRaWAN devices, look like bytes.
+_IDENTIFYING: Final = frozenset({"id", "box", "box_id", "devEui", "gatewayId", "seq", "time"})
+_LONGEST_ID: Final = 64
+_PERSONAL: Final = re.compile(
+    r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}"  # a device's address
+    r"|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"
+    r"|\+[0-9][0-9 ().-]{7,18}[0-9]"
+    r"|[A-Z]{2}[- ][0-9]{3}[- ][A-Z]{2}"  # a French plate
+)
+_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*")
+# A document within a text, such as gateways forward: its names are names.
+_DOCUMENT: Final = re.compile(r"\s*[\[{][\s\[{]*+\"")
+_LAYERS: Final = 4
+# People's own words for a thing, where people write.
+_PEOPLES: Final = frozenset({"label", "n", "bn"})
+_EUI: Final = re.compile(r"[0-9A-Fa-f]{16}")
+_LAST_PART: Final = re.compile(r"[^:/]*(?=[:/]*$)")
+
+
+def _unescaped(text: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return chr(int(match[1], 16))
+        return _SHORT_ESCAPES.get(match[2], match[2])
+
+    return _ESCAPE.sub(one, text) if "\\" in text else text
+
+
+class Examination:
+    """One look at one document: pieces add up."""
+
+    def __init__(self, *, persons: bool) -> None:
+        self._encoded = runs.Encoded()
+        self._persons = persons
+        self._names: set[str] = set()
+        self._depth = 0
+
+    @property
+    def persons(self) -> bool:
+        """Whether addresses and numbers of persons must not be in it either: not where people write."""
+        return self._persons
+
+    def of_name(self, name: str) -> Kind | None:
+        """A name: of a field, or of a thing."""
+        if name in self._names:
+            return None
+        self._names.add(name)
+        if len(self._names) > _MOST_NAMES:
+            return "not_examined"
+        return name_class(name) or self.of_text(name)
+
+    def of_text(self, text: str, *, solid: bool = True) -> Kind | None:
+        """A text of which nothing is known but itself."""
+        if len(text) > runs.NUMBERS_LIMIT and runs.numbers_in(text) > runs.NUMBERS_LIMIT:
+            return "number_array"
+        return "encoded_media" if self._encoded.found_in(text, solid=solid) else None
+
+    def of_value(self, name: str, text: str) -> Kind | None:
+        """A text that stands in a field of this name."""
+        if name in _NAMING and (self._persons or not (name in _PEOPLES or " " in text)):
+            last = _LAST_PART.search(text)
+            named = name_class(last[0] if last is not None and name in {"n", "bn"} else text)
+            if named is not None:
+                return named
+        if name in _IDENTIFYING and len(text) <= _LONGEST_ID:
+            return None
+        if self._persons and len(text) <= 320 and _PERSONAL.fullmatch(text):  # noqa: PLR2004 (an e-mail address)
+            return "person"
+        if _DOCUMENT.match(text):
+            return self._of_inner(text)
+        return self.of_text(text)
+
+    def _of_inner(self, text: str) -> Kind | None:
+        if self._depth >= _LAYERS:
+            return "not_examined"
+        self._depth += 1
+        try:
+            return self.of_source(text)
+        finally:
+            self._depth -= 1
+
+    def of_source(self, source: str) -> Kind | None:
+        """A document's source, whether or not it can be read as one."""
+        plain = '"' not in source
+        found = self.of_text(source, solid=plain)
+        if found is not None:
+            return found
+        name = ""
+        texts = []
+        for match in _TEXTS.finditer(source):
+            text = _unescaped(match[1])
+            if match[2] is not None:
+                name, found = text, self.of_name(text)
+            else:
+                if name not in _IDENTIFYING:
+                    texts.append(text)
+                found = self.of_value(name, text)
+            if found is not None:
+                return found
+        outside = _LITERALS.sub("", source if plain else _TEXTS.sub('"', source))
+        for bare in _BARE_NAMES.findall(outside):
+            if (found := self.of_name(bare)) is not None:
+                return found
+        return "encoded_media" if runs.joined_is_encoded(texts) else None
+
+
+def examine_text(text: str, *, name: str = "", persons: bool = True) -> Finding | None:
+    """Examine one text.
+
+    Args:
+        text: the text.
+        name: the field that it stands in, where that says what it is about.
+        persons: whether addresses, plates and numbers of persons must not be in it either.
+    """
+    kind = Examination(persons=persons).of_value(name, text)
+    return None if kind is None else Finding(kind)
+
+
+def examine_name(name: str) -> Finding | None:
+    """Examine a name that somebody gave a field or a thing."""
+    kind = Examination(persons=True).of_name(name)
+    return None if kind is None else Finding(kind)
+
+
+def examine_source(source: str) -> Finding | None:
+    """Examine what should be a document, whether it can be read or not: cut short, with NaN and the like."""
+    kind = Examination(persons=True).of_source(source)
+    if kind is None:
+        try:
+            document = json.loads(source)
+        except (ValueError, RecursionError):
+            return None
+        return examine_document(document)
+    return Finding(kind)
+
+
+def examine_document(
+    document: Any,  # noqa: ANN401 (whatever a codec makes of a document)
+    *,
+    persons: bool = True,
+    own_names: Collection[str] = (),
+    exempt: Collection[str] = (),
+) -> Finding | None:
+    """Examine a decoded document: its names, its texts, its bytes and its arrays.
+
+    Args:
+        document: of what JSON or CBOR have.
+        persons: whether addresses and numbers of persons must not be in it either.
+        own_names: names that are the program's own: they are not judged, what is below them is.
+        exempt: names below which nothing is judged, where they are the document's own fields: not further in.
+    """
+    return _Walk(Examination(persons=persons), frozenset(own_names), frozenset(exempt)).of(document, "", "")
+
+
+class _Walk:
+    """Goes through a document."""
+
+    def __init__(self, examination: Examination, own: frozenset[str], exempt: frozenset[str]) -> None:
+        self._examination = examination
+        self._own = own
+        self._exempt = exempt
+        self._numbers = 0
+
+    def of(self, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
+        if isinstance(value, str):
+            return _found(self._examination.of_value(name, value), path)
+        if isinstance(value, bytes | bytearray):
+            too_long = len(value) > _LONGEST_BYTES
+            return Finding("media", path) if too_long or runs.is_media(bytes(value)) else None
+        if isinstance(value, Mapping):
+            return self._mapping(value, path)
+        if isinstance(value, list | tuple):
+            return self._array(value, name, path)
+        return self._tagged(getattr(value, "tag", None), getattr(value, "value", None), name, path)
+
+    def _tagged(self, tag: object, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
+        """A tag of CBOR. The bytes of a big number are its digits: it is refused as one, and not kept."""
+        if tag in _BIG_NUMBERS and isinstance(value, bytes):
+            return Finding("media", path) if runs.is_media(value) else None
+        return None if value is None else self.of(value, name, path)
+
+    def _mapping(self, found: Mapping[Any, Any], path: str) -> Finding | None:
+        if _is_numbered(found):
+            return Finding("number_array", path)
+        for key, value in found.items():
+            if not path and key in self._exempt:
+                continue
+            name = key if isinstance(key, str) else ""
+            if name not in self._own and (kind := self._of_key(key)) is not None:
+                return Finding(kind, path)
+            if (finding := self.of(value, name, _below(path, name))) is not None:
+                return finding
+        return self._joined(_texts(found), path)
+
+    def _of_key(self, key: object) -> Kind | None:
+        if isinstance(key, str):
+            return self._examination.of_name(key)
+        return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
+
+    def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> Finding | None:
+        numbers = _count_numbers(items)
+        self._numbers += numbers
+        if numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
+            return Finding("number_array", path)
+        if name == "boxes" and not self._examination.persons and _are_euis(items):
+            return None
+        for index, item in enumerate(items):
+            finding = self.of(item, name, f"{path}.{index}" if path else str(index))
+            if finding is not None:
+                return finding
+        return self._joined((text for item in items for text in _texts(item)), path)
+
+    def _joined(self, texts: Iterable[str], path: str) -> Finding | None:
+        return _found("encoded_media" if runs.joined_is_encoded(texts) else None, path)
+
+
+def _are_euis(items: Collection[Any]) -> bool:
+    """Whether boxes are called by the addresses of LoRaWAN: so many digits are no bytes of anything."""
+    return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
+
+
+def _found(kind: Kind | None, path: str) -> Finding | None:
+    return None if kind is None else Finding(kind, path)
+
+
+def _below(path: str, name: str) -> str:
+    return (f"{path}.{name}" if path else name)[: 4 * _PATH_LIMIT]
+
+
+def _texts(item: object) -> Iterator[str]:
+    if isinstance(item, str):
+        yield item
+    elif isinstance(item, Mapping):
+        yield from (each for key, each in item.items() if isinstance(each, str) and key not in _IDENTIFYING)
+
+
+def _count_numbers(items: Collection[Any]) -> int:
+    """Numbers in an array and in those in it: rows of pixels are as good as one."""
+    count = 0
+    for item in items:
+        if (isinstance(item, int | float) and not isinstance(item, bool)) or (
+            isinstance(item, str) and _NUMBER.fullmatch(item)
+        ):
+            count += 1
+        elif isinstance(item, list | tuple):
+            count += _count_numbers(item)
+        if count > runs.NUMBERS_LIMIT:
+            break
+    return count
+
+
+def _is_numbered(found: Mapping[Any, Any]) -> bool:
+    """An array in disguise: many numbers under counted names, such as `"0"`, `"1"` or `v0`, `v1`."""
+    if len(found) <= runs.NUMBERS_LIMIT:
+        return False
+    numbers = [key for key, value in found.items() if isinstance(value, int | float | list | tuple | str)]
+    stems = {key.rstrip("0123456789.") if isinstance(key, str) else "" for key in numbers}
+    return len(numbers) > runs.NUMBERS_LIMIT and len(stems) * 8 < len(numbers)
+
+
+def examine_topic(topic: str, *, skip: Collection[str] = ()) -> Finding | None:
+    """Examine the levels of a topic as names; those in `skip` (a box's id) as texts."""
+    examination = Examination(persons=False)
+    for level in topic.split("/")[:_PATH_LIMIT]:
+        kind = examination.of_text(level) if level in skip else examination.of_name(level)
+        if kind is not None:
+            return Finding(kind)
+    return None
+
+
+__all__ = [
+    "CODES",
+    "Finding",
+    "Kind",
+    "examine_document",
+    "examine_name",
+    "examine_source",
+    "examine_text",
+    "examine_topic",
+]

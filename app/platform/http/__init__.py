@@ -1,0 +1,1 @@
+"""Defines how every route of the REST API behaves."""

@@ -1,0 +1,1 @@
+"""Defines what all routes share: problems, fields, pages, sorting, ETags, idempotency keys."""

@@ -1,0 +1,82 @@
+"""The OpenAPI document's part on headers and answers that hold for many calls at once.
+
+Owns their description. What they do is the matter of `app.platform.http.contract.idempotency`,
+`app.platform.http.contract.etags` and `app.platform.http.contract.strict_body`.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from app.platform.http.contract.etags import ETAG, IF_MATCH, IF_NONE_MATCH
+from app.platform.http.contract.idempotency import HEADER, PATTERN
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+
+_KEY: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Of your choice, such as a UUID: sent again within 24 hours with the same body, the call "
+    "is not carried out once more, and the first answer comes with `Idempotency-Replayed: true`",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": PATTERN},
+}
+_ETAG: Final[dict[str, Any]] = {
+    "description": "Of what the resource is like: for `If-None-Match` and `If-Match`",
+    "schema": {"type": "string"},
+}
+_IF_NONE_MATCH: Final[dict[str, Any]] = {
+    "name": IF_NONE_MATCH,
+    "in": "header",
+    "required": False,
+    "description": "ETags of what you have already: 304 if it is one of them still",
+    "schema": {"type": "string"},
+}
+
+
+def describe(app: FastAPI, document: dict[str, Any]) -> None:
+    """Put the headers into the OpenAPI document of an application."""
+    for operation, route in _operations(app, document):
+        if route.takes_key:
+            operation.setdefault("parameters", []).append(_KEY)
+            _may_answer(operation, 409, 422, 503)
+        if route.reading:
+            _describe_unshown(operation, route.reading)
+        if route.shape is not None:
+            _describe_tags(operation, reads="GET" in (route.methods or ()))
+        if any(each["name"] == IF_MATCH for each in operation.get("parameters", [])):
+            _may_answer(operation, 412)
+
+
+def _operations(app: FastAPI, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], StrictRoute]]:
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if not isinstance(route, StrictRoute):
+            continue
+        for method in route.methods or ():
+            operation = document["paths"].get(context.path_format, {}).get(method.lower())
+            if operation is not None:
+                yield operation, route
+
+
+def _describe_tags(operation: dict[str, Any], *, reads: bool) -> None:
+    for status in ("200", "201"):
+        if status in operation["responses"]:
+            operation["responses"][status].setdefault("headers", {})[ETAG] = _ETAG
+    if reads:
+        operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
+        operation["responses"]["304"] = {"description": "As it was", "headers": {ETAG: _ETAG}}
+
+
+def _describe_unshown(operation: dict[str, Any], scopes: Iterable[str]) -> None:
+    needed = " and ".join(f"`{scope}`" for scope in dict.fromkeys(scopes))
+    operation["responses"]["204"] = {
+        "description": f"Done, and not shown: the caller lacks {needed}, without which one does not read it"
+    }
+
+
+def _may_answer(operation: dict[str, Any], *statuses: int) -> None:
+    for status, answer in documented(*statuses).items():
+        operation["responses"].setdefault(str(status), answer)

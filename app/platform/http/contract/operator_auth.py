@@ -1,0 +1,56 @@
+"""Who runs this installation, as far as a request shows it: for figures and details that are no client's."""
+
+import hmac
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.requests import Request
+
+from app.platform.config.api_settings import ApiSettings
+from app.platform.http.contract.request_head import head_of
+from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
+
+_SIGN_IN: Final = "Send `Authorization: Bearer …` with the token of VIGIE_API__METRICS_TOKEN."
+_ELSEWHERE: Final = (
+    "Without a token (VIGIE_API__METRICS_TOKEN) only clients on Vigie's own machine may read this."
+)
+
+
+def is_operator(bearer: str | None, host: str | None, settings: ApiSettings) -> bool:
+    """Whether it is the operator who asks.
+
+    Args:
+        bearer: The token that is shown; None for none.
+        host: The address that it comes from; None where a proxy hands it on, whose address says nothing.
+        settings: With the token of the metrics. Where there is none, whoever asks from this machine may.
+    """
+    if settings.metrics_token is not None:
+        token = settings.metrics_token.get_secret_value().encode()
+        return bearer is not None and hmac.compare_digest(bearer.encode(), token)
+    return host is not None and _is_here(host)
+
+
+def asks_as_operator(request: Request) -> bool:
+    """The same of a request to the API."""
+    head = head_of(request.scope)
+    host = None if head.forwarded or request.client is None else request.client.host
+    return is_operator(head.bearer, host, request.app.state.settings.api)
+
+
+async def operators_only(request: Request) -> None:
+    """FastAPI dependency: 401 or 403 for everybody else."""
+    if asks_as_operator(request):
+        return
+    settings: ApiSettings = request.app.state.settings.api
+    if settings.metrics_token is not None:
+        raise UnauthorisedError(_SIGN_IN)
+    raise ForbiddenError(_ELSEWHERE, code="operators_only")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

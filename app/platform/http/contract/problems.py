@@ -1,0 +1,333 @@
+"""Errors on the wire: RFC 9457 `application/problem+json`, each with a stable `code`."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
+
+from app.platform.db.database import TRANSIENT, is_transient, is_unfit
+from app.platform.http.openapi.openapi_finalizer import any_problem, finish, operations
+from app.platform.kernel.errors import VigieError
+from app.platform.kernel.rejection_codes import REASONS
+from app.platform.observability.log_redaction import told, where
+from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.request_ids import current_request_id
+
+MEDIA_TYPE = "application/problem+json"
+_log = get_logger(__name__)
+
+_TITLES = {
+    400: "Bad request",
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    408: "Too slow",
+    412: "Changed meanwhile",
+    413: "Too large",
+    414: "Address too long",
+    415: "Unsupported media type",
+    422: "Cannot be processed",
+    429: "Too many requests",
+    431: "Headers too large",
+    500: "Internal error",
+    501: "Not implemented",
+    503: "Not available now",
+    504: "Took too long",
+}
+# What pydantic and FastAPI call a fault, in our stable codes.
+_CODES = {
+    "missing": "missing_field",
+    "union_tag_not_found": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "json_invalid": "invalid_json",
+    "json_type": "invalid_json",
+}
+
+
+# Where pydantic's own words are a programmer's.
+_DETAILS = {
+    "extra_forbidden": "There is no such field here",
+    "model_attributes_type": "This has to be an object, {…}",
+    "model_type": "This has to be an object, {…}",
+    "dict_type": "This has to be an object, {…}",
+}
+
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Enough to mend a form with; a body can hold half a million faults.
+FAULTS_LIMIT = 20
+_FIELD_LIMIT = 64
+
+
+class FieldProblem(BaseModel):
+    """One fault of one field."""
+
+    field: str = Field(examples=["body.location.coordinates"])
+    code: str = Field(examples=["missing_field"])
+    detail: str = Field(examples=["Field required"])
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, and what to do. Match on `code`: it is stable, the texts are not."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field("about:blank", description="A URI for the kind of problem")
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs", examples=["not_found"])
+    detail: str = Field(description="For people: names every fault of `errors`")
+    request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
+    errors: list[FieldProblem] | None = Field(
+        None, description=f"The first {FAULTS_LIMIT} faults; of a list of boxes more"
+    )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Build a problem response."""
+    body = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **(extra or {}),
+        **({} if (request_id := current_request_id()) is None else {"request_id": request_id}),
+    }
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def field_code(error: Mapping[str, Any]) -> str:
+    """The stable code of one of pydantic's errors."""
+    kind = str(error["type"])
+    if kind in _CODES:
+        return _CODES[kind]
+    context = error.get("ctx") or {}
+    cause = context.get("error")
+    if isinstance(cause, CodedValueError):
+        return cause.code
+    return "wrong_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
+
+
+class CodedValueError(ValueError):
+    """A ValueError for pydantic validators that keeps a stable code."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
+    faults = [
+        FieldProblem(
+            # Unknown fields have the client's names.
+            field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
+            code=field_code(fault),
+            detail=_DETAILS.get(fault["type"], re.sub(r"^Value error, ", "", str(fault["msg"]))),
+        )
+        for fault in error.errors()[:FAULTS_LIMIT]
+    ]
+    first = faults[0]
+    status = REASONS[first.code].status if first.code in REASONS else 422
+    more = len(error.errors()) - len(faults)
+    return problem(
+        status,
+        first.code,
+        _all_faults(faults) + (f"; and {more} more" if more else ""),
+        {"errors": [fault.model_dump() for fault in faults]},
+    )
+
+
+def _all_faults(faults: Sequence[FieldProblem]) -> str:
+    """Name every fault, those with the same words together: whoever mends a form mends all of it."""
+    fields: dict[str, list[str]] = {}
+    for fault in faults:
+        fields.setdefault(fault.detail, []).append(fault.field)
+    return "; ".join(f"{', '.join(names)}: {detail}" for detail, names in fields.items())
+
+
+def _vigie(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
+    return problem_of(error)
+
+
+def problem_of(error: VigieError) -> JSONResponse:
+    """The response to one of our errors, for whoever answers without raising it."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
+    if error.status == 408:  # noqa: PLR2004 (an HTTP status)
+        # What is left of the body must not be waited for.
+        headers["Connection"] = "close"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return problem(error.status, error.code, error.detail, error.extra, headers)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class alone)
+    codes = {
+        404: "not_found",
+        405: "method_not_allowed",
+        413: "body_too_large",
+        415: "unsupported_media_type",
+    }
+    code = codes.get(error.status_code, f"http_{error.status_code}")
+    headers = dict(error.headers or {})
+    detail = str(error.detail)
+    if error.status_code == 404:  # noqa: PLR2004 (an HTTP status)
+        detail = "There is nothing at this address. /docs lists what there is."
+    if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"{request.method} is not possible here, but {headers['Allow']}."
+    return problem(error.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path has. A route knows its own method alone, and others may have the same path."""
+    app: FastAPI = request.app
+    # A folder of files takes any method, to refuse it itself.
+    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
+    asked = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] or not found else found
+
+
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    # Nobody hears the answer; it keeps a client's broken connection from being taken for a fault of ours.
+    return problem(400, "client_disconnected", "The request ended before its body did.")
+
+
+def _database(request: Request, error: Exception) -> JSONResponse:
+    if is_unfit(error):
+        # The same at both doors: a box keeps its samples until the operator has run the migrations.
+        _log.error("schema_unfit", path=request.scope["path"], method=request.method, exc_info=error)
+        detail = "The database does not fit this program: run `vigie migrate`, then try again."
+        return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
+    if not is_transient(error):
+        return unexpected(request, error)
+    _log.warning("database_away", path=request.scope["path"], method=request.method, error=told(error))
+    detail = "The database cannot answer now. Nothing was changed: try again."
+    return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
+
+
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw, and log it."""
+    # Not the error's own words: they may cite what was sent.
+    _log.error(
+        "unexpected_error",
+        path=request.scope["path"],
+        method=request.method,
+        error=told(error),
+        at=where(error),
+    )
+    return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application leave as problem+json."""
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(VigieError, _vigie)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    for kind in TRANSIENT:
+        app.add_exception_handler(kind, _database)
+    app.add_exception_handler(Exception, unexpected)
+
+
+_EXAMPLE_CODES = {
+    400: "invalid_json",
+    401: "unauthorised",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "body_too_slow",
+    409: "conflict",
+    412: "precondition_failed",
+    413: "body_too_large",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    422: "missing_field",
+    429: "too_many_attempts",
+    431: "headers_too_large",
+    500: "internal",
+    501: "not_implemented",
+    503: "unavailable",
+    504: "deadline_exceeded",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: which problems it can answer with.
+
+    Those that any route can answer with need not be named:
+    `app.platform.http.openapi.openapi_finalizer.any_problem` has them.
+    """
+    return {
+        status: {
+            "description": _TITLES.get(status, "Error"),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {
+                        "type": "about:blank",
+                        "title": _TITLES.get(status, "Error"),
+                        "status": status,
+                        "code": _EXAMPLE_CODES.get(status, f"http_{status}"),
+                        "detail": "What went wrong here, and what to do about it.",
+                    },
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
+    """Complete the OpenAPI document with problems, descriptions and examples (`openapi_finalizer`).
+
+    Args:
+        app: The application.
+        further: What else there is to say, each called with the document, once.
+    """
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        made = original()
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas["Problem"] = schema
+        for describe_more in further:
+            describe_more(made)
+        problems = {str(status): response for status, response in documented(*_TITLES).items()}
+        for path, _, operation in operations(made):
+            answers = operation["responses"]
+            if "HTTPValidationError" in str(answers.get("422", "")):
+                del answers["422"]
+            for status in any_problem(path, operation):
+                answers.setdefault(status, problems[status])
+        finish(made, problems)
+        return made
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way of extending the document

@@ -1,0 +1,251 @@
+"""Request bodies, read strictly: the size while they arrive, the content type, then strict JSON.
+
+Owns how bytes of a request become a document, with the reason codes of both doors. Must not know what a
+document means: that is the route's model.
+
+    router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import aclosing
+from email.message import Message
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
+
+from app.platform.config.api_settings import ApiSettings
+from app.platform.http.contract import idempotency
+from app.platform.http.contract.body_scanner import check_body
+from app.platform.http.contract.buffered_response import Answer, record
+from app.platform.http.contract.etags import Shape, Shown, tagged
+from app.platform.identity.principals import (
+    Principal,
+    Requirement,
+    current_principal,
+    identify,
+    known_principal,
+    reading_of,
+)
+from app.platform.kernel import strict_json
+from app.platform.kernel.errors import VigieError
+from app.platform.kernel.rejection_codes import RejectedError, shown, status_of
+
+MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+_ABOUT_BODY: Final = frozenset({b"content-type", b"content-length"})
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+# A body of this many bytes takes four milliseconds to read, whatever it holds. While a larger one is read
+# others are served.
+_READ_AT_ONCE: Final = 16_384
+
+
+class UnreadableBodyError(VigieError):
+    """A body that cannot be read; its status is the one of its reason code: 400, 408, 413 or 415."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail, code=code)
+        self.status = status_of(code)
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read strictly.
+
+    NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
+    is 415; more than `max_body` or `api.max_body_bytes` is 413, whether or not the length was announced; what
+    must never enter is 422 (`app.platform.http.contract.body_scanner`). Who sends no valid key is told so
+    (401) before anything of the body is read, and so is who may not (403).
+    """
+
+    max_depth: ClassVar[int] = strict_json.MAX_DEPTH
+    """How deep arrays and objects of the body may be nested."""
+
+    max_body: ClassVar[int | None] = 262_144
+    """Bytes that a body may have, whatever `api.max_body_bytes` allows; None: as many as that says."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of FastAPI, behind the reading of the body."""
+        handler = super().get_route_handler()
+        field = self.body_field
+        if field is None:
+            return handler
+        required = field.field_info.is_required()
+        guarded = asks_for_key(self.dependant)
+
+        async def strict(request: Request) -> Response:
+            if guarded:
+                await self.admit(request)
+            read = await _Read.of(request, required=required, max_depth=self.max_depth, most=self.max_body)
+            return await handler(read)
+
+        return strict
+
+    async def admit(self, request: Request) -> Principal:
+        """The caller, if it may call this (UnauthorisedError, ForbiddenError). The route itself asks again.
+
+        To be asked before a body is read: of whom the answer is no, none is.
+        """
+        principal = await identify(request)
+        for requirement in self.requirements:
+            requirement.check(principal)
+        return principal
+
+    @cached_property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` holds here: a POST of somebody."""
+        return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
+
+    @cached_property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What a caller has to be allowed."""
+        return tuple(dict.fromkeys(_requirements(self.dependant)))
+
+    @cached_property
+    def reading(self) -> tuple[str, ...]:
+        """The scopes without which an answer is not shown: where a change answers with what was there."""
+        if "GET" in (self.methods or ()) or not self.param_convertors or not _shows(self.response_model):
+            return ()
+        if (self.operation_id or "").startswith("create_"):
+            return ()
+        return tuple(reading_of(each.scope) for each in self.requirements)
+
+    @cached_property
+    def shape(self) -> Shape | None:
+        """How its answers are tagged; None where they are not of one resource."""
+        return Shape.of(self.response_model)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request: with an ETag if it is about a resource, and a POST with a key of its own once."""
+        if scope["method"] != "POST" or "POST" not in (self.methods or ()) or not idempotency.has_key(scope):
+            await self._answer(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if not self.takes_key:
+            idempotency.refuse(request)
+        # Before an answer is looked for that is kept: who may not call any more is shown none.
+        principal = await self.admit(request)
+        body = await read_body(request, most=self.max_body)
+        await idempotency.once(self._answer, request, principal, body, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.reading and self.shape is None:
+            await super().handle(scope, receive, send)
+            return
+        answer = await record(super().handle, scope, receive)
+        principal = known_principal(scope)
+        if answer.succeeded and principal is not None and not all(map(principal.may, self.reading)):
+            # Who may change and not read is told that it is done.
+            answer = Answer(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
+        elif self.shape is not None:
+            answer = tagged(answer, self.shape, scope)
+        await answer.send(send)
+
+
+class _Read(Request):
+    """A request whose body was read already: FastAPI finds bytes and document where it looks for them."""
+
+    @classmethod
+    async def of(cls, request: Request, *, required: bool, max_depth: int, most: int | None) -> "_Read":
+        body = await read_body(request, most=most)
+        read = cls(request.scope, request.receive)
+        read._body = body
+        if body or required:
+            check_media_type(request, body)
+            if len(body) > _READ_AT_ONCE:
+                read._json = await asyncio.to_thread(_document, body, max_depth)
+            else:
+                read._json = _document(body, max_depth)
+        return read
+
+
+def asks_for_key(dependant: Dependant) -> bool:
+    """Tell whether a route is for those who have a key."""
+    return dependant.call is current_principal or any(map(asks_for_key, dependant.dependencies))
+
+
+def _shows(model: object) -> bool:
+    return Shape.of(model) is not None or (isinstance(model, type) and issubclass(model, Shown))
+
+
+def _requirements(dependant: Dependant) -> Iterator[Requirement]:
+    if isinstance(dependant.call, Requirement):
+        yield dependant.call
+    for each in dependant.dependencies:
+        yield from _requirements(each)
+
+
+def _document(body: bytes, max_depth: int) -> strict_json.Json:
+    try:
+        document = strict_json.loads(body, max_depth=max_depth)
+    except RejectedError as error:
+        raise UnreadableBodyError(error.code, error.detail) from None
+    check_body(document)
+    return document
+
+
+def check_media_type(request: Request, body: bytes) -> None:
+    """Refuse what is not JSON in UTF-8 (UnreadableBodyError `unsupported_media_type`).
+
+    A request without a body need not say what the body is: that it is missing is the better answer.
+    """
+    given = request.headers.get("content-type")
+    if given is None and not body:
+        return
+    message = Message()
+    message["content-type"] = given or ""
+    charset = message.get_content_charset("utf-8")
+    if given is None or message.get_content_type() not in MEDIA_TYPES or charset not in _CHARSETS:
+        raise UnreadableBodyError(
+            "unsupported_media_type",
+            f"The content type is {shown(given) if given else 'missing'}: send application/json in UTF-8",
+        )
+
+
+def content_encoding(request: Request) -> str:
+    """The Content-Encoding of a request's body, in lower case; `identity` where there is none."""
+    return request.headers.get("content-encoding", "").strip().lower() or "identity"
+
+
+async def read_body(request: Request, *, most: int | None = None, encodings: Collection[str] = ()) -> bytes:
+    """Read a body as it comes, and stop as soon as it is too large.
+
+    Args:
+        request: The request.
+        most: Bytes that it may have at most; None: as many as `api.max_body_bytes` says.
+        encodings: Values of Content-Encoding that the caller will take off the body, beside identity.
+
+    Raises:
+        UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` past
+            `most` or `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
+    """
+    encoding = content_encoding(request)
+    if encoding != "identity" and encoding not in encodings:
+        raise UnreadableBodyError(
+            "unsupported_encoding",
+            f"The content encoding {shown(encoding)} is not supported: send it as it is",
+        )
+    settings: ApiSettings = request.app.state.settings.api
+    most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > most:
+        raise _too_large(most)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.patience_s), aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                body += chunk
+                if len(body) > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        raise UnreadableBodyError(
+            "body_too_slow",
+            f"Of the body {len(body)} bytes came within {settings.patience_s:g} s: send it in smaller parts",
+        ) from None
+    return bytes(body)
+
+
+def _too_large(most: int) -> UnreadableBodyError:
+    return UnreadableBodyError("body_too_large", f"The body is larger than {most} bytes: send it in parts")

@@ -1,0 +1,89 @@
+"""The fields of hours of the week in request bodies: when a rule or a silence is active.
+
+Owns the shape of a span and the codes of its refusals. What spans mean is
+`app.platform.kernel.weekly_hours`' matter.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.platform.http.contract.fields import Body
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.rejection_codes import shown
+
+SPANS_LIMIT: Final = 50
+_TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_MIDNIGHT: Final = "24:00"
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def _time(value: str) -> str:
+    if _TIME.fullmatch(value) is None:
+        raise CodedValueError("invalid_hours", f"{shown(value)} is not a time of day such as 06:30")
+    return value
+
+
+def _end(value: str) -> str:
+    return value if value == _MIDNIGHT else _time(value)
+
+
+def _distinct(value: list[Day] | None) -> list[Day] | None:
+    if value is not None and len(set(value)) < len(value):
+        raise CodedValueError("invalid_hours", "A day stands in the list more than once")
+    return value
+
+
+class HoursSpan(Body):
+    """Hours of some days of the week, in the site's time zone."""
+
+    model_config = ConfigDict(
+        serialize_by_alias=True,
+        json_schema_extra={
+            "examples": [
+                {"from": "22:00", "to": "06:00"},
+                {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00"},
+            ]
+        },
+    )
+
+    days: Annotated[
+        list[Day] | None,
+        Field(
+            min_length=1,
+            max_length=7,
+            description="The days on which it begins. Left out: every day",
+            json_schema_extra={"uniqueItems": True},
+        ),
+        AfterValidator(_distinct),
+    ] = None
+    from_: Annotated[
+        str,
+        AfterValidator(_time),
+        Field(
+            alias="from",
+            description="When it begins: HH:MM. Of a time that the clocks repeat, the first one",
+            examples=["22:00"],
+            json_schema_extra={"pattern": f"^{_TIME.pattern}$"},
+        ),
+    ]
+    to: Annotated[
+        str,
+        AfterValidator(_end),
+        Field(
+            description="When it ends: HH:MM, or 24:00. Not after `from`: on the next day; the same as "
+            "`from`: 24 hours. Of a time that the clocks repeat, the second one",
+            examples=["06:00"],
+            json_schema_extra={"pattern": f"^({_TIME.pattern}|{_MIDNIGHT})$"},
+        ),
+    ]
+
+    def stored(self) -> dict[str, Any]:
+        """The span as it is stored, for `app.platform.kernel.weekly_hours.make_hours`."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+HoursSpans = Annotated[list[HoursSpan], Field(min_length=1, max_length=SPANS_LIMIT)]
+"""Spans in the site's time zone; where they overlap they are one."""

@@ -1,0 +1,195 @@
+"""Rate limits: decided by the head of a request alone, before routing, body and database.
+
+Owns by whom a request is counted. By its API key or sign-in, once that is well formed; else by its address.
+Anybody can write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good
+one, its requests take a token from their address too, which is given back when the key turns out good. From
+then on the key's organisation is known, and counts, for a minute after each look: before that it does as soon
+as the key was looked up.
+"""
+
+import asyncio
+import hmac
+import math
+import time
+from collections.abc import Hashable
+from functools import partial
+from typing import Final, NamedTuple
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.platform.config.api_settings import ApiSettings
+from app.platform.http.contract.refusals import count, refusal
+from app.platform.http.contract.request_head import head_of
+from app.platform.http.contract.response_headers import at_the_head, with_headers
+from app.platform.http.fairness.bucket_selection import ANONYMOUS, Buckets, Take, of_account
+from app.platform.http.fairness.principal_groups import Account, KnownKeys
+from app.platform.http.fairness.token_buckets import RateLimiter, Verdict
+from app.platform.identity.principals import Principal, known_principal, when_known
+from app.platform.kernel.api_keys import PREFIX, SESSION_PREFIX, hash_key, well_formed
+from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.errors import TooManyRequestsError
+
+_FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_FREE_BELOW: Final = "/static-offline-docs/"
+_TELEMETRY: Final = frozenset({"/v1/telemetry"})
+_TELEMETRY_BELOW: Final = "/v1/adapters/"
+_COUNTED: Final = "vigie.counted"
+_LOW: Final = "vigie.low"
+_UNAUTHORISED: Final = 401
+# Whoever goes on although it is refused is answered slowly: a client that waits for its answers cannot keep
+# the process busy with refusals then. So many a second, and so many at once, are answered at once.
+_HOLD_S: Final = 0.25
+_HELD_MOST: Final = 1_000
+_QUICK_PER_S: Final = 10.0
+_QUICK_BURST: Final = 100
+
+
+class Counted(NamedTuple):
+    """By whom a request is counted.
+
+    Attributes:
+        digest: the hash of its key; None where it shows none that is well formed.
+        samples: whether it brings samples, which have limits of their own.
+        address: where it came from, unless its key is known to be good.
+        account: whose the key is, where that is known.
+    """
+
+    digest: bytes | None
+    samples: bool
+    address: str | None
+    account: Account | None
+
+    @property
+    def policy(self) -> str:
+        """The limit of its key or address."""
+        if self.samples:
+            return "telemetry"
+        return ANONYMOUS if self.digest is None else "key"
+
+    def buckets(self) -> list[Take]:
+        """What it takes from, the narrowest first."""
+        found: list[Take] = [(self.policy, self.address if self.digest is None else self.digest)]
+        if self.digest is not None and self.address is not None:
+            found.insert(0, (ANONYMOUS, self.address))
+        if self.account is not None:
+            found += of_account(self.account, samples=self.samples)
+        return found
+
+
+def counted_of(scope: Scope) -> Counted | None:
+    """By whom a request is counted; None for what is not."""
+    counted: Counted | None = scope.get(_COUNTED)
+    return counted
+
+
+def is_low(scope: Scope) -> bool:
+    """Whether a request's caller has used up much of what it may ask at once."""
+    return bool(scope.get(_LOW))
+
+
+class Throttle:
+    """Refuses with 429 `rate_limited` what exceeds a limit, and tells every answer what is left of it."""
+
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings, bootstrap: str | None = None) -> None:
+        self._app = app
+        self._buckets = Buckets(settings)
+        # The one key that needs no checksum.
+        self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
+        self._known = KnownKeys()
+        self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or scope["path"] in _FREE or scope["path"].startswith(_FREE_BELOW):
+            await self._app(scope, receive, send)
+            return
+        scope[_COUNTED] = counted = self._counted(scope)
+        verdict, broken, scope[_LOW] = self._buckets.take(counted.buckets(), time.monotonic())
+        if verdict is not None and broken is not None:
+            response = await self._refuse(broken, verdict)
+            await response(scope, receive, send)
+            return
+        shown = {} if verdict is None else _headers(verdict)
+        headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+        digest = counted.digest
+        if digest is not None:
+            when_known(scope, partial(self._learn, scope, digest, counted))
+
+        def told(message: Message) -> Message:
+            if digest is not None and message["status"] == _UNAUTHORISED and not known_principal(scope):
+                self._known.forget(digest)
+            return with_headers(message, headers)
+
+        await self._app(scope, receive, at_the_head(send, told))
+
+    def _counted(self, scope: Scope) -> Counted:
+        bearer = head_of(scope).bearer
+        path: str = scope["path"]
+        samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
+        if bearer is not None:
+            digest = hash_key(bearer)
+            account = self._known.account(digest, time.monotonic())
+            own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
+            if account is not None or own:
+                return Counted(digest, samples, None, account)
+            if any(well_formed(bearer, prefix) for prefix in (PREFIX, SESSION_PREFIX)):
+                return Counted(digest, samples, _address(scope), None)
+        return Counted(None, samples, _address(scope), None)
+
+    async def _learn(self, scope: Scope, digest: bytes, counted: Counted, principal: Principal) -> None:
+        """Remember a key that turned out good; from its organisation take what was not taken before.
+
+        Raises:
+            TooManyRequestsError: Nothing is left there.
+        """
+        account = Account.of(principal)
+        now = time.monotonic()
+        self._known.learn(digest, account, now)
+        if counted.account == account:
+            return
+        if counted.address is not None:
+            self._buckets.give_back((ANONYMOUS, counted.address))
+        wanted = of_account(account, samples=counted.samples)
+        verdict, broken, low = self._buckets.take(wanted, now)
+        scope[_LOW] = low or is_low(scope)
+        if verdict is not None and broken is not None:
+            # As where the organisation is known before: what is refused takes nothing from the key either.
+            self._buckets.give_back((counted.policy, digest))
+            error = _too_many(verdict)
+            count(error, policy=broken[0])
+            raise error
+
+    async def _refuse(self, broken: Take, verdict: Verdict) -> Response:
+        policy, subject = broken
+        if not self._is_quick(subject) and self._held < _HELD_MOST:
+            self._held += 1
+            try:
+                await asyncio.sleep(_HOLD_S)
+            finally:
+                self._held -= 1
+        return refusal(_too_many(verdict), policy=policy, headers=_headers(verdict))
+
+    def _is_quick(self, subject: Hashable) -> bool:
+        return self._quick.take(subject, time.monotonic()).allowed
+
+
+def _too_many(verdict: Verdict) -> TooManyRequestsError:
+    wait_s = max(1, math.ceil(verdict.wait_s))
+    return TooManyRequestsError(
+        f"Too many requests: wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
+    )
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return address_of(client[0] if client else None)
+
+
+def _headers(verdict: Verdict) -> dict[str, str]:
+    return {
+        "RateLimit-Limit": str(verdict.limit),
+        "RateLimit-Remaining": str(verdict.remaining),
+        "RateLimit-Reset": str(math.ceil(verdict.reset_s)),
+    }

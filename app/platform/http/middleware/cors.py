@@ -1,0 +1,76 @@
+"""Web pages of other origins: which may call the API from a browser, and what they see of its answers."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from app.platform.http.contract.problems import problem_of
+from app.platform.kernel.errors import ForbiddenError
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_TAKEN: Final = (
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-Id",
+)
+_SHOWN: Final = (
+    "Content-Disposition",
+    "Content-Location",
+    "Deprecation",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "Sunset",
+    "X-Request-Id",
+)
+_REMEMBERED_S: Final = 7_200
+
+
+class Cors(CORSMiddleware):
+    """CORS for named origins, without credentials: the page's own code sends its key in `Authorization`."""
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=_TAKEN,
+            expose_headers=_SHOWN,
+            max_age=_REMEMBERED_S,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The same as Starlette's, with a problem where it refuses."""
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:  # noqa: PLR2004 (an HTTP status)
+            return Response(status_code=204, headers=_without_body(response))
+        refused = problem_of(
+            ForbiddenError(
+                "This origin, method or header may not be used from a browser (VIGIE_API__CORS_ORIGINS).",
+                code="cors_refused",
+            )
+        )
+        refused.headers["Vary"] = response.headers["Vary"]
+        return refused
+
+
+def _without_body(response: Response) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name not in {"content-length", "content-type"}
+    }

@@ -1,0 +1,1 @@
+"""Completes the OpenAPI document and serves Swagger UI."""

@@ -1,0 +1,1 @@
+"""Identifies the caller of a request and limits attempts to guess a secret."""

@@ -1,0 +1,68 @@
+"""What an e-mail address has to look like. Pure: asks no name server, and nobody whether there is a mailbox.
+
+What is taken is the part of RFC 5321 that is in use: no quoted names, no comments, no addresses of machines
+in brackets. So an address can neither end a header or a command of SMTP, nor begin another one.
+"""
+
+import re
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from typing import Final
+
+from app.platform.kernel.errors import InvalidError
+
+MAX_LENGTH: Final = 254
+"""Of an address, in characters (RFC 5321)."""
+
+_MAX_LOCAL: Final = 64
+_SHOWN_LIMIT: Final = 80
+# Of what RFC 5322 allows, all but what servers read as a route (`%`, `!`) or a command (`|`).
+_ATOM: Final = r"[A-Za-z0-9#$&'*+/=?^_`{}~-]+"
+_ENCODED: Final = "=?"  # begins an encoded word (RFC 2047), which programs would show as something else
+_LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+
+
+def normal_address(address: str) -> str:
+    """Return an address with its domain in lower case.
+
+    Raises:
+        InvalidError: `invalid_email_address`; the detail says what is wrong.
+    """
+    local, at, domain = address.rpartition("@")
+    if not at or len(address) > MAX_LENGTH or len(local) > _MAX_LOCAL:
+        raise refused(address, "an address is name@example.com, of at most 254 characters")
+    if not address.isascii():
+        raise refused(address, "write it in ASCII, the domain as punycode (xn--…)")
+    if not _LOCAL.fullmatch(local) or _ENCODED in local:
+        raise refused(
+            address,
+            "before the @ are letters, digits and #$&'*+/=?^_`{}~- with single dots between, but not =?",
+        )
+    # What ends in a number is an address of a machine, not a domain.
+    if not _DOMAIN.fullmatch(domain) or domain.rpartition(".")[2].isdecimal():
+        raise refused(address, "what follows the @ is not a domain")
+    normal = f"{local}@{domain.lower()}"
+    try:
+        # The headers of mails are made of it: what cannot stand there must not be found out at the sending.
+        fits = Address(addr_spec=normal).addr_spec == normal
+    except (HeaderParseError, ValueError, IndexError):
+        fits = False
+    if not fits:
+        raise refused(address, "it cannot stand in a mail's header")
+    return normal
+
+
+def domain_of(address: str) -> str:
+    """Return what follows the last @ of an address."""
+    return address.rpartition("@")[2]
+
+
+def refused(address: str, why: str) -> InvalidError:
+    """The error of what is no address: `invalid_email_address`."""
+    # Letters of other alphabets as they were written, for they are often what is wrong; nothing unprintable.
+    written = repr(address[:_SHOWN_LIMIT]) + ("..." if len(address) > _SHOWN_LIMIT else "")
+    return InvalidError(
+        f"{written} is not an e-mail address that mails go to: {why}.", code="invalid_email_address"
+    )

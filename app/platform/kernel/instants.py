@@ -1,0 +1,191 @@
+"""Instants and durations as text: RFC 3339, milliseconds since the epoch, ISO 8601 durations.
+
+Owns the parsing and the writing of times. An instant is an `int` of microseconds since 1970-01-01T00:00:00Z,
+everywhere. Must not read a clock: whoever needs now passes it in.
+
+What is taken is RFC 3339 as its grammar stands: `T` and `Z` in either case (its section 5.6 allows both), a
+full zone (`Z`, `+01:00`; `-00:00` is UTC), any number of fraction digits, of which those past the microsecond
+are dropped. A space instead of the `T`, hour 24, second 60 and every other ISO 8601 form are refused: a time
+is never guessed.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from app.platform.kernel.rejection_codes import RejectedError, shown
+
+US_PER_S: Final = 1_000_000
+US_PER_MS: Final = 1_000
+
+EARLIEST_US: Final = 946_684_800 * US_PER_S
+"""2000-01-01T00:00:00Z: no measurement is older, and a clock that was never set starts at 1970 or 1980."""
+
+LATEST_US: Final = 253_370_764_800 * US_PER_S
+"""9999-01-01T00:00:00Z, excluded: the year 9999 stands for "never" in many systems, and is no instant."""
+
+MAX_INTEGER: Final = 2**53
+"""The largest integer that every JSON reader keeps exactly."""
+
+MAX_DURATION_S: Final = 366 * 86_400
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
+_FIRST_US: Final = (date(1, 1, 1).toordinal() - _EPOCH_DAY) * 86_400 * US_PER_S
+_END_US: Final = (date(9999, 12, 31).toordinal() + 1 - _EPOCH_DAY) * 86_400 * US_PER_S
+# Seconds of 2000 to 2100 stand where milliseconds are due far more often than any instant of January 1970.
+_SECONDS: Final = range(946_684_800, 4_102_444_800)
+_TEXT_LIMIT: Final = 64
+_HOURS, _MINUTES, _SECONDS_PER_MINUTE = 24, 60, 60
+
+_INSTANT: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))?"
+)
+_OTHER_UNITS: Final = re.compile(r"P[0-9.,]+[WMY].*")
+_DURATION: Final = re.compile(
+    r"P(?:([0-9]{1,9})D)?(?:(T)(?:([0-9]{1,9})H)?(?:([0-9]{1,9})M)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)S)?)?"
+)
+
+
+def parse_rfc3339(text: str) -> int:
+    """Parse an RFC 3339 time with a zone.
+
+    Returns:
+        Microseconds since the epoch, in the years 1 to 9999; digits past the microsecond are dropped.
+
+    Raises:
+        RejectedError: `invalid_time`, `time_without_zone` or `time_out_of_range`.
+    """
+    match = _INSTANT.fullmatch(text) if len(text) <= _TEXT_LIMIT else None
+    if match is None:
+        raise RejectedError("invalid_time", f"{shown(text)} is not RFC 3339, such as 2026-11-24T10:00:00Z")
+    year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
+    fraction, utc, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10, 11)
+    if hour >= _HOURS or minute >= _MINUTES or second >= _SECONDS_PER_MINUTE:
+        raise RejectedError(
+            "invalid_time",
+            f"{shown(text)}: hours go to 23, minutes and seconds to 59 (midnight is 00:00 of the day that "
+            "begins, a leap second is the second before it)",
+        )
+    if utc is None and sign is None:
+        raise RejectedError(
+            "time_without_zone", f"{shown(text)} has no zone: add Z or an offset such as +01:00"
+        )
+    if year == 0:
+        raise RejectedError("time_out_of_range", f"{shown(text)}: there is no year 0000")
+    try:
+        days = date(year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError:
+        raise RejectedError("invalid_time", f"{shown(text)}: there is no such day") from None
+    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+    if sign is not None:
+        seconds -= _offset_s(text, sign, int(zone_hour), int(zone_minute))
+    micros = seconds * US_PER_S + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
+    if not _FIRST_US <= micros < _END_US:
+        raise RejectedError("time_out_of_range", f"{shown(text)} is outside the years 1 to 9999")
+    return micros
+
+
+def _offset_s(text: str, sign: str, hours: int, minutes: int) -> int:
+    """Return a zone's offset from UTC in seconds."""
+    if hours >= _HOURS or minutes >= _MINUTES:
+        raise RejectedError("invalid_time", f"{shown(text)}: a zone goes from -23:59 to +23:59")
+    offset = hours * 3_600 + minutes * 60
+    return -offset if sign == "-" else offset
+
+
+def parse_epoch_ms(value: int) -> int:
+    """Turn milliseconds since the epoch into microseconds, without a guess at the unit.
+
+    Raises:
+        RejectedError: `integer_too_large` past 2^53; `time_out_of_range` for a negative number or one outside
+            the years 2000 to 9998, with a hint where it looks like seconds.
+    """
+    if abs(value) > MAX_INTEGER:
+        raise RejectedError("integer_too_large", f"time {shown(value)} is past 2^53: milliseconds are due")
+    if value < 0:
+        raise RejectedError("time_out_of_range", f"time {value} is negative: milliseconds since 1970 are due")
+    if value in _SECONDS:
+        raise RejectedError(
+            "time_out_of_range", f"time {value} looks like seconds: milliseconds are due, times 1000"
+        )
+    micros = value * US_PER_MS
+    if micros >= LATEST_US:
+        raise RejectedError("time_out_of_range", f"time {value} is past the year 9998: milliseconds are due")
+    check_range(micros)
+    return micros
+
+
+def check_range(time_us: int) -> None:
+    """Refuse an instant outside the years 2000 to 9998.
+
+    Raises:
+        RejectedError: `time_out_of_range`.
+    """
+    if time_us < EARLIEST_US:
+        raise RejectedError(
+            "time_out_of_range", f"time {format_us(time_us)} is before 2000: is the box's clock set?"
+        )
+    if time_us >= LATEST_US:
+        raise RejectedError("time_out_of_range", f"time {format_us(time_us)} is past the year 9998")
+
+
+def format_us(time_us: int) -> str:
+    """Write an instant as RFC 3339 in UTC, with as much of a fraction as is needed (none, 3 or 6 digits).
+
+    Raises:
+        OverflowError: The instant is outside the years 1 to 9999.
+    """
+    moment = to_datetime(time_us).replace(tzinfo=None)
+    if time_us % US_PER_S == 0:
+        return moment.isoformat(timespec="seconds") + "Z"
+    return moment.isoformat(timespec="microseconds" if time_us % US_PER_MS else "milliseconds") + "Z"
+
+
+def to_datetime(time_us: int) -> datetime:
+    """Return an instant as a datetime in UTC, exactly (OverflowError outside the years 1 to 9999)."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def from_datetime(moment: datetime) -> int:
+    """Return an aware datetime as microseconds since the epoch, exactly.
+
+    Raises:
+        RejectedError: `time_without_zone` for a naive one.
+    """
+    if moment.utcoffset() is None:
+        raise RejectedError("time_without_zone", f"{moment.isoformat()} has no zone")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def parse_iso_duration(text: str) -> float:
+    """Parse an ISO 8601 duration of days, hours, minutes and seconds: `P[nD][T[nH][nM][nS]]`.
+
+    Whole numbers, save for the seconds, which may have up to six decimals. Months and years are refused: they
+    have no fixed length; so are weeks, which no client of the API writes.
+
+    Returns:
+        Seconds, at most 366 days.
+
+    Raises:
+        RejectedError: `invalid_duration`.
+    """
+    match = _DURATION.fullmatch(text) if len(text) <= _TEXT_LIMIT else None
+    days, designator, hours, minutes, seconds = match.groups() if match else (None,) * 5
+    if match is None and len(text) <= _TEXT_LIMIT and _OTHER_UNITS.fullmatch(text):
+        raise RejectedError(
+            "invalid_duration",
+            f"{shown(text)}: weeks, months and years are not taken: write days (P7D); minutes are PT10M",
+        )
+    # A T with nothing behind it, and a P alone, fit the pattern but not the standard.
+    if days is None and hours is None and minutes is None and seconds is None:
+        raise RejectedError(
+            "invalid_duration", f"{shown(text)} is not an ISO 8601 duration such as PT10M or P1DT12H"
+        )
+    if designator is not None and hours is None and minutes is None and seconds is None:
+        raise RejectedError("invalid_duration", f"{shown(text)}: nothing follows the T")
+    total = int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + float(seconds or 0)
+    if total > MAX_DURATION_S:
+        raise RejectedError("invalid_duration", f"{shown(text)} is longer than 366 days")
+    return total

@@ -1,0 +1,164 @@
+"""Parses JSON strictly (RFC 8259, RFC 7493), for all input that is not on the hot path. Pure.
+
+Owns what RFC 8259 leaves to the reader and RFC 7493 (I-JSON) settles: UTF-8 without a byte-order mark, one
+document, no NaN or Infinity, no number that a double cannot hold, no key twice, no half of a surrogate pair,
+a bounded depth. Must not know what a document means: fields, metrics and times are the callers' matter.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from app.platform.kernel.rejection_codes import RejectedError, shown
+
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
+
+MAX_DEPTH: Final = 8
+"""How deep arrays and objects may be nested; `[]` is one deep."""
+
+MAX_TEXT: Final = 64
+"""How many characters a text may have in messages of boxes."""
+
+TEXT_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+"""Matches a bracket, or a text as a whole, closed or not.
+
+Possessive, so that no input makes it go back over what it has read.
+"""
+
+_INTEGER_SAFE: Final = 300
+_HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def loads(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
+    """Read one JSON document.
+
+    Integers come back as `int` (of at most 309 digits), all other numbers as finite `float`.
+
+    Raises:
+        RejectedError: `empty_body`, `invalid_encoding`, `nesting_too_deep`, `invalid_json`,
+        `number_out_of_range`,
+            `duplicate_key` or `lone_surrogate`.
+    """
+    text = _decoded(data)
+    if not text.strip(" \t\r\n"):
+        raise RejectedError("empty_body", "there is no JSON document: the body is empty")
+    _check_depth(data, max_depth)
+    try:
+        document: Json = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise RejectedError("invalid_json", _syntax_detail(error, len(text))) from None
+    if _HALF_ESCAPED.search(data):
+        for found in texts(document):
+            if not _is_whole(found):
+                raise RejectedError("lone_surrogate", f"{shown(found)} holds half of a surrogate pair")
+    return document
+
+
+def texts(value: Json) -> Iterator[str]:
+    """Yield every text of a document, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts(item)
+
+
+def check_texts(value: Json, max_text: int = MAX_TEXT) -> None:
+    """Refuse a document in which a text, keys included, holds NUL or is over-long.
+
+    Raises:
+        RejectedError: `nul_in_text` or `text_too_long`.
+    """
+    for text in texts(value):
+        if "\0" in text:
+            raise RejectedError("nul_in_text", f"{shown(text)} holds a NUL character")
+        if len(text) > max_text:
+            raise RejectedError(
+                "text_too_long", f"{shown(text)} has {len(text)} characters: at most {max_text} are taken"
+            )
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise RejectedError(
+            "invalid_encoding", "the body begins with a byte-order mark: send UTF-8 without one"
+        )
+    # Without a mark, UTF-16 and UTF-32 show by a NUL next to the first character, which is always ASCII.
+    if b"\0" in data[:4]:
+        raise RejectedError("invalid_encoding", "the body looks like UTF-16 or UTF-32: send UTF-8")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RejectedError("invalid_encoding", f"byte {error.start} is not UTF-8") from None
+
+
+def _check_depth(data: bytes, max_depth: int) -> None:
+    """Refuse a document that is too deep, before anything recursive reads it."""
+    depth = 0
+    for match in TEXT_OR_BRACKET.finditer(data):
+        first = data[match.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise RejectedError(
+                    "nesting_too_deep", f"at byte {match.start()} the nesting is deeper than {max_depth}"
+                )
+        elif first in b"]}":
+            depth -= 1
+
+
+def _syntax_detail(error: json.JSONDecodeError, length: int) -> str:
+    if error.pos >= length:
+        return f"the document is cut short after {length} characters"
+    if error.msg == "Extra data":
+        return f"something follows the document at character {error.pos}: one document is due"
+    if error.msg.startswith("Unterminated string"):
+        return f"the document is cut short: the text at character {error.pos} is never closed"
+    return f"{error.msg} at character {error.pos}"
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RejectedError("duplicate_key", f"the key {shown(key)} occurs twice in one object")
+            seen.add(key)
+    return found
+
+
+def _float(token: str) -> float:
+    number = float(token)
+    if number in (float("inf"), float("-inf")):
+        raise RejectedError("number_out_of_range", f"the number {token[:40]} is past what a double holds")
+    return number
+
+
+def _integer(token: str) -> int:
+    # The length first: turning digits into an integer takes quadratic time.
+    if len(token) > _INTEGER_SAFE:
+        _float(token)
+    return int(token)
+
+
+def _constant(token: str) -> NoReturn:
+    raise RejectedError("invalid_json", f"{token} is not JSON: leave out a value that was not measured")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_constant
+)

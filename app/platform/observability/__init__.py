@@ -1,0 +1,1 @@
+"""Writes structured logs and Prometheus metrics."""

@@ -1,0 +1,1 @@
+"""Runs a process: signals, heartbeat, readiness, health endpoints and HTTP timeouts."""

@@ -1,0 +1,42 @@
+"""Prometheus and health of a role that has no HTTP of its own, where a port is set for it.
+
+A module by itself: what it stands on takes longer to load than a role's own work.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from app.platform.config.settings import Settings
+from app.platform.http.contract.operator_auth import is_operator
+from app.platform.observability.metrics_and_logs import exposition
+
+
+async def serve_metrics(
+    settings: Settings, name: str, state: Callable[[], str]
+) -> Callable[[], Awaitable[None]]:
+    """Serve `/metrics`, for operators only, and `/healthz`; gives the call that ends it.
+
+    Args:
+        settings: the port, and who is an operator.
+        name: the role.
+        state: what it does.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        if not is_operator(bearer, request.remote, settings.api):
+            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+        return web.Response(
+            body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive", "role": name, "state": state()})
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", health)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.api.host, settings.metrics_port).start()
+    return runner.cleanup

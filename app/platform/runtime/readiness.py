@@ -1,0 +1,187 @@
+"""Is this process fit to serve? What `/readyz` answers: the state of each thing it depends on."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import aiomqtt
+from pydantic import BaseModel, Field
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.platform.broker.connection import broker_client
+from app.platform.config.settings import Settings
+from app.platform.db import schema_upgrade
+from app.platform.db.database import Database
+from app.platform.runtime.heartbeat import BROKER, STALE_S, WAITING, instance_name
+
+_PATIENCE_S = 2.0
+_ROLES = ("ingest", "deliver", "maintain")
+# The server's clock on both sides.
+_BEATS = (
+    "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
+)
+
+
+class Dependency(BaseModel):
+    """One thing that Vigie depends on."""
+
+    state: Literal["ok", "degraded", "failed"] = Field(
+        description="`degraded`: it serves, and somebody should look at it"
+    )
+    required: bool = Field(description="Whether readiness needs it")
+    detail: str
+
+
+class Health(BaseModel):
+    """The process is alive: it can answer at all."""
+
+    status: Literal["alive"] = "alive"
+    version: str = Field(description="The version of Vigie that runs", examples=["0.2.0"])
+    commit: str | None = Field(
+        None,
+        description="The commit that it was made of, `-dirty` where files have changed since; null: unknown",
+        examples=["1f0c2d7a9b3e"],
+    )
+
+
+class Readiness(BaseModel):
+    """Ready when no required dependency has failed."""
+
+    ready: bool
+    dependencies: dict[str, Dependency]
+
+    def without_details(self) -> "Readiness":
+        """The same for strangers: details name hosts, processes and what is wrong with them."""
+        plain = {name: entry.model_copy(update={"detail": ""}) for name, entry in self.dependencies.items()}
+        return Readiness(ready=self.ready, dependencies=plain)
+
+
+class Beat(NamedTuple):
+    """One row of `heartbeats`; its age in seconds, by the server's clock."""
+
+    role: str
+    instance: str
+    state: str
+    age_s: float
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it still says something about now."""
+        return self.age_s <= STALE_S
+
+
+def database_fault(beats: Sequence[Beat], instance: str) -> str:
+    """Say what heartbeats know of a database that answers a question; empty where all is well.
+
+    A question that is answered is not enough: the roles' own connections may hang, or their writes be refused
+    by a full disk. That a role is silent says nothing of the database (it may have been killed), but for this
+    process, which lives.
+
+    Args:
+        beats: all that are there.
+        instance: this process's name.
+    """
+    for beat in beats:
+        if beat.fresh and beat.state.startswith(WAITING):
+            return f"{beat.role} ({beat.instance}) is {beat.state}"
+        if beat.instance == instance and beat.role == "api" and not beat.fresh:
+            return f"it has taken no heartbeat of this process for {beat.age_s:.0f} s"
+    return ""
+
+
+def role_fault(beats: Sequence[Beat], role: str) -> str:
+    """Say why a role does not do its work; empty where at least one of its processes does."""
+    mine = [beat for beat in beats if beat.role == role]
+    if not mine:
+        return "not running"
+    states = [beat.state for beat in mine if beat.fresh]
+    if not states:
+        return f"silent for {min(beat.age_s for beat in mine):.0f} s"
+    if any(not state.startswith(("waiting", "starting", "standby")) for state in states):
+        return ""
+    # One that says why is more useful than one that stands by behind it.
+    telling = next((state for state in states if state != "standby"), None)
+    return f"is {telling}" if telling else "only stands by: what held its lock ended, and the lock did not"
+
+
+def broker_worry(beats: Sequence[Beat]) -> str:
+    """Say what the watch of the broker found; empty where it found nothing."""
+    return next((beat.state for beat in beats if beat.role == BROKER and beat.fresh), "")
+
+
+class Probe:
+    """Asks the dependencies, at most once a second, however often `/readyz` is called.
+
+    Args:
+        settings: where the broker is, and what is required.
+        database: the connections that are asked.
+        patience_s: how long one of them may take to answer, in seconds.
+    """
+
+    def __init__(self, settings: Settings, database: Database, *, patience_s: float = _PATIENCE_S) -> None:
+        self._settings = settings
+        self._database = database
+        self._patience_s = patience_s
+        self._lock = asyncio.Lock()
+        self._asked = 0.0
+        self._answer: Readiness | None = None
+
+    async def readiness(self) -> Readiness:
+        """The state of everything, not older than a second."""
+        async with self._lock:
+            if self._answer is None or time.monotonic() - self._asked > 1.0:
+                self._answer = await self._ask()
+                self._asked = time.monotonic()
+            return self._answer
+
+    async def _ask(self) -> Readiness:
+        (faults, worry), broker = await asyncio.gather(self._ask_database(), self._ask_broker())
+        required = set(self._settings.api.ready_requires)
+        dependencies = {
+            name: Dependency(state="failed" if fault else "ok", required=name in required, detail=fault)
+            for name, fault in {**faults, "broker": broker}.items()
+        }
+        if worry and not broker:
+            dependencies["broker"].state, dependencies["broker"].detail = "degraded", worry
+        ready = all(entry.state != "failed" for entry in dependencies.values() if entry.required)
+        return Readiness(ready=ready, dependencies=dependencies)
+
+    async def _ask_database(self) -> tuple[dict[str, str], str]:
+        """Name → fault, empty where all is well; and what is known of the broker."""
+        try:
+            async with asyncio.timeout(self._patience_s), self._database.read() as session:
+                revision = await schema_upgrade.current(session)
+                if revision is None:
+                    fault = "not migrated: run `vigie migrate`"
+                    unknown = dict.fromkeys(_ROLES, "unknown: the database is not migrated")
+                    return {"database": "", "migrations": fault, **unknown}, ""
+                beats = [Beat(*row) for row in await session.execute(text(_BEATS))]
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            return dict.fromkeys(("database", "migrations", *_ROLES), self._named(error)), ""
+        expected = schema_upgrade.head()
+        stale = (
+            "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
+        )
+        faults = {
+            "database": database_fault(beats, instance_name()),
+            "migrations": stale,
+            **{role: role_fault(beats, role) for role in _ROLES},
+        }
+        return faults, broker_worry(beats)
+
+    async def _ask_broker(self) -> str:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                async with broker_client(self._settings.broker, timeout_s=self._patience_s):
+                    return ""
+        except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _named(self, error: Exception) -> str:
+        """Name an error without its text, which can say where the database is."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._patience_s:g} s"
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
+        return type(cause or error).__name__

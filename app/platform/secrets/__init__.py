@@ -1,0 +1,1 @@
+"""Encrypts secrets before they are stored, and again when keys are replaced."""

@@ -1,0 +1,149 @@
+"""Seals what is not sealed under the first key: secrets from before there were keys, and those of older keys.
+
+Owns the walk over the columns of `sealed_columns`, and the count of what is sealed with which key. Nothing is
+ever lost here: what cannot be opened stays as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from app.platform.db.database import RawConnection
+from app.platform.observability.metrics_and_logs import SECRETS_TO_SEAL, get_logger
+from app.platform.secrets.sealed_columns import SEALED, SealedColumn
+from app.platform.secrets.sealing import PREFIX, Sealer, SealError
+
+_log = get_logger(__name__)
+_AT_ONCE: Final = 200
+_NO_KEY: Final = "sealed:0:"  # nothing begins so
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How many values of a column are sealed with one key.
+
+    Attributes:
+        column: `table.column`.
+        key: the key's name; None: they are in clear.
+        values: how many.
+    """
+
+    column: str
+    key: str | None
+    values: int
+
+
+async def uses(connection: RawConnection, columns: Sequence[SealedColumn] = SEALED) -> list[Use]:
+    """What is sealed with which key, column by column."""
+    found = []
+    for column in columns:
+        rows = await connection.fetch(
+            f"SELECT CASE WHEN starts_with(value, $1) THEN split_part(value, ':', 3) END AS key, "  # noqa: S608 (names of SEALED)
+            f"count(*) AS values FROM ({_values(column)}) AS found GROUP BY 1 ORDER BY 1",
+            PREFIX,
+        )
+        found += [Use(column.name, row["key"], row["values"]) for row in rows]
+    return found
+
+
+def _values(column: SealedColumn) -> str:
+    if column.member is None:
+        return f"SELECT {column.column} AS value FROM {column.table} WHERE {column.column} IS NOT NULL"  # noqa: S608 (names of SEALED)
+    return (
+        f"SELECT item ->> '{column.member}' AS value FROM {column.table}, "  # noqa: S608 (names of SEALED)
+        f"jsonb_array_elements({column.column}) AS item"
+    )
+
+
+class Resealer:
+    """Keeps secrets under the newest key; remembers what it has complained of.
+
+    Args:
+        sealer: With all keys.
+        columns: Which are looked through.
+    """
+
+    def __init__(self, sealer: Sealer, columns: Sequence[SealedColumn] = SEALED) -> None:
+        self._sealer = sealer
+        self._columns = columns
+        self._told: set[tuple[str, str]] = set()
+
+    async def turn(self, connection: RawConnection) -> int:
+        """Seal all that can be, some rows at a time; show and return how many values are left.
+
+        Args:
+            connection: Outside a transaction.
+        """
+        current = self._sealer.current or _NO_KEY
+        for column in self._columns:
+            last: tuple[Any, ...] | None = ()
+            while last is not None:
+                async with connection.transaction():
+                    last = await self._slice(connection, column, last, current)
+        name = current.removeprefix(PREFIX).removesuffix(":")
+        left = sum(use.values for use in await uses(connection, self._columns) if use.key != name)
+        SECRETS_TO_SEAL.set(left)
+        return left
+
+    async def _slice(
+        self, connection: RawConnection, column: SealedColumn, after: tuple[Any, ...], current: str
+    ) -> tuple[Any, ...] | None:
+        """Seal those of the rows that come next; return the last one's key, None where there are no more."""
+        rows = await connection.fetch(_due(column, beginning=not after), current, _AT_ONCE, *after)
+        for row in rows:
+            key = tuple(row[name] for name in column.key)
+            stored = row["stored"]
+            anew = self._anew(column, stored, key)
+            if anew != stored:
+                await connection.execute(_write(column), anew, *key)
+        return tuple(rows[-1][name] for name in column.key) if len(rows) == _AT_ONCE else None
+
+    def _anew(self, column: SealedColumn, stored: str, key: tuple[Any, ...]) -> str:
+        """What is to be stored."""
+        if column.member is None:
+            return self._try(column, stored, key)
+        before = msgspec.json.decode(stored)
+        after = [{**item, column.member: self._try(column, item[column.member], key)} for item in before]
+        return stored if after == before else msgspec.json.encode(after).decode()
+
+    def _try(self, column: SealedColumn, stored: str, key: tuple[Any, ...]) -> str:
+        """The value sealed anew; as it is, where it cannot be opened or there is no key."""
+        try:
+            return column.anew(self._sealer, stored, *key)
+        except SealError as error:
+            row = ",".join(map(str, key))
+            if (column.table, row) not in self._told:
+                self._told.add((column.table, row))
+                _log.warning("secret_not_sealed", column=column.name, row=row, error=str(error))
+            return stored
+
+
+def _due(column: SealedColumn, *, beginning: bool) -> str:
+    """Rows that are not all under the first key ($1), at most $2, after the key $3 … unless at the beginning.
+
+    Not against what refers to them meanwhile. Who changes one now is not waited for: next time.
+    """
+    key = ", ".join(column.key)
+    places = ", ".join(f"${number}" for number in range(3, 3 + len(column.key)))
+    after = "" if beginning else f"AND ({key}) > ({places}) "
+    stored = column.column if column.member is None else f"{column.column}::text"
+    if column.member is None:
+        due = f"NOT starts_with({column.column}, $1)"
+    else:
+        due = (
+            f"EXISTS (SELECT FROM jsonb_array_elements({column.column}) AS item "
+            f"WHERE NOT starts_with(item ->> '{column.member}', $1))"
+        )
+    return (
+        f"SELECT {key}, {stored} AS stored FROM {column.table} WHERE {due} {after}"  # noqa: S608 (names of SEALED)
+        f"ORDER BY {key} LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"
+    )
+
+
+def _write(column: SealedColumn) -> str:
+    key = ", ".join(column.key)
+    places = ", ".join(f"${number}" for number in range(2, 2 + len(column.key)))
+    value = "$1" if column.member is None else "$1::text::jsonb"
+    return f"UPDATE {column.table} SET {column.column} = {value} WHERE ({key}) = ({places})"  # noqa: S608 (names of SEALED)

@@ -1,0 +1,80 @@
+"""Where the database holds sealed secrets: every column of every room, in one place.
+
+Owns what each value is bound to. A column that is not here is not sealed anew when keys are replaced, and is
+lost with the old key: whoever adds one adds its entry. Must not import the rooms; their tables are named.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.platform.secrets.sealing import Sealer, is_sealed
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column of secrets; NULL where there is none.
+
+    Attributes:
+        table: the table.
+        column: the column, text; or a JSON array of objects where `member` is set.
+        context: what a value is bound to; `{}` stands for each column of the row's key.
+        key: the columns of the table's primary key.
+        member: of each object in the array, which member is sealed.
+        clear: how values begin that were stored before they were sealed; None: there are none.
+    """
+
+    table: str
+    column: str
+    context: str
+    key: tuple[str, ...] = ("id",)
+    member: str | None = None
+    clear: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`table.column`."""
+        return f"{self.table}.{self.column}"
+
+    def seal(self, sealer: Sealer, text: str, *key: Any) -> str:  # noqa: ANN401 (of whatever type keys are)
+        """Seal a value of the row with this key (SealError where there is no encryption key)."""
+        return sealer.seal(text, self.context.format(*key))
+
+    def open(self, sealer: Sealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
+        """Open a value of the row with this key (SealError where it cannot be)."""
+        if self.clear is not None and stored.startswith(self.clear) and not is_sealed(stored):
+            return stored
+        return sealer.open(stored, self.context.format(*key))
+
+    def anew(self, sealer: Sealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
+        """Give a value as it is sealed now: itself where that is with the first key already (SealError)."""
+        if sealer.current is not None and stored.startswith(sealer.current):
+            return stored
+        return self.seal(sealer, self.open(sealer, stored, *key), *key)
+
+
+WEBHOOK_SECRET: Final = SealedColumn("webhook_endpoints", "secret", "webhook-secret:{}", clear="whsec_")
+WEBHOOK_FORMER_SECRETS: Final = SealedColumn(
+    "webhook_endpoints", "former_secrets", WEBHOOK_SECRET.context, member="secret", clear=WEBHOOK_SECRET.clear
+)
+WEBHOOK_HEADERS: Final = SealedColumn("webhook_endpoints", "headers", "webhook-headers:{}")
+CHANNEL_CREDENTIALS: Final = SealedColumn("webhook_endpoints", "credentials", "channel-credentials:{}")
+
+IDEMPOTENCY_ANSWER: Final = SealedColumn(
+    "idempotency_keys", "answer", "idempotency-answer:{}:{}:{}", ("organisation_id", "caller_id", "key")
+)
+
+INSTALLATION_SECRET: Final = SealedColumn(
+    "installation_settings", "secret", "installation-setting:{}", ("name",)
+)
+INVITATION_TOKEN: Final = SealedColumn("invitations", "mail_token", "invitation-token:{}")
+
+SEALED: Final = (
+    WEBHOOK_SECRET,
+    WEBHOOK_FORMER_SECRETS,
+    WEBHOOK_HEADERS,
+    CHANNEL_CREDENTIALS,
+    IDEMPOTENCY_ANSWER,
+    INSTALLATION_SECRET,
+    INVITATION_TOKEN,
+)
+"""All of them."""

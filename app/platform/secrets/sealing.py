@@ -1,0 +1,168 @@
+"""Secrets as the database may hold them: sealed with a key that is kept elsewhere.
+
+Owns the form `sealed:1:<key's name>:<base64>`: AES-256-GCM (NIST SP 800-38D) with a nonce of chance, bound to
+a context, so that what was sealed for one row opens in no other. Must not know what is sealed
+(`sealed_columns`).
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.platform.config.encryption_settings import KEY_BYTES, EncryptionSettings, KeysFile
+from app.platform.kernel.errors import UnavailableError
+from app.platform.observability.metrics_and_logs import get_logger
+
+PREFIX: Final = "sealed:1:"
+_NONCE_BYTES: Final = 12
+_NAME_LENGTH: Final = 8
+_log = get_logger(__name__)
+_NO_KEY: Final = (
+    "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
+    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
+)
+
+
+class SealError(Exception):
+    """Something cannot be sealed or opened; the text says which key is missing, and shows no secret."""
+
+
+class Sealer:
+    """Seals with its first key, opens with all of them.
+
+    Where the keys are in a file, it follows that file: a key that is put there seals from then on.
+
+    Args:
+        keys: 32 bytes each; none: nothing can be sealed, nor opened.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._file: KeysFile | None = None
+        self._take(keys)
+
+    @classmethod
+    def of(cls, settings: EncryptionSettings) -> Self:
+        """The one that settings speak of.
+
+        Raises:
+            SealError: The file of keys cannot be read any more; what else is wrong, the settings refuse.
+        """
+        # Before it is read: what comes in between is noticed.
+        file = None if settings.keys or settings.keys_file is None else KeysFile(settings.keys_file)
+        try:
+            sealer = cls(settings.key_bytes())
+        except ValueError as error:
+            raise SealError(str(error)) from None
+        sealer._file = file
+        return sealer
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a key to seal with."""
+        return self.current is not None
+
+    @property
+    def current(self) -> str | None:
+        """The beginning of all that is sealed with the first key."""
+        self._follow()
+        return None if self._first is None else f"{PREFIX}{self._first}:"
+
+    @property
+    def names(self) -> list[str]:
+        """What its keys are called, the first one first."""
+        self._follow()
+        return list(self._keys)
+
+    def _take(self, keys: Sequence[bytes]) -> None:
+        if any(len(key) != KEY_BYTES for key in keys):
+            raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
+        self._keys = {key_name(key): AESGCM(key) for key in keys}
+        self._first = key_name(keys[0]) if keys else None
+        self._hashes_with = [hmac.digest(key, b"fingerprint", "sha256") for key in keys]
+
+    def _follow(self) -> None:
+        """Take the keys of the file where it has changed; while it cannot be read, those there were."""
+        if self._file is None:
+            return
+        try:
+            keys = self._file.changed()
+        except ValueError as error:
+            _log.warning("encryption_keys_not_read", error=str(error))
+            return
+        if keys is not None:
+            self._take(keys)
+            _log.info("encryption_keys_changed", seals_with=self._first, keys=len(self._keys))
+
+    def fingerprints(self, data: bytes) -> list[bytes]:
+        """Hashes by which equal data is known again, one with each key, the first one first; 32 bytes each.
+
+        Who has the database alone cannot find by trying what was hashed, not even where it is a password.
+        """
+        self._follow()
+        return [hmac.digest(key, data, "sha256") for key in self._hashes_with]
+
+    def seal(self, text: str, context: str) -> str:
+        """Seal a text.
+
+        Args:
+            text: What nobody is to read.
+            context: What it belongs to; the same has to be given to open it.
+
+        Raises:
+            SealError: There is no key.
+        """
+        self._follow()
+        if self._first is None:
+            raise SealError("no encryption key is set (VIGIE_ENCRYPTION__KEYS)")
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = nonce + self._keys[self._first].encrypt(nonce, text.encode(), context.encode())
+        return f"{PREFIX}{self._first}:{base64.b64encode(sealed).decode()}"
+
+    def open(self, sealed: str, context: str) -> str:
+        """Open what `seal` gave.
+
+        Raises:
+            SealError: It was sealed with a key that is not here, for another context, or is damaged.
+        """
+        name, _, text = sealed.removeprefix(PREFIX).partition(":")
+        if not is_sealed(sealed) or not text:
+            raise SealError("it is not sealed")
+        if name not in self._keys:
+            # Another process may have sealed it with a key that came after our last look.
+            self._follow()
+        cipher = self._keys.get(name)
+        if cipher is None:
+            raise SealError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")
+        try:
+            raw = base64.b64decode(text, validate=True)
+            return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context.encode()).decode()
+        except (InvalidTag, binascii.Error, ValueError):
+            raise SealError("it is damaged, or was sealed for something else") from None
+
+
+def require_key(sealer: Sealer) -> None:
+    """Refuse what would have to be sealed where there is no key (UnavailableError)."""
+    if not sealer.ready:
+        raise UnavailableError(_NO_KEY, code="encryption_key_missing")
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a text is one that `Sealer.seal` gave."""
+    return text.startswith(PREFIX)
+
+
+def generate_encryption_key() -> str:
+    """A new key, in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def key_name(key: bytes) -> str:
+    """What a key is called in what it sealed: the beginning of its hash."""
+    return hashlib.sha256(key).hexdigest()[:_NAME_LENGTH]

@@ -1,0 +1,55 @@
+"""The table of requests by which people use their rights."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.platform.db.database import Base
+
+_Instant = TIMESTAMP(timezone=True)
+
+
+class RightsRequest(Base):
+    """One request. Open until it is answered or withdrawn; removed some time after that.
+
+    Attributes:
+        reference: What people call it by.
+        token_hash: SHA-256 of what its maker reads it with.
+        organisation_id: Who has to answer: the site's, or the platform's own.
+        begins_at, ends_at: The time that it is about, where it is about one.
+        due_at: Until when it is to be answered.
+        handled_by: The key or the person who changed it last; `handled_kind` says which.
+        note: Of those who handle it; never shown to who made it.
+    """
+
+    __tablename__ = "rights_requests"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    reference: Mapped[str] = mapped_column(Text)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    site_id: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id", ondelete="SET NULL"))
+    kind: Mapped[str] = mapped_column(Text)
+    language: Mapped[str] = mapped_column(Text)
+    name: Mapped[str | None] = mapped_column(Text)
+    contact: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+    begins_at: Mapped[datetime | None] = mapped_column(_Instant)
+    ends_at: Mapped[datetime | None] = mapped_column(_Instant)
+    state: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(_Instant)
+    due_at: Mapped[datetime] = mapped_column(_Instant)
+    extended_at: Mapped[datetime | None] = mapped_column(_Instant)
+    extension_reason: Mapped[str | None] = mapped_column(Text)
+    closed_at: Mapped[datetime | None] = mapped_column(_Instant)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    answer: Mapped[str | None] = mapped_column(Text)
+    handled_by: Mapped[UUID | None]
+    handled_kind: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    overdue_told_at: Mapped[datetime | None] = mapped_column(_Instant)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)

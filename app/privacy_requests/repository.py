@@ -1,0 +1,119 @@
+"""Queries on requests. Nothing is decided here, and nothing committed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.models import Alert
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.tenant_scope import Reach
+from app.privacy_requests.models import RightsRequest
+from app.registry.models import Box
+from app.timeseries.storage.models import Event
+
+REQUESTS: Final = Orders(
+    "rights_requests",
+    (identifier(RightsRequest.id),),
+    {
+        "received_at": (instant(RightsRequest.received_at),),
+        "due_at": (instant(RightsRequest.due_at),),
+        "closed_at": (instant(RightsRequest.closed_at, nullable=True),),
+    },
+    "received_at",
+)
+SAMPLES_MOST: Final = 1_000_000
+_SAMPLES: Final = text(
+    "SELECT count(*) FROM (SELECT FROM tenant_samples s WHERE s.box_key = ANY (:keys) "
+    "AND s.time >= :begins AND s.time < :ends LIMIT :most) AS found"
+)
+
+
+async def list_requests(
+    session: AsyncSession,
+    visible: Reach,
+    asked: Pagination,
+    *,
+    organisation: UUID | None,
+    site: UUID | None,
+    state: str | None,
+    kind: str | None,
+    overdue_at: datetime | None,
+) -> Sequence[RightsRequest]:
+    """Requests; `overdue_at`: those that are open though they were due before."""
+    query = select(RightsRequest).where(*visible.within(RightsRequest.organisation_id, RightsRequest.site_id))
+    wanted = {
+        RightsRequest.organisation_id: organisation,
+        RightsRequest.site_id: site,
+        RightsRequest.state: state,
+        RightsRequest.kind: kind,
+    }
+    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+    if overdue_at is not None:
+        query = query.where(RightsRequest.closed_at.is_(None), RightsRequest.due_at < overdue_at)
+    return (await session.scalars(REQUESTS.page(query, asked))).all()
+
+
+async def get_request(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> RightsRequest:
+    """One request.
+
+    Raises:
+        NotFoundError: There is none, or it is out of reach.
+    """
+    query = select(RightsRequest).where(
+        RightsRequest.id == identifier,
+        *visible.within(RightsRequest.organisation_id, RightsRequest.site_id),
+    )
+    row = await session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise NotFoundError("request", identifier)
+    return row
+
+
+async def find_by_reference(
+    session: AsyncSession, reference: str, *, lock: bool = False
+) -> RightsRequest | None:
+    """One request, whoever asks: they have to show its token."""
+    query = select(RightsRequest).where(RightsRequest.reference == reference)
+    return await session.scalar(query.with_for_update() if lock else query)
+
+
+async def boxes_of(session: AsyncSession, site_id: UUID) -> Sequence[int]:
+    """The keys of a site's boxes."""
+    query = select(Box.key).where(Box.site_id == site_id, Box.deleted_at.is_(None))
+    return (await session.scalars(query)).all()
+
+
+async def count_samples(
+    session: AsyncSession, keys: Sequence[int], begins_at: datetime, ends_at: datetime
+) -> int:
+    """How many samples of boxes there are of a time, up to `SAMPLES_MOST`."""
+    values = {"keys": list(keys), "begins": begins_at, "ends": ends_at, "most": SAMPLES_MOST}
+    return int((await session.execute(_SAMPLES, values)).scalar_one())
+
+
+async def count_events(
+    session: AsyncSession, keys: Sequence[int], begins_at: datetime, ends_at: datetime
+) -> Sequence[tuple[str, int]]:
+    """How many events of boxes there are of a time, by type."""
+    query = (
+        select(Event.type, func.count())
+        .where(Event.box_key.in_(keys), Event.time >= begins_at, Event.time < ends_at)
+        .group_by(Event.type)
+        .order_by(Event.type)
+    )
+    return [(type_, number) for type_, number in await session.execute(query)]
+
+
+async def count_alerts(session: AsyncSession, site_id: UUID, begins_at: datetime, ends_at: datetime) -> int:
+    """How many alerts of a site began in a time."""
+    query = select(func.count()).where(
+        Alert.site_id == site_id, Alert.started_at >= begins_at, Alert.started_at < ends_at
+    )
+    return int((await session.execute(query)).scalar_one())

@@ -1,0 +1,47 @@
+"""What time does to requests: those that are overdue are told of, those that ended long ago are removed."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+
+from app.notifications.events.event_types import RIGHTS_OVERDUE
+from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.platform.config.rights_settings import RightsSettings
+from app.platform.kernel.ids import new_id
+from app.platform.observability.metrics_and_logs import get_logger
+
+_AT_ONCE: Final = 500
+_OVERDUE: Final = """
+UPDATE rights_requests SET overdue_told_at = now() WHERE id IN (
+    SELECT id FROM rights_requests WHERE closed_at IS NULL AND due_at < now() AND overdue_told_at IS NULL
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id AS request_id, reference, organisation_id, site_id, kind, state, received_at, due_at
+"""
+_FORGET: Final = "DELETE FROM rights_requests WHERE closed_at < now() - make_interval(days => $1)"
+_log = get_logger(__name__)
+
+
+async def look_after_requests(connection: asyncpg.Connection, settings: RightsSettings) -> None:
+    """Tell of what is overdue, once, and remove what has been kept long enough.
+
+    Args:
+        connection: outside a transaction, of the maintain role.
+        settings: how long requests are kept.
+    """
+    now = datetime.now(UTC)
+    async with connection.transaction():
+        rows = await connection.fetch(_OVERDUE, _AT_ONCE)
+        await enqueue(
+            connection,
+            [
+                OutboxRecord(new_id(), row["organisation_id"], row["site_id"], RIGHTS_OVERDUE, dict(row), now)
+                for row in rows
+            ],
+        )
+    if rows:
+        await wake(connection)
+    removed = await connection.execute(_FORGET, settings.keep_days)
+    if removed != "DELETE 0":
+        _log.info("rights_requests_forgotten", number=int(removed.rpartition(" ")[2]))

@@ -1,0 +1,1 @@
+"""Composes the processes of Vigie: the only code that knows every room."""

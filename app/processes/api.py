@@ -1,0 +1,245 @@
+"""The composition root of the REST role: which routers there are, and what they stand on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+
+from app import __version__
+from app.alerts.service import close_alerts
+from app.audit.refused_accesses import RefusalsMiddleware
+from app.ingest.pipeline.batch_pipeline import Pipeline
+from app.ingest.pipeline.quota_cache import Allowances
+from app.ingest.pipeline.registry_snapshot import Registry
+from app.installation.test_mails import TestCounter
+from app.notifications.events.events_router import describe_events
+from app.notifications.http.self_call_guard import NoLoops
+from app.notifications.stream.stream_hub import Hub
+from app.pages.error_pages import ErrorPages
+from app.pages.guide_rendering import GUIDES
+from app.people.context import People
+from app.platform.config.settings import Settings
+from app.platform.db.database import TRANSIENT, Database
+from app.platform.http.contract import header_descriptions, problems
+from app.platform.http.contract.body_scanner import ForbiddenContentError
+from app.platform.http.contract.strict_query import known_parameters_only
+from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
+from app.platform.http.fairness.export_limits import ExportTurns
+from app.platform.http.middleware.method_guard import LiteralPaths
+from app.platform.http.middleware.middleware_order import install
+from app.platform.http.middleware.request_origin import OriginMiddleware
+from app.platform.http.openapi.swagger_page import add_docs
+from app.platform.identity.principals import known_principal
+from app.platform.kernel.api_keys import SESSION_PREFIX
+from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.runtime.readiness import Probe
+from app.platform.runtime.stored_settings import Installation, end_soon
+from app.platform.secrets.sealing import Sealer
+from app.processes.routers import ROUTERS
+from app.public_register.context import RegisterContext
+from app.registry.bootstrap import bootstrap
+from app.registry.quota_service import QuotaExceededError, count_refusal
+from app.registry.refusal_counts import count_at_rest
+from app.reports.process_pool import Printers
+from app.timeseries.exports.parquet_format import Encoders
+
+_DESCRIPTION = """
+Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
+webhooks, by e-mail, by MQTT, and as a stream of events.
+
+**To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's) or the token of
+`POST /v1/sessions`, then try `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are
+`application/problem+json` (RFC 9457); match on their `code`. The [guides](/docs/guides) explain each part.
+"""
+_log = get_logger(__name__)
+
+
+# The groups of operations, in the order in which somebody new reads them: name, description, guide.
+_TAGS = (
+    ("Alerts", "What fires now, what fired before", "alerts"),
+    ("Readings", "What was measured: latest values, series, events", "series"),
+    ("Sites", "Where boxes stand; a site's time zone says what a day is", "api"),
+    ("Boxes", "Connected boxes and their MQTT credentials", "boxes"),
+    ("Rules", "Thresholds that make alerts", "rules"),
+    ("Incidents", "Impulsive sounds that several boxes heard, and their review", "incidents"),
+    ("Indices", "Indices of air, noise, rooms and odours, computed of what was measured", "indices"),
+    ("Reports", "A site's day or month for people, as HTML or PDF", "reports"),
+    ("Webhooks", "Signed deliveries to your own systems, with their log and replay", "webhooks"),
+    ("Channels", "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager", "channels"),
+    ("Event stream", "Events as they happen, over a connection that you open", "event-stream"),
+    ("Telemetry", "Ingest by HTTP, for boxes and gateways", "boxes"),
+    ("Enrolment", "Boxes registered without an API key: claims, provisioning", "boxes"),
+    ("Quarantine", "Messages that were refused at a door, and why", "bad-input"),
+    ("Metrics", "What can be measured: units and bounds", "boxes"),
+    (
+        "Acoustic sources",
+        "Firearms, and what sounds like them: what boxes say that they heard",
+        "acoustic-sources",
+    ),
+    ("Purposes", "What each site measures for, by what right, until when", "purposes"),
+    ("Organisations", "Tenants, and the API keys that speak for them", "api"),
+    ("Sign-in", "People who sign in, and who is calling", "people"),
+    ("Members", "Who belongs to an organisation, as what, and who is invited", "people"),
+    ("Audit", "Who did what, and who saw whose data; in a chain that shows each change", "audit"),
+    (
+        "Public register",
+        "What is measured where, why and by what right: for everybody, without a key",
+        "register",
+    ),
+    ("People's rights", "Requests for access, objections and the like, by anybody", "rights"),
+    ("Settings", "The mail server and the public address of this installation", "email"),
+    ("Service", "Health and metrics of this installation", "operations"),
+)
+
+
+def _tags(base_url: str) -> list[dict[str, Any]]:
+    """The groups as the OpenAPI document has them, each with the address of its guide.
+
+    Absolute, as linters demand it; Swagger UI leads to the host that it was opened at.
+    """
+    return [
+        {
+            "name": name,
+            "description": text,
+            "externalDocs": {"description": "Guide", "url": f"{base_url}{GUIDES}/{guide}"},
+        }
+        for name, text, guide in _TAGS
+    ]
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
+    app.state.database = database
+    app.state.bootstrap_key = (
+        settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
+    )
+    app.state.sealer = Sealer.of(settings.encryption)
+    app.state.installation = await Installation.of(settings, app.state.sealer, database)
+    app.state.mail_tests = TestCounter()
+    app.state.people = People.of(settings, database, app.state.installation)
+    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
+    if not app.state.sealer.ready:
+        _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
+    app.state.probe = Probe(settings, database)
+    app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
+    app.state.close_alerts = close_alerts
+    app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
+    app.state.stream_hub = await Hub.of(settings.api, database, app.state.installation)
+    app.state.export_turns = ExportTurns()
+    app.state.parquet_encoders = Encoders()
+    app.state.printers = Printers()
+    app.state.register = await RegisterContext.of(database, settings.public_register)
+    ending = asyncio.Event()
+    following = asyncio.create_task(app.state.installation.follow(database, ending))
+    beginning: asyncio.Task[None] | None = None
+    try:
+        # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
+        if not await _begin(database, app.state.bootstrap_key):
+            beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
+        yield
+    finally:
+        ending.set()
+        await end_soon([following])
+        if beginning is not None:
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+        await app.state.stream_hub.close()
+        await app.state.register.close()
+        await app.state.ingest_pool.close()
+        await database.close()
+
+
+async def _begin(database: Database, key: str | None) -> bool:
+    """Make the platform's organisation and key where they are missing; False while the database cannot."""
+    try:
+        with reaching_everything():
+            async with database.write() as session:
+                await bootstrap(session, key, datetime.now(UTC))
+    except TRANSIENT as error:
+        _log.warning("waiting_for_the_database", error=type(error).__name__)
+        return False
+    return True
+
+
+async def _begin_later(database: Database, key: str | None) -> None:
+    pause_s = 0.5
+    while True:
+        await asyncio.sleep(pause_s)
+        if await _begin(database, key):
+            return
+        pause_s = min(pause_s * 2, 10.0)
+
+
+async def _over_quota(request: Request, error: Exception) -> JSONResponse:
+    """Count what a quota refused, once its own transaction is rolled back, and say so."""
+    assert isinstance(error, QuotaExceededError)  # noqa: S101 (registered for this class alone)
+    await count_refusal(request.app.state.database, error, datetime.now(UTC))
+    return problems.problem_of(error)
+
+
+async def _forbidden(request: Request, error: Exception) -> JSONResponse:
+    """Count what must never enter, once its own transaction is rolled back, and say so."""
+    assert isinstance(error, ForbiddenContentError)  # noqa: S101 (registered for this class alone)
+    path = request.path_params
+    await count_at_rest(
+        request.app.state.database,
+        error.code,
+        known_principal(request.scope),
+        site=path.get("site_id"),
+        box=path.get("box"),
+        now=datetime.now(UTC),
+    )
+    return problems.problem_of(error)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the REST application. Its lifespan connects to the database."""
+    # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
+    # page that loads scripts from elsewhere tells elsewhere who reads it.
+    app = FastAPIOffline(
+        title="Vigie",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_tags=_tags(settings.api.base_url),
+        lifespan=_lifespan,
+        dependencies=[Depends(known_parameters_only)],
+        # A redirect would go to whatever host the request names.
+        redirect_slashes=False,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        # Its page is ours, with a Content-Security-Policy of its own; its files stay.
+        docs_url=None,
+        redoc_url=None,
+        contact={"name": "The operator of this installation"},
+        servers=[{"url": "/", "description": "This installation"}],
+    )
+    app.state.settings = settings
+    problems.install(app)
+    app.add_exception_handler(QuotaExceededError, _over_quota)
+    app.add_exception_handler(ForbiddenContentError, _forbidden)
+    install(
+        app,
+        settings,
+        inside=[
+            Middleware(ErrorPages),
+            Middleware(NoLoops),
+            Middleware(LiteralPaths),
+            Middleware(OriginMiddleware),
+            Middleware(RefusalsMiddleware),
+        ],
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    describe_events(app.webhooks)
+    add_docs(app)
+    problems.describe(app, partial(header_descriptions.describe, app))
+    return app

@@ -1,0 +1,206 @@
+"""`vigie audit …`: verify the log, print its heads, export it. Reads options and prints; no more.
+
+Connects past the API, as the settings say (`VIGIE_DATABASE__URL`) or to the stack on a data directory: who
+may do that needs no key of the API, nor one that secrets are sealed with.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+import typer
+
+from app.audit import log_export as files
+from app.audit.hash_chain import Finding, Head, Verifier
+from app.audit.verification import read_entries, read_heads, verify
+from app.platform.config.settings import DatabaseSettings, read_database_settings
+from app.standalone.command_connection import reached
+from app.standalone.secret_rotation import database_of
+from app.standalone.service_accounts import EmbeddedError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The audit log: verify it, keep its heads, export it.",
+)
+Organisation = Annotated[UUID | None, typer.Option(help="Of this organisation alone")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file; else it is printed")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
+]
+_SHOWN = 20
+_CANNOT = 2
+_FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, EmbeddedError)
+
+
+@asynccontextmanager
+async def snapshot(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees the whole log as it is now, whatever is written meanwhile.
+
+    Raises:
+        EmbeddedError: The database cannot be reached.
+    """
+    async with (
+        reached(settings, application="vigie-audit") as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        # A long log is read for longer than a transaction may be idle, a slow terminal in between.
+        await connection.execute("SET LOCAL vigie.reach = 'all'")
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await connection.execute("SET LOCAL enable_sort = off")
+        yield connection
+
+
+@app.command("verify")
+def verify_command(
+    *,
+    organisation: Organisation = None,
+    data_dir: DataDir = None,
+    heads: Annotated[
+        Path | None,
+        typer.Option(help="Heads that were kept: a file of `vigie audit heads`, or the program's log"),
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Verify this exported file; no database is needed")
+    ] = None,
+) -> None:
+    """Say whether any entry was altered, removed, reordered or inserted.
+
+    Exit code 1: something is wrong; 2: nothing could be verified.
+    """
+    try:
+        kept = [] if heads is None else list(_kept(heads, organisation))
+        verifier = Verifier(kept, partial=export is not None)
+        if export is None:
+            wrong = asyncio.run(_verify_database(verifier, organisation, data_dir))
+        else:
+            with export.open(encoding="utf-8") as lines:
+                wrong = _show(files.verify_lines(lines, verifier, organisation))
+    except _FAULTS as error:
+        _give_up(error)
+    if not verifier.entries and not wrong:
+        where = f"organisation {organisation}" if organisation is not None else "any organisation"
+        source = "the database" if export is None else str(export)
+        _give_up(ValueError(f"there is no log of {where} in {source}: nothing was verified"))
+    logs = len(verifier.heads)
+    typer.echo(f"{verifier.entries} entries of {logs} organisations, {len(kept)} heads kept elsewhere")
+    typer.echo("nothing is wrong" if not wrong else f"{wrong} findings")
+    if not kept:
+        typer.echo(
+            "without heads that were kept elsewhere (--heads), a log rewritten as a whole is not found"
+        )
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command("heads")
+def heads_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
+    """Print where each organisation's log has come to, a line each: keep them away from the database."""
+
+    async def lines() -> AsyncIterator[str]:
+        async with snapshot(_database(data_dir)) as connection:
+            for head in await read_heads(connection, organisation):
+                yield files.head_line(head)
+
+    _write(lines(), out)
+
+
+@app.command("export")
+def export_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
+    """Print the log as NDJSON, with all that is needed to verify it somewhere else."""
+    _write(_exported(organisation, data_dir), out)
+
+
+async def _exported(organisation: UUID | None, data_dir: Path | None) -> AsyncIterator[str]:
+    async with snapshot(_database(data_dir)) as connection:
+        heads = {head.organisation_id: head for head in await read_heads(connection, organisation)}
+        current: UUID | None = None
+        entries = 0
+        async for entry in read_entries(connection, organisation):
+            if current is not None and entry.organisation_id != current:
+                if current in heads:
+                    yield files.last_line(heads[current], entries)
+                entries = 0
+            current = entry.organisation_id
+            entries += 1
+            yield files.line_of(entry)
+        if current in heads:
+            yield files.last_line(heads[current], entries)
+
+
+def _kept(path: Path, organisation: UUID | None) -> Iterator[Head]:
+    with path.open(encoding="utf-8") as lines:
+        found = files.read_heads(lines)
+    if not found:
+        raise ValueError(f"{path} has no heads: lines of JSON with organisation_id, position and hash")
+    return (head for head in found if organisation in {None, head.organisation_id})
+
+
+async def _verify_database(verifier: Verifier, organisation: UUID | None, data_dir: Path | None) -> int:
+    def progress(entries: int) -> None:
+        typer.echo(f"{entries} entries …", err=True)
+
+    shown = _Shown()
+    async with snapshot(_database(data_dir)) as connection:
+        async for finding in verify(connection, verifier, organisation, progress):
+            shown.add(finding)
+    return shown.end()
+
+
+def _show(findings: Iterable[Finding]) -> int:
+    shown = _Shown()
+    for finding in findings:
+        shown.add(finding)
+    return shown.end()
+
+
+class _Shown:
+    """Prints findings, of each organisation the first ones: one that is inserted moves all that follow."""
+
+    def __init__(self) -> None:
+        self._count: Counter[UUID] = Counter()
+
+    def add(self, finding: Finding) -> None:
+        """Print one, or count it."""
+        whose, position, code, detail = finding
+        self._count[whose] += 1
+        if self._count[whose] <= _SHOWN:
+            typer.echo(f"{code}: organisation {whose}, position {position}: {detail}")
+
+    def end(self) -> int:
+        """Say how many were not printed; gives how many there were."""
+        for whose, count in self._count.items():
+            if count > _SHOWN:
+                typer.echo(f"organisation {whose}: {count - _SHOWN} more findings")
+        return self._count.total()
+
+
+def _write(lines: AsyncIterator[str], out: Path | None) -> None:
+    async def write() -> None:
+        if out is None:
+            async for line in lines:
+                typer.echo(line, nl=False)
+            return
+        with out.open("w", encoding="utf-8") as file:
+            async for line in lines:
+                file.write(line)
+
+    try:
+        asyncio.run(write())
+    except _FAULTS as error:
+        _give_up(error)
+
+
+def _database(data_dir: Path | None) -> DatabaseSettings:
+    """Where the log is (EmbeddedError where that is a stack that does not run)."""
+    return database_of(data_dir, read_database_settings())
+
+
+def _give_up(error: Exception) -> None:
+    typer.echo(f"vigie audit: {str(error) or type(error).__name__}", err=True)
+    raise typer.Exit(_CANNOT)

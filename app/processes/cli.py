@@ -1,0 +1,188 @@
+"""The command `vigie`: one role, one tool, or the whole embedded stack."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.standalone.secrets_cli import app as secrets_app
+
+if TYPE_CHECKING:
+    from app.platform.config.settings import SmtpSettings
+
+app = typer.Typer(
+    name="vigie",
+    help="Smart- and safe-city IoT ingestion: MQTT in, rules, alerts, signed webhooks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(secrets_app, name="secrets")
+# Of misspelt settings: roles in their log, and `doctor` among its findings.
+_WARNING_THEMSELVES = frozenset({"api", "ingest", "deliver", "maintain", "migrate", "doctor"})
+_DataDir = Annotated[Path, typer.Option(help="Where the stack keeps everything")]
+
+# Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
+# and a role should not wait for the modules of the others.
+
+
+@app.command()
+def up(
+    *,
+    data_dir: _DataDir = Path(".vigie"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one")] = 8000,
+    roles: Annotated[
+        str, typer.Option(help="Which roles to run, with commas")
+    ] = "api,ingest,deliver,maintain",
+    demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Start the demo city")] = True,
+    services: Annotated[
+        bool,
+        typer.Option(
+            "--services/--no-services", help="Run a private PostgreSQL and Mosquitto, or use the settings'"
+        ),
+    ] = True,
+) -> None:
+    """Run the embedded stack: private PostgreSQL and Mosquitto, migrations, roles, demo."""
+    from app.standalone.up_command import Options, run  # noqa: PLC0415
+
+    names = tuple(role.strip() for role in roles.split(",") if role.strip())
+    options = Options(data_dir=data_dir, port=port, roles=names, demo=demo, services=services)
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def api() -> None:
+    """Run the REST role."""
+    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+
+    settings = admitted("api")
+    from app.processes.api_server import serve  # noqa: PLC0415 (a refusal need not wait for it)
+
+    serve(settings)
+
+
+@app.command()
+def ingest() -> None:
+    """Run the ingest role: drains the broker into the database. A second one stands by."""
+    from app.ingest.consumer import ingest as work  # noqa: PLC0415
+    from app.ingest.consumer import spare_the_collector  # noqa: PLC0415
+    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
+    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+
+    spare_the_collector()
+    run_role("ingest", admitted("ingest"), work)
+
+
+@app.command()
+def deliver() -> None:
+    """Run the delivery role: signed webhooks, channels, invitations."""
+    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
+    from app.processes.deliver import deliver as work  # noqa: PLC0415
+    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+
+    run_role("deliver", admitted("deliver"), work)
+
+
+@app.command()
+def maintain() -> None:
+    """Run the maintenance role: gauges, broker accounts, clean-up."""
+    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
+    from app.processes.maintain import maintain as work  # noqa: PLC0415
+    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+
+    run_role("maintain", admitted("maintain"), work)
+
+
+@app.command()
+def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to")] = "head") -> None:
+    """Bring the database to the newest schema."""
+    from app.platform.db.schema_upgrade import upgrade  # noqa: PLC0415
+    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+
+    upgrade(admitted("migrate").database, revision)
+    typer.echo(f"The database is at {revision}.")
+
+
+@app.command()
+def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
+    """Say what is missing on this machine, and the command that mends it."""
+    from app.standalone.doctor import mail, run  # noqa: PLC0415
+    from app.standalone.doctor_chunks import chunks  # noqa: PLC0415
+    from app.standalone.doctor_database import database, stored_mail  # noqa: PLC0415
+    from app.standalone.doctor_security import safety  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *stored_mail(), *safety()]))
+
+
+def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:
+    from app.notifications.email.email_transport import fault_of  # noqa: PLC0415
+
+    return fault_of(settings)
+
+
+@app.command()
+def version() -> None:
+    """Print the version and the commit."""
+    from app.platform.runtime.release import describe_release  # noqa: PLC0415
+
+    typer.echo(describe_release())
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 (Typer's)
+    if value:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and the commit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a command, and warn of misspelt settings."""
+    if context.invoked_subcommand not in _WARNING_THEMSELVES:
+        from app.standalone.unknown_settings import print_unknown_settings  # noqa: PLC0415
+
+        print_unknown_settings()
+
+
+def _add_simulators() -> None:
+    from simulators.cli import app as simulators  # noqa: PLC0415
+
+    app.add_typer(
+        simulators, name="simulate", help="Simulated fleets, replays, events, and a webhook receiver."
+    )
+
+
+def _add_audit() -> None:
+    from app.processes.audit_cli import app as audit  # noqa: PLC0415
+
+    app.add_typer(audit, name="audit")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Until a role has its own handler there is nothing to drain: a stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The simulators' imports are worth half a second: only for those who ask for them, or for help.
+    if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
+        _add_simulators()
+    if "audit" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
+        _add_audit()
+    try:
+        app()
+    except ValueError as error:
+        from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+
+        if not isinstance(error, InvalidSettingsError):
+            raise
+        sys.stderr.write(f"vigie: {error}\n")
+        sys.exit(2)

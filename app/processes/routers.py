@@ -1,0 +1,125 @@
+"""Lists all routers of the REST API, in the order in which routes are matched and documented."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from app.alerts import explanation_router, inhibitions_router, overview_router, silences_router
+from app.alerts import router as alerts_router
+from app.audit import router as audit_router
+from app.catalogue import acoustic_sources_router, metrics_router
+from app.incidents import router as incidents_router
+from app.indicators import router as indices_router
+from app.ingest import quarantine_replay_router, telemetry_router
+from app.installation import router as installation_router
+from app.notifications.api import (
+    channels_router,
+    deliveries_router,
+    per_endpoint_router,
+    replays_router,
+    webhooks_router,
+)
+from app.notifications.events import events_router as event_types_router
+from app.notifications.stream import stream_router
+from app.pages import guides_router, welcome_router
+from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
+from app.platform.runtime import health_router
+from app.privacy_requests import request_pages
+from app.privacy_requests import router as privacy_requests_router
+from app.public_register import data_router, pages_router
+from app.quarantine import router as quarantine_router
+from app.registry import (
+    api_keys_router,
+    box_configurations_router,
+    boxes_router,
+    bulk_router,
+    claims_router,
+    organisations_router,
+    provisioning_router,
+    purposes_router,
+    quotas_router,
+    refusal_counts_router,
+    sites_router,
+)
+from app.reports import router as reports_router
+from app.rules.backtests import router as backtests_router
+from app.rules.definitions import router as rules_router
+from app.rules.presets import router as presets_router
+from app.timeseries.erasure import router as erasure_router
+from app.timeseries.exports import router as exports_router
+from app.timeseries.quality import router as corrections_router
+from app.timeseries.retention import router as retention_router
+from app.timeseries.rollups import router as rollups_router
+from app.timeseries.series import events_router, latest_router, readings_router, series_router
+from app.timeseries.storage import ingest_totals_router
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    organisations_router.router,
+    quotas_router.router,
+    api_keys_router.router,
+    sites_router.router,
+    purposes_router.router,
+    purposes_router.catalogue,
+    refusal_counts_router.router,
+    boxes_router.router,
+    bulk_router.router,
+    bulk_router.operations,
+    box_configurations_router.router,
+    claims_router.router,
+    claims_router.anybody,
+    provisioning_router.router,
+    provisioning_router.anybody,
+    metrics_router.router,
+    acoustic_sources_router.router,
+    sessions_router.anybody,
+    sessions_router.router,
+    oidc_router.anybody,
+    oidc_router.router,
+    me_router.router,
+    members_router.router,
+    invitations_router.anybody,
+    invitations_router.router,
+    telemetry_router.router,
+    latest_router.router,
+    readings_router.router,
+    series_router.router,
+    exports_router.router,
+    corrections_router.router,
+    events_router.router,
+    quarantine_router.router,
+    ingest_totals_router.router,
+    rollups_router.router,
+    retention_router.router,
+    erasure_router.router,
+    indices_router.router,
+    reports_router.router,
+    quarantine_replay_router.router,
+    # `backtests` would be taken for the id of a rule: they come first.
+    backtests_router.router,
+    presets_router.router,
+    rules_router.router,
+    overview_router.router,
+    alerts_router.router,
+    explanation_router.router,
+    silences_router.router,
+    inhibitions_router.router,
+    incidents_router.router,
+    webhooks_router.router,
+    channels_router.router,
+    per_endpoint_router.router,
+    deliveries_router.router,
+    replays_router.router,
+    event_types_router.router,
+    stream_router.router,
+    privacy_requests_router.anybody,
+    privacy_requests_router.router,
+    request_pages.router,
+    audit_router.router,
+    installation_router.router,
+    # `/sites/{site_id}/…` comes before what takes any path.
+    data_router.router,
+    pages_router.router,
+    guides_router.router,
+    welcome_router.router,
+    health_router.router,
+)

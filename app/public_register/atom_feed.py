@@ -1,0 +1,74 @@
+"""The history as an Atom feed (RFC 4287). Pure."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from app.platform.kernel.instants import format_us, from_datetime
+from app.public_register.change_history import Entry
+from app.public_register.change_texts import sentence
+from app.public_register.register_formats import Writing
+
+MEDIA_TYPE: Final = "application/atom+xml"
+NAMESPACE: Final = "http://www.w3.org/2005/Atom"
+_XML: Final = "http://www.w3.org/XML/1998/namespace"
+# What XML 1.0 (2.2) has no place for, not even escaped: one name with it would make the feed unreadable.
+_UNTAKEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def feed(
+    entries: Sequence[Entry],
+    writing: Writing,
+    *,
+    base: str,
+    path: str,
+    title: str,
+    now: datetime,
+    rights: str = "",
+) -> bytes:
+    """A feed of changes, the newest first.
+
+    Args:
+        entries: What it has.
+        writing: In which language.
+        base: Where the installation is reached, without a slash at the end.
+        path: The page that shows the same.
+        title: The feed's.
+        now: When it is made; it is as old as its newest entry.
+        rights: Under which licence open data are; empty: none is named.
+    """
+    root = ET.Element("feed", {"xmlns": NAMESPACE, f"{{{_XML}}}lang": writing.language})
+    page = f"{base}{path}?lang={writing.language}"
+    _text(root, "title", title)
+    _text(root, "id", _urn(f"{base}{path}"))
+    _text(root, "updated", format_us(from_datetime(entries[0].change.at if entries else now)))
+    ET.SubElement(root, "link", {"rel": "alternate", "type": "text/html", "href": page})
+    itself = f"{base}{path.removesuffix('/changes')}/changes.atom?lang={writing.language}"
+    ET.SubElement(root, "link", {"rel": "self", "type": MEDIA_TYPE, "href": itself})
+    _text(ET.SubElement(root, "author"), "name", "Vigie")
+    if rights:
+        _text(root, "rights", rights)
+    for each in entries:
+        change = each.change
+        entry = ET.SubElement(root, "entry")
+        _text(entry, "title", f"{change.site_name}: {sentence(change, writing)}")
+        _text(entry, "id", _urn(f"{base}/public/changes/{each.first.id}"))
+        _text(entry, "updated", format_us(from_datetime(change.at)))
+        href = f"{base}/public/sites/{change.site_id}?lang={writing.language}"
+        ET.SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": href})
+        _text(entry, "content", sentence(change, writing)).set("type", "text")
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _text(parent: ET.Element, name: str, text: str) -> ET.Element:
+    child = ET.SubElement(parent, name)
+    child.text = _UNTAKEN.sub("\ufffd", text)
+    return child
+
+
+def _urn(address: str) -> str:
+    """An id that stays the same wherever the feed is read, of what it is about."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, address).urn

@@ -1,0 +1,116 @@
+"""The register and its figures as CSV (RFC 4180): commas, CRLF, UTF-8, a header. Pure.
+
+What others wrote is made harmless to spreadsheets: a text that one would take for a formula gets an
+apostrophe before it.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from app.catalogue.metrics import BY_NAME
+from app.platform.kernel.instants import format_us, from_datetime
+from app.public_register.register_model import OpenData, PurposeEntry, Recent, Register, SiteEntry
+
+REGISTER_COLUMNS: Final = (
+    *("site_id", "site", "operator", "kind", "longitude", "latitude", "precision_m", "boxes"),
+    *("purpose", "purpose_title", "sensitive", "standing", "legal_basis", "legal_reference", "controller"),
+    *("contact", "impact_assessment", "notice", "description", "description_fr", "open_data", "starts_at"),
+    *("ends_at", "approved_at", "kept_days", "removed", "origin", "licence", "address"),
+)
+"""A line for each purpose of each site."""
+
+DATA_COLUMNS: Final = ("time", "span", "metric", "unit", "mean", "values")
+"""A line for each mean."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+type Cell = str | float | bool | datetime | None
+
+
+def safe(text: str) -> str:
+    """A text that no spreadsheet computes."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return format_us(from_datetime(value))
+    return safe(value) if isinstance(value, str) else f"{value:.10g}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def of_register(register: Register) -> str:
+    """All sites and purposes."""
+    return _table(
+        REGISTER_COLUMNS,
+        (_line(site, each, register.at) for site in register.sites.values() for each in site.purposes),
+    )
+
+
+def _line(site: SiteEntry, each: PurposeEntry, now: datetime) -> list[Cell]:
+    return [
+        str(site.id),
+        site.name,
+        site.operator,
+        site.kind,
+        site.longitude,
+        site.latitude,
+        site.precision_m,
+        len(site.boxes),
+        each.purpose,
+        each.known.title,
+        each.sensitive,
+        each.standing(now),
+        each.legal_basis,
+        each.legal_reference,
+        each.controller or site.operator,
+        each.contact,
+        each.impact_assessment,
+        each.notice,
+        each.description,
+        each.description_fr,
+        each.open_data,
+        each.starts_at,
+        each.ends_at,
+        each.approved_at,
+        site.retention.days(each.purpose),
+        site.retention.removes,
+        each.origin,
+        site.licence,
+        site.address,
+    ]
+
+
+def of_recent(recent: Recent) -> str:
+    """The published figures of a site's last day: newest values, then means of quarters of an hour."""
+    rows: list[list[Cell]] = []
+    for each in recent.metrics:
+        unit = BY_NAME[each.metric].unit
+        if each.newest is not None:
+            rows.append([each.newest.time, "newest", each.metric, unit, each.newest.mean, each.newest.count])
+        rows += [[value.time, "quarter", each.metric, unit, value.mean, value.count] for value in each.values]
+    return _table(DATA_COLUMNS, rows)
+
+
+def of_data(data: OpenData) -> str:
+    """The published figures of a site: means of hours, then of days."""
+    rows: list[list[Cell]] = [
+        [value.time, span, metric, BY_NAME[metric].unit, round(value.mean, 3), value.count]
+        for span, series in (("hour", data.hours), ("day", data.days))
+        for metric, values in series.items()
+        for value in values
+    ]
+    return _table(DATA_COLUMNS, rows)

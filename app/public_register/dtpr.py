@@ -1,0 +1,218 @@
+"""Purposes in the words of DTPR (Digital Trust for Places and Routines). Pure.
+
+Owns which elements of its taxonomy fit each purpose, and the shape of its datachains. Identifiers and names
+are DTPR's own: API v1, datachain type `device`, elements of 2025-08-29 (https://dtpr.io, Helpful Places, CC
+BY 4.0). Of where an operator stores its data nothing is known here, and nothing is said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from app.catalogue.purposes import PurposeName
+from app.indicators.index_results import Text
+from app.public_register.register_formats import Writing
+from app.public_register.register_model import PurposeEntry, SiteEntry
+
+VERSION: Final = "2025-08-29T00:00:00Z"
+"""Of the elements."""
+SCHEMA: Final = {
+    "name": "DTPR",
+    "version": "0.1",
+    "namespace": "https://dtpr.io/schemas/datachain/v0.1",
+}
+ATTRIBUTION: Final = "DTPR taxonomy by Helpful Places (https://dtpr.io), CC BY 4.0"
+
+type Category = Literal["accountable", "purpose", "tech", "data", "process", "access", "storage", "retention"]
+
+CATEGORIES: Final[Mapping[Category, tuple[Text, Text]]] = {
+    "accountable": (
+        Text("Accountable", "Responsable"),
+        Text("Who answers for it?", "Qui en répond ?"),
+    ),
+    "purpose": (Text("Purpose", "Objectif"), Text("Why?", "Pourquoi ?")),
+    "tech": (Text("Technology", "Technologie"), Text("With what?", "Avec quoi ?")),
+    "data": (Text("Data type", "Type de données"), Text("Which data?", "Quelles données ?")),
+    "process": (Text("Processing", "Traitement"), Text("What is done with it?", "Qu'en fait-on ?")),
+    "access": (Text("Access", "Accès"), Text("Who sees it?", "Qui y accède ?")),
+    "storage": (Text("Storage", "Stockage"), Text("Where is it kept?", "Où est-ce conservé ?")),
+    "retention": (Text("Retention", "Rétention"), Text("For how long?", "Combien de temps ?")),
+}
+"""The categories of the type `device` in their order; the questions are ours."""
+
+NAMES: Final[Mapping[str, Text]] = {
+    "organization": Text("Organization", "Organisation"),
+    "ecology": Text("Ecology", "Écologie"),
+    "health": Text("Health", "Santé"),
+    "inform": Text("Inform", "Informer"),
+    "safety_security": Text("Safety & Security", "Tranquillité Prévention"),
+    "planning_decision_making": Text("Planning & Decision-making", "Planification et prise de décision"),
+    "air_quality": Text("Air Quality", "Qualité de l'air"),
+    "sound_level_meter": Text("Sound Level Meter", "Sonomètre"),
+    "microphone": Text("Microphone", "Microphone"),
+    "thermometer": Text("Thermometer", "Thermomètre"),
+    "video_camera": Text("Video camera", "Caméra vidéo"),
+    "values_time": Text("Values / Time", "Valeurs / Temps"),
+    "boolean": Text("Boolean", "Booléen"),
+    "aggregated": Text("Aggregated", "Agrégé"),
+    "raw_data": Text("Raw data", "Données brutes"),
+    "de_identified": Text("De-identified", "Dé-identifié"),
+    "available_to_download": Text("Available to download", "Disponible pour le téléchargement"),
+    "available_to_3rd_parties": Text("Available to 3rd parties", "Données mises à la disposition de tiers"),
+    "available_to_the_accountable_organization": Text(
+        "Available to the accountable organization",
+        "Données mises à la disposition de l'organisation responsable",
+    ),
+    "not_available_to_me": Text("Not available to me", "Non disponible pour moi"),
+    "data_retained": Text("Retained {duration}", "Retenu {duration}"),
+}
+"""Names of the elements that are used, by DTPR's ids."""
+
+type Elements = Mapping[Category, tuple[str, ...]]
+
+OF_PURPOSES: Final[Mapping[PurposeName, Elements]] = {
+    "air_quality": {
+        "purpose": ("ecology", "health"),
+        "tech": ("air_quality",),
+        "data": ("values_time",),
+        "process": ("raw_data", "aggregated"),
+    },
+    "noise": {
+        "purpose": ("ecology", "health"),
+        "tech": ("sound_level_meter",),
+        "data": ("values_time",),
+        "process": ("aggregated",),
+    },
+    "indoor_comfort": {
+        "purpose": ("health",),
+        "tech": ("air_quality", "thermometer"),
+        "data": ("values_time",),
+        "process": ("raw_data", "aggregated"),
+    },
+    "odour": {
+        "purpose": ("ecology",),
+        "tech": ("air_quality",),
+        "data": ("values_time",),
+        "process": ("raw_data", "aggregated"),
+    },
+    "equipment": {
+        "purpose": ("inform",),
+        "data": ("values_time",),
+        "process": ("raw_data", "aggregated"),
+    },
+    "acoustic_safety": {
+        "purpose": ("safety_security",),
+        "tech": ("microphone",),
+        "data": ("values_time",),
+        "process": ("de_identified",),
+    },
+    "video_analytics": {
+        "purpose": ("safety_security", "planning_decision_making"),
+        "tech": ("video_camera",),
+        "data": ("values_time", "boolean"),
+        "process": ("de_identified", "aggregated"),
+    },
+}
+"""What fits each purpose, whoever declares it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a datachain, with DTPR's variables filled in."""
+
+    category: Category
+    id: str
+    variables: Mapping[str, str]
+
+
+def elements(site: SiteEntry, purpose: PurposeEntry, writing: Writing) -> list[Element]:
+    """What DTPR calls the parts of a purpose of a site, in the order of the categories."""
+    found: dict[Category, list[str]] = {
+        name: list(ids) for name, ids in OF_PURPOSES[purpose.known.name].items()
+    }
+    found["accountable"] = ["organization"]
+    found["access"] = ["available_to_the_accountable_organization"]
+    if purpose.open_data and purpose.in_force:
+        found["access"] += ["available_to_download", "available_to_3rd_parties"]
+    else:
+        found["access"].append("not_available_to_me")
+        if any(each.recipient for each in site.recipients):
+            found["access"].append("available_to_3rd_parties")
+    days = site.retention.days(purpose.purpose)
+    if days is not None and site.retention.removes:
+        found["retention"] = ["data_retained"]
+    values = {"data_retained": {} if days is None else {"duration": writing.days(days)}}
+    return [
+        Element(category, each, values.get(each, {}))
+        for category in CATEGORIES
+        for each in found.get(category, ())
+    ]
+
+
+def named(element: Element, writing: Writing) -> str:
+    """An element's name with its variables."""
+    return writing.filled(NAMES[element.id], **element.variables)
+
+
+def datachains(site: SiteEntry, english: Writing) -> dict[str, Any]:
+    """A datachain for each purpose of a site that its operator has declared, and that is in force."""
+    return {
+        "site_id": str(site.id),
+        "attribution": ATTRIBUTION,
+        "datachains": [
+            {
+                "schema": SCHEMA,
+                "datachain": _template(),
+                "instance": _instance(site, each, english),
+            }
+            for each in site.active
+        ],
+    }
+
+
+def _template() -> dict[str, Any]:
+    return {
+        "type": "device",
+        "version": VERSION,
+        "title": _locales(Text("Device datachain", "Chaîne de données d'un appareil")),
+        "description": _locales(
+            Text("What a box measures, and what for", "Ce qu'un boîtier mesure, et pourquoi")
+        ),
+        "categories": [
+            {
+                "id": name,
+                "order": place,
+                "name": _locales(title),
+                "prompt": _locales(question),
+                "description": _locales(question),
+            }
+            for place, (name, (title, question)) in enumerate(CATEGORIES.items())
+        ],
+    }
+
+
+def _instance(site: SiteEntry, purpose: PurposeEntry, english: Writing) -> dict[str, Any]:
+    known = purpose.known
+    places: dict[Category, int] = {}
+    chosen: list[dict[str, Any]] = []
+    for each in elements(site, purpose, english):
+        place = places.get(each.category, 0)
+        places[each.category] = place + 1
+        chosen.append(
+            {
+                "element_id": each.id,
+                "category_id": each.category,
+                "priority": place,
+                "variables": [{"id": name, "value": value} for name, value in each.variables.items()],
+            }
+        )
+    title = Text(f"{site.name}: {known.title}", f"{site.name} : {known.title_fr}")
+    return {
+        "title": _locales(title),
+        "created_at": purpose.declared_at.isoformat().replace("+00:00", "Z"),
+        "elements": chosen,
+    }
+
+
+def _locales(text: Text) -> list[dict[str, str]]:
+    return [{"locale": "en", "value": text.en}, {"locale": "fr", "value": text.fr}]

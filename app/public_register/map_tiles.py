@@ -1,0 +1,90 @@
+"""The ground of the map: pictures of another host, or a PMTiles archive that the API serves itself.
+
+Owns what the header of an archive says (PMTiles version 3, 127 bytes). Without either the map has outlines.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from app.platform.config.register_settings import RegisterSettings
+
+TILES_PATH: Final = "/public/tiles.pmtiles"
+"""Where the archive is served."""
+
+type TilesKind = Literal["", "url", "pictures", "vector"]
+
+_MAGIC: Final = b"PMTiles\x03"
+_HEADER_BYTES: Final = 127
+_TILE_TYPE: Final = 99
+_KINDS: Final[dict[int, TilesKind]] = {
+    1: "vector",
+    2: "pictures",
+    3: "pictures",
+    4: "pictures",
+    5: "pictures",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Where the map's ground comes from.
+
+    Attributes:
+        url: Of another host's pictures, which learns who looks at what, or of the archive; empty: none.
+        credit: What the map says of where they come from.
+        kind: What is there; empty: nothing.
+        file: The archive.
+    """
+
+    url: str = ""
+    credit: str = ""
+    kind: TilesKind = ""
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, settings: RegisterSettings) -> "Tiles":
+        """Read what the settings name.
+
+        Raises:
+            ValueError: The file is no PMTiles archive of version 3, or cannot be read.
+        """
+        if settings.tiles_file is not None:
+            kind = read_kind(settings.tiles_file)
+            return cls(TILES_PATH, settings.tiles_credit, kind, settings.tiles_file)
+        return cls(settings.tiles_url, settings.tiles_credit, "url" if settings.tiles_url else "")
+
+    @property
+    def origin(self) -> str:
+        """What the policy lets in of it: another host's pictures; empty where there is none."""
+        if self.kind != "url":
+            return ""
+        parts = urlsplit(self.url.replace("{s}", "*"))
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+NO_TILES: Final = Tiles()
+"""The map has outlines of land, out of the program's own files."""
+
+
+def read_kind(path: Path) -> TilesKind:
+    """Read of which kind the tiles of an archive are.
+
+    Raises:
+        ValueError: It is no PMTiles archive of version 3, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise ValueError(f"VIGIE_PUBLIC_REGISTER__TILES_FILE: {path}: {error.strerror}") from None
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise ValueError(
+            f"VIGIE_PUBLIC_REGISTER__TILES_FILE: {path} is no PMTiles archive of version 3. Make one with "
+            "`pmtiles extract` or `pmtiles convert`."
+        )
+    kind = _KINDS.get(header[_TILE_TYPE])
+    if kind is None:
+        raise ValueError(f"VIGIE_PUBLIC_REGISTER__TILES_FILE: {path} has tiles of an unknown type.")
+    return kind

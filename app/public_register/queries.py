@@ -1,0 +1,203 @@
+"""All SQL of the register: it reads views of what is published, under a role that sees nothing else.
+
+Owns how rows become what `app.public_register.register_model` has. Must not read a table: its role could not.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+
+from app.catalogue.metrics import CATALOGUE
+from app.catalogue.purposes import PURPOSES
+from app.public_register.incident_figures import IncidentFigures
+from app.public_register.recent_values import BoxSamples, RecentGatherer
+from app.public_register.register_model import (
+    AlertCount,
+    BoxEntry,
+    Change,
+    OpenData,
+    PurposeEntry,
+    Recent,
+    Recipient,
+    RefusalCount,
+    Register,
+    SiteEntry,
+    Value,
+)
+from app.registry.retention_settings import Retention
+
+ROLE: Final = "vigie_public"
+CHANGES_PAGE: Final = 100
+"""So many entries of the history are on a page."""
+CHANGES_READ: Final = 2_000
+"""So many lines are read for it: what happened together is one entry."""
+_LEVELS: Final = [metric.name for metric in CATALOGUE if metric.kind == "level"]
+_PLACE: Final = {purpose.name: place for place, purpose in enumerate(PURPOSES)}
+_SITES: Final = "SELECT * FROM public_sites ORDER BY lower(name), id"
+_BOXES: Final = "SELECT * FROM public_boxes ORDER BY id"
+_PURPOSES: Final = "SELECT * FROM public_purposes"
+_RECIPIENTS: Final = "SELECT * FROM public_recipients ORDER BY recipient NULLS LAST, kind"
+_ALERTS: Final = "SELECT * FROM public_alerts"
+_REFUSALS: Final = "SELECT * FROM public_refusals ORDER BY year DESC, code, purpose"
+_INCIDENTS: Final = "SELECT * FROM public_incidents"
+_CHANGES: Final = """
+SELECT id, at, site_id, site_name, kind, data::text AS data FROM public_changes
+WHERE ($1::uuid IS NULL OR site_id = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+_MEASURED: Final = "SELECT metric FROM public_measured WHERE site_id = $1"
+# Levels are averaged by energy, weighed by the values that each mean is of.
+_MEANS: Final = """
+SELECT metric, time, sum(count)::bigint AS count, CASE WHEN metric = ANY ($4)
+    THEN 10 * log(sum(count * power(10, mean / 10)) / sum(count))
+    ELSE sum(count * mean) / sum(count) END AS mean
+FROM {view} WHERE site_id = $1 AND metric = ANY ($2) AND {since} >= $3
+GROUP BY metric, time ORDER BY metric, time
+"""
+_HOURS: Final = _MEANS.format(view="public_hours", since="day")
+_DAYS: Final = _MEANS.format(view="public_days", since="time")
+# Names of the catalogue.
+_RECENT: Final = "SELECT kind, interval_s, times{columns} FROM public_recent WHERE site_id = $1"
+_BOXES_READ: Final = 4
+_HOURS_OF: Final = timedelta(days=7)
+_DAYS_OF: Final = timedelta(days=365)
+
+
+async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Register:
+    """All that is published, of one moment, but for figures and history.
+
+    Args:
+        pool: Connections under `ROLE`.
+        licence: Of the open data of sites that name none.
+    """
+    async with pool.acquire() as connection, _one_moment(connection):
+        at: datetime = await connection.fetchval("SELECT now()")
+        sites = await connection.fetch(_SITES)
+        boxes = _by_site(BoxEntry(**row) for row in await connection.fetch(_BOXES))
+        purposes = _by_site(PurposeEntry(**row) for row in await connection.fetch(_PURPOSES))
+        recipients = _by_site(Recipient(**row) for row in await connection.fetch(_RECIPIENTS))
+        alerts = _by_site(AlertCount(**row) for row in await connection.fetch(_ALERTS))
+        incidents = {row["site_id"]: IncidentFigures(**row) for row in await connection.fetch(_INCIDENTS)}
+        refusals = _by_site(RefusalCount(**row) for row in await connection.fetch(_REFUSALS))
+    found: dict[UUID, SiteEntry] = {}
+    for row in sites:
+        key: UUID = row["id"]
+        found[key] = SiteEntry(
+            **_site(row, licence),
+            boxes=tuple(boxes[key]),
+            purposes=tuple(
+                sorted(
+                    (each for each in purposes[key] if each.purpose in _PLACE),
+                    key=lambda each: _PLACE[each.purpose],  # type: ignore[index]
+                )
+            ),
+            recipients=tuple(recipients[key]),
+            alerts=tuple(alerts[key]),
+            refusals=tuple(refusals[key]),
+            incidents=incidents.get(key),
+        )
+    return Register(at, found, tuple(refusals[None]))
+
+
+async def read_changes(pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None) -> list[Change]:
+    """The history, the newest first: of all sites or of one, from before a line on; enough for a page."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(_CHANGES, site_id, before, CHANGES_READ)
+    return [Change(**{**row, "data": json.loads(row["data"])}) for row in rows]
+
+
+async def read_open_data(
+    pool: asyncpg.Pool, site_id: UUID, metrics: Sequence[str], now: datetime
+) -> OpenData:
+    """The published figures of a site, as means over its boxes.
+
+    Args:
+        pool: Connections under `ROLE`.
+        site_id: Whose.
+        metrics: Those that are published.
+        now: The time; the current day is in there as far as it has been summed up.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with pool.acquire() as connection, _one_moment(connection):
+        measured = await connection.fetch(_MEASURED, site_id)
+        wanted = list(metrics)
+        hours = await connection.fetch(_HOURS, site_id, wanted, midnight - _HOURS_OF, _LEVELS)
+        days = await connection.fetch(_DAYS, site_id, wanted, midnight - _DAYS_OF, _LEVELS)
+    return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
+
+
+async def read_recent(pool: asyncpg.Pool, site: SiteEntry) -> Recent:
+    """What was measured of a site's open metrics within 24 hours, minutes after it was measured.
+
+    Args:
+        pool: Connections under `ROLE`.
+        site: Whose.
+    """
+    names = site.open_metrics
+    columns = "".join(f', "{name}"' for name in names)
+    async with pool.acquire() as connection, _one_moment(connection):
+        gatherer = RecentGatherer(site, await connection.fetchval("SELECT now()"))
+        if names:
+            # Some boxes at a time: a site may have hundreds.
+            query = _RECENT.format(columns=columns)
+            async for row in connection.cursor(query, site.id, prefetch=_BOXES_READ):
+                await asyncio.to_thread(gatherer.add, _samples(row, names))
+    return await asyncio.to_thread(gatherer.result)
+
+
+def _samples(row: asyncpg.Record, names: Sequence[str]) -> BoxSamples:
+    found = {name: np.array(row[name], dtype=np.float64) for name in names}
+    measured = {name: values for name, values in found.items() if not np.isnan(values).all()}
+    return BoxSamples(row["kind"], row["interval_s"], np.array(row["times"], dtype=np.int64), measured)
+
+
+def _one_moment(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
+    return connection.transaction(isolation="repeatable_read", readonly=True)
+
+
+def _by_site[T: (BoxEntry, PurposeEntry, Recipient, AlertCount, RefusalCount)](
+    entries: Iterable[T],
+) -> dict[UUID | None, list[T]]:
+    found: dict[UUID | None, list[T]] = defaultdict(list)
+    for entry in entries:
+        found[entry.site_id].append(entry)
+    return found
+
+
+def _site(row: asyncpg.Record, licence: str | None) -> dict[str, Any]:
+    names = (
+        "id",
+        "operator",
+        "name",
+        "kind",
+        "timezone",
+        "precision_m",
+        "longitude",
+        "latitude",
+        "created_at",
+        "address",
+    )
+    retention = Retention.of_columns(
+        row["retention_days"],
+        row["retention_purposes"],
+        row["summaries_days"],
+        removes=row["retention_removes"],
+    )
+    return {
+        **{name: row[name] for name in names},
+        "retention": retention,
+        "licence": row["licence"] or licence,
+    }
+
+
+def _series(rows: Iterable[asyncpg.Record]) -> dict[str, list[Value]]:
+    found: dict[str, list[Value]] = {}
+    for row in rows:
+        found.setdefault(row["metric"], []).append(Value(row["time"], row["mean"], row["count"]))
+    return found

@@ -1,0 +1,107 @@
+"""The register as GeoJSON (RFC 7946): WGS 84, no `crs`, a `bbox`, counter-clockwise rings. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from app.public_register.grid_cells import ring
+from app.public_register.register_model import BoxEntry, SiteEntry
+
+MEDIA_TYPE: Final = "application/geo+json"
+
+type Feature = dict[str, Any]
+type Collection = dict[str, Any]
+
+
+def of_sites(sites: Iterable[SiteEntry]) -> Collection:
+    """A point for each site, and one for each box that has a place of its own."""
+    features: list[Feature] = []
+    for site in sites:
+        features += [_site(site), *_boxes(site)]
+    return _collection(features)
+
+
+def of_site(site: SiteEntry) -> Collection:
+    """The same of one site, with the cells of its places."""
+    places = {
+        (site.longitude, site.latitude),
+        *(
+            (x, y)
+            for box in site.boxes
+            if (x := box.longitude) is not None and (y := box.latitude) is not None
+        ),
+    }
+    cells: list[Feature] = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring(x, y, site.precision_m)]},
+            "properties": {"kind": "cell", "precision_m": site.precision_m},
+        }
+        for x, y in sorted(places)
+    ]
+    return _collection([_site(site), *_boxes(site), *cells])
+
+
+def _site(site: SiteEntry) -> Feature:
+    return {
+        "type": "Feature",
+        "id": str(site.id),
+        "geometry": _point(site.longitude, site.latitude),
+        "properties": {
+            "kind": "site",
+            "name": site.name,
+            "operator": site.operator,
+            "site_kind": site.kind,
+            "boxes": len(site.boxes),
+            "precision_m": site.precision_m,
+            "purposes": [each.purpose for each in site.active],
+            "declared": bool(site.declared),
+            "sensitive": any(each.sensitive for each in site.active),
+            "address": site.address,
+            "licence": site.licence,
+            "page": f"/public/sites/{site.id}",
+        },
+    }
+
+
+def _boxes(site: SiteEntry) -> Iterable[Feature]:
+    for box in site.boxes:
+        if (place := _place(box)) is not None:
+            yield {
+                "type": "Feature",
+                "id": box.id,
+                "geometry": place,
+                "properties": {
+                    "kind": "box",
+                    "site": str(site.id),
+                    "since": box.since.isoformat(),
+                    "precision_m": site.precision_m,
+                },
+            }
+
+
+def _place(box: BoxEntry) -> dict[str, Any] | None:
+    if box.longitude is None or box.latitude is None:
+        return None
+    return _point(box.longitude, box.latitude)
+
+
+def _point(longitude: float, latitude: float) -> dict[str, Any]:
+    return {"type": "Point", "coordinates": [longitude, latitude]}
+
+
+def _collection(features: Sequence[Feature]) -> Collection:
+    found: Collection = {"type": "FeatureCollection"}
+    points = [
+        point
+        for feature in features
+        for point in (
+            [feature["geometry"]["coordinates"]]
+            if feature["geometry"]["type"] == "Point"
+            else feature["geometry"]["coordinates"][0]
+        )
+    ]
+    if points:
+        across, up = zip(*points, strict=True)
+        found["bbox"] = [min(across), min(up), max(across), max(up)]
+    found["features"] = list(features)
+    return found

@@ -1,0 +1,275 @@
+"""What is public, as data: sites, their boxes, their purposes, what became of it all. Pure.
+
+Owns which fields there are: what is not here is shown nowhere. Must not know a database, HTTP or a language.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from app.catalogue.purposes import BY_NAME, Purpose
+from app.indicators.index_results import Band, NoValueReason, Text
+from app.public_register.incident_figures import IncidentFigures
+from app.registry.retention_settings import Retention
+
+type Origin = Literal["default", "operator"]
+"""Whether a purpose came with its site, or its operator has declared it."""
+
+type Standing = Literal["in_force", "not_yet", "awaiting_approval", "ended"]
+"""Whether a purpose holds: only for one in force anything is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxEntry:
+    """A box.
+
+    Attributes:
+        id: a hash; the id under which it sends is half of a credential.
+        site_id: where it stands.
+        since: when it was registered.
+        longitude, latitude: the middle of its cell (WGS 84, degrees); None: it has no place but its site's.
+    """
+
+    id: str
+    site_id: UUID
+    since: date
+    longitude: float | None
+    latitude: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeEntry:
+    """A purpose that a site has declared, as `app.registry.models.SitePurpose` has it, without persons."""
+
+    site_id: UUID
+    purpose: str
+    sensitive: bool
+    legal_basis: str | None
+    legal_reference: str | None
+    controller: str | None
+    contact: str | None
+    impact_assessment: str | None
+    notice: str | None
+    description: str | None
+    description_fr: str | None
+    open_data: bool
+    starts_at: datetime | None
+    ends_at: datetime | None
+    declared_at: datetime
+    approved_at: datetime | None
+    in_force: bool
+    origin: Origin = "operator"
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the operator has declared it, and not only the program with the site."""
+        return self.origin == "operator"
+
+    @property
+    def known(self) -> Purpose:
+        """What the catalogue says of it."""
+        return next(each for name, each in BY_NAME.items() if name == self.purpose)
+
+    def standing(self, now: datetime) -> Standing:
+        """Whether it holds, and why not."""
+        if self.in_force:
+            return "in_force"
+        if self.ends_at is not None and self.ends_at <= now:
+            return "ended"
+        if self.sensitive and self.approved_at is None:
+            return "awaiting_approval"
+        return "not_yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom alerts go to: its name, where the operator gave one, and the kind of the way."""
+
+    site_id: UUID
+    kind: str
+    recipient: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCount:
+    """Alerts of a severity that fired within 30 and 365 days."""
+
+    site_id: UUID
+    severity: str
+    month: int
+    year: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """What was refused at the doors within 30 and 365 days, by code; nothing of it is stored.
+
+    Attributes:
+        site_id: None where it was not known whose it was.
+        purpose: None where the code has none.
+    """
+
+    site_id: UUID | None
+    code: str
+    purpose: str | None
+    month: int
+    year: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteEntry:
+    """A site with all that is public of it.
+
+    Attributes:
+        operator: the organisation whose it is.
+        precision_m: the width of the cells in which places are shown (m).
+        longitude, latitude: the middle of its cell (WGS 84, degrees).
+        incidents: None where no incidents are recognised.
+        address: where it is, as the operator says it.
+        licence: of its open data, an SPDX identifier; None: none is named.
+    """
+
+    id: UUID
+    operator: str
+    name: str
+    kind: str
+    timezone: str
+    precision_m: int
+    longitude: float
+    latitude: float
+    retention: Retention
+    created_at: datetime
+    boxes: tuple[BoxEntry, ...] = ()
+    purposes: tuple[PurposeEntry, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
+    alerts: tuple[AlertCount, ...] = ()
+    refusals: tuple[RefusalCount, ...] = ()
+    incidents: IncidentFigures | None = None
+    address: str | None = None
+    licence: str | None = None
+
+    @property
+    def declared(self) -> tuple[PurposeEntry, ...]:
+        """The purposes that the operator has declared, whether they are in force or not."""
+        return tuple(each for each in self.purposes if each.is_declared)
+
+    @property
+    def active(self) -> tuple[PurposeEntry, ...]:
+        """Those of them that are in force."""
+        return tuple(each for each in self.declared if each.in_force)
+
+    @property
+    def open_metrics(self) -> tuple[str, ...]:
+        """Metrics whose figures are published, in the order of the catalogue of purposes."""
+        return tuple(metric for each in self.active if each.open_data for metric in each.known.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """All of it, at one moment."""
+
+    at: datetime
+    sites: Mapping[UUID, SiteEntry]
+    unattributed: tuple[RefusalCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the history. `data` has what its kind tells (`migrations/register_history.py`)."""
+
+    id: int
+    at: datetime
+    site_id: UUID
+    site_name: str
+    kind: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A mean over all boxes of a site: from when on, of how many values."""
+
+    time: datetime
+    mean: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexValue:
+    """What an index gives for the last hour that is over.
+
+    Attributes:
+        method: Its name (`GET /v1/indices`).
+        title: What people call it.
+        start, end: The hour.
+        value: In `unit`; None where `reason` says why.
+        band: Its class, where it has one.
+        coverage: How much of the hour was measured (percent).
+        notes: What a reader has to know.
+    """
+
+    method: str
+    title: Text
+    start: datetime
+    end: datetime
+    value: float | None
+    unit: str
+    band: Band | None
+    coverage: float
+    reason: NoValueReason | None = None
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMetric:
+    """The newest value of a metric, and its last 24 hours.
+
+    Attributes:
+        metric: Of the catalogue.
+        newest: The mean of the newest values of the site's boxes; `count` of these; None: there is none.
+        values: Means of quarters of an hour over all boxes, ascending.
+        coverage: How much of the 24 hours was measured, of the boxes that measure it (percent).
+        left_out: How many values were left out for their flags.
+        spacing_s: How far values may lie apart without a gap between them.
+        indices: Of the last hour.
+    """
+
+    metric: str
+    newest: Value | None
+    values: Sequence[Value]
+    coverage: float
+    left_out: int
+    spacing_s: int
+    indices: tuple[IndexValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What was measured of open metrics within the last 24 hours.
+
+    Attributes:
+        at: When it was read.
+        metrics: Those of which there is a value, in the order of the catalogue of purposes.
+        indices: Of the site as a whole, of several metrics each.
+    """
+
+    at: datetime
+    metrics: tuple[RecentMetric, ...] = ()
+    indices: tuple[IndexValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenData:
+    """What is published of a site.
+
+    Attributes:
+        measured: which metrics were measured within 30 days, published or not.
+        hours: by metric, the last seven days.
+        days: by metric, the last 365.
+    """
+
+    measured: frozenset[str]
+    hours: Mapping[str, Sequence[Value]]
+    days: Mapping[str, Sequence[Value]]

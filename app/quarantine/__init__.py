@@ -1,0 +1,1 @@
+"""Stores refused messages with their rejection code, and lists them for replay."""

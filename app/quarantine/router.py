@@ -1,0 +1,151 @@
+"""REST for the quarantine: what was refused at either door, and why. Replays are ingest's."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy import delete
+
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.fields import InstantParameter, Name
+from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.observability.metrics_and_logs import get_logger
+from app.quarantine import queries
+from app.quarantine.queries import QUARANTINE, Filter, readable
+from app.quarantine.schemas import QuarantineCount, QuarantineCounts, QuarantineOut
+from app.registry.dependencies import OrganisationFilter
+from app.timeseries.series.events_router import check_order
+from app.timeseries.storage.models import QuarantineEntry
+
+_log = get_logger(__name__)
+router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
+Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Writer = Annotated[Principal, Depends(requires("telemetry:write"))]
+CODE: Final = "^[a-z0-9_]{1,64}$"
+_PLAIN: Final = (
+    *("id", "received_at", "box", "door", "code", "detail", "topic", "payload_bytes"),
+    *("attempts", "attempted_at", "replayed_at", "outcome"),
+)
+
+
+async def _filter(
+    principal: Reader,
+    *,
+    box: Annotated[Name | None, Query(description="Only of what claimed to be this box")] = None,
+    code: Annotated[str | None, Query(pattern=CODE, description="Only for this reason code")] = None,
+    door: Annotated[Literal["mqtt", "http"] | None, Query(description="Only at this door")] = None,
+    from_: Annotated[
+        InstantParameter | None, Query(alias="from", description="Came at or after this")
+    ] = None,
+    to: Annotated[InstantParameter | None, Query(description="Came before this")] = None,
+    replayed: Annotated[
+        bool | None, Query(description="Only what a replay has taken since, or only what it has not")
+    ] = None,
+    organisation: OrganisationFilter = None,
+) -> Filter:
+    check_order(from_, to)
+    return Filter(principal.visible(), box, code, door, from_, to, replayed, organisation)
+
+
+Wanted = Annotated[Filter, Depends(_filter)]
+
+
+def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
+    payload, encoding = readable(beginning, whole=len(beginning) == row.payload_bytes)
+    return QuarantineOut(
+        **{name: getattr(row, name) for name in _PLAIN},
+        payload=payload,
+        payload_encoding=encoding,
+        payload_cut=kept < row.payload_bytes,
+    )
+
+
+@router.get(
+    "", operation_id="list_quarantine", summary="What was refused", responses=documented(401, 403, 422)
+)
+async def list_quarantine(
+    wanted: Wanted, session: Reads, asked: Annotated[Pagination, Depends(QUARANTINE.asked)]
+) -> Page[QuarantineOut]:
+    """What was refused, by default the newest first, with the beginning of what came (2 KiB).
+
+    What could not be said to be of any organisation's box is for the platform's administrators.
+    """
+    rows = await queries.list_entries(session, wanted, asked)
+    page, following = QUARANTINE.cut(rows, asked)
+    return Page(data=[_out(entry, beginning, kept) for entry, beginning, kept in page], next=following)
+
+
+@router.get(
+    "/counts",
+    operation_id="count_quarantine",
+    summary="How much was refused",
+    responses=documented(401, 403, 422),
+    response_model_exclude_unset=True,
+)
+async def count_quarantine(
+    wanted: Wanted,
+    session: Reads,
+    group_by: Annotated[
+        Literal["code", "box", "day"],
+        Query(description="By reason code and door, by box, or by day of arrival (UTC)"),
+    ] = "code",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> QuarantineCounts:
+    """How much was refused: of reasons and boxes the most first, of days the newest first.
+
+    Counts move while they are read: what changes its place meanwhile may be on two pages, or on none.
+    """
+    if group_by == "day":
+        rows = await queries.count_by_day(session, wanted, cursor, limit)
+    else:
+        rows = await queries.count_by_text(session, wanted, group_by, cursor, limit)
+    page, following = cut(rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.place))
+    return QuarantineCounts(
+        data=[QuarantineCount(**row.of, count=row.count, replayed=row.replayed) for row in page],
+        next=following,
+    )
+
+
+@router.get(
+    "/{entry_id}",
+    operation_id="get_quarantine_entry",
+    summary="One thing that was refused",
+    responses=documented(401, 403, 404),
+)
+async def get_quarantine_entry(entry_id: str, principal: Reader, session: Reads) -> QuarantineOut:
+    """One entry, with all that is kept of what came (64 KiB)."""
+    identifier = parse_id(entry_id, "quarantine entry")
+    row = await queries.find_entry(session, identifier, principal.visible())
+    if row is None:
+        raise NotFoundError("quarantine entry", entry_id)
+    return _out(row, row.payload, len(row.payload))
+
+
+@router.delete(
+    "/{entry_id}",
+    operation_id="delete_quarantine_entry",
+    summary="Delete something that was refused",
+    status_code=204,
+    responses=documented(401, 403, 404),
+)
+async def delete_quarantine_entry(entry_id: str, principal: Writer, session: Writes) -> None:
+    """Delete an entry with what it holds, for good. That it was, and by which key, is in the log."""
+    identifier = parse_id(entry_id, "quarantine entry")
+    entry = QuarantineEntry
+    statement = delete(entry).where(entry.id == identifier, *Filter(principal.visible()).conditions())
+    gone = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
+    if gone is None:
+        raise NotFoundError("quarantine entry", entry_id)
+    _log.info(
+        "quarantine_entry_deleted",
+        entry=str(identifier),
+        code=gone.code,
+        replayed=gone.replayed_at is not None,
+        key_id=str(principal.key_id),
+    )

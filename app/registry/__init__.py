@@ -1,0 +1,1 @@
+"""Manages organisations, API keys, sites, boxes and their enrolment, purposes and quotas."""

@@ -1,0 +1,142 @@
+"""Plans what an operation on many boxes does to each, for its preview and again before it is carried out.
+
+Pure: no database, no HTTP, no clock.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from app.registry.bulk_schemas import (
+    AttributesChange,
+    ConfigureBoxes,
+    LabelBoxes,
+    MoveBoxes,
+    Operation,
+    RevokeCredentials,
+    TagsChange,
+)
+from app.registry.labels import ATTRIBUTES_MAX, TAGS_MAX
+from app.registry.models import Box
+
+_TOKEN_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BoxStep:
+    """What happens to one box.
+
+    Attributes:
+        id: the box's.
+        key: the box's; None where there is no such box.
+        result: of the operation, once it is carried out.
+        code: of an error.
+        detail: of an error.
+        before: the fields that change, as they are.
+        after: the same, as they will be.
+        password: the only copy of a new one.
+    """
+
+    id: str
+    key: int | None
+    result: Literal["changed", "unchanged", "error"]
+    code: str | None = None
+    detail: str | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan needs to know beside the boxes.
+
+    Attributes:
+        site_owner: the organisation of the site that boxes move to; None where there is none.
+        configs: the desired configurations by box key, where there are any.
+    """
+
+    site_owner: UUID | None
+    configs: Mapping[int, Any]
+
+
+def missing(identifier: str, key: int | None = None) -> BoxStep:
+    """The step of a box that is not there."""
+    return BoxStep(identifier, key, "error", "not_found", f"There is no box {identifier!r}.")
+
+
+def plan_step(box: Box, operation: Operation, around: Surroundings) -> BoxStep:
+    """What an operation does to a box."""
+    match operation:
+        case ConfigureBoxes():
+            # Not what it has: of ten thousand boxes that may be 160 MB.
+            same = around.configs.get(box.key) == operation.config
+            return BoxStep(box.id, box.key, "unchanged" if same else "changed")
+        case LabelBoxes():
+            return _labelled(box, operation)
+        case MoveBoxes():
+            if around.site_owner != box.organisation_id:
+                detail = f"The site {operation.site_id} is not of the box's organisation."
+                return BoxStep(box.id, box.key, "error", "not_found", detail)
+            return _step(box, {"site_id": str(box.site_id)}, {"site_id": str(operation.site_id)})
+        case RevokeCredentials() if box.revoked_at is not None:
+            return BoxStep(box.id, box.key, "unchanged")
+        case _:
+            return BoxStep(box.id, box.key, "changed")
+
+
+def _labelled(box: Box, operation: LabelBoxes) -> BoxStep:
+    before: dict[str, Any] = {"kind": box.kind, "tags": box.tags, "attributes": box.attributes}
+    after = dict(before)
+    if "kind" in operation.model_fields_set:
+        after["kind"] = operation.kind
+    if operation.tags is not None:
+        after["tags"] = _tags(box.tags, operation.tags)
+    if operation.attributes is not None:
+        after["attributes"] = _attributes(box.attributes, operation.attributes)
+    for name, most in (("tags", TAGS_MAX), ("attributes", ATTRIBUTES_MAX)):
+        if len(after[name]) > most:
+            detail = f"The box would have {len(after[name])} {name}, of {most} at most. Remove some too."
+            return BoxStep(box.id, box.key, "error", "too_many_labels", detail)
+    return _step(box, before, after)
+
+
+def _tags(now: list[str], change: TagsChange) -> list[str]:
+    if change.replace is not None:
+        return change.replace
+    return [tag for tag in dict.fromkeys((*now, *change.add)) if tag not in change.remove]
+
+
+def _attributes(now: Mapping[str, Any], change: AttributesChange) -> dict[str, Any]:
+    if change.replace is not None:
+        return change.replace
+    return {name: value for name, value in {**now, **change.set}.items() if name not in change.remove}
+
+
+def _step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxStep:
+    names = [name for name in after if after[name] != before[name]]
+    if not names:
+        return BoxStep(box.id, box.key, "unchanged")
+    return BoxStep(
+        box.id,
+        box.key,
+        "changed",
+        before={name: before[name] for name in names},
+        after={name: after[name] for name in names},
+    )
+
+
+def preview_token(operation: Operation, steps: Iterable[BoxStep]) -> str:
+    """A token that is the same for the same operation with the same steps on the same boxes, and no other."""
+    told = [[step.key, step.id, step.result, step.code, step.before, step.after] for step in steps]
+    document = [
+        operation.model_dump(mode="json", exclude_unset=True),
+        sorted(told, key=lambda each: str(each[1])),
+    ]
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).digest()[:_TOKEN_BYTES]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -1,0 +1,165 @@
+"""REST for many boxes at once: made from JSON or a table, and changed by operations."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import get_database
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.errors import ForbiddenError
+from app.registry import box_configurations, bulk_service, service
+from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_table
+from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
+from app.registry.bulk_plan import BoxStep, preview_token
+from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
+from app.registry.bulk_service import BulkContext
+from app.registry.csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
+from app.registry.dependencies import BoxesWriter, Silences, sync_accounts
+
+router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
+Connected = Annotated[Database, Depends(get_database)]
+_CREDENTIALS: Final = (
+    f"{','.join(ANSWER_COLUMNS)}\r\nbox-0001,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,box-0001,…\r\n"
+)
+
+
+@router.post(
+    "/bulk",
+    operation_id="create_boxes",
+    summary="Create many boxes",
+    status_code=201,
+    response_model=BoxesCreated,
+    responses={
+        **documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
+    },
+    openapi_extra={
+        # As bytes: generated clients send a text as JSON.
+        "requestBody": {
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}, "example": EXAMPLE}}
+        }
+    },
+)
+async def create_boxes(
+    body: BoxesCreate, request: Request, principal: BoxesWriter, database: Connected
+) -> BoxesCreated | Response:
+    """Register up to 1,000 boxes: all of them or, if one is faulty, none.
+
+    As JSON, where `errors` names the `index` of each box at fault; or as a table (`text/csv`) with a header,
+    where it names the `line`. All faults of a table are in one answer: up to 100 one by one, and the number
+    of the others (`errors_omitted`). English, French and German spreadsheets may have written it. With
+    `Accept: text/csv` the answer is a table too, with the credentials.
+    """
+    settings = request.app.state.settings
+    async with database.write() as session:
+        made = await service.add_boxes(
+            session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
+        )
+        check_table(request)
+    await sync_accounts(request, database)
+    boxes = [BoxCreated.with_password(box, password) for box, password in made]
+    if not wants_table(request):
+        return BoxesCreated(data=boxes)
+    headers = {"Cache-Control": "no-store"}
+    return Response(
+        write_table(boxes), status_code=201, media_type=f"{MEDIA_TYPE}; charset=utf-8", headers=headers
+    )
+
+
+class _OperationRoute(StrictRoute):
+    """A route whose body may list ten thousand ids."""
+
+    max_body = None
+
+
+operations: Final = APIRouter(prefix="/v1/boxes/bulk", tags=["Boxes"], route_class=_OperationRoute)
+_READING: Final = "sites:read"
+# Slices begin in the first half of a request's time, and configurations are published for a quarter of it.
+_SHARE_OF_SLICES: Final = 0.5
+_SHARE_OF_PUBLISHING: Final = 0.25
+
+
+@operations.post(
+    "/operations",
+    operation_id="change_boxes",
+    summary="Change many boxes",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def change_boxes(
+    body: BoxesOperation, request: Request, principal: BoxesWriter, database: Connected, silence: Silences
+) -> BoxesChanged:
+    """Configure, label, move or delete up to 10,000 boxes, or rotate or revoke their credentials.
+
+    The boxes are those of a filter (`select`) or of a list (`ids`). With `dry_run` nothing changes: the
+    answer shows the result of each box, and has a token (`preview`). Sent with that token, the operation does
+    exactly what was shown, or answers 409 `selection_changed` and does nothing. A filter needs it.
+
+    Each box has its own result, and an error of one changes nothing of the others. New credentials are in
+    this answer and never shown again. `select` and `dry_run` need `sites:read` too.
+    """
+    reads = principal.may(_READING)
+    if not reads and (body.select is not None or body.dry_run):
+        raise ForbiddenError(
+            f"`select` and `dry_run` show boxes: {principal.called} needs {_READING} for them. List `ids`.",
+            extra={"scopes": [_READING]},
+        )
+    seconds = request.app.state.settings.api.deadline_s
+    ends = asyncio.get_running_loop().time() + seconds * _SHARE_OF_SLICES
+    context = BulkContext(
+        database,
+        principal,
+        silence,
+        request.app.state.close_alerts,
+        lambda: asyncio.get_running_loop().time() > ends,
+    )
+    async with database.read() as reader:
+        planned = await bulk_service.plan(reader, body, context)
+    if body.dry_run:
+        return _answer(body, planned, reads=reads)
+    done = await bulk_service.carry_out(body, planned, context)
+    if any(step.result == "changed" for step in done):
+        await _bring_to_broker(body, request, database, seconds * _SHARE_OF_PUBLISHING)
+    return _answer(body, done, reads=reads)
+
+
+async def _bring_to_broker(
+    body: BoxesOperation, request: Request, database: Database, seconds: float
+) -> None:
+    """Bring the broker up to date, once for all boxes; configurations that do not go out now do so soon."""
+    if body.operation.type == "configure":
+        await box_configurations.publish_for(database, request.app.state.settings.broker, seconds)
+    elif body.operation.type in {"rotate_credentials", "revoke_credentials", "delete"}:
+        await sync_accounts(request, database, mend="send the operation again")
+
+
+def _answer(body: BoxesOperation, steps: Sequence[BoxStep], *, reads: bool) -> BoxesChanged:
+    results = [
+        BoxResult(
+            id=step.id,
+            result=step.result,
+            code=step.code,
+            detail=step.detail,
+            before=dict(step.before) if reads and step.before is not None else None,
+            after=dict(step.after) if reads and step.after is not None else None,
+            credentials=None
+            if step.password is None
+            else Credentials(username=step.id, password=step.password),
+        )
+        for step in steps
+    ]
+    counts = {kind: sum(step.result == kind for step in steps) for kind in ("changed", "unchanged", "error")}
+    return BoxesChanged(
+        operation=body.operation.type,
+        dry_run=body.dry_run,
+        selected=len(steps),
+        changed=counts["changed"],
+        unchanged=counts["unchanged"],
+        failed=counts["error"],
+        preview=preview_token(body.operation, steps) if body.dry_run else None,
+        results=results,
+    )

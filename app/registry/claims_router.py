@@ -1,0 +1,162 @@
+"""REST for claims: an operator makes a code for a site, an installer redeems it without an API key."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.db.database import Database
+from app.platform.http.contract.anonymous_route import AnonymousRoute
+from app.platform.http.contract.dependencies import Reads, Writes, get_database
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.errors import InvalidError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry import enrolment_repository, enrolment_service
+from app.registry.box_schemas import BoxCreated
+from app.registry.dependencies import (
+    NameFilter,
+    OrganisationFilter,
+    SitesReader,
+    SitesWriter,
+    sync_accounts,
+)
+from app.registry.enrolment_schemas import (
+    CLAIM_LONGEST,
+    ClaimChange,
+    ClaimCreate,
+    ClaimCreated,
+    ClaimOut,
+    ClaimState,
+    Redemption,
+)
+from app.registry.key_expiry_rules import check_outlives
+from app.registry.models import Claim
+
+router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(enrolment_repository.CLAIMS.asked)]
+anybody: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
+Connected = Annotated[Database, Depends(get_database)]
+
+
+async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Claim:
+    row = await enrolment_repository.find_claim(session, parse_id(identifier, "claim"), visible, lock=lock)
+    if row is None:
+        raise NotFoundError("claim", identifier)
+    return row
+
+
+@router.post(
+    "",
+    operation_id="create_claim",
+    summary="Create a claim code",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Writes) -> ClaimCreated:
+    """Make a code for an installer. It is shown in the answer and never again."""
+    now = datetime.now(UTC)
+    row, code = await enrolment_service.make_claim(session, principal, body, now)
+    return ClaimCreated(**ClaimOut.of(row, now).model_dump(), code=code)
+
+
+@anybody.post(
+    "/redeem",
+    operation_id="redeem_claim",
+    summary="Register a box with a claim code",
+    status_code=201,
+    responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
+)
+async def redeem_claim(body: Redemption, request: Request, database: Connected) -> BoxCreated:
+    """Register a box at the claim's site, without an API key.
+
+    Its credentials are shown in the answer and never again; they work at once. Attempts are limited by
+    address and by code: 429 says when to go on (`Retry-After`).
+    """
+    host = request.client.host if request.client else None
+    settings = request.app.state.settings
+    made = await enrolment_service.redeem(database, body, settings, host=host, now=datetime.now(UTC))
+    await sync_accounts(request, database)
+    return BoxCreated.with_password(made.box, made.password)
+
+
+@router.get("", operation_id="list_claims", summary="List claims", responses=documented(401, 403, 422))
+async def list_claims(
+    principal: SitesReader,
+    session: Reads,
+    asked: _Asked,
+    *,
+    organisation: OrganisationFilter = None,
+    site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
+    state: Annotated[ClaimState | None, Query(description="Only those in this state")] = None,
+    q: NameFilter = None,
+) -> Page[ClaimOut]:
+    """Claims, by default the oldest first: how each code begins, never the code."""
+    now = datetime.now(UTC)
+    rows = await enrolment_repository.list_claims(
+        session,
+        principal.visible(),
+        asked,
+        organisation=organisation,
+        site=site,
+        state=state,
+        search=q,
+        now=now,
+    )
+    page, following = enrolment_repository.CLAIMS.cut(rows, asked)
+    return Page(data=[ClaimOut.of(row, now) for row in page], next=following)
+
+
+@router.get(
+    "/{claim_id}", operation_id="get_claim", summary="Read a claim", responses=documented(401, 403, 404)
+)
+async def get_claim(claim_id: str, principal: SitesReader, session: Reads) -> ClaimOut:
+    """One claim, without its code."""
+    return ClaimOut.of(await _get(session, claim_id, principal.visible()), datetime.now(UTC))
+
+
+@router.patch(
+    "/{claim_id}",
+    operation_id="update_claim",
+    summary="Change a claim",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_claim(
+    claim_id: str, body: ClaimChange, principal: SitesWriter, session: Writes, matching: Matching
+) -> ClaimOut:
+    """Change the name of a claim, or when it ends: at most 90 days from now."""
+    now = datetime.now(UTC)
+    row = await _get(session, claim_id, principal.visible(), lock=True)
+    matching.check(ClaimOut.of(row, now))
+    changes = given(body)
+    if "expires_at" in changes and changes["expires_at"] <= now:
+        raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
+    if "expires_at" in changes and changes["expires_at"] > now + CLAIM_LONGEST:
+        raise InvalidError("`expires_at` is more than 90 days ahead.", code="invalid_duration")
+    if "expires_at" in changes:
+        check_outlives(principal, None, changes["expires_at"])
+    for name, value in changes.items():
+        setattr(row, name, value)
+    await session.flush()
+    return ClaimOut.of(row, now)
+
+
+@router.delete(
+    "/{claim_id}",
+    operation_id="revoke_claim",
+    summary="Revoke a claim",
+    status_code=204,
+    responses=documented(401, 403, 404),
+)
+async def revoke_claim(claim_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
+    """Let a code register no more boxes. The claim stays in the list; its boxes stay as they are."""
+    row = await _get(session, claim_id, principal.visible(), lock=True)
+    now = datetime.now(UTC)
+    matching.check(ClaimOut.of(row, now))
+    row.revoked_at = row.revoked_at or now

@@ -1,0 +1,155 @@
+"""Queries on claims and provisioning keys. Nothing is decided here, and nothing committed.
+
+Functions that take `visible` find only what the caller may see: its reach.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
+from app.platform.kernel.tenant_scope import EVERYTHING, Reach
+from app.registry.models import Claim, ProvisioningKey
+from app.registry.repository import named_like
+
+CLAIMS: Final = Orders(
+    "claims",
+    (identifier(Claim.id),),
+    {
+        "created_at": (),
+        "name": (name(Claim.name, nullable=True),),
+        "expires_at": (instant(Claim.expires_at),),
+        "last_used_at": (instant(Claim.last_used_at, nullable=True),),
+    },
+    "created_at",
+)
+PROVISIONING_KEYS: Final = Orders(
+    "provisioning_keys",
+    (identifier(ProvisioningKey.id),),
+    {
+        "created_at": (),
+        "name": (name(ProvisioningKey.name),),
+        "expires_at": (instant(ProvisioningKey.expires_at, nullable=True),),
+        "last_used_at": (instant(ProvisioningKey.last_used_at, nullable=True),),
+    },
+    "created_at",
+)
+
+
+def _claims(visible: Reach) -> Select[Claim]:
+    statement = select(Claim)
+    return statement.where(*visible.within(Claim.organisation_id, Claim.site_id))
+
+
+def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
+    revoked = Claim.revoked_at.is_not(None)
+    used_up = and_(~revoked, Claim.used >= Claim.boxes)
+    living = and_(~revoked, Claim.used < Claim.boxes)
+    return {
+        "revoked": revoked,
+        "used_up": used_up,
+        "expired": and_(living, Claim.expires_at <= now),
+        "open": and_(living, Claim.expires_at > now),
+    }[state]
+
+
+async def find_claim(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> Claim | None:
+    """One claim; with `lock` nobody else changes or uses it until the transaction ends."""
+    statement = _claims(visible).where(Claim.id == identifier)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
+
+
+async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
+    """The claim of a code, by its hash."""
+    return await session.scalar(_claims(EVERYTHING).where(Claim.hash == digest))
+
+
+async def list_claims(
+    session: AsyncSession,
+    visible: Reach,
+    asked: Pagination,
+    *,
+    organisation: UUID | None,
+    site: UUID | None,
+    state: str | None,
+    search: str | None,
+    now: datetime,
+) -> Sequence[Claim]:
+    """Claims, one more than are asked for; `search` is a part of the name."""
+    statement = _claims(visible)
+    if organisation is not None:
+        statement = statement.where(Claim.organisation_id == organisation)
+    if site is not None:
+        statement = statement.where(Claim.site_id == site)
+    if state is not None:
+        statement = statement.where(_in_state(state, now))
+    if search is not None:
+        statement = statement.where(named_like(Claim.name, search))
+    return (await session.scalars(CLAIMS.page(statement, asked))).all()
+
+
+async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> bool:
+    """Count a box; False where the claim is not open any more. Others wait until the transaction ends."""
+    statement = update(Claim).where(Claim.id == identifier, _in_state("open", now))
+    statement = statement.values(used=Claim.used + 1, last_used_at=now)
+    return (await session.scalar(statement.returning(Claim.id))) is not None
+
+
+def _keys(visible: Reach) -> Select[ProvisioningKey]:
+    statement = select(ProvisioningKey)
+    return statement.where(*visible.within(ProvisioningKey.organisation_id, ProvisioningKey.site_id))
+
+
+async def find_key(
+    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+) -> ProvisioningKey | None:
+    """One provisioning key, revoked or not; `lock` as for claims."""
+    statement = _keys(visible).where(ProvisioningKey.id == identifier)
+    return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
+
+
+async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
+    """The provisioning key of a hash."""
+    return await session.scalar(_keys(EVERYTHING).where(ProvisioningKey.hash == digest))
+
+
+async def list_keys(
+    session: AsyncSession,
+    visible: Reach,
+    asked: Pagination,
+    *,
+    organisation: UUID | None,
+    site: UUID | None,
+    revoked: bool,
+    search: str | None,
+) -> Sequence[ProvisioningKey]:
+    """Provisioning keys: those in use, or those that were revoked; `search` is a part of the name."""
+    gone = ProvisioningKey.revoked_at.is_not(None)
+    statement = _keys(visible).where(gone if revoked else ~gone)
+    if organisation is not None:
+        statement = statement.where(ProvisioningKey.organisation_id == organisation)
+    if site is not None:
+        statement = statement.where(ProvisioningKey.site_id == site)
+    if search is not None:
+        statement = statement.where(named_like(ProvisioningKey.name, search))
+    return (await session.scalars(PROVISIONING_KEYS.page(statement, asked))).all()
+
+
+async def use_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:
+    """Count a box; False where the key has no more to give. Others wait until the transaction ends."""
+    key = ProvisioningKey
+    statement = update(key).where(
+        key.id == identifier,
+        key.revoked_at.is_(None),
+        or_(key.expires_at.is_(None), key.expires_at > now),
+        or_(key.box_limit.is_(None), key.used < key.box_limit),
+    )
+    statement = statement.values(used=key.used + 1, last_used_at=now)
+    return (await session.scalar(statement.returning(key.id))) is not None

@@ -1,0 +1,202 @@
+"""The shapes of claims, provisioning keys, and of boxes that register themselves."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import Body, BoxId, Identifier, Instant, Name, Point, absent
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.rejection_codes import RejectedError
+from app.registry.box_schemas import BoxCreate, Interval
+from app.registry.models import Claim, ProvisioningKey
+
+CLAIM_BOXES_MAX: Final = 1000
+CLAIM_LONGEST: Final = timedelta(days=90)
+"""How far ahead a claim may end."""
+
+_SHORTEST_S: Final = 60.0
+_LONGEST_S: Final = CLAIM_LONGEST.total_seconds()
+_SITE: Final = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
+_BOX: Final[dict[str, Any]] = {
+    "id": "box-0001",
+    "name": "Corner of rue de Metz",
+    "location": {"type": "Point", "coordinates": [1.4453, 43.6009]},
+}
+type ClaimState = Literal["open", "used_up", "expired", "revoked"]
+
+
+def _lifetime(value: str) -> str:
+    try:
+        seconds = parse_iso_duration(value)
+    except RejectedError as error:
+        raise CodedValueError(error.code, error.detail) from None
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise CodedValueError("invalid_duration", "A claim is open for a minute to 90 days")
+    return value
+
+
+class ClaimCreate(Body):
+    """A claim to be: a code with which an installer registers boxes at a site."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"site_id": _SITE, "name": "Round of Monday", "boxes": 12, "expires_in": "P3D"}]
+        }
+    )
+
+    site_id: Identifier
+    name: Name | None = None
+    boxes: int = Field(1, ge=1, le=CLAIM_BOXES_MAX, description="How many boxes it registers")
+    expires_in: Annotated[
+        str,
+        AfterValidator(_lifetime),
+        Field(description="ISO 8601 duration, a minute to 90 days", examples=["P7D", "PT8H"]),
+    ] = "P7D"
+
+
+class ClaimChange(Body):
+    """What may change of a claim."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-12-01T00:00:00Z"}]})
+
+    name: Name | None = absent()
+    expires_at: Instant = absent()
+
+
+class ClaimOut(Resource):
+    """A claim, without its code."""
+
+    volatile = frozenset({"state", "used", "last_used_at"})
+
+    id: UUID
+    organisation_id: UUID
+    site_id: UUID
+    name: str | None
+    hint: str = Field(description="How the code begins", examples=["7Q"])
+    state: ClaimState
+    boxes: int = Field(description="How many boxes it registers")
+    used: int = Field(description="How many it has registered")
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Claim, now: datetime) -> Self:
+        """The shape of a row."""
+        names = ("id", "organisation_id", "site_id", "name", "hint", "boxes", "used")
+        times = ("created_at", "expires_at", "last_used_at", "revoked_at")
+        values = {name: getattr(row, name) for name in (*names, *times)}
+        return cls(**values, state=claim_state(row, now))
+
+
+class ClaimCreated(ClaimOut):
+    """A new claim. Its code is shown here and never again."""
+
+    once = frozenset({"code"})
+
+    code: str = Field(examples=["7Q4F-K9MX-2HTC"])
+
+
+def claim_state(row: Claim, now: datetime) -> ClaimState:
+    """Whether a claim can be redeemed, or why not."""
+    if row.revoked_at is not None:
+        return "revoked"
+    if row.used >= row.boxes:
+        return "used_up"
+    return "expired" if row.expires_at <= now else "open"
+
+
+class NewBox(Body):
+    """A box that registers itself, or is registered where it hangs."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BOX]})
+
+    id: Annotated[BoxId, Field(description="Its name in topics, and its MQTT username")]
+    name: Name | None = None
+    location: Point | None = Field(None, description="Where it hangs; null: at its site's place")
+    interval_s: Interval = 60
+    ack: bool = Field(False, description="Publish to the box which samples are committed")
+
+    def at(self, site_id: UUID) -> BoxCreate:
+        """The box, at a site."""
+        return BoxCreate(
+            id=self.id,
+            site_id=site_id,
+            name=self.name,
+            location=self.location,
+            interval_s=self.interval_s,
+            ack=self.ack,
+        )
+
+
+class Redemption(NewBox):
+    """A box that is registered with a claim code."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "7Q4F-K9MX-2HTC", **_BOX}]})
+
+    code: str = Field(max_length=64, description="In any case, with or without its hyphens")
+
+
+class ProvisioningKeyCreate(Body):
+    """A provisioning key to be: whatever box has it registers itself at a site."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"site_id": _SITE, "name": "Lot 2026-11", "id_prefix": "lot26-", "limit": 500}]
+        }
+    )
+
+    site_id: Identifier
+    name: Name
+    id_prefix: BoxId | None = Field(None, description="What the ids of its boxes must begin with")
+    expires_at: Instant | None = Field(None, description="After this it is refused; null: never")
+    limit: Annotated[int | None, Field(ge=1, le=1_000_000, description="Of boxes; null: none")] = None
+
+
+class ProvisioningKeyChange(Body):
+    """What may change of a provisioning key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 800}]})
+
+    name: Name = absent()
+    expires_at: Instant | None = absent()
+    limit: Annotated[int | None, Field(ge=1, le=1_000_000)] = absent()
+
+
+class ProvisioningKeyOut(Resource):
+    """A provisioning key, without the key."""
+
+    volatile = frozenset({"used", "last_used_at"})
+
+    id: UUID
+    organisation_id: UUID
+    site_id: UUID
+    name: str
+    hint: str = Field(description="How the key begins", examples=["vgp_Ab3dEf"])
+    id_prefix: str | None
+    limit: int | None
+    used: int = Field(description="How many boxes it has registered")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ProvisioningKey, **more: str) -> Self:
+        """The shape of a row."""
+        names = ("id", "organisation_id", "site_id", "name", "hint", "id_prefix", "used")
+        times = ("created_at", "expires_at", "last_used_at", "revoked_at")
+        return cls(**{name: getattr(row, name) for name in (*names, *times)}, limit=row.box_limit, **more)
+
+
+class ProvisioningKeyCreated(ProvisioningKeyOut):
+    """A new provisioning key. The key itself is shown here and never again."""
+
+    once = frozenset({"key"})
+
+    key: str = Field(examples=["vgp_…"])

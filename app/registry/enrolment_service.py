@@ -1,0 +1,261 @@
+"""How boxes are registered by somebody without an API key: with a claim code, or a provisioning key.
+
+Decides who gets in, and counts it in the transaction that makes the box. Never gives credentials of a box
+that is there already. The broker's accounts are brought up to date by the caller, after its commit.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database, WriteSession
+from app.platform.identity import attempt_limiter
+from app.platform.identity.principals import Principal
+from app.platform.kernel.api_keys import generate_key, hash_key, hint, well_formed
+from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnauthorisedError,
+    VigieError,
+)
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.tenant_scope import EVERYTHING, Caller, Reach, actor, working_for
+from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
+from app.registry import enrolment_repository, repository, service
+from app.registry.claim_codes import code_hint, generate_code, hash_code, read_code
+from app.registry.enrolment_schemas import (
+    ClaimCreate,
+    NewBox,
+    ProvisioningKeyCreate,
+    Redemption,
+    claim_state,
+)
+from app.registry.key_expiry_rules import check_outlives
+from app.registry.models import Claim, ProvisioningKey, Site
+
+KEY_PREFIX: Final = "vgp_"
+_CLOSED: Final = {
+    "revoked": ("claim_revoked", "This code was revoked. Ask for another one."),
+    "used_up": ("claim_used_up", "This code has registered as many boxes as it was made for."),
+    "expired": ("claim_expired", "This code has expired. Ask for another one."),
+}
+
+
+class EnrolmentOffError(VigieError):
+    """Boxes do not register themselves here: `enrolment.enabled` is off."""
+
+    status = 404
+    code = "enrolment_off"
+
+    def __init__(self) -> None:
+        super().__init__("Boxes cannot register themselves here: VIGIE_ENROLMENT__ENABLED is off.")
+
+
+class UnknownClaimError(VigieError):
+    """No claim has this code."""
+
+    status = 404
+    code = "unknown_claim"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such claim code. Check it, or ask for another one.")
+
+
+async def _site(session: WriteSession, principal: Principal, identifier: UUID) -> Site:
+    found = await repository.hold_sites(session, [identifier], principal.visible())
+    if not found:
+        raise NotFoundError("site", identifier)
+    return next(iter(found.values()))
+
+
+async def make_claim(
+    session: WriteSession, principal: Principal, wanted: ClaimCreate, now: datetime
+) -> tuple[Claim, str]:
+    """Make a claim for one of the caller's sites. Returns the only copy of its code too.
+
+    Raises:
+        NotFoundError: The caller sees no such site.
+        ForbiddenError: `outlives_key`.
+    """
+    ends = now + timedelta(seconds=parse_iso_duration(wanted.expires_in))
+    check_outlives(principal, None, ends)
+    site = await _site(session, principal, wanted.site_id)
+    code = generate_code()
+    row = Claim(
+        id=new_id(),
+        organisation_id=site.organisation_id,
+        site_id=site.id,
+        name=wanted.name,
+        hint=code_hint(code),
+        hash=await asyncio.to_thread(hash_code, code),
+        boxes=wanted.boxes,
+        used=0,
+        created_at=now,
+        expires_at=ends,
+    )
+    session.add(row)
+    await session.flush()
+    return row, code
+
+
+async def redeem(
+    database: Database, wanted: Redemption, settings: Settings, *, host: str | None, now: datetime
+) -> service.NewBox:
+    """Register a box with a claim code.
+
+    Args:
+        database: Where.
+        wanted: The code and the box.
+        settings: How many attempts there are, and which account is the ingest role's own.
+        host: The address that the request came from.
+        now: The time of creation.
+
+    Raises:
+        TooManyRequestsError: `too_many_attempts`, of the address or of the code.
+        InvalidError: `claim_mistyped`.
+        UnknownClaimError: No claim has this code.
+        ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
+    """
+    address = address_of(host)
+    limits = settings.enrolment
+    most, window_s = limits.attempts, limits.attempts_window_s
+    await attempt_limiter.count(database, address, most=most, window_s=window_s)
+    code = read_code(wanted.code)
+    if code is None:
+        raise InvalidError(
+            "The code is mistyped: compare it with what was written down.", code="claim_mistyped"
+        )
+    digest = await asyncio.to_thread(hash_code, code)
+    subject = attempt_limiter.code_of(digest)
+    await attempt_limiter.count(database, subject, most=most, window_s=window_s)
+    # Whose site it is only the claim says.
+    with working_for(Caller(EVERYTHING, actor("claim", None, "claim code"))):
+        async with database.write() as session:
+            made = await _claim_box(session, digest, wanted, settings, now)
+    await attempt_limiter.take_back(database, address, subject)
+    BOXES_ENROLLED.labels("claim").inc()
+    return made
+
+
+async def _claim_box(
+    session: WriteSession, digest: bytes, wanted: NewBox, settings: Settings, now: datetime
+) -> service.NewBox:
+    claim = await enrolment_repository.claim_of(session, digest)
+    if claim is None:
+        raise UnknownClaimError
+    _check_open(claim, now)
+    # The site's lock, which this takes, comes before the claim's: so does whoever deletes the site.
+    (made,) = await service.add_boxes(
+        session,
+        Reach.of([claim.organisation_id]),
+        [wanted.at(claim.site_id)],
+        settings,
+        now,
+        numbered=False,
+    )
+    if not await enrolment_repository.use_claim(session, claim.id, now):
+        # Others used it up, or it was revoked, after it was read.
+        await session.refresh(claim)
+        _check_open(claim, now)
+        raise UnknownClaimError
+    return made
+
+
+def _check_open(claim: Claim, now: datetime) -> None:
+    state = claim_state(claim, now)
+    if state != "open":
+        code, detail = _CLOSED[state]
+        raise ConflictError(detail, code=code)
+
+
+async def make_key(
+    session: WriteSession, principal: Principal, wanted: ProvisioningKeyCreate, now: datetime
+) -> tuple[ProvisioningKey, str]:
+    """Make a provisioning key for one of the caller's sites. Returns the key too.
+
+    Raises:
+        NotFoundError: The caller sees no such site.
+        ForbiddenError: `outlives_key`.
+    """
+    check_outlives(principal, None, wanted.expires_at)
+    site = await _site(session, principal, wanted.site_id)
+    key = generate_key(KEY_PREFIX)
+    row = ProvisioningKey(
+        id=new_id(),
+        organisation_id=site.organisation_id,
+        site_id=site.id,
+        name=wanted.name,
+        hint=hint(key, KEY_PREFIX),
+        hash=hash_key(key),
+        id_prefix=wanted.id_prefix,
+        box_limit=wanted.limit,
+        used=0,
+        created_at=now,
+        expires_at=wanted.expires_at,
+    )
+    session.add(row)
+    await session.flush()
+    return row, key
+
+
+def check_may_give(principal: Principal) -> None:
+    """Refuse a provisioning key to whoever may not register boxes itself (ForbiddenError)."""
+    service.check_covers(principal, ["sites:write"])
+
+
+def check_on(settings: Settings) -> None:
+    """Refuse where boxes do not register themselves (EnrolmentOffError)."""
+    if not settings.enrolment.enabled:
+        raise EnrolmentOffError
+
+
+async def provision(
+    database: Database, key: str | None, wanted: NewBox, settings: Settings, now: datetime
+) -> service.NewBox:
+    """Register a box with a provisioning key.
+
+    Raises:
+        EnrolmentOffError: It is off.
+        UnauthorisedError: No key, or not a valid one (`key_expired` where its end has passed).
+        ForbiddenError: `id_prefix`.
+        ConflictError: `box_exists`, `provisioning_limit`, or `quota_exceeded`.
+    """
+    check_on(settings)
+    if key is None or not well_formed(key, KEY_PREFIX):
+        raise UnauthorisedError(f"Send `Authorization: Bearer {KEY_PREFIX}…` with a provisioning key.")
+    with working_for(Caller(EVERYTHING, actor("provisioning_key", None, hint(key, KEY_PREFIX)))):
+        async with database.write() as session:
+            made = await _provision_box(session, key, wanted, settings, now)
+    BOXES_ENROLLED.labels("provisioning_key").inc()
+    return made
+
+
+async def _provision_box(
+    session: WriteSession, key: str, wanted: NewBox, settings: Settings, now: datetime
+) -> service.NewBox:
+    row = await enrolment_repository.key_of(session, hash_key(key))
+    if row is None or row.revoked_at is not None:
+        raise UnauthorisedError("The provisioning key is unknown or was revoked.")
+    if row.expires_at is not None and row.expires_at <= now:
+        raise UnauthorisedError("The provisioning key has expired.", code="key_expired")
+    if not wanted.id.startswith(row.id_prefix or ""):
+        raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
+    (made,) = await service.add_boxes(
+        session,
+        Reach.of([row.organisation_id]),
+        [wanted.at(row.site_id)],
+        settings,
+        now,
+        numbered=False,
+    )
+    if not await enrolment_repository.use_key(session, row.id, now):
+        raise ConflictError(
+            "The provisioning key has registered as many boxes as it may.", code="provisioning_limit"
+        )
+    return made

@@ -1,0 +1,239 @@
+"""Tables of organisations, sites and boxes."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Date, ForeignKey, Identity, Integer, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSTZMULTIRANGE
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.platform.db.database import Base
+
+_Instant = TIMESTAMP(timezone=True)
+
+
+class Organisation(Base):
+    """A tenant: the platform itself, an integrator, or a client. Integrators reach their children's.
+
+    `quota_…` is how much it may have; None: what the installation gives to all.
+    """
+
+    __tablename__ = "organisations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    platform: Mapped[bool] = mapped_column(default=False)
+    kind: Mapped[str] = mapped_column(Text, default="client")
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    quota_sites: Mapped[int | None] = mapped_column(BigInteger)
+    quota_boxes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_api_keys: Mapped[int | None] = mapped_column(BigInteger)
+    quota_webhooks: Mapped[int | None] = mapped_column(BigInteger)
+    quota_clients: Mapped[int | None] = mapped_column(BigInteger)
+    quota_samples_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class Site(Base):
+    """A street, an office, … where boxes stand. Its time zone says what a day is.
+
+    `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
+    measured is `app.registry.retention_settings`'s: `retention_purposes` has days or None by purpose. The
+    public register shows it and its boxes as the cell of a grid of `register_precision_m`, with its
+    `address` as it is given, and says under which licence its open data are (`open_data_licence`, SPDX).
+    """
+
+    __tablename__ = "sites"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    name: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    timezone: Mapped[str] = mapped_column(Text)
+    longitude: Mapped[float]
+    latitude: Mapped[float]
+    retention_days: Mapped[int | None]
+    retention_purposes: Mapped[dict[str, int | None]] = mapped_column(JSONB, server_default="{}")
+    retention_removes: Mapped[bool] = mapped_column(server_default="false")
+    summaries_days: Mapped[int | None]
+    register_precision_m: Mapped[int] = mapped_column(server_default="100")
+    address: Mapped[str | None] = mapped_column(Text)
+    open_data_licence: Mapped[str | None] = mapped_column(Text)
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class SitePurpose(Base):
+    """A purpose that a site has declared. Never deleted but with its site: it ends.
+
+    How long its data are kept is the site's retention.
+
+    Attributes:
+        sensitive: It holds only while it is approved; the table refuses an approval that lacks a field.
+        legal_reference: The law or the decision that it rests on.
+        controller: Who answers for it; None: the site's organisation.
+        contact: Where that one is reached.
+        impact_assessment: The reference of the data-protection impact assessment.
+        notice: Where the notice to the public is.
+        description: What it is for, in the register's words.
+        open_data: Whether its figures are published.
+        starts_at: From when on; None: whatever was measured.
+        declared_by, approved_by: Ids of a key or a person; `declared_kind` is `key`, `user`, or `system`
+            for what came with the site, which has neither a legal basis nor open data.
+    """
+
+    __tablename__ = "site_purposes"
+
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True)
+    purpose: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    sensitive: Mapped[bool] = mapped_column(server_default="false")
+    legal_basis: Mapped[str | None] = mapped_column(Text)
+    legal_reference: Mapped[str | None] = mapped_column(Text)
+    controller: Mapped[str | None] = mapped_column(Text)
+    contact: Mapped[str | None] = mapped_column(Text)
+    impact_assessment: Mapped[str | None] = mapped_column(Text)
+    notice: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    description_fr: Mapped[str | None] = mapped_column(Text)
+    open_data: Mapped[bool] = mapped_column(server_default="false")
+    starts_at: Mapped[datetime | None] = mapped_column(_Instant)
+    ends_at: Mapped[datetime | None] = mapped_column(_Instant)
+    declared_by: Mapped[UUID | None]
+    declared_kind: Mapped[str] = mapped_column(Text, server_default="system")
+    declared_at: Mapped[datetime] = mapped_column(_Instant)
+    approved_by: Mapped[UUID | None]
+    approved_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+DOOR_REFUSALS = Table(
+    "door_refusals",
+    Base.metadata,
+    Column("day", Date, nullable=False),
+    Column("organisation_id", ForeignKey("organisations.id", ondelete="CASCADE")),
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE")),
+    Column("door", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("purpose", Text),
+    Column("writer", Integer, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+)
+"""How much was refused at a door for its purpose or its content on one day (UTC), by one connection.
+
+What it was is kept nowhere. No site, and no organisation, where it was not known whose it was.
+"""
+
+
+class Box(Base):
+    """A connected box. `id` is its name on every topic; `key` is what the hypertable refers to.
+
+    A deleted box is kept under its key, without credentials, until its samples are purged; its `id` is free
+    again at once. One whose credentials are revoked (`revoked_at`) is kept without a password.
+    Its kind, tags and attributes are the client's own; rules go by them where they say so.
+    One that sends by HTTP is shared between processes until `shared_until`: see
+    app.timeseries.storage.box_states. Nothing measured within `erased` is taken any more.
+    """
+
+    __tablename__ = "boxes"
+
+    key: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    id: Mapped[str] = mapped_column(Text)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="RESTRICT"))
+    name: Mapped[str | None] = mapped_column(Text)
+    longitude: Mapped[float | None]
+    latitude: Mapped[float | None]
+    interval_s: Mapped[int]
+    ack: Mapped[bool]
+    kind: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    password_hash: Mapped[str] = mapped_column(Text)
+    state: Mapped[str | None] = mapped_column(Text)
+    state_at: Mapped[datetime | None] = mapped_column(_Instant)
+    firmware: Mapped[str | None] = mapped_column(Text)
+    battery: Mapped[float | None]
+    rssi: Mapped[float | None]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+    deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+    shared_until: Mapped[datetime | None] = mapped_column(_Instant)
+    # For the pipeline, which reads it in SQL.
+    erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
+    # Written by a trigger, read by the register's views alone: when it came from another site.
+    came_at: Mapped[datetime | None] = mapped_column(_Instant, deferred=True)
+
+
+class BoxConfig(Base):
+    """What a box should be configured to, and what it last said that it is. Made at the first of the two.
+
+    Published when `published_at` is not before `desired_at`; a `desired` of None removes what was retained.
+    """
+
+    __tablename__ = "box_configs"
+
+    box_key: Mapped[int] = mapped_column(ForeignKey("boxes.key", ondelete="CASCADE"), primary_key=True)
+    desired: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    desired_at: Mapped[datetime | None] = mapped_column(_Instant)
+    published_at: Mapped[datetime | None] = mapped_column(_Instant)
+    reported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    reported_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class Claim(Base):
+    """A code with which an installer registers boxes at one site. Its hash is kept, never the code."""
+
+    __tablename__ = "claims"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
+    name: Mapped[str | None] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    boxes: Mapped[int]
+    used: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    expires_at: Mapped[datetime] = mapped_column(_Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class ProvisioningKey(Base):
+    """A key with which boxes register themselves at one site. Its hash is kept, never the key."""
+
+    __tablename__ = "provisioning_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    id_prefix: Mapped[str | None] = mapped_column(Text)
+    box_limit: Mapped[int | None]
+    used: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    expires_at: Mapped[datetime | None] = mapped_column(_Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(_Instant)
+    revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class BrokerAccount(Base):
+    """The account at the broker under which an organisation reads its alerts; its password is hashed."""
+
+    __tablename__ = "broker_accounts"
+
+    username: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    password_hash: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(_Instant)

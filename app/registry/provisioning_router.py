@@ -1,0 +1,195 @@
+"""REST for provisioning keys, and the one call that boxes make with them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.db.database import Database
+from app.platform.http.contract.anonymous_route import AnonymousRoute
+from app.platform.http.contract.dependencies import Reads, Writes, get_database
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry import enrolment_repository, enrolment_service
+from app.registry.box_schemas import BoxCreated
+from app.registry.dependencies import (
+    NameFilter,
+    OrganisationFilter,
+    OrganisationsReader,
+    OrganisationsWriter,
+    check_expiry,
+    sync_accounts,
+)
+from app.registry.enrolment_schemas import (
+    NewBox,
+    ProvisioningKeyChange,
+    ProvisioningKeyCreate,
+    ProvisioningKeyCreated,
+    ProvisioningKeyOut,
+)
+from app.registry.key_expiry_rules import check_outlives
+from app.registry.models import ProvisioningKey
+
+router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
+anybody: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
+Connected = Annotated[Database, Depends(get_database)]
+_KEYS: Final = "/v1/provisioning-keys"
+_bearer: Final = HTTPBearer(
+    auto_error=False,
+    scheme_name="ProvisioningKey",
+    description="A provisioning key, `vgp_…`, for `POST /v1/provision` alone.",
+)
+
+
+async def _get(
+    session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False
+) -> ProvisioningKey:
+    wanted = parse_id(identifier, "provisioning key")
+    row = await enrolment_repository.find_key(session, wanted, visible, lock=lock)
+    if row is None:
+        raise NotFoundError("provisioning key", identifier)
+    return row
+
+
+@anybody.post(
+    "/v1/provision",
+    operation_id="provision_box",
+    summary="Register a box with a provisioning key",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+)
+async def provision_box(
+    body: NewBox,
+    request: Request,
+    database: Connected,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> BoxCreated:
+    """Register the box that calls. Its credentials are shown in the answer and never again.
+
+    A box that is registered already gets 409 (`box_exists`), never that box's credentials. 404
+    (`enrolment_off`) where boxes do not register themselves, which is the default.
+    """
+    key = bearer.credentials if bearer else None
+    made = await enrolment_service.provision(
+        database, key, body, request.app.state.settings, datetime.now(UTC)
+    )
+    await sync_accounts(request, database)
+    return BoxCreated.with_password(made.box, made.password)
+
+
+@router.post(
+    _KEYS,
+    operation_id="create_provisioning_key",
+    summary="Create a provisioning key",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def create_provisioning_key(
+    body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: Writes
+) -> ProvisioningKeyCreated:
+    """Make a key for a fleet. It is shown in the answer and never again. The caller needs `sites:write` too.
+
+    404 (`enrolment_off`) where boxes do not register themselves, which is the default.
+    """
+    enrolment_service.check_on(request.app.state.settings)
+    enrolment_service.check_may_give(principal)
+    now = datetime.now(UTC)
+    check_expiry(body.expires_at, now)
+    row, key = await enrolment_service.make_key(session, principal, body, now)
+    return ProvisioningKeyCreated.of(row, key=key)
+
+
+@router.get(
+    _KEYS,
+    operation_id="list_provisioning_keys",
+    summary="List provisioning keys",
+    responses=documented(401, 403, 422),
+)
+async def list_provisioning_keys(
+    principal: OrganisationsReader,
+    session: Reads,
+    asked: _Asked,
+    *,
+    organisation: OrganisationFilter = None,
+    site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
+    revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
+    q: NameFilter = None,
+) -> Page[ProvisioningKeyOut]:
+    """Provisioning keys, by default the oldest first: how each begins, never the key."""
+    rows = await enrolment_repository.list_keys(
+        session,
+        principal.visible(),
+        asked,
+        organisation=organisation,
+        site=site,
+        revoked=revoked,
+        search=q,
+    )
+    page, following = enrolment_repository.PROVISIONING_KEYS.cut(rows, asked)
+    return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)
+
+
+@router.get(
+    f"{_KEYS}/{{key_id}}",
+    operation_id="get_provisioning_key",
+    summary="Read a provisioning key",
+    responses=documented(401, 403, 404),
+)
+async def get_provisioning_key(
+    key_id: str, principal: OrganisationsReader, session: Reads
+) -> ProvisioningKeyOut:
+    """One provisioning key, without the key."""
+    return ProvisioningKeyOut.of(await _get(session, key_id, principal.visible()))
+
+
+@router.patch(
+    f"{_KEYS}/{{key_id}}",
+    operation_id="update_provisioning_key",
+    summary="Change a provisioning key",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_provisioning_key(
+    key_id: str,
+    body: ProvisioningKeyChange,
+    principal: OrganisationsWriter,
+    session: Writes,
+    matching: Matching,
+) -> ProvisioningKeyOut:
+    """Change the name, the end or the limit of a key. The caller needs `sites:write` too."""
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(ProvisioningKeyOut.of(row))
+    enrolment_service.check_may_give(principal)
+    changes = given(body)
+    check_expiry(changes.get("expires_at"), datetime.now(UTC))
+    if "expires_at" in changes:
+        check_outlives(principal, None, changes["expires_at"])
+    for name, value in changes.items():
+        setattr(row, "box_limit" if name == "limit" else name, value)
+    await session.flush()
+    return ProvisioningKeyOut.of(row)
+
+
+@router.delete(
+    f"{_KEYS}/{{key_id}}",
+    operation_id="revoke_provisioning_key",
+    summary="Revoke a provisioning key",
+    status_code=204,
+    responses=documented(401, 403, 404),
+)
+async def revoke_provisioning_key(
+    key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+) -> None:
+    """Let a key register no more boxes. It stays in the list; its boxes stay as they are."""
+    row = await _get(session, key_id, principal.visible(), lock=True)
+    matching.check(ProvisioningKeyOut.of(row))
+    row.revoked_at = row.revoked_at or datetime.now(UTC)

@@ -1,0 +1,133 @@
+"""REST for quotas: the platform's administrators give them, and integrators their clients; all see theirs."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.config.quota_settings import QuotaSettings
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.registry import repository
+from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
+from app.registry.models import Organisation
+from app.registry.quota_schemas import QuotasOut, QuotasSet, UsageOut, UseOut
+from app.registry.quota_service import Use, given_quotas, read_use
+
+router: Final = APIRouter(
+    prefix="/v1/organisations/{organisation_id}", tags=["Organisations"], route_class=StrictRoute
+)
+
+
+async def _organisation(
+    session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False
+) -> Organisation:
+    row = await repository.find_organisation(
+        session, parse_id(identifier, "organisation"), principal.visible(), lock=lock
+    )
+    if row is None:
+        raise NotFoundError("organisation", identifier)
+    return row
+
+
+async def _check_gives(
+    session: AsyncSession,
+    principal: Principal,
+    row: Organisation,
+    wanted: QuotasSet,
+    defaults: QuotaSettings,
+) -> None:
+    """Refuse who gives itself something, or more than it has.
+
+    Raises:
+        ForbiddenError: The caller is neither an administrator of the platform nor the client's integrator.
+        InvalidError: `quota_above_own`.
+    """
+    if principal.platform:
+        return
+    giver = await repository.find_organisation(session, principal.organisation_id, principal.visible())
+    if giver is None or row.parent_id != giver.id:
+        raise ForbiddenError(
+            "Quotas are given by the platform's administrators, and by a client's integrator."
+        )
+    for quota, own in given_quotas(giver).items():
+        most = defaults.default(quota) if own is None else own
+        asked: int | None = getattr(wanted, quota)
+        if most is not None and asked is not None and asked > most:
+            detail = f"This is more than the integrator's own quota, which is {most}."
+            raise InvalidError(detail, code="quota_above_own").at(f"body.{quota}")
+
+
+@router.get(
+    "/quotas",
+    operation_id="get_organisation_quotas",
+    summary="Read an organisation's quotas",
+    responses=documented(401, 403, 404),
+)
+async def get_organisation_quotas(
+    organisation_id: str, principal: OrganisationsReader, session: Reads
+) -> QuotasOut:
+    """What it was given. `GET …/usage` has what goes for it, with what is used."""
+    return QuotasOut(**given_quotas(await _organisation(session, organisation_id, principal)))
+
+
+@router.put(
+    "/quotas",
+    operation_id="set_organisation_quotas",
+    summary="Set an organisation's quotas",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def set_organisation_quotas(
+    *,
+    organisation_id: str,
+    body: QuotasSet,
+    principal: OrganisationsWriter,
+    session: Writes,
+    defaults: DefaultQuotas,
+    matching: Matching,
+) -> QuotasOut:
+    """Give an organisation other quotas, in place of all that it had.
+
+    The platform's administrators give any, an integrator its clients' and none above its own. What an
+    integrator was given holds for it and its clients together. What there is too much of already stays.
+    """
+    row = await _organisation(session, organisation_id, principal, lock=True)
+    matching.check(QuotasOut(**given_quotas(row)))
+    await _check_gives(session, principal, row, body, defaults)
+    for quota, most in body.model_dump().items():
+        setattr(row, f"quota_{quota}", most)
+    row.updated_at = datetime.now(UTC)
+    await session.flush()
+    return QuotasOut(**given_quotas(row))
+
+
+def _shown(use: Use) -> UseOut:
+    remaining = None if use.limit is None else max(use.limit - use.used, 0)
+    return UseOut(**use._asdict(), remaining=remaining)
+
+
+@router.get(
+    "/usage",
+    operation_id="get_organisation_usage",
+    summary="What an organisation uses of its quotas",
+    responses=documented(401, 403, 404),
+)
+async def get_organisation_usage(
+    organisation_id: str, principal: OrganisationsReader, session: Reads, defaults: DefaultQuotas
+) -> UsageOut:
+    """What it may have, what it has, and what it was refused today."""
+    row = await _organisation(session, organisation_id, principal)
+    today = datetime.now(UTC).date()
+    uses = await read_use(session, row.id, defaults, today)
+    return UsageOut(
+        organisation_id=row.id,
+        day=today,
+        resets_at=datetime.combine(today + timedelta(days=1), time(), UTC),
+        **{quota: _shown(use) for quota, use in uses.items()},
+    )

@@ -1,0 +1,164 @@
+"""REST for sites: the streets, offices and other places where boxes stand."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.exc import IntegrityError
+
+from app.platform.db.ingest_barrier import close_gate
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import Kind, given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.errors import ConflictError, NotFoundError
+from app.platform.kernel.ids import new_id, parse_id
+from app.registry import purpose_service, repository, service
+from app.registry.dependencies import (
+    DefaultQuotas,
+    NameFilter,
+    OrganisationFilter,
+    SitesReader,
+    SitesWriter,
+)
+from app.registry.models import Site
+from app.registry.purpose_service import retention_of
+from app.registry.quota_service import check_room
+from app.registry.retention_settings import Retention
+from app.registry.schemas import SiteChange, SiteCreate, SiteOut
+
+router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
+_Asked = Annotated[Pagination, Depends(repository.SITES.asked)]
+
+
+@router.post(
+    "",
+    operation_id="create_site",
+    summary="Create a site",
+    status_code=201,
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def create_site(
+    body: SiteCreate, principal: SitesWriter, session: Writes, defaults: DefaultQuotas
+) -> SiteOut:
+    """Make a site. Boxes are put there with `POST /v1/boxes`."""
+    principal.check_whole()
+    organisation = await service.named_organisation(session, principal, body.organisation_id)
+    now = datetime.now(UTC)
+    row = Site(
+        id=new_id(),
+        organisation_id=organisation.id,
+        name=body.name,
+        kind=body.kind,
+        timezone=body.timezone,
+        longitude=body.location.longitude,
+        latitude=body.location.latitude,
+        retention_days=body.retention_days,
+        register_precision_m=body.register_precision_m,
+        address=body.address,
+        open_data_licence=body.open_data_licence,
+        attributes=body.attributes,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    await session.flush()
+    await check_room(session, "sites", {row.organisation_id: 1}, defaults, principal.visible())
+    return SiteOut.of(row)
+
+
+@router.get("", operation_id="list_sites", summary="List sites", responses=documented(401, 403, 422))
+async def list_sites(
+    principal: SitesReader,
+    session: Reads,
+    asked: _Asked,
+    *,
+    organisation: OrganisationFilter = None,
+    kind: Annotated[Kind | None, Query(description="Only of this kind")] = None,
+    q: NameFilter = None,
+) -> Page[SiteOut]:
+    """Sites, by default the oldest first."""
+    rows = await repository.list_sites(
+        session, principal.visible(), asked, organisation=organisation, kind=kind, search=q
+    )
+    page, following = repository.SITES.cut(rows, asked)
+    return Page(data=[SiteOut.of(row) for row in page], next=following)
+
+
+@router.get("/{site_id}", operation_id="get_site", summary="Read a site", responses=documented(401, 403, 404))
+async def get_site(site_id: str, principal: SitesReader, session: Reads) -> SiteOut:
+    """One site."""
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible())
+    if row is None:
+        raise NotFoundError("site", site_id)
+    return SiteOut.of(row)
+
+
+@router.patch(
+    "/{site_id}",
+    operation_id="update_site",
+    summary="Change a site",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def update_site(
+    site_id: str, body: SiteChange, principal: SitesWriter, session: Writes, matching: Matching
+) -> SiteOut:
+    """Change the fields that are given."""
+    if "retention_days" in body.model_fields_set:
+        # An approval may go with it, and is not to be gone while a batch relies on it.
+        await purpose_service.find_site(session, site_id, principal)
+        await close_gate(session)
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
+    if row is None:
+        raise NotFoundError("site", site_id)
+    matching.check(SiteOut.of(row))
+    changes = given(body)
+    before = retention_of(row)
+    if changes.pop("location", None) is not None:
+        changes |= {"longitude": body.location.longitude, "latitude": body.location.latitude}
+    for name, value in changes.items():
+        setattr(row, name, value)
+        row.updated_at = datetime.now(UTC)
+    if "retention_days" in changes:
+        service.check_summaries(Retention(row.retention_days, row.retention_purposes, row.summaries_days))
+    await session.flush()
+    await purpose_service.withdraw_weakened(session, row, before)
+    return SiteOut.of(row)
+
+
+@router.delete(
+    "/{site_id}",
+    operation_id="delete_site",
+    summary="Delete a site",
+    status_code=204,
+    responses=documented(401, 403, 404, 409),
+)
+async def delete_site(site_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
+    """Delete a site that has neither boxes nor rules left; the record of its alerts goes with it.
+
+    Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.
+    """
+    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), closed=True)
+    if row is None:
+        raise NotFoundError("site", site_id)
+    matching.check(SiteOut.of(row))
+    if await repository.has_boxes(session, row.id):
+        raise ConflictError(
+            "Boxes stand at this site. Move them (PATCH `site_id`) or delete them first.",
+            code="site_not_empty",
+        )
+    if await repository.has_rules(session, row.id):
+        raise ConflictError(
+            "The site has rules. Delete them first: that closes their alerts.", code="site_has_rules"
+        )
+    try:
+        await session.delete(row)
+        await session.flush()
+    except IntegrityError:
+        raise ConflictError(
+            "Boxes that stood here were deleted, and their samples are not removed yet. Try again later.",
+            code="site_not_empty",
+        ) from None

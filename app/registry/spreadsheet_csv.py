@@ -1,0 +1,230 @@
+"""Reads the CSV of English, French and German spreadsheets: encodings, separators, decimal marks, truths.
+
+Owns which of them are accepted, and the shape of a table's faults. It refuses a cell or a file that can be
+read in two ways, and says what to do. Knows no columns, no HTTP and no database.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from app.platform.http.contract.problems import CodedValueError
+
+TRUTH: Final = {
+    **dict.fromkeys(("true", "vrai", "wahr"), True),
+    **dict.fromkeys(("false", "faux", "falsch"), False),
+}
+"""The truth values of English, French and German spreadsheets, in lower case."""
+
+SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+# Five times what a box can fill: splitting a row of five megabytes would block other requests.
+_LINE_MAX: Final = 65_536
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What is declared as ISO 8859-1 is read as its superset Windows-1252, as browsers do.
+_CHARSETS: Final = {
+    "utf-8": "utf-8",
+    "ascii": "utf-8",
+    "utf-16": "utf-16",
+    "iso8859-1": "cp1252",
+    "cp1252": "cp1252",
+    "iso8859-15": "iso8859-15",
+}
+# Letters, typographic marks and signs of western European texts in Windows-1252. Other bytes hint at another
+# encoding: é is 0x8E on old Macintoshes, and 0x82 under DOS.
+_WESTERN: Final = re.compile(rb"[\x00-\x7f\x80\x85\x8c\x91-\x97\x9c\x9f\xa0\xa7\xab\xb0\xb5\xbb\xc0-\xff]*")
+# A character of UTF-8: the file may be UTF-8 with some other bytes in it.
+_PAIR: Final = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}([.,])[0-9]{1,15}([eE][+-]?[0-9]{1,2})?")
+_GROUPED: Final = re.compile(r"-?[0-9]{1,3}(?:[ .,'\u2019\u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
+
+
+class Fault(NamedTuple):
+    """What is wrong with a table; `line` counts from 1."""
+
+    line: int
+    field: str
+    code: str
+    detail: str
+
+
+class TableError(ValueError):
+    """A table that cannot be read on."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(faults[0].detail)
+        self.faults = faults
+
+
+class UnknownCharsetError(ValueError):
+    """A declared encoding that is not accepted."""
+
+
+def decode_text(body: bytes, charset: str | None) -> str:
+    """Decode a table: by its byte-order mark, by what was declared, or as UTF-8 or plain Windows-1252.
+
+    Args:
+        body: The table.
+        charset: The declared encoding; None where there is none.
+
+    Raises:
+        UnknownCharsetError: The declared encoding is not accepted.
+        TableError: `invalid_encoding`, `empty_body`.
+    """
+    encoding = _encoding(body, charset)
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        declared = "" if charset is None else f", as which it is declared, or begins as {encoding}"
+        raise TableError(
+            Fault(line, "body", "invalid_encoding", f"The table is not {_named(encoding)}{declared}. {_SAVE}")
+        ) from None
+    if not text.strip():
+        raise TableError(Fault(1, "body", "empty_body", "There is nothing to read"))
+    return text
+
+
+_SAVE: Final = 'Save it as "CSV UTF-8", or declare its encoding: Content-Type: text/csv; charset=windows-1252'
+
+
+def _named(encoding: str) -> str:
+    return {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}.get(encoding, encoding.upper())
+
+
+def _encoding(body: bytes, charset: str | None) -> str:
+    for mark, encoding in _BOMS:
+        if body.startswith(mark):
+            return encoding
+    if charset is not None:
+        try:
+            return _CHARSETS[codecs.lookup(charset).name]
+        except LookupError:
+            raise UnknownCharsetError(charset) from None
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        if _WESTERN.fullmatch(body) and not _PAIR.search(body):
+            return "cp1252"
+    return "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a table that have any text, the header first, each with the line that it begins on.
+
+    Attributes:
+        separator: The character between its cells.
+    """
+
+    separator: str
+    _text: str
+    _skipped: int
+
+    @classmethod
+    def of(cls, text: str) -> "Rows":
+        """Find the separator: what a line `sep=;` says, or the one that the header has.
+
+        Raises:
+            TableError: `invalid_csv`: the header has several.
+        """
+        for number, line in enumerate(_lines(text), 1):
+            named = _SEPARATOR_LINE.fullmatch(line.rstrip("\r\n,;")) if number == 1 else None
+            if named is not None:
+                found = named[1] or line.rstrip("\r\n")[-1]
+                if found not in SEPARATORS:
+                    raise TableError(Fault(1, "header", "invalid_csv", f"Cells are separated by {_CHOICES}"))
+                return cls(found, text, 1)
+            if line.strip():
+                return cls(_separator(number, line), text, 0)
+        return cls(",", text, 0)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Raise TableError `invalid_csv` where it cannot be read on."""
+        lines = _lines(self._text)
+        for _ in range(self._skipped):
+            next(lines)
+        reader = csv.reader(lines, delimiter=self.separator, strict=True)
+        line = self._skipped + 1
+        try:
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield line, row
+                line = self._skipped + reader.line_num + 1
+        except csv.Error as error:
+            raise TableError(Fault(line, "row", "invalid_csv", f"This is not CSV: {error}")) from None
+
+
+_CHOICES: Final = ", ".join(SEPARATORS.values())
+
+
+def _separator(number: int, header: str) -> str:
+    found = [separator for separator in SEPARATORS if separator in header.rstrip("\r\n")]
+    if len(found) > 1:
+        named = " and ".join(SEPARATORS[each] for each in found)
+        raise TableError(
+            Fault(
+                number, "header", "invalid_csv", f"The header has {named}: separate all cells by one of them"
+            )
+        )
+    return found[0] if found else ","
+
+
+def _lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if len(line) > _LINE_MAX:
+            detail = f"The line has {len(line)} characters, of {_LINE_MAX} at most"
+            raise TableError(Fault(number, "row", "invalid_csv", detail))
+        yield line
+
+
+@dataclass(slots=True)
+class DecimalMark:
+    """The decimal mark of a table's numbers: a point, or a comma unless commas separate the cells.
+
+    Attributes:
+        separator: The character between cells.
+        mark: The mark of the numbers so far; None where none had any.
+    """
+
+    separator: str
+    mark: str | None = None
+
+    def plain(self, cell: str) -> str:
+        """Return a cell with a point where it is a number with a decimal comma; other cells as they are.
+
+        Raises:
+            CodedValueError: `ambiguous_number`: it can be read as more than one number.
+        """
+        number = _NUMBER.fullmatch(cell)
+        if number is None:
+            return cell
+        mark = number[1]
+        if mark == "," == self.separator:
+            raise CodedValueError(
+                "ambiguous_number",
+                f"{cell} may have a decimal comma or a thousands separator: write it with a point, or "
+                "separate the cells by semicolons",
+            )
+        if self.mark not in {None, mark}:
+            raise CodedValueError(
+                "ambiguous_number",
+                f"{cell} has another decimal mark than the numbers before it: use one of them throughout",
+            )
+        self.mark = mark
+        return cell.replace(",", ".")
+
+
+def check_ungrouped(cell: str) -> None:
+    """Refuse a number with thousands separators (CodedValueError `ambiguous_number`)."""
+    if _GROUPED.fullmatch(cell):
+        raise CodedValueError("ambiguous_number", f"{cell}: write the number without thousands separators")

@@ -1,0 +1,91 @@
+"""The section on alerts. Pure."""
+
+from typing import Final
+
+from app.reports.render.number_formats import Formats, named
+from app.reports.render.page_blocks import Cell, Section, Table
+from app.reports.render.report_statistics import Computed
+from app.reports.render.report_texts import WORDS
+from app.reports.report_input import AlertMaterial, AlertsMaterial
+
+_SEVERITIES: Final = ("critical", "warning", "info")
+_COLOURS: Final = {"critical": "#b91c1c", "warning": "#d97706", "info": "#2563eb"}
+_US: Final = 1e6
+
+
+def alerts(report: Computed, formats: Formats) -> Section:
+    """How many alerts there were, how grave, how long, and how soon somebody took charge."""
+    section = Section("alerts", formats.said(WORDS["alerts"]))
+    found = report.material.alerts
+    if found is None:
+        section.paragraphs.append(formats.said(WORDS["alerts_not_shown"]))
+        return section
+    total = sum(found.by_severity.values())
+    if not total:
+        section.paragraphs.append(formats.said(WORDS["alerts_none"]))
+    section.points = _points(found, total, formats)
+    if total:
+        section.tables = [_counts(found, total, formats), _longest(found, report, formats)]
+    return section
+
+
+def _points(found: AlertsMaterial, total: int, formats: Formats) -> list[str]:
+    points = [formats.said(WORDS["alerts_before"]).format(count=formats.number(found.before))]
+    if found.went_on:
+        points.append(formats.said(WORDS["alerts_went_on"]).format(count=formats.number(found.went_on)))
+    if found.firing:
+        points.append(formats.said(WORDS["alerts_firing"]).format(count=formats.number(found.firing)))
+    if found.acknowledged and found.waited_s is not None and found.longest_wait_s is not None:
+        points.append(
+            formats.said(WORDS["alerts_acknowledged"]).format(
+                count=formats.number(found.acknowledged),
+                half=formats.duration(found.waited_s),
+                longest=formats.duration(found.longest_wait_s),
+            )
+        )
+    elif total:
+        points.append(formats.said(WORDS["alerts_unacknowledged"]))
+    return points
+
+
+def _counts(found: AlertsMaterial, total: int, formats: Formats) -> Table:
+    head = [Cell(formats.said(WORDS["severity"])), Cell(formats.said(WORDS["count"]), number=True)]
+    rows = [
+        [
+            Cell(formats.said(WORDS[each]), header=True, swatch=_COLOURS[each]),
+            Cell(formats.number(found.by_severity.get(each, 0)), number=True),
+        ]
+        for each in _SEVERITIES
+    ]
+    rows.append(
+        [
+            Cell(formats.said(WORDS["total"]), header=True),
+            Cell(formats.number(total), number=True, strong=True),
+        ]
+    )
+    return Table(formats.said(WORDS["alerts_count"]), head, rows)
+
+
+def _longest(found: AlertsMaterial, report: Computed, formats: Formats) -> Table:
+    head = [Cell(formats.said(WORDS[each])) for each in ("rule", "severity", "box", "began")]
+    head.append(Cell(formats.said(WORDS["lasted"]), number=True))
+    labels = {box.id: box.label for box in report.boxes}
+    rows = []
+    for alert in found.longest:
+        box = formats.said(WORDS["whole_site"]) if alert.box is None else labels.get(alert.box, alert.box)
+        rows.append(
+            [
+                Cell(named(alert.rule), header=True),
+                Cell(formats.said(WORDS[alert.severity]), swatch=_COLOURS.get(alert.severity)),
+                Cell(box),
+                Cell(formats.moment(alert.started_us)),
+                Cell(_lasted(alert, report, formats), number=True),
+            ]
+        )
+    return Table(formats.said(WORDS["alerts_longest"]), head, rows)
+
+
+def _lasted(alert: AlertMaterial, report: Computed, formats: Formats) -> str:
+    ended = alert.ended_us or report.material.made_us
+    duration = formats.duration((ended - alert.started_us) / _US)
+    return duration if alert.ended_us else formats.said(WORDS["lasts"]).format(duration=duration)

@@ -1,0 +1,283 @@
+"""Charts of values over time, as shapes for a template: lines, a band of many boxes, limits, parts of days.
+
+Owns what is drawn of many boxes: of up to four a line each, of more the range of all, their median, and the
+one with the highest mean. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from app.indicators.index_results import Text
+from app.indicators.period_selection import Slot
+from app.reports.render.chart_axes import Axis, Mark, rounded, time_marks, value_marks
+from app.reports.render.number_formats import Formats
+from app.reports.render.page_blocks import Cell, Table
+from app.reports.render.report_texts import WORDS
+
+type Series = Mapping[int, float]
+"""Values by the instants (µs since the epoch) at whose middle they lie."""
+
+FEW: Final = 4
+"""So many boxes have a line each."""
+COLOURS: Final = ("#1f5fa8", "#c2410c", "#0f766e", "#7c3aed")
+DASHES: Final = ("", "6 3", "2 2.5", "8 3 2 3")
+_MEDIAN: Final = "#334155"
+_BAND: Final = "#94a3b8"
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 8.0, 16.0, 18.0
+_GAP: Final = 1.6
+_LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a chart: its SVG path, and how it is told from others."""
+
+    label: str
+    path: str
+    colour: str
+    dash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A level that values are compared with; `shown` is its label with the level."""
+
+    value: float
+    label: str
+    at: float = 0.0
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """A stretch of time with a ground of its own."""
+
+    start: float
+    width: float
+    label: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart as its template draws it, with what it says in words and in numbers.
+
+    Attributes:
+        key: tells it from others on the page.
+        title, unit: what is drawn.
+        said: the text alternative.
+        table: the numbers that are drawn.
+    """
+
+    key: str
+    title: str
+    unit: str
+    said: str
+    table: Table
+    width: float
+    height: float
+    plot: tuple[float, float, float, float]
+    across: list[Mark]
+    up: list[Mark]
+    lines: list[Line] = field(default_factory=list)
+    band: str = ""
+    band_label: str = ""
+    limits: list[Limit] = field(default_factory=list)
+    shades: list[Shade] = field(default_factory=list)
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a chart is of.
+
+    Attributes:
+        key, title, unit: as in `Chart`.
+        series: by the boxes' labels, in their order.
+        slot: the period.
+        width_us: how long a value stands for (µs): a longer gap breaks a line.
+        limits: value and label.
+        shades: from when to when (µs), a label and a colour.
+        zero: the axis of values begins with nought.
+        size: width and height.
+    """
+
+    key: str
+    title: str
+    unit: str
+    series: Sequence[tuple[str, Series]]
+    slot: Slot
+    width_us: int
+    limits: Sequence[Limit] = ()
+    shades: Sequence[tuple[int, int, str, str]] = ()
+    zero: bool = True
+    size: tuple[float, float] = (340.0, 150.0)
+
+
+def chart(asked: Asked, formats: Formats) -> Chart | None:
+    """Draw a chart; None where there is nothing to draw."""
+    given = [(label, series) for label, series in asked.series if series]
+    if not given:
+        return None
+    values = [value for _, series in given for value in series.values()]
+    low = 0.0 if asked.zero else min(values)
+    high = max([*values, *(limit.value for limit in asked.limits)])
+    # What hardly moves must not look as if it did.
+    spare = max(0.0, _LEAST_SPANS.get(asked.unit, 0.0) - (high - low)) / 2
+    low, high = (low, high) if asked.zero else (low - spare, high + spare)
+    bottom, top, step = rounded(low, high if high > low else low + 1)
+    width, height = asked.size
+    start, end = asked.slot.period
+    x = Axis(float(start), float(end), _LEFT, width - _RIGHT)
+    y = Axis(bottom, top, height - _BOTTOM, _TOP)
+    lines, band = _lines(given, x, y, asked.width_us, formats)
+    return Chart(
+        key=asked.key,
+        title=asked.title,
+        unit=formats.unit(asked.unit),
+        said=_said(asked, given, formats),
+        table=_table(asked, given, formats),
+        width=width,
+        height=height,
+        plot=(_LEFT, _TOP, width - _RIGHT, height - _BOTTOM),
+        across=time_marks(x, asked.slot, formats),
+        up=value_marks(y, step, formats),
+        lines=lines,
+        band=band,
+        band_label=formats.said(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
+        limits=[
+            Limit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
+            for each in asked.limits
+        ],
+        shades=[
+            Shade(
+                x.at(max(begin, start)),
+                round(x.at(min(after, end)) - x.at(max(begin, start)), 1),
+                label,
+                colour,
+            )
+            for begin, after, label, colour in asked.shades
+            if begin < end and after > start
+        ],
+    )
+
+
+def _lines(
+    given: Sequence[tuple[str, Series]], x: Axis, y: Axis, width_us: int, formats: Formats
+) -> tuple[list[Line], str]:
+    if len(given) <= FEW:
+        looks = zip(COLOURS, DASHES, strict=True)
+        return [
+            Line(label, _path(series, x, y, width_us), colour, dash)
+            for (label, series), (colour, dash) in zip(given, looks, strict=False)
+        ], ""
+    label, highest = highest_of(given)
+    middle = {at: values[1] for at, values in summary(given).items()}
+    lines = [
+        Line(formats.said(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]),
+        Line(label, _path(highest, x, y, width_us), COLOURS[1]),
+    ]
+    return lines, _area(summary(given), x, y, width_us)
+
+
+def highest_of(given: Sequence[tuple[str, Series]]) -> tuple[str, Series]:
+    """Of several boxes the one with the highest mean of what is drawn."""
+    return max(given, key=lambda each: sum(each[1].values()) / len(each[1]))
+
+
+def summary(given: Sequence[tuple[str, Series]]) -> dict[int, tuple[float, float, float]]:
+    """The lowest value, the median and the highest one of several boxes, by instant."""
+    by: dict[int, list[float]] = {}
+    for _, series in given:
+        for at, value in series.items():
+            by.setdefault(at, []).append(value)
+    return {at: (min(by[at]), float(np.median(by[at])), max(by[at])) for at in sorted(by)}
+
+
+def _runs(series: Mapping[int, object], width_us: int) -> list[list[int]]:
+    """The instants, parted where something is missing."""
+    runs: list[list[int]] = []
+    for at in sorted(series):
+        if runs and at - runs[-1][-1] <= _GAP * width_us:
+            runs[-1].append(at)
+        else:
+            runs.append([at])
+    return runs
+
+
+def _path(series: Series, x: Axis, y: Axis, width_us: int) -> str:
+    parts: list[str] = []
+    for run in _runs(series, width_us):
+        points = [f"{x.at(at)} {y.at(series[at])}" for at in run]
+        # One value alone is a dot: a line of no length has round ends.
+        parts.append(f"M{points[0]}" + ("h0.01" if len(points) == 1 else "L" + " ".join(points[1:])))
+    return "".join(parts)
+
+
+def _area(summaries: Mapping[int, tuple[float, float, float]], x: Axis, y: Axis, width_us: int) -> str:
+    parts: list[str] = []
+    for run in _runs(summaries, width_us):
+        upper = [f"{x.at(at)} {y.at(summaries[at][2])}" for at in run]
+        lower = [f"{x.at(at)} {y.at(summaries[at][0])}" for at in reversed(run)]
+        parts.append(f"M{' L'.join([*upper, *lower])}Z")
+    return "".join(parts)
+
+
+def _when(at: int, asked: Asked, formats: Formats) -> str:
+    """When a value is of: it lies in the middle of its hour or day."""
+    begin = at - asked.width_us // 2
+    if asked.slot.first == asked.slot.last:
+        return formats.clock(begin)
+    return formats.short_day(formats.local(at).date())
+
+
+def _said(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -> str:
+    points = [(value, at, label) for label, series in given for at, value in series.items()]
+    (low, low_at, low_box), (high, high_at, high_box) = min(points), max(points)
+    words = formats.said(WORDS["chart_said"]).format(
+        title=asked.title,
+        boxes=formats.counted(len(given), WORDS["box_one"], WORDS["box_many"]),
+        low=formats.measured(low, asked.unit),
+        low_at=_when(low_at, asked, formats),
+        low_box=low_box,
+        high=formats.measured(high, asked.unit),
+        high_at=_when(high_at, asked, formats),
+        high_box=high_box,
+    )
+    return " ".join([words, *(f"{_limit_said(each, asked, formats)}." for each in asked.limits)])
+
+
+def _limit_said(limit: Limit, asked: Asked, formats: Formats) -> str:
+    return f"{limit.label}{formats.said(WORDS['colon'])}{formats.limit(limit.value, asked.unit)}"
+
+
+def _table(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -> Table:
+    """What is drawn, in numbers."""
+    unit = formats.unit(asked.unit)
+    caption = f"{asked.title} ({unit})" if unit else asked.title
+    when = formats.said(WORDS["hour" if asked.slot.first == asked.slot.last else "day"])
+    if len(given) <= FEW:
+        columns = given
+    else:
+        label, highest = highest_of(given)
+        found = summary(given)
+        names = [formats.said(WORDS[each]) for each in ("lowest", "median", "highest")]
+        columns = [(name, {at: found[at][place] for at in found}) for place, name in enumerate(names)]
+        columns.append((label, highest))
+    times = sorted({at for _, series in given for at in series})
+    rows = [
+        [
+            Cell(_when(at, asked, formats), header=True),
+            *(Cell(formats.value(series.get(at), asked.unit), number=True) for _, series in columns),
+        ]
+        for at in times
+    ]
+    return Table(caption, [Cell(when), *(Cell(label, number=True) for label, _ in columns)], rows)
+
+
+def guideline(value: float, words: Text, formats: Formats) -> Limit:
+    """A level with what it is called."""
+    return Limit(value, formats.said(words))

@@ -1,0 +1,206 @@
+"""The texts of reports on their data, on how to read them, and on methods, in both languages side by side."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from app.indicators.index_results import Text
+
+DATA_WORDS: Final[Mapping[str, Text]] = {
+    # Quality.
+    "quality": Text("How good the data are", "Qualité des données"),
+    "quality_coverage": Text(
+        "Measured: {coverage} of what the boxes' intervals let expect, over all boxes and quantities.",
+        "Mesuré : {coverage} de ce que les intervalles des boîtiers laissent attendre, tous boîtiers et "
+        "grandeurs confondus.",
+    ),
+    "quality_silent": Text("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
+    "quality_gaps": Text(
+        "Hours without any value, of {hours} in the period",
+        "Heures sans aucune valeur, sur {hours} dans la période",
+    ),
+    "quality_no_gaps": Text(
+        "No box was without a value for a whole hour.",
+        "Aucun boîtier n'est resté une heure entière sans valeur.",
+    ),
+    "gap_total": Text("Hours without values", "Heures sans valeur"),
+    "gap_longest": Text("In a row at most", "D'affilée au plus"),
+    "more_boxes": Text("{count} more", "{count} de plus"),
+    "quality_flags": Text("Flags, of {samples} values", "Signalements, sur {samples} valeurs"),
+    "quality_no_flags": Text(
+        "None of {samples} values has a flag.",
+        "Aucune des {samples} valeurs n'est signalée.",
+    ),
+    "quality_flags_left_out": Text(
+        "Flags of single values were not counted: there are too many values to look at for one report.",
+        "Les signalements de valeurs n'ont pas été comptés : il y a trop de valeurs à examiner pour un "
+        "rapport.",
+    ),
+    "flag": Text("Flag", "Signalement"),
+    "share": Text("Share", "Part"),
+    "out_of_range": Text("Outside of what is usual", "Hors de l'étendue habituelle"),
+    "spike": Text("Spike among its neighbours", "Pic isolé parmi ses voisines"),
+    "flat_line": Text("Has not moved for long", "Immobile depuis longtemps"),
+    "warm_up": Text("Warming up after a gap", "Mise en chauffe après une coupure"),
+    "late": Text("Came late", "Arrivée en retard"),
+    "quality_kept": Text(
+        "Flagged values are part of all figures: nothing is left out, and nothing filled in.",
+        "Les valeurs signalées comptent dans tous les chiffres : rien n'est écarté, et rien n'est comblé.",
+    ),
+    # How to read it.
+    "reading": Text("How to read this", "Comment lire ce rapport"),
+    "read_day": Text("Days and hours", "Jours et heures"),
+    "read_day_text": Text(
+        "Days go from midnight to midnight by the clocks of the site. A day of noise begins with the "
+        "first part of the day ({begin} h) and ends a day later, so that no night is cut in two.",
+        "Les jours vont de minuit à minuit aux horloges du site. Une journée de bruit commence avec la "
+        "première partie du jour ({begin} h) et finit un jour plus tard, pour ne couper aucune nuit.",
+    ),
+    "read_measured": Text("Measured", "Mesuré"),
+    "read_measured_text": Text(
+        "How much of a period was measured, in percent. Where it is too little for a method there is no "
+        "value, and the reason stands in its place.",
+        "La part de la période qui a été mesurée, en pour cent. Quand elle est trop faible pour une "
+        "méthode, il n'y a pas de valeur, et la raison figure à sa place.",
+    ),
+    "read_sensors": Text("Boxes", "Boîtiers"),
+    "read_sensors_text": Text(
+        "The boxes are indicative instruments at one place each. They are no reference stations: what "
+        "they show is of where they stand, and proves no breach of law.",
+        "Les boîtiers sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
+        "référence : ils disent ce qu'il en est là où ils sont, et ne prouvent aucune infraction.",
+    ),
+    "read_worst": Text("Worst value", "Pire valeur"),
+    "read_worst_text": Text(
+        "What is said of the site is that of its worst box. Other boxes were better.",
+        "Ce qui est dit du site est ce que dit son pire boîtier. Les autres étaient meilleurs.",
+    ),
+    "read_decibels": Text("Decibels", "Décibels"),
+    "read_decibels_text": Text(
+        "Levels are averaged by energy: 3 dB more are twice the sound energy, 10 dB more are heard as "
+        "about twice as loud.",
+        "Les niveaux sont moyennés en énergie : 3 dB de plus doublent l'énergie sonore, 10 dB de plus "
+        "s'entendent environ deux fois plus fort.",
+    ),
+    "read_alerts": Text("Alerts", "Alertes"),
+    "read_alerts_text": Text(
+        "Those that began in the period, each by the highest severity that it had. How long it took "
+        "until somebody took charge is counted from when the alert was made.",
+        "Celles qui ont commencé dans la période, chacune à la gravité la plus haute qu'elle a eue. Le "
+        "temps de prise en charge est compté depuis la création de l'alerte.",
+    ),
+    # Methods.
+    "methods": Text("Methods and sources", "Méthodes et sources"),
+    "method_version": Text("{name}, version {version}", "{name}, version {version}"),
+    "method_coverage": Text("Needs: {rule}", "Exige : {rule}"),
+    "method_source": Text("Source: {source}", "Source : {source}"),
+    "unverified": Text(
+        "Some number of it could not be confirmed in the source: check it before you rely on it.",
+        "Un de ses nombres n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
+    ),
+    "no_methods": Text("No method was used.", "Aucune méthode n'a été employée."),
+}
+"""Part of `WORDS`."""
+
+CITATIONS_FR: Final[Mapping[str, str]] = {
+    "ETC HE Report 2024/17: EEA's revision of the European air quality index bands": (
+        "Rapport ETC HE 2024/17 : révision par l'AEE des classes de l'indice européen de qualité de l'air"
+    ),
+    "WHO global air quality guidelines (2021), table 0.1": (
+        "OMS, lignes directrices mondiales sur la qualité de l'air (2021), tableau 0.1"
+    ),
+    "ISO 1996-1: equivalent continuous sound pressure level": (
+        "ISO 1996-1 : niveau de pression acoustique continu équivalent"
+    ),
+    "Directive 2002/49/EC, Annex I": "Directive 2002/49/CE, annexe I",
+    "Décret n° 2011-1727 and décret n° 2012-14 (France): valeurs-guides et seuil d'action du benzène": (
+        "Décrets n° 2011-1727 et n° 2012-14 (France) : valeurs-guides et seuil d'action du benzène"
+    ),
+    (
+        "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856; Hashimoto et al., Med Entomol Zool "
+        "44 (1993) 185-195"
+    ): (
+        "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856 ; Hashimoto et al., Med Entomol Zool "
+        "44 (1993) 185-195"
+    ),
+    (
+        "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)"
+    ): "Hukka et Viitanen, Wood Sci Technol 33 (1999) 475-485 ; classes de matériaux : Ojanen et al. (2010)",
+    "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold": (
+        "EN 13725 : concentration d'odeur, dont le seuil de détection est 1 uoE/m³"
+    ),
+    "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22": (
+        "TA Luft 2021 (Allemagne), annexe 7 (anciennement GIRL), tableau 22"
+    ),
+    (
+        "EN ISO 7730:2005, table A.5 (offices, classrooms); categories A to C have the ranges of I to III of "
+        "EN 16798-1"
+    ): (
+        "EN ISO 7730:2005, tableau A.5 (bureaux, salles de classe) ; les catégories A à C ont les plages I à "
+        "III de l'EN 16798-1"
+    ),
+    "Masterton and Richardson (1979), Environment Canada: humidex": (
+        "Masterton et Richardson (1979), Environnement Canada : humidex"
+    ),
+    "EN 12464-1: lighting of indoor work places": "EN 12464-1 : éclairage des lieux de travail intérieurs",
+}
+"""Sources that are named in English, in French; others have their own title, and keep it."""
+
+COVERAGES_FR: Final[Mapping[str, str]] = {
+    "eaqi": (
+        "75 % de l'heure, pour chaque polluant (selon la directive 2008/50/CE, annexe VII) ; les autres sont "
+        "laissés de côté."
+    ),
+    "atmo": (
+        "75 % des heures du jour local, chacune à 75 %, pour chaque polluant ; les autres sont laissés "
+        "de côté."
+    ),
+    "who-24h": "75 % des heures du jour local, chacune à 75 %.",
+    "who-o3-8h": (
+        "6 heures sur 8 pour chaque moyenne glissante, 75 % des moyennes glissantes du jour où elles "
+        "finissent."
+    ),
+    "who-year": "85 % des heures de l'année locale (90 % jusqu'en 2025), chacune à 75 %.",
+    "who-o3-peak-season": (
+        "75 % des jours de chacun de six mois d'affilée, chacun avec sa moyenne maximale sur 8 heures."
+    ),
+    "who-days-over": "75 % des jours de l'année locale, chacun avec 75 % de ses heures.",
+    "leq": "75 % de la période.",
+    "lden-day": "75 % de chaque partie de la journée, du temps qu'elle a réellement duré.",
+    "lden-year": "75 % de tous les jours, de toutes les soirées et de toutes les nuits de l'année.",
+    "noise-emergence": "75 % du temps avec le bruit, et 75 % du temps sans lui.",
+    "indoor-co2": "75 % des heures de la période, chacune à 75 %.",
+    "indoor-formaldehyde-hour": "75 % des heures de la période, chacune à 75 %.",
+    "indoor-formaldehyde-week": "75 % des heures de 4,5 à 7 jours, chacune à 75 %.",
+    "indoor-benzene": "75 % des heures de 4,5 à 7 jours, chacune à 75 %.",
+    "mite-risk": (
+        "14 jours au moins ; 75 % des jours, chacun avec 75 % de ses heures de température et d'humidité."
+    ),
+    "mould-index": (
+        "75 % des heures de la période, chacune à 75 % des deux ; les heures absentes sont figées."
+    ),
+    "odour-episodes": "75 % de la période.",
+    "odour-hours": "75 % des heures de la période, chacune à 75 %.",
+    "thermal-comfort": "75 % des heures de la période, chacune à 75 %.",
+    "humidex": "75 % des heures de la période, chacune à 75 % des deux.",
+    "light": "75 % des heures de la période, chacune à 75 %.",
+}
+"""The methods' rules of coverage in French, by the method's name; in English they are the methods' own."""
+
+SITE_KINDS: Final[Mapping[str, Text]] = {
+    "street": Text("Street", "Rue"),
+    "road": Text("Road", "Route"),
+    "square": Text("Square", "Place"),
+    "park": Text("Park", "Parc"),
+    "school": Text("School", "École"),
+    "office": Text("Office", "Bureaux"),
+    "airport": Text("Airport", "Aéroport"),
+    "home": Text("Home", "Logement"),
+    "hospital": Text("Hospital", "Hôpital"),
+    "library": Text("Library", "Bibliothèque"),
+    "museum": Text("Museum", "Musée"),
+    "harbour": Text("Harbour", "Port"),
+    "port": Text("Port", "Port"),
+    "industry": Text("Industry", "Industrie"),
+    "construction": Text("Construction site", "Chantier"),
+}
+"""What some kinds of places are called; others are shown as their client wrote them."""

@@ -1,0 +1,88 @@
+"""What several parts of a report say alike: of a box, a period, a class, a value beside its limit. Pure."""
+
+from typing import Final
+
+from app.indicators.index_results import Band
+from app.reports.render.number_formats import NBSP, Formats
+from app.reports.render.report_statistics import Computed, Value
+from app.reports.render.report_texts import WORDS
+
+# Of methods whose classes have no colours in their source: ours, from good to bad.
+_OWN: Final = {
+    "satisfactory": "#BFE3D0",
+    "to_improve": "#F3D98B",
+    "insufficient": "#E39A7B",
+}
+_DARK, _LIGHT = "#0f172a", "#ffffff"
+_MIDDLE: Final = 0.36
+# Of a result in which the highest value is the best one.
+GOOD_ABOVE: Final = frozenset({"light"})
+
+
+def colour_of(band: Band | None) -> str | None:
+    """The colour of a class; None where it has none."""
+    if band is None:
+        return None
+    return band.colour or _OWN.get(band.key)
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 (sRGB)
+        for part in parts
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return _DARK if luminance > _MIDDLE / 2 else _LIGHT
+
+
+def title_of(value: Value, formats: Formats) -> str:
+    """What a figure is called, with its metric where it has one."""
+    title = formats.said(value.figure.method.title)
+    return f"{title}{formats.said(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+
+
+def when(value: Value, report: Computed, formats: Formats) -> str:
+    """Which part of the period a value is of; empty of all of it."""
+    slot = value.slot
+    if value.figure.lengths == ("hour",):
+        text = formats.clock(slot.period.start_us)
+        return text if report.is_day else f"{formats.short_day(slot.first)}, {text}"
+    if (slot.first, slot.last) == (report.slot.first, report.slot.last):
+        return ""
+    if slot.first == slot.last:
+        return formats.short_day(slot.first)
+    return f"{formats.short_day(slot.first)} \u2013 {formats.short_day(slot.last)}"
+
+
+def shown(value: Value, formats: Formats) -> str:
+    """A value with its unit; of an index, its class's number on its scale."""
+    result = value.result
+    if result.value is None:
+        return formats.value(None, result.unit)
+    if result.method == "mould-index":
+        return formats.number(result.value, 1)
+    return formats.measured(result.value, result.unit)
+
+
+def times(ratio: float | None, formats: Formats) -> str:
+    """A value by its limit; empty where there is none."""
+    return "" if ratio is None else formats.times(ratio)
+
+
+def unit_less(text: str) -> str:
+    """A number without the space that binds its unit."""
+    return text.partition(NBSP)[0]
+
+
+def part_of(value: Value, key: str) -> float | None:
+    """A component's value."""
+    return next((part.value for part in value.result.components if part.key == key), None)
+
+
+def mean_before(report: Computed, formats: Formats) -> str:
+    """The period before, as a sentence names it."""
+    if report.is_day:
+        return formats.day(report.earlier.first)
+    return formats.month(report.earlier.first)

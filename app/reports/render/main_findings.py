@@ -1,0 +1,217 @@
+"""The main findings in sentences: what the figures say, and no judgement beside. Pure.
+
+Owns which findings there are and their order; three to six sentences where something was measured.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from app.catalogue.metrics import BY_NAME
+from app.indicators.index_definitions import gravity
+from app.reports.render.labels import part_of, shown, title_of, when
+from app.reports.render.number_formats import Formats
+from app.reports.render.period_comparison import Compared, compared
+from app.reports.render.report_statistics import Computed, Value, worst
+from app.reports.render.report_texts import WORDS
+
+MOST: Final = 6
+_INDICES: Final = ("atmo", "eaqi")
+WHO: Final = ("who-24h", "who-o3-8h")
+"""What is compared with a guideline of the WHO for a day."""
+# What has moved by less than that is not told in a sentence.
+_PERCENT: Final = 5.0
+_DECIBELS: Final = 1.0
+_TOLD: Final = 3
+_COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
+
+
+def findings(report: Computed, formats: Formats) -> list[str]:
+    """The sentences, the gravest matters first."""
+    if not report.boxes:
+        return [formats.said(WORDS["short_no_boxes"])]
+    if not report.measured:
+        count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
+        return [formats.said(WORDS["short_no_data"]).format(boxes=count)]
+    return list(_sentences(report, formats))[:MOST]
+
+
+def _sentences(report: Computed, formats: Formats) -> Iterator[str]:
+    for each in (_coverage, _index, _who, _noise, _rooms, _alerts, _changes):
+        sentence = each(report, formats)
+        if sentence:
+            yield sentence
+
+
+def coverage_of(report: Computed) -> float:
+    """How much of what was due was measured, over all boxes and metrics, percent."""
+    due = sum(report.slot.period.seconds / box.interval_s * max(1, len(box.hours)) for box in report.boxes)
+    there = sum(
+        min(each.count, report.slot.period.seconds / box.interval_s)
+        for box in report.boxes
+        for each in box.now.values()
+    )
+    return 100.0 * there / due if due else 0.0
+
+
+def _coverage(report: Computed, formats: Formats) -> str:
+    count = len(report.boxes) - len(report.measured)
+    silent = ""
+    if count:
+        silent = formats.said(WORDS["short_silent_one" if count == 1 else "short_silent_many"]).format(
+            count=count
+        )
+    return formats.said(WORDS["short_coverage"]).format(
+        boxes=formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"]),
+        coverage=formats.percent(coverage_of(report)),
+        silent=silent,
+    )
+
+
+def headline(report: Computed) -> Value | None:
+    """The worst value of the index of air that holds at the site."""
+    for name in _INDICES:
+        found = worst(report.values.get((name, None), []))
+        if found is not None:
+            return found
+    return None
+
+
+def _index(report: Computed, formats: Formats) -> str:
+    found = headline(report)
+    if found is None or found.result.band is None:
+        return ""
+    return formats.said(WORDS["short_index"]).format(
+        title=title_of(found, formats),
+        band=formats.said(found.result.band.label),
+        box=_named(found, formats),
+        when=when(found, report, formats) or formats.short_day(found.slot.first),
+    )
+
+
+def _named(value: Value, formats: Formats) -> str:
+    return formats.box(value.box.label, value.box.id)
+
+
+def guidelines(report: Computed) -> dict[str, list[Value]]:
+    """What was compared with a guideline of the WHO for a day, by metric: values alone."""
+    found: dict[str, list[Value]] = {}
+    for (name, metric), values in report.values.items():
+        if name in WHO:
+            there = [value for value in values if value.result.value is not None]
+            if there:
+                found[metric or values[0].figure.method.metrics[0]] = there
+    return found
+
+
+def most_days(values: list[Value]) -> tuple[Value, int]:
+    """Of guidelines day by day, of the box that exceeded on most days, and of several such of the highest.
+
+    Returns:
+        Its worst value, and on how many days it exceeded.
+    """
+    by_box: dict[int, list[Value]] = {}
+    for value in values:
+        by_box.setdefault(value.box.place, []).append(value)
+    found = [
+        (highest, sum(bool(value.result.exceeded) for value in each))
+        for each in by_box.values()
+        if (highest := worst(each)) is not None
+    ]
+    return max(found, key=lambda pair: (pair[1], gravity(pair[0].result)))
+
+
+def _who(report: Computed, formats: Formats) -> str:
+    by_metric = guidelines(report)
+    if not by_metric:
+        return ""
+    parts: list[str] = []
+    for metric, values in by_metric.items():
+        if not any(value.result.exceeded for value in values):
+            continue
+        value, days = most_days(values)
+        key = "short_who_part" if report.is_day else "short_who_part_days"
+        parts.append(
+            formats.said(WORDS[key]).format(
+                metric=formats.symbol(metric),
+                value=shown(value, formats),
+                ratio=formats.times(value.result.ratio or 0.0),
+                limit=formats.limit(value.result.limit, value.result.unit),
+                box=_named(value, formats),
+                days=formats.counted(days, WORDS["day_one"], WORDS["day_many"]),
+            )
+        )
+    if not parts:
+        metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
+        return formats.said(WORDS["short_who_none"]).format(metrics=metrics)
+    said = formats.said(WORDS["short_who"]).format(parts=formats.joined(parts))
+    # One such day is no breach: whoever reads "exceeded" has to know.
+    return f"{said} {formats.said(WORDS['who_percentile'])}"
+
+
+def _noise(report: Computed, formats: Formats) -> str:
+    found = worst(report.values.get(("lden-day", None), []))
+    if found is not None:
+        night = part_of(found, "lnight")
+        return formats.said(WORDS["short_lden"]).format(
+            box=_named(found, formats),
+            value=shown(found, formats),
+            night=formats.said(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
+            if night
+            else "",
+            when=formats.short_day(found.slot.first),
+        )
+    loudest = worst(report.values.get(("leq", None), []))
+    if loudest is None:
+        return ""
+    return formats.said(WORDS["short_leq"]).format(
+        box=_named(loudest, formats), value=shown(loudest, formats)
+    )
+
+
+def _rooms(report: Computed, formats: Formats) -> str:
+    found = worst(report.values.get(("indoor-co2", None), []))
+    if found is None or found.result.band is None:
+        return ""
+    return formats.said(WORDS["short_co2"]).format(
+        box=_named(found, formats), value=shown(found, formats), band=formats.said(found.result.band.label)
+    )
+
+
+def _alerts(report: Computed, formats: Formats) -> str:
+    alerts = report.material.alerts
+    if alerts is None:
+        return ""
+    total, critical = sum(alerts.by_severity.values()), alerts.by_severity.get("critical", 0)
+    if not total:
+        return formats.said(WORDS["short_alerts_none"])
+    grave = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
+    longest = alerts.longest[0]
+    ended = longest.ended_us or report.material.made_us
+    return formats.said(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
+        alerts=formats.counted(total, WORDS["alert_one"], WORDS["alert_many"]),
+        critical=formats.said(WORDS["short_critical"]).format(critical=grave) if critical else "",
+        longest=formats.duration((ended - longest.started_us) / 1e6),
+    )
+
+
+def change_of(each: Compared, formats: Formats) -> str:
+    """How much a mean has moved: in percent where there is one."""
+    if each.percent is None:
+        return formats.signed(each.change, BY_NAME[each.metric].unit)
+    sign = "+" if each.percent > 0 else "\u2212"
+    return sign + formats.percent(abs(each.percent))
+
+
+def _changes(report: Computed, formats: Formats) -> str:
+    told = [
+        f"{formats.symbol(each.metric)} {change_of(each, formats)}"
+        for each in compared(report)
+        if each.metric in _COMPARED
+        and (abs(each.percent) >= _PERCENT if each.percent is not None else abs(each.change) >= _DECIBELS)
+    ]
+    if not told:
+        return ""
+    before = formats.said(WORDS["against_day" if report.is_day else "against_month"])
+    return formats.said(WORDS["short_compared"]).format(
+        before=before, parts=formats.said(WORDS["comma"]).join(told[:_TOLD])
+    )

@@ -1,0 +1,194 @@
+"""How reports write numbers, times and names in each language: by the CLDR, through Babel. Pure: no clock.
+
+Owns how many digits a value deserves: what its instrument can tell, whatever the arithmetic left.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date
+from babel.numbers import format_decimal, format_percent
+
+from app.catalogue.metrics import BY_NAME
+from app.indicators.index_results import Text
+from app.notifications.email.mail_formats import clean, duration, texts_of, unit_in
+from app.platform.kernel.instants import to_datetime
+from app.reports.report_input import ReportLanguage
+
+NBSP: Final = "\xa0"
+THIN: Final = "\u202f"
+NONE: Final = "\u2013"
+"""What stands where there is no value."""
+NAME_LIMIT: Final = 60
+
+_LOCALES: Final[Mapping[ReportLanguage, Locale]] = {
+    "en": Locale.parse("en_GB"),
+    "fr": Locale.parse("fr_FR"),
+}
+_DECIMALS: Final[Mapping[str, int]] = {"µg/m³": 1, "mg/m³": 2, "dB": 1, "°C": 1, "ou/m³": 1}
+_LARGE: Final = 100.0
+# What a metric is called for short, by whoever reads the news.
+_SYMBOLS: Final[Mapping[str, str]] = {
+    "pm2_5": "PM2.5",
+    "pm10": "PM10",
+    "no2": "NO₂",
+    "o3": "O₃",
+    "so2": "SO₂",
+    "co": "CO",
+    "co2": "CO₂",
+    "laeq": "LAeq",
+}
+_HIGH: Final = {"%RH": "%"}
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """The formats of a language and a time zone.
+
+    Attributes:
+        language: `en` or `fr`.
+        zone: of the site.
+    """
+
+    language: ReportLanguage
+    zone: ZoneInfo
+
+    def said(self, text: Text) -> str:
+        """A text of ours in the language, with its typography."""
+        return typeset(text.fr if self.language == "fr" else text.en, self.language)
+
+    def number(self, value: float, decimals: int = 0) -> str:
+        """A number with so many decimals."""
+        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+        rounded = round(value, decimals)
+        return str(format_decimal(rounded or 0.0, format=pattern, locale=_LOCALES[self.language]))
+
+    def value(self, value: float | None, unit: str) -> str:
+        """A value without its unit, with the digits that it deserves; a dash where there is none."""
+        if value is None or not math.isfinite(value):
+            return NONE
+        decimals = _DECIMALS.get(unit, 0)
+        return self.number(value, 0 if unit == "µg/m³" and abs(value) >= _LARGE else decimals)
+
+    def measured(self, value: float | None, unit: str) -> str:
+        """A value with its unit."""
+        text, shown = self.value(value, unit), self.unit(unit)
+        return f"{text}{NBSP}{shown}" if shown and text != NONE else text
+
+    def limit(self, value: float | None, unit: str) -> str:
+        """A level that a text has set, as it has it: a limit of 15 is not one of 15.0."""
+        if value is None:
+            return NONE
+        text = str(format_decimal(value, format="#,##0.##", locale=_LOCALES[self.language]))
+        return text + (f"{NBSP}{self.unit(unit)}" if self.unit(unit) else "")
+
+    def unit(self, unit: str) -> str:
+        """A unit as people read it; empty of numbers without one."""
+        return "" if unit == "1" else unit_in(_HIGH.get(unit, unit), texts_of(self.language))
+
+    def signed(self, value: float, unit: str) -> str:
+        """A change, with its sign and its unit."""
+        text = self.measured(abs(value), unit)
+        if self.value(abs(value), unit) == self.value(0.0, unit):
+            return text
+        return ("+" if value > 0 else "\u2212") + text
+
+    def percent(self, percent: float) -> str:
+        """A share of a hundred in whole percent; 100 only of what is whole, 0 only of nothing."""
+        whole = round(percent)
+        if 0 < percent < 100:  # noqa: PLR2004 (percent)
+            whole = min(99, max(1, whole))
+        return format_percent(
+            whole / 100,
+            format="#,##0%" if self.language == "en" else f"#,##0{THIN}%",
+            locale=_LOCALES[self.language],
+        )
+
+    def times(self, ratio: float) -> str:
+        """How many times as much something is."""
+        return f"{self.number(ratio, 1)}{NBSP}\u00d7"
+
+    def day(self, day: date) -> str:
+        """A date with its weekday: `Tuesday 24 November 2026`."""
+        return self._first(day, format_date(day, "EEEE d MMMM y", locale=_LOCALES[self.language]))
+
+    def short_day(self, day: date) -> str:
+        """A date of a year that is known: `24 November`."""
+        return self._first(day, format_date(day, "d MMMM", locale=_LOCALES[self.language]))
+
+    def month(self, day: date) -> str:
+        """A month with its year: `November 2026`."""
+        return format_date(day, "MMMM y", locale=_LOCALES[self.language])
+
+    def weekday(self, day: date) -> str:
+        """A weekday as a letter."""
+        return format_date(day, "EEEEE", locale=_LOCALES[self.language]).upper()
+
+    def _first(self, day: date, text: str) -> str:
+        # Typography has 1er of French firsts of months, the CLDR has not.
+        return (
+            re.sub(r"\b1 ", f"1er{NBSP}", text, count=1) if self.language == "fr" and day.day == 1 else text
+        )
+
+    def local(self, at_us: int) -> datetime:
+        """An instant by the clocks of the site."""
+        return to_datetime(at_us).astimezone(self.zone)
+
+    def clock(self, at_us: int) -> str:
+        """A time of a day: `14:05`, `14 h 05`."""
+        local = self.local(at_us)
+        return f"{local:%H:%M}" if self.language == "en" else f"{local.hour}{NBSP}h{NBSP}{local:%M}"
+
+    def moment(self, at_us: int) -> str:
+        """A date and a time of a year that is known."""
+        return f"{self.short_day(self.local(at_us).date())}, {self.clock(at_us)}"
+
+    def duration(self, seconds: float) -> str:
+        """A span of time by its two largest units."""
+        return duration(seconds, texts_of(self.language))
+
+    def counted(self, count: int, one: Text, several: Text) -> str:
+        """A count with its noun: nought is plural in English and singular in French."""
+        single = count == 1 or (count == 0 and self.language == "fr")
+        return self.said(one if single else several).format(self.number(count))
+
+    def box(self, label: str, box: str) -> str:
+        """A box in a sentence: in French names stand between quotes, ids do not."""
+        return label if self.language == "en" or label == box else f"«{NBSP}{label}{NBSP}»"
+
+    def joined(self, parts: list[str]) -> str:
+        """Parts of a sentence, one behind the other."""
+        word = " and " if self.language == "en" else " et "
+        return word.join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+    def symbol(self, metric: str) -> str:
+        """A metric for short: by its symbol, else in words."""
+        if metric in _SYMBOLS:
+            symbol = _SYMBOLS[metric]
+            return symbol.replace(".", ",") if self.language == "fr" else symbol
+        return self.words(metric)
+
+    def words(self, metric: str) -> str:
+        """A metric in words."""
+        known = BY_NAME[metric]
+        return self.said(Text(known.description, known.description_fr))
+
+
+def typeset(text: str, language: ReportLanguage) -> str:
+    """A text of ours with its language's typography: spaces that do not break, curly apostrophes."""
+    text = text.replace("'", "\u2019")
+    if language == "fr":
+        text = re.sub(r" ([;?!%])", THIN + r"\1", text)
+        text = re.sub(r" (:|»)", NBSP + r"\1", text).replace("« ", "«" + NBSP)
+    return re.sub(r"(\d) (?=(µg|mg|uoE|dB|ppm|ppb|°C|h\b|lx|hPa|m\b|mm\b|min\b|%))", r"\1" + NBSP, text)
+
+
+def named(text: str) -> str:
+    """What a client calls something, on one line, without what is invisible."""
+    return clean(text, NAME_LIMIT) or NONE

@@ -1,0 +1,297 @@
+"""Computes what a report tells: statistics of the boxes, figures of the period, and the one before it.
+
+Owns which periods each figure is of in a daily and in a monthly report. The figures are those of
+`app.indicators`, the statistics those of series; nothing here has a formula of its own. Pure: no clock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from app.catalogue.metrics import BY_NAME
+from app.indicators import index_definitions
+from app.indicators.calendar_periods import HOUR_US, Period, dates
+from app.indicators.index_definitions import FIGURES, Choices, Figure, gravity
+from app.indicators.index_results import NoValueReason, Result
+from app.indicators.input_types import Hourly, Levels
+from app.indicators.period_selection import Slot, slots
+from app.indicators.site_conditions import season_of
+from app.reports.render.box_names import labels_of
+from app.reports.report_input import BoxMaterial, Material
+from app.reports.report_periods import before
+from app.timeseries.rollups import rollup_columns
+from app.timeseries.rollups.rollup_columns import Columns
+
+ENOUGH: Final = 75.0
+"""Of a mean that is compared so much of its period has to be measured, percent."""
+LEFT_OUT: Final = frozenset({"light"})
+"""Figures that are meant of hours of use, which nobody has told: a mean with nights in it says nothing."""
+_HOUR_S: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """What a metric of a box came to in a period; `coverage` in percent."""
+
+    count: int
+    mean: float
+    low: float
+    high: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxFigures:
+    """A box as a report sees it.
+
+    Attributes:
+        place: its number in the report.
+        id: its name on topics.
+        label: what people call it; no other box of the report is called so.
+        interval_s: how often it samples.
+        hours: summaries of hours, by metric.
+        now, before: statistics of both periods, by metric.
+        material: what figures read.
+    """
+
+    place: int
+    id: str
+    label: str
+    interval_s: int
+    hours: Mapping[str, Columns]
+    now: Mapping[str, Statistic]
+    before: Mapping[str, Statistic]
+    material: index_definitions.Material
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A figure of a box and a period."""
+
+    box: BoxFigures
+    figure: Figure
+    metric: str | None
+    slot: Slot
+    result: Result
+
+    @property
+    def of(self) -> tuple[str, str | None]:
+        """Its method, and its metric where that is one of several."""
+        return self.figure.method.name, self.metric
+
+
+@dataclass(eq=False)
+class Computed:
+    """All figures of a report."""
+
+    material: Material
+    zone: ZoneInfo
+    slot: Slot
+    earlier: Slot
+    choices: Choices
+    boxes: list[BoxFigures]
+    values: dict[tuple[str, str | None], list[Value]] = field(default_factory=dict)
+    strip: list[Value] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)
+
+    @property
+    def is_day(self) -> bool:
+        """Whether it is of one day."""
+        return self.material.length == "day"
+
+    @cached_property
+    def days(self) -> list[Slot]:
+        """The days of the period."""
+        return [Slot.of_days(day, day, self.zone) for day in dates(self.slot.first, self.slot.last)]
+
+    @cached_property
+    def measured(self) -> list[BoxFigures]:
+        """The boxes that measured something in the period."""
+        return [box for box in self.boxes if box.now]
+
+
+def computed(material: Material) -> Computed:
+    """Compute what a report tells."""
+    zone = ZoneInfo(material.timezone)
+    slot = Slot.of_days(material.first, material.last, zone)
+    earlier = before(slot, zone)
+    choices = Choices(zone, season_of(slot.last, material.latitude), material.country)
+    labels = labels_of([(box.id, box.name) for box in material.boxes])
+    boxes = [
+        _box(place, box, label, (slot, earlier))
+        for place, (box, label) in enumerate(zip(material.boxes, labels, strict=True))
+    ]
+    report = Computed(material, zone, slot, earlier, choices, boxes)
+    for box, of in zip(boxes, material.boxes, strict=True):
+        for name, metric in of.figures:
+            if name in LEFT_OUT:
+                continue
+            _add(report, box, FIGURES[name], metric)
+        for result in of.sampled:
+            figure = FIGURES[result.method]
+            report.values.setdefault((result.method, None), []).append(Value(box, figure, None, slot, result))
+    order = list(FIGURES)
+    report.values = dict(sorted(report.values.items(), key=lambda each: order.index(each[0][0])))
+    report.strip = _strip(report)
+    return report
+
+
+def _box(place: int, box: BoxMaterial, label: str, spans: tuple[Slot, Slot]) -> BoxFigures:
+    """A box with its statistics of the period and of the one before it."""
+    hours = {each.metric: each.columns() for each in box.hours}
+    return BoxFigures(
+        place,
+        box.id,
+        label,
+        box.interval_s,
+        hours,
+        _statistics(hours, box.interval_s, spans[0].period),
+        _statistics(hours, box.interval_s, spans[1].period),
+        _material(hours, box.interval_s),
+    )
+
+
+def _material(hours: Mapping[str, Columns], interval_s: int) -> index_definitions.Material:
+    hourly: dict[str, Hourly] = {}
+    levels: dict[str, Levels] = {}
+    for metric, found in hours.items():
+        if BY_NAME[metric].kind == "level":
+            levels[metric] = Levels.of_hours(found.times, found.means, found.counts, interval_s)
+        else:
+            covered = np.minimum(100.0, 100.0 * found.counts * interval_s / _HOUR_S)
+            hourly[metric] = Hourly.of(found.times, found.means, covered)
+    return index_definitions.Material(hourly, levels, {})
+
+
+def within(found: Columns, period: Period) -> Columns:
+    """The hours that begin in a period."""
+    low, high = np.searchsorted(found.times, [period.start_us, period.end_us])
+    return found.only(slice(int(low), int(high)))
+
+
+def statistic(found: Columns, metric: str, interval_s: int, period: Period) -> Statistic | None:
+    """What a period's hours come to together; None where nothing was measured."""
+    part = within(found, period)
+    if not len(part):
+        return None
+    level = BY_NAME[metric].kind == "level"
+    whole = rollup_columns.merge([part.begun(np.zeros(len(part), np.int64))], level=level)
+    count = int(whole.counts[0])
+    covered = min(100.0, 100.0 * count * interval_s / period.seconds)
+    return Statistic(count, float(whole.means[0]), float(whole.lows[0]), float(whole.highs[0]), covered)
+
+
+def _statistics(hours: Mapping[str, Columns], interval_s: int, period: Period) -> dict[str, Statistic]:
+    found = {metric: statistic(each, metric, interval_s, period) for metric, each in hours.items()}
+    return {metric: each for metric, each in found.items() if each is not None}
+
+
+def _add(report: Computed, box: BoxFigures, figure: Figure, metric: str | None) -> None:
+    name = figure.method.name
+    chosen = _slots(report, figure, box)
+    over = [slot for slot in chosen if slot.period.end_us <= report.material.made_us]
+    if len(over) < len(chosen):
+        report.unfinished.add(name)
+    values = [value_of(report, box, figure, metric, slot) for slot in over]
+    if values:
+        report.values.setdefault((name, metric), []).extend(values)
+
+
+def value_of(report: Computed, box: BoxFigures, figure: Figure, metric: str | None, slot: Slot) -> Value:
+    """Compute a figure of a box."""
+    choices = replace(report.choices, season=season_of(slot.last, report.material.latitude))
+    result = figure.compute(box.material, metric or figure.method.metrics[0], slot, choices)
+    return Value(box, figure, metric, slot, result)
+
+
+def _slots(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot]:
+    """Of which periods a figure is: of all of it where it can be, else of each day, hour or week in it."""
+    begin, period = figure.begin(report.choices), report.slot.period
+    if report.material.length in figure.lengths:
+        return [Slot.of_days(report.slot.first, report.slot.last, report.zone, begin)]
+    if "day" in figure.lengths:
+        return [Slot.of_days(day.first, day.last, report.zone, begin) for day in report.days]
+    if figure.lengths == ("hour",):
+        hours = list(slots("hour", period, report.zone))
+        return hours if report.is_day else _worst_hours(report, figure, box)
+    if report.is_day or figure.lengths[0] != "week":
+        return []
+    return [slot for slot in slots("week", period, report.zone) if slot.period.end_us <= period.end_us]
+
+
+def _worst_hours(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot]:
+    """Hours among which the worst one of each day is: those of each pollutant's highest mean.
+
+    A class never falls as a concentration rises, and an index is its worst pollutant's class.
+    """
+    found: set[int] = set()
+    for metric in figure.method.metrics:
+        series = box.material.hourly.get(metric)
+        for day in report.days if series is not None else ():
+            part = series.within(day.period) if series is not None else None
+            if part is not None and part.valid.any():
+                times, values = part.times[part.valid], part.values[part.valid]
+                found.add(int(times[int(values.argmax())]))
+    return [Slot.of_hour(start_us, report.zone) for start_us in sorted(found)]
+
+
+def by_box(values: Iterable[Value]) -> dict[int, list[Value]]:
+    """Values by their boxes' numbers."""
+    found: dict[int, list[Value]] = {}
+    for value in values:
+        found.setdefault(value.box.place, []).append(value)
+    return found
+
+
+def worst(values: Iterable[Value]) -> Value | None:
+    """The worst of what has a value: the first one of several."""
+    there = [value for value in values if value.result.value is not None]
+    return max(there, key=lambda value: gravity(value.result)) if there else None
+
+
+def reason(values: Sequence[Value]) -> NoValueReason:
+    """Why there is no value at all: of several reasons the one that says most of what is there."""
+    found = {value.result.reason for value in values}
+    for each in ("coverage_too_low", "period_too_short", "no_data"):
+        if each in found:
+            return each
+    return "metric_missing"
+
+
+def _strip(report: Computed) -> list[Value]:
+    """The values of the index that is shown hour by hour, or day by day.
+
+    The index of air that holds there, or how well rooms are aired where there is none.
+    """
+    for name in ("eaqi",) if report.is_day else ("atmo", "eaqi"):
+        values = report.values.get((name, None), [])
+        if any(value.result.value is not None for value in values):
+            return values
+    if ("indoor-co2", None) not in report.values:
+        return []
+    figure = FIGURES["indoor-co2"]
+    parts = list(slots("hour", report.slot.period, report.zone)) if report.is_day else report.days
+    return [
+        value_of(report, box, figure, None, slot)
+        for box in report.boxes
+        if "co2" in box.hours
+        for slot in parts
+    ]
+
+
+def silent_hours(box: BoxFigures, period: Period) -> tuple[int, int]:
+    """In how many hours of a period a box measured nothing, and how many of them lay in a row at most."""
+    hours = np.array(period.hours(), np.int64)
+    heard = np.zeros(len(hours), np.bool_)
+    for found in box.hours.values():
+        part = within(found, period).times
+        heard[(part - hours[0]) // HOUR_US] = True
+    longest = run = 0
+    for quiet in (~heard).tolist():
+        run = run + 1 if quiet else 0
+        longest = max(longest, run)
+    return int((~heard).sum()), longest

@@ -1,0 +1,157 @@
+"""Puts together what a report is made of, in one transaction that reads.
+
+Owns which figures are asked of which boxes: those that they have unasked (`app.indicators.service`). Must not
+compute what the child can.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.indicators.box_queries import MAX_SAMPLES, Station
+from app.indicators.calendar_periods import Period
+from app.indicators.index_definitions import FIGURES, Choices, Figure
+from app.indicators.index_results import Result
+from app.indicators.period_selection import Slot
+from app.indicators.service import Place, Row, computed, metrics_of
+from app.indicators.site_conditions import belongs, country_of, season_of
+from app.platform.kernel.instants import from_datetime
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.models import Site
+from app.registry.repository import find_organisation
+from app.reports import queries
+from app.reports.alert_statistics import alerts_of
+from app.reports.report_input import (
+    AlertsMaterial,
+    BoxMaterial,
+    Material,
+    ReportFormat,
+    ReportLanguage,
+    ReportLength,
+)
+from app.reports.report_periods import before
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        length, slot: whether it is of a day or a month, and of which.
+        language, form: what is to be made.
+        visible: what the caller may see.
+        alerts: whether it may read alerts.
+        now: when.
+    """
+
+    length: ReportLength
+    slot: Slot
+    language: ReportLanguage
+    form: ReportFormat
+    visible: Reach
+    alerts: bool
+    now: datetime
+
+
+_SAMPLED: Final = tuple(
+    figure for figure in FIGURES.values() if figure.source == "samples" and figure.unasked
+)
+
+
+async def gathered(session: AsyncSession, site: Site, stations: list[Station], wanted: Wanted) -> Material:
+    """All that a report on a site is made of.
+
+    Args:
+        session: reads it.
+        site: the row.
+        stations: the boxes that it is of.
+        wanted: what is asked for.
+    """
+    zone = ZoneInfo(site.timezone)
+    choices = Choices(zone, season_of(wanted.slot.last, site.latitude), country_of(site.timezone))
+    place = Place(site, choices, season_said=False)
+    earlier = before(wanted.slot, zone)
+    span = _span(earlier, wanted.slot, choices)
+    figures = {station.key: _figures_of(place, station) for station in stations}
+    sampled = await _sampled(session, place, stations, wanted)
+    names = await queries.names_of(session, [station.key for station in stations])
+    hours = await queries.hours_of(session, stations, span)
+    boxes = [
+        BoxMaterial(
+            id=station.id,
+            name=names.get(station.key),
+            interval_s=station.interval_s,
+            hours=hours[station.key],
+            figures=figures[station.key],
+            sampled=[] if sampled is None else sampled[station.key],
+        )
+        for station in stations
+    ]
+    organisation = await find_organisation(session, site.organisation_id, wanted.visible)
+    return Material(
+        length=wanted.length,
+        first=wanted.slot.first,
+        last=wanted.slot.last,
+        timezone=site.timezone,
+        latitude=site.latitude,
+        country=choices.country,
+        organisation="" if organisation is None else organisation.name,
+        site=site.name,
+        kind=site.kind,
+        language=wanted.language,
+        form=wanted.form,
+        made_us=from_datetime(wanted.now),
+        boxes=boxes,
+        alerts=await _alerts(session, site, wanted, earlier),
+        flags=await queries.flags_of(session, stations, wanted.slot.period),
+        odours_left_out=sampled is None,
+    )
+
+
+def _span(earlier: Slot, slot: Slot, choices: Choices) -> Period:
+    """From the period before on, to the end of the last day of noise."""
+    noisy = Slot.of_days(slot.last, slot.last, choices.zone, choices.noise_begin)
+    return Period(earlier.period.start_us, max(slot.period.end_us, noisy.period.end_us))
+
+
+def _figures_of(place: Place, station: Station) -> list[tuple[str, str | None]]:
+    """The figures that a box has unasked, but for those of samples, which are computed here."""
+    return [
+        (figure.method.name, metric)
+        for figure in FIGURES.values()
+        if figure.source == "hours" and _fits(place, station, figure)
+        for metric in metrics_of(station, figure, unasked=True)
+    ]
+
+
+def _fits(place: Place, station: Station, figure: Figure) -> bool:
+    return belongs(figure, (station.kind, place.site.kind), place.choices.country)
+
+
+async def _sampled(
+    session: AsyncSession, place: Place, stations: list[Station], wanted: Wanted
+) -> dict[int, list[Result]] | None:
+    """Results of figures of samples, by box; None where there are too many samples to look at."""
+    rows = [
+        Row(station, figure, metric, wanted.slot)
+        for station in stations
+        for figure in _SAMPLED
+        if _fits(place, station, figure)
+        for metric in metrics_of(station, figure, unasked=True)
+    ]
+    if sum(row.effort[1] for row in rows) > MAX_SAMPLES:
+        return None
+    found: dict[int, list[Result]] = {station.key: [] for station in stations}
+    for row, result in await computed(session, place, rows):
+        found[row.station.key].append(result)
+    return found
+
+
+async def _alerts(session: AsyncSession, site: Site, wanted: Wanted, earlier: Slot) -> AlertsMaterial | None:
+    if not wanted.alerts:
+        return None
+    spans = (wanted.slot.period, earlier.period)
+    return await alerts_of(session, site.id, wanted.visible, spans, wanted.now, language=wanted.language)

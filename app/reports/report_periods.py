@@ -1,0 +1,59 @@
+"""Which day or month a report is of, and which one came before it. Pure: no clock.
+
+Days and months are those of the site's clocks: a day of 23 to 25 hours is a day.
+"""
+
+import re
+from datetime import date, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.indicators.calendar_periods import last_of_month, local_date
+from app.indicators.period_selection import Slot, last_over
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import EARLIEST_US
+
+_MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+# The day before it has to be one of which there can be samples, wherever the site is.
+_FIRST: Final = local_date(EARLIEST_US, ZoneInfo("UTC")) + timedelta(days=2)
+
+
+def day_slot(day: date | None, zone: ZoneInfo, now_us: int) -> Slot:
+    """A day that is over; by default the last one (InvalidError `period_not_over`, `time_out_of_range`)."""
+    if day is None:
+        return last_over("day", now_us, zone)
+    if day >= local_date(now_us, zone):
+        raise _not_over("day", last_over("day", now_us, zone).first.isoformat())
+    _check(day)
+    return Slot.of_days(day, day, zone)
+
+
+def month_slot(month: str | None, zone: ZoneInfo, now_us: int) -> Slot:
+    """The same of a month, such as `2026-11` (InvalidError also `invalid_value`)."""
+    if month is None:
+        return last_over("month", now_us, zone)
+    match = _MONTH.fullmatch(month)
+    if match is None or match[1] == "0000":
+        raise InvalidError("`month` is a year and a month, such as 2026-11.", code="invalid_value")
+    first = date(int(match[1]), int(match[2]), 1)
+    if first >= local_date(now_us, zone).replace(day=1):
+        raise _not_over("month", f"{last_over('month', now_us, zone).first:%Y-%m}")
+    _check(first)
+    return Slot.of_days(first, last_of_month(first.year, first.month), zone)
+
+
+def before(slot: Slot, zone: ZoneInfo) -> Slot:
+    """The day before a day, the month before a month."""
+    last = slot.first - timedelta(days=1)
+    return Slot.of_days(last if slot.first == slot.last else last.replace(day=1), last, zone)
+
+
+def _not_over(what: str, last: str) -> InvalidError:
+    return InvalidError(
+        f"That {what} is not over yet at the site; the last one that is: {last}.", code="period_not_over"
+    )
+
+
+def _check(first: date) -> None:
+    if first < _FIRST:
+        raise InvalidError(f"Reports begin with {_FIRST}: nothing older is kept.", code="time_out_of_range")

@@ -1,0 +1,1 @@
+"""Tries a rule on stored samples."""

@@ -1,0 +1,144 @@
+"""Who works on which back-test, and what came of it: leases and records, in SQL.
+
+The database's clock decides whose lease has run out. A lease is named by the number of the attempt: who was
+overtaken, or whose back-test was cancelled, finds nothing to record on.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.platform.db.database import RawConnection
+from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
+from app.rules.backtests.backtest_run import Asked, Progress
+
+LEASE_S: Final = 60.0
+KEPT_DAYS: Final = 7
+ATTEMPTS: Final = 3
+"""A back-test that nobody finishes in so many attempts is given up: it may be what ends those who try."""
+
+# What somebody began comes first. Then organisations take turns: who has waited longest since its last one.
+_CLAIM: Final = """
+WITH turn AS (
+    SELECT b.id FROM backtests b
+    WHERE (b.state = 'queued' OR (b.state = 'running' AND b.leased_until < now()))
+        AND b.organisation_id <> ALL ($3::uuid[])
+    ORDER BY b.state = 'running' DESC,
+        (SELECT max(o.started_at) FROM backtests o WHERE o.organisation_id = b.organisation_id) NULLS FIRST,
+        b.id
+    LIMIT 1
+    FOR UPDATE OF b SKIP LOCKED
+)
+UPDATE backtests b SET
+    state = CASE WHEN b.attempts >= $2 THEN 'failed' ELSE 'running' END,
+    error = CASE WHEN b.attempts >= $2 THEN 'interrupted' END,
+    finished_at = CASE WHEN b.attempts >= $2 THEN now() END,
+    started_at = now(),
+    leased_until = now() + make_interval(secs => $1),
+    attempts = b.attempts + 1,
+    samples_total = NULL, samples_done = 0, boxes_total = NULL, boxes_done = 0
+FROM turn WHERE b.id = turn.id
+RETURNING b.id, b.attempts, b.state, b.organisation_id, b.site_id, b.rule::text AS rule,
+    b.against::text AS against, b.boxes, b.begins_at, b.ends_at
+"""
+_HELD: Final = "id = $1 AND attempts = $2 AND state = 'running'"
+_RENEW: Final = f"""
+UPDATE backtests SET leased_until = now() + make_interval(secs => $3),
+    samples_total = $4, samples_done = $5, boxes_total = $6, boxes_done = $7
+WHERE {_HELD} RETURNING id
+"""  # noqa: S608 (constants)
+_FINISH: Final = f"""
+UPDATE backtests SET state = $3, result = $4::jsonb, error = $5, finished_at = now(), leased_until = NULL,
+    samples_total = $6, samples_done = $7, boxes_total = $8, boxes_done = $9
+WHERE {_HELD}
+"""  # noqa: S608 (constants)
+_RELEASE: Final = f"""
+UPDATE backtests SET state = 'queued', leased_until = NULL, attempts = attempts - 1 WHERE {_HELD}
+"""  # noqa: S608 (constants)
+_COUNT: Final = """
+SELECT count(*) FILTER (WHERE state = 'queued') AS waiting,
+    count(*) FILTER (WHERE state = 'running') AS running,
+    min(created_at) FILTER (WHERE state = 'queued') AS oldest, now() AS now
+FROM backtests WHERE state IN ('queued', 'running')
+"""
+_PRUNE: Final = "DELETE FROM backtests WHERE finished_at < now() - make_interval(days => $1)"
+
+
+class Claim(NamedTuple):
+    """A back-test that this process works on, as long as it renews its lease."""
+
+    id: UUID
+    attempt: int
+    asked: Asked
+
+
+class Unfinished(NamedTuple):
+    """How many back-tests wait and are under way, and how long the oldest that waits has done so (s)."""
+
+    waiting: int
+    running: int
+    oldest_s: float
+
+
+async def claim(connection: RawConnection, busy: Collection[UUID] = ()) -> Claim | None:
+    """Take the back-test whose turn it is; None where none waits. `busy`: organisations to leave out."""
+    while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS, list(busy))) is not None:
+        if row["state"] != "running":
+            BACKTESTS_FINISHED.labels(row["state"]).inc()
+            continue
+        asked = Asked(
+            row["organisation_id"],
+            row["site_id"],
+            msgspec.json.decode(row["rule"]),
+            None if row["against"] is None else msgspec.json.decode(row["against"]),
+            row["boxes"],
+            row["begins_at"],
+            row["ends_at"],
+        )
+        return Claim(row["id"], row["attempts"], asked)
+    return None
+
+
+async def renew(connection: RawConnection, held: Claim, progress: Progress) -> bool:
+    """Go on holding a back-test, and tell how far it is; False where it is held no more."""
+    renewed = await connection.fetchval(_RENEW, held.id, held.attempt, LEASE_S, *_numbers(progress))
+    return renewed is not None
+
+
+async def finish(
+    connection: RawConnection,
+    held: Claim,
+    progress: Progress,
+    *,
+    result: Mapping[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
+    """Write down what came of it: a result, or the code of an error."""
+    state = "done" if error is None else "failed"
+    encoded = None if result is None else msgspec.json.encode(result).decode()
+    tag = await connection.execute(_FINISH, held.id, held.attempt, state, encoded, error, *_numbers(progress))
+    if tag != "UPDATE 0":
+        BACKTESTS_FINISHED.labels(state).inc()
+
+
+async def release(connection: RawConnection, held: Claim) -> None:
+    """Leave it to whoever claims next, at once, as if it had not been begun."""
+    await connection.execute(_RELEASE, held.id, held.attempt)
+
+
+async def count(connection: RawConnection) -> Unfinished:
+    """Count those that are not finished."""
+    (row,) = await connection.fetch(_COUNT)
+    oldest = row["now"] if row["oldest"] is None else row["oldest"]
+    return Unfinished(row["waiting"], row["running"], (row["now"] - oldest).total_seconds())
+
+
+async def prune(connection: RawConnection) -> None:
+    """Remove what was finished a week ago."""
+    await connection.execute(_PRUNE, KEPT_DAYS)
+
+
+def _numbers(progress: Progress) -> tuple[int | None, int, int | None, int]:
+    return progress.samples_total, progress.samples_done, progress.boxes_total, progress.boxes_done

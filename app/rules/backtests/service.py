@@ -1,0 +1,203 @@
+"""Asking for back-tests, reading and cancelling them. Must not know HTTP, nor try a rule itself."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import undefer
+
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
+from app.platform.kernel.ids import new_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.models import Box, Organisation
+from app.rules.backtests.models import Backtest
+from app.rules.backtests.schemas import BacktestCreate
+from app.rules.definitions import repository
+from app.rules.definitions.models import Rule, RuleVersion
+from app.rules.definitions.rule_changes import boxes_named
+
+WAITING: Final = 3
+"""Back-tests of an organisation that may wait or be under way."""
+
+_RETRY_S: Final = 30
+_UNFINISHED: Final = ("queued", "running")
+
+BACKTESTS: Final = Orders("backtests", (identifier(Backtest.id),), {"created_at": ()}, "-created_at")
+
+
+async def create(session: WriteSession, principal: Principal, wanted: BacktestCreate) -> UUID:
+    """Put a back-test into the queue.
+
+    Raises:
+        NotFoundError: the caller sees no such site, rule, version or box.
+        InvalidError: `site_missing`: neither the rule nor the body names a site; `unknown_box_in_rule`.
+        TooManyRequestsError: `too_many_backtests`.
+    """
+    rule, home = await _candidate(session, principal, wanted)
+    against = against_home = None
+    compared = wanted.compare_to or (wanted.rule_id if wanted.version is not None else None)
+    if compared is not None:
+        present = await _rule(session, compared, principal.visible())
+        against, against_home = _as_json(present), present.site_id
+    site_id = wanted.site_id or home
+    if site_id is None:
+        raise InvalidError("Name the site whose samples are meant: `site_id`.", code="site_missing")
+    owner = await repository.site_owner(session, site_id, principal.visible())
+    if owner is None:
+        raise NotFoundError("site", site_id)
+    await _check_boxes(session, site_id, wanted.boxes)
+    # Of a rule's own site boxes that it names may have left: there it knows as little of them live.
+    if wanted.rule is not None or home != site_id:
+        await _check_named(session, site_id, rule["definition"], "rule" if wanted.rule else "rule_id")
+    if against is not None and against_home != site_id:
+        await _check_named(session, site_id, against["definition"], "compare_to")
+    await _check_room(session, owner)
+    backtest = Backtest(
+        id=new_id(),
+        organisation_id=owner,
+        site_id=site_id,
+        rule=rule,
+        against=against,
+        boxes=wanted.boxes,
+        begins_at=wanted.from_,
+        ends_at=wanted.to,
+        created_by=principal.key_id,
+    )
+    session.add(backtest)
+    await session.flush()
+    return backtest.id
+
+
+async def find(session: ReadSession, backtest_id: UUID, visible: Reach, *, result: bool = False) -> Backtest:
+    """Read a back-test, with its result where that is wanted (NotFoundError)."""
+    query = select(Backtest).where(Backtest.id == backtest_id, *_owned(visible))
+    if result:
+        query = query.options(undefer(Backtest.result))
+    found = await session.scalar(query)
+    if found is None:
+        raise NotFoundError("back-test", backtest_id)
+    return found
+
+
+async def page(
+    session: ReadSession, visible: Reach, asked: Pagination, *, state: str | None, site_id: UUID | None
+) -> Sequence[Backtest]:
+    """Read a page of back-tests, and one more, without their results."""
+    query = select(Backtest).where(*_owned(visible))
+    if state is not None:
+        query = query.where(Backtest.state == state)
+    if site_id is not None:
+        query = query.where(Backtest.site_id == site_id)
+    return (await session.scalars(BACKTESTS.page(query, asked))).all()
+
+
+async def cancel(session: WriteSession, backtest_id: UUID, visible: Reach) -> bool:
+    """Cancel a back-test; who works on it notices within a second or so. False: it was cancelled before.
+
+    Raises:
+        NotFoundError: the caller sees no such back-test.
+        ConflictError: `backtest_finished`.
+    """
+    found = await session.scalar(
+        select(Backtest).where(Backtest.id == backtest_id, *_owned(visible)).with_for_update()
+    )
+    if found is None:
+        raise NotFoundError("back-test", backtest_id)
+    if found.state == "cancelled":
+        return False
+    if found.state not in _UNFINISHED:
+        raise ConflictError("It is finished: there is nothing to cancel.", code="backtest_finished")
+    found.state = "cancelled"
+    found.finished_at = await session.scalar(select(func.now()))
+    found.leased_until = None
+    return True
+
+
+async def _candidate(
+    session: WriteSession, principal: Principal, wanted: BacktestCreate
+) -> tuple[dict[str, Any], UUID | None]:
+    """The rule that is tried, and its site."""
+    if wanted.rule is not None:
+        rule = {
+            "id": None,
+            "version": None,
+            "name": wanted.rule.name,
+            "definition": wanted.rule.definition(),
+        }
+        return rule, wanted.rule.site_id
+    assert wanted.rule_id is not None  # noqa: S101 (the body has one of the two)
+    found = await _rule(session, wanted.rule_id, principal.visible())
+    if wanted.version is None:
+        return _as_json(found), found.site_id
+    version = await session.get(RuleVersion, (found.id, wanted.version))
+    if version is None:
+        raise NotFoundError("version", wanted.version)
+    return _as_json(version), found.site_id
+
+
+async def _rule(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
+    query = select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None))
+    query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
+    found = await session.scalar(query)
+    if found is None:
+        raise NotFoundError("rule", rule_id)
+    return found
+
+
+def _as_json(rule: Rule | RuleVersion) -> dict[str, Any]:
+    identifier = rule.id if isinstance(rule, Rule) else rule.rule_id
+    return {
+        "id": str(identifier),
+        "version": rule.version,
+        "name": rule.name,
+        "definition": rule.definition,
+    }
+
+
+async def _check_boxes(session: WriteSession, site_id: UUID, boxes: Sequence[str] | None) -> None:
+    if boxes is None:
+        return
+    there = select(Box.id).where(Box.site_id == site_id, Box.deleted_at.is_(None), Box.id.in_(boxes))
+    known = set(await session.scalars(there))
+    for box in boxes:
+        if box not in known:
+            raise NotFoundError("box of this site", box)
+
+
+async def _check_named(session: WriteSession, site_id: UUID, definition: dict[str, Any], within: str) -> None:
+    """Of a box that is not there nothing would ever be known: better to say so at once.
+
+    `within`: the field of the body that gave the rule.
+    """
+    named = {box: path for path, box in boxes_named(definition)}
+    missing = named.keys() - await repository.boxes_of(session, site_id, named.keys()) if named else ()
+    for box in sorted(missing):
+        place = ".".join(map(str, named[box]))
+        where = f"{within}.{place}" if within == "rule" else f"{within} ({place})"
+        raise InvalidError(f"body.{where}: the site has no box {box}.", code="unknown_box_in_rule")
+
+
+async def _check_room(session: WriteSession, organisation_id: UUID) -> None:
+    """Of two that ask at once, the second one waits here for the first."""
+    await session.execute(
+        select(Organisation.id).where(Organisation.id == organisation_id).with_for_update(key_share=True)
+    )
+    waiting = await session.scalar(
+        select(func.count()).where(
+            Backtest.organisation_id == organisation_id, Backtest.state.in_(_UNFINISHED)
+        )
+    )
+    if (waiting or 0) >= WAITING:
+        raise TooManyRequestsError(
+            f"{WAITING} back-tests wait already: wait for one of them, or cancel it.",
+            retry_after_s=_RETRY_S,
+            code="too_many_backtests",
+        )
+
+
+def _owned(visible: Reach) -> tuple[Any, ...]:
+    return visible.within(Backtest.organisation_id, Backtest.site_id)

@@ -1,0 +1,1 @@
+"""Stores rules and their versions, and validates their conditions."""

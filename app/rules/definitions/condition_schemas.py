@@ -1,0 +1,248 @@
+"""The shapes of conditions on the wire: trees of nodes, told apart by their keys.
+
+A node's class is picked by its keys before anything of it is checked, so that a fault is named once, at the
+part where it is: `condition.all.1.threshold`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, GetCoreSchemaHandler, ValidationError, create_model, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
+
+from app.platform.http.contract.problems import CodedValueError
+from app.platform.kernel.rejection_codes import shown
+from app.rules.definitions.condition_fields import Number, SomeBoxes, Wait, refused
+from app.rules.definitions.condition_leaves import (
+    COUNT_LIMIT,
+    OPERATORS,
+    SIDES,
+    EventNode,
+    Node,
+    RangeNode,
+    SilenceNode,
+    ThresholdNode,
+    WindowedRangeNode,
+    WindowedThresholdNode,
+)
+from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, parts
+from app.rules.definitions.index_conditions import IndexBandNode, IndexNode
+
+REPEAT_LIMIT: Final = 1_000
+
+_COMPARING: Final = ("operator", "threshold", "clear", "low", "high", "margin")
+_WINDOW: Final = ("function", "window", "percentile", "coverage")
+_MARKS: Final = ("all", "any", "not", "boxes", "no_data", "event", "index")
+_TIMING: Final = ("for", "repeat", "keep_firing_for")
+
+
+class _Picked:
+    """Validates a node as the one class that its keys name."""
+
+    def __init__(self, classes: Callable[[], Mapping[type[Node], type[Node]]], *, whole: bool) -> None:
+        self.classes = classes
+        self.whole = whole
+
+    def __get_pydantic_core_schema__(self, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        classes = self.classes()
+
+        def pick(value: object, _: core_schema.ValidatorFunctionWrapHandler) -> Node:
+            if isinstance(value, Node):
+                return value
+            if self.whole:
+                _check_size(value)
+            kind = classes[_class_of(value)]
+            try:
+                return kind.model_validate(value)
+            except ValidationError as error:
+                raise _with_fields(kind, error) from None
+
+        union = core_schema.union_schema([handler.generate_schema(each) for each in classes.values()])
+        return core_schema.no_info_wrap_validator_function(pick, union)
+
+
+SomeNode = Annotated[Node, _Picked(lambda: {each: each for each in NODES}, whole=False)]
+"""A part of a condition."""
+
+
+class AllNode(Node):
+    """All of these hold."""
+
+    all_: Annotated[list[SomeNode], Field(alias="all", min_length=1, max_length=NODES_LIMIT)]
+
+
+class AnyNode(Node):
+    """One of these holds, at least."""
+
+    any_: Annotated[list[SomeNode], Field(alias="any", min_length=1, max_length=NODES_LIMIT)]
+
+
+class NotNode(Node):
+    """This does not hold. What is unknown stays unknown."""
+
+    not_: Annotated[SomeNode, Field(alias="not")]
+
+
+class BoxesNode(Node):
+    """Enough of the site's boxes do this. The rule is then on the site as a whole."""
+
+    boxes: Annotated[SomeNode, Field(description="Asked of each box")]
+    at_least: Annotated[int | None, Field(ge=1, le=COUNT_LIMIT, description="So many boxes")] = None
+    share: Annotated[
+        Number | None, Field(gt=0, le=100, description="This percentage of the boxes, known or not")
+    ] = None
+    scope: Annotated[
+        SomeBoxes | None, Field(description="Only these boxes are counted. Left out: those of the rule")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.at_least is None) == (self.share is None):
+            raise CodedValueError("at_least_or_share", "`boxes` goes with one of `at_least` and `share`")
+        return self
+
+
+class Timing(Node):
+    """What stands beside a condition as a whole. Waiting is in measurement time: the samples' own."""
+
+    for_: Annotated[
+        Wait,
+        Field(
+            alias="for",
+            description="How long it must have held before the rule fires: ISO 8601, at most P31D",
+            examples=["PT10M"],
+        ),
+    ] = "PT0S"
+    repeat: Annotated[
+        int,
+        Field(ge=1, le=REPEAT_LIMIT, description="How many times in a row it must have been found to hold"),
+    ] = 1
+    keep_firing_for: Annotated[
+        Wait,
+        Field(description="How long it must have been cleared before a firing rule resolves: at most P31D"),
+    ] = "PT0S"
+
+
+NODES: Final[tuple[type[Node], ...]] = (
+    ThresholdNode,
+    RangeNode,
+    WindowedThresholdNode,
+    WindowedRangeNode,
+    SilenceNode,
+    EventNode,
+    IndexNode,
+    IndexBandNode,
+    AllNode,
+    AnyNode,
+    NotNode,
+    BoxesNode,
+)
+_WHOLE: Final[dict[type[Node], type[Node]]] = {
+    each: create_model(
+        f"{each.__name__.removesuffix('Node')}Condition",
+        __base__=(Timing, each),
+        __doc__=each.__doc__,
+        __module__=__name__,
+        __config__=None,
+    )
+    for each in NODES
+}
+
+Condition = Annotated[Node, _Picked(lambda: _WHOLE, whole=True)]
+"""A whole condition: a node, with `for`, `repeat` and `keep_firing_for` beside its keys."""
+
+
+def _with_fields(kind: type[Node], error: ValidationError) -> ValidationError:
+    """Have the refusal of a field that a node does not have list those that it has."""
+    faults = error.errors()
+    unknown = {
+        place
+        for place, fault in enumerate(faults)
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+    }
+    if not unknown:
+        return error
+    names = [field.alias or name for name, field in kind.model_fields.items()]
+    if issubclass(kind, ThresholdNode | RangeNode):
+        # These make it a comparison over a window.
+        names += [name for name in _WINDOW if name not in names]
+    listed = ", ".join(f"`{name}`" for name in sorted(names, key=_TIMING.__contains__))
+    told = CodedValueError("unknown_field", f"There is no such field here; there are {listed}")
+    found = [
+        InitErrorDetails(type="value_error", loc=fault["loc"], input=None, ctx={"error": told})
+        if place in unknown
+        else InitErrorDetails(
+            type=fault["type"], loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {})
+        )
+        for place, fault in enumerate(faults)
+    ]
+    return ValidationError.from_exception_data("condition", found)
+
+
+def _class_of(value: object) -> type[Node]:
+    """Tell which node a value is meant to be.
+
+    Raises:
+        CodedValueError: `wrong_type`, `unknown_condition` or `ambiguous_condition`.
+    """
+    if not isinstance(value, dict):
+        raise CodedValueError("wrong_type", f"{shown(value)}: an object is due")
+    marks = [mark for mark in _MARKS if mark in value]
+    if "index" not in value and any(key in value for key in _COMPARING):
+        marks.append("operator")
+    if len(marks) > 1:
+        raise CodedValueError(
+            "ambiguous_condition",
+            f"It has {' and '.join(f'`{mark}`' for mark in marks)}, which are of different conditions: join "
+            "them with `all` or `any`",
+        )
+    mark = marks[0] if marks else "operator"
+    if not marks and not any(key in value for key in ("metric", *_WINDOW)):
+        raise CodedValueError(
+            "unknown_condition",
+            "None of its keys says what it is: metric with operator, no_data, event, index, all, any, not, "
+            "boxes",
+        )
+    if mark == "index":
+        return IndexBandNode if "band" in value or "clear_band" in value else IndexNode
+    return _BY_MARK[mark] if mark != "operator" else _comparison(value)
+
+
+_BY_MARK: Final[dict[str, type[Node]]] = {
+    "all": AllNode,
+    "any": AnyNode,
+    "not": NotNode,
+    "boxes": BoxesNode,
+    "no_data": SilenceNode,
+    "event": EventNode,
+}
+
+
+def _comparison(value: dict[str, Any]) -> type[Node]:
+    sign = value.get("operator")
+    if sign in SIDES or sign in OPERATORS:
+        ranged = sign in SIDES
+    else:
+        ranged = "threshold" not in value and ("low" in value or "high" in value)
+    if any(key in value for key in _WINDOW):
+        return WindowedRangeNode if ranged else WindowedThresholdNode
+    return RangeNode if ranged else ThresholdNode
+
+
+def _check_size(condition: object) -> None:
+    """Refuse a condition that is too large, before anything recursive reads it.
+
+    Raises:
+        ValidationError: `condition_too_deep` or `condition_too_large`, at the first part too many.
+    """
+    for number, part in enumerate(parts(condition), 1):
+        if part.depth > DEPTH_LIMIT:
+            raise refused(
+                part.path,
+                CodedValueError("condition_too_deep", f"Conditions are nested at most {DEPTH_LIMIT} deep"),
+            )
+        if number > NODES_LIMIT:
+            raise refused(
+                part.path,
+                CodedValueError("condition_too_large", f"A condition has at most {NODES_LIMIT} parts"),
+            )

@@ -1,0 +1,74 @@
+"""The tables of rules and of their versions."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.platform.db.database import Base
+
+_Instant = TIMESTAMP(timezone=True)
+
+
+class Rule(Base):
+    """What is watched at a site. A deleted rule is kept: its alerts refer to it.
+
+    `definition` has the levels, and what else decides when alerts fire and what becomes of them; `severity`
+    is that of its gravest level; `effort` is how many parts of it are looked at for each sample.
+    """
+
+    __tablename__ = "rules"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="RESTRICT"))
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    severity: Mapped[str] = mapped_column(Text)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    effort: Mapped[int] = mapped_column(server_default="0")
+    enabled: Mapped[bool]
+    dry_run: Mapped[bool]
+    version: Mapped[int]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
+    deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+
+
+class RuleVersion(Base):
+    """A rule as it was from one change to the next, and who changed it."""
+
+    __tablename__ = "rule_versions"
+
+    rule_id: Mapped[UUID] = mapped_column(ForeignKey("rules.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    enabled: Mapped[bool]
+    dry_run: Mapped[bool]
+    deleted: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    created_by: Mapped[UUID | None]
+
+
+class IndexState(Base):
+    """How far a rule on indices has been judged on a box, or on its site as a whole.
+
+    Attributes:
+        box_key: the box; 0 where the rule is on its site as a whole.
+        judged_us: the end of the newest period that was judged: what comes out of earlier ones later on
+            changes nothing.
+        state: see `app.rules.engine.alert_state_machine`; None where it is at rest.
+    """
+
+    __tablename__ = "index_states"
+
+    rule_id: Mapped[UUID] = mapped_column(ForeignKey("rules.id", ondelete="CASCADE"), primary_key=True)
+    box_key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    judged_us: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -1,0 +1,1 @@
+"""Evaluates rules on samples. Pure: no database, no clock."""

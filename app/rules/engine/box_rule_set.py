@@ -1,0 +1,116 @@
+"""The rules that apply to a box, put together so that a batch is quick to pass them. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.catalogue.metrics import COLUMNS
+from app.rules.engine.compiled_conditions import SilenceLeaf
+from app.rules.engine.rule_compiler import CompiledRule, merge_needs
+from app.rules.engine.value_windows import Needs
+
+# Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
+_HAIR: Final = 1e-6
+# What is smaller is nothing to a `real`.
+_NOTHING: Final = 1e-37
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiteRules:
+    """The rules of a site that apply to a box, with what makes their evaluation quick.
+
+    Attributes:
+        by_key: rule key → rule; those on the site as a whole are not among them.
+        by_column: column → the rules that its gate guards.
+        gates: (column, low, high) for each of these columns. A value strictly between low and high raises
+            none of its rules, so nothing can begin with it.
+        low, high: the same for every column of COLUMNS, infinite where there is no rule.
+        walked: the rules that have to see every sample.
+        timed: the rules that may change though nothing comes, those with hours among them.
+        needs: how far back they look, and those on the site as a whole.
+        across: the rules on the site as a whole.
+        watched: the columns that the walk has to look at; all where anything makes time pass.
+        quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
+            columns (None: of any). As long as it does not come, there is nothing to see.
+        effort: how many parts of conditions are looked at for a sample.
+        reach_us: how far back its windows look, all together.
+    """
+
+    by_key: Mapping[str, CompiledRule]
+    by_column: Mapping[int, tuple[CompiledRule, ...]]
+    gates: tuple[tuple[int, float, float], ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    walked: tuple[CompiledRule, ...] = ()
+    timed: tuple[CompiledRule, ...] = ()
+    needs: Needs = field(default_factory=Needs)
+    across: tuple[CompiledRule, ...] = ()
+    watched: tuple[int, ...] = ()
+    quiet: tuple[int, frozenset[int | None]] | None = None
+    effort: int = 0
+    reach_us: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.gates or self.walked or self.across)
+
+
+def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
+    """Put the rules that apply to a box together."""
+    ordered = sorted(rules, key=lambda rule: (-1 if rule.column is None else rule.column, rule.key))
+    of_box = [rule for rule in ordered if not rule.whole_site]
+    by_column: dict[int, tuple[CompiledRule, ...]] = {}
+    for rule in of_box:
+        if rule.column is not None:
+            by_column[rule.column] = (*by_column.get(rule.column, ()), rule)
+    gates = tuple((column, *_gate(group)) for column, group in by_column.items())
+    low, high = np.full(len(COLUMNS), -np.inf), np.full(len(COLUMNS), np.inf)
+    for column, lowest, highest in gates:
+        low[column], high[column] = lowest, highest
+    walked = tuple(rule for rule in of_box if rule.column is None)
+    across = tuple(rule for rule in ordered if rule.whole_site)
+    timed = tuple(rule for rule in of_box if rule.timed or rule.hours is not None)
+    looked_at = (
+        range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in walked)
+    )
+    needs = merge_needs(rule.needs for rule in ordered)
+    return SiteRules(
+        {rule.key: rule for rule in of_box},
+        by_column,
+        gates,
+        low,
+        high,
+        walked,
+        timed,
+        needs,
+        across,
+        tuple(sorted(set(looked_at))),
+        None if across else _quiet(walked),
+        sum(rule.parts for rule in (*walked, *across)),
+        sum(span.window_us for span in needs.spans),
+    )
+
+
+def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
+    leaves = []
+    for level in chain.from_iterable(rule.levels for rule in walked):
+        if not isinstance(level.node, SilenceLeaf):
+            return None
+        leaves.append(level.node)
+    if not leaves:
+        return None
+    return min(leaf.quiet_us for leaf in leaves), frozenset(leaf.column for leaf in leaves)
+
+
+def _gate(rules: Sequence[CompiledRule]) -> tuple[float, float]:
+    gates = [limit.gate() for rule in rules for limit in rule.limits]
+    low = max(gate[0] for gate in gates)
+    high = min(gate[1] for gate in gates)
+    return (
+        low + abs(low) * _HAIR + _NOTHING if math.isfinite(low) else low,
+        high - abs(high) * _HAIR - _NOTHING if math.isfinite(high) else high,
+    )

@@ -1,0 +1,378 @@
+"""The way of samples and events, one after the other, through the rules that have to see each of them.
+
+Windows, silence, events, several metrics, several boxes: what such a rule says depends on more than the value
+at hand. Before each sample comes what was due before it: a silence that had lasted long enough, an event that
+left its window, active hours that ended. Each of these acts at the very time at which it was due, whoever
+brings the clock there, a later sample or a tick. Pure: no clock, no database.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from app.catalogue.metrics import COLUMNS
+from app.rules.engine.alert_state_machine import (
+    State,
+    Transition,
+    advance,
+    end_hours,
+    leave,
+    own_due,
+    put_together,
+    take_apart,
+)
+from app.rules.engine.box_rule_set import SiteRules
+from app.rules.engine.compiled_conditions import Cause, View
+from app.rules.engine.rule_compiler import CompiledRule
+from app.rules.engine.snapshot import NEVER, BoxView, SiteView
+from app.rules.engine.value_windows import SeenEvent
+
+LAST: Final = math.inf
+"""The order of what comes after all that came."""
+# How far back hours still begin something: before a sample, which may have waited as long as Vigie was down;
+# and before a tick, which comes every second.
+_BEFORE_SAMPLE_US: Final = 7 * 86_400_000_000
+_BEFORE_TICK_US: Final = 86_400_000_000
+
+
+class Seen(NamedTuple):
+    """Something that came: a sample, or an event.
+
+    Attributes:
+        order: its place among all that came; goes with its transitions.
+        box_key: whose it is.
+        time_us: when it was measured.
+        values: of a sample, in the order of COLUMNS.
+        event: of an event, its type and what is known of it.
+    """
+
+    order: float
+    box_key: int
+    time_us: int
+    values: Sequence[float | None] | None = None
+    event: tuple[str, SeenEvent] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class BoxTrack:
+    """A box on its way: what is known of it, its rules and their states."""
+
+    view: BoxView
+    rules: SiteRules
+    state: State
+    changed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class SiteTrack:
+    """A site on its way: its boxes, the rules on it as a whole, and their states.
+
+    `clocks`: rule key → the newest time of anything that the rule looks at, found out when it is first asked
+    for.
+    """
+
+    view: SiteView
+    rules: Sequence[CompiledRule]
+    state: State
+    changed: bool = False
+    clocks: dict[str, int] = field(default_factory=dict)
+
+
+type Track = BoxTrack | SiteTrack
+
+type Found = list[tuple[float, Transition]]
+"""Transitions, each with the order of what brought it about."""
+
+
+class Walk:
+    """One way, of one box or of all boxes of a site.
+
+    Args:
+        boxes: the boxes of which something came, or whose time has come.
+        site: the site, where it has rules on it as a whole.
+        new_alert_id: called once for each alert that fires.
+        live: people are told. Active hours that were over long before what brings the clock forward begin
+            nothing any more: of a box that has been silent for years each night would be an alert.
+    """
+
+    def __init__(
+        self,
+        boxes: Mapping[int, BoxTrack],
+        site: SiteTrack | None,
+        new_alert_id: Callable[[], UUID],
+        *,
+        live: bool = False,
+    ) -> None:
+        self.boxes = boxes
+        self.site = site
+        self._live = live
+        for track in boxes.values():
+            track.view.columns = track.rules.watched
+        self.found: Found = []
+        self._new_alert_id = new_alert_id
+
+    def take(self, seen: Seen) -> None:
+        """Go on with one thing that came. What is late changes nothing."""
+        track = self.boxes[seen.box_key]
+        view = track.view
+        fresh: Sequence[int] = ()
+        kind: str | None = None
+        if seen.values is not None:
+            fresh = view.fresh(seen.time_us, seen.values)
+        elif seen.event is not None and view.event_on_time(seen.event[0], seen.time_us):
+            kind = seen.event[0]
+        if not fresh and kind is None:
+            return
+        since_us = seen.time_us - _BEFORE_SAMPLE_US
+        self._catch_up_box(track, seen.time_us - 1, seen.order, since_us)
+        if self.site is not None:
+            self._catch_up_site(self.site, seen.time_us - 1, seen.order, since_us)
+        refuted = self._refuted(track, fresh)
+        if seen.values is not None:
+            view.take(seen.time_us, seen.values, fresh)
+        elif seen.event is not None:
+            view.take_event(*seen.event)
+        for rule in track.rules.walked:
+            if not rule.columns.isdisjoint(fresh) or kind in rule.events:
+                self._judge(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
+        if self.site is not None:
+            self._judge_site(self.site, view, fresh, kind, seen.order, refuted)
+
+    def catch_up(self, until_us: int) -> None:
+        """Let all happen that is due up to a time, that time included."""
+        for key in self.boxes:
+            self.catch_up_box(key, until_us)
+        self.catch_up_site(until_us)
+
+    def catch_up_box(self, key: int, until_us: int) -> None:
+        """The same for what is due to one box."""
+        self._catch_up_box(self.boxes[key], until_us, LAST, until_us - _BEFORE_TICK_US)
+
+    def catch_up_site(self, until_us: int) -> None:
+        """The same for what is due to the site as a whole."""
+        if self.site is not None:
+            self._catch_up_site(self.site, until_us, LAST, until_us - _BEFORE_TICK_US)
+
+    def look_again(self) -> None:
+        """Judge the site as it is: boxes may have left it, or be others by now.
+
+        What begins with samples alone waits for the next one. Who takes over from one that died does not know
+        which sites had to be looked at again, but for those on which something has begun, or may without one.
+        """
+        site = self.site
+        for rule in () if site is None else site.rules:
+            if site is None or (_at_rest(rule, site) and not rule.ripens):
+                continue
+            if (at_us := _looked(rule, site)) != NEVER:
+                self._judge(rule, site, at_us, LAST, counts=False)
+
+    def drop_gone(self, time_us: int) -> None:
+        """End the states of rules that are gone; of the boxes' gated rules too."""
+        for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
+            for key in [key for key in track.state if not _is_known(key, track)]:
+                told = leave(key, track.state.pop(key), time_us, _key_of(track))
+                track.changed = True
+                if told is not None:
+                    self.found.append((NEVER, told))
+
+    def _refuted(self, track: BoxTrack, fresh: Sequence[int]) -> frozenset[str]:
+        """The rules that a tick looked at when there was a silence, which this sample ends."""
+        ways: list[tuple[Sequence[CompiledRule], State]] = [(track.rules.walked, track.state)]
+        if self.site is not None:
+            ways.append((self.site.rules, self.site.state))
+        return frozenset(
+            rule.key
+            for rules, states in ways
+            for rule in rules
+            if rule.silences
+            and (looked_us := take_apart(states.get(rule.key))[1]) != NEVER
+            and _was_silent(rule, track.view, fresh, looked_us)
+        )
+
+    def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
+        self,
+        site: SiteTrack,
+        view: BoxView,
+        fresh: Sequence[int],
+        kind: str | None,
+        order: float,
+        refuted: frozenset[str],
+    ) -> None:
+        """Look at the rules on the site as a whole that something fresh of one box concerns."""
+        site.view.moved(view.facts.key)
+        for rule in site.rules:
+            if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
+                at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
+                self._judge(rule, site, at_us, order, refutes=rule.key in refuted)
+
+    def _catch_up_box(self, track: BoxTrack, until_us: int, order: float, since_us: int) -> None:
+        for rule in track.rules.timed:
+            self._catch_up(rule, track, until_us, order, since_us)
+
+    def _catch_up_site(self, track: SiteTrack, until_us: int, order: float, since_us: int) -> None:
+        for rule in track.rules:
+            if rule.timed or rule.hours is not None:
+                self._catch_up(rule, track, until_us, order, since_us)
+
+    def _catch_up(self, rule: CompiledRule, track: Track, until_us: int, order: float, since_us: int) -> None:
+        after_us = _looked(rule, track)
+        while (due := due_of(rule, track, after_us)) is not None and due <= until_us:
+            if due < since_us and self._live and rule.hours is not None and _at_rest(rule, track):
+                after_us = rule.hours.began(since_us)
+                # Kept: else it would be due for ever.
+                track.state[rule.key] = [*(put_together(rule, None, after_us) or ())]
+                track.changed = True
+                due = due_of(rule, track, after_us)
+                if due is None or due > until_us:
+                    return
+                since_us = due
+            self._judge(rule, track, due, order, counts=False)
+            after_us = due
+
+    def _judge(
+        self,
+        rule: CompiledRule,
+        track: Track,
+        at_us: int,
+        order: float,
+        *,
+        counts: bool = True,
+        refutes: bool = False,
+    ) -> None:
+        """Judge a rule at a moment; `refutes`: a sample has ended a silence that the rule waits for."""
+        held, looked_us = take_apart(track.state.get(rule.key))
+        # Its time does not go back, not even for a sample that a tick was ahead of; but for one that ends a
+        # silence.
+        if not refutes:
+            at_us = max(at_us, looked_us)
+        after, told = self._step(rule, track, held, at_us, counts=counts)
+        ahead_us = at_us if rule.timed and at_us > _clock(rule, track) else NEVER
+        self.found += [(order, transition) for transition in told]
+        if after is held and ahead_us == looked_us:
+            return
+        track.changed = True
+        kept = put_together(rule, after, ahead_us)
+        if kept is None:
+            track.state.pop(rule.key, None)
+        else:
+            track.state[rule.key] = kept
+
+    def _step(
+        self,
+        rule: CompiledRule,
+        track: Track,
+        held: list[Any] | None,
+        at_us: int,
+        *,
+        counts: bool,
+    ) -> tuple[list[Any] | None, list[Transition]]:
+        return step(rule, track.view, held, at_us, self._new_alert_id, _key_of(track), counts=counts)
+
+
+def step(  # noqa: PLR0917 (called for every sample)
+    rule: CompiledRule,
+    view: View,
+    held: list[Any] | None,
+    at_us: int,
+    new_alert_id: Callable[[], UUID],
+    key: int | None,
+    *,
+    counts: bool = True,
+) -> tuple[list[Any] | None, list[Transition]]:
+    """The state of a rule after a moment, the same object where nothing changed, and what is told of it."""
+    found: list[Transition] = []
+    if rule.hours is not None:
+        if held is not None:
+            held, told = end_hours(rule, held, at_us, key)
+            found += [] if told is None else [told]
+        if not rule.hours.active(at_us):
+            return held, found
+    verdicts = [level.node.judge(view, at_us) for level in rule.levels]
+    if held is None and not any(raises for raises, _ in verdicts):
+        return None, found
+
+    def cause(level: int) -> Cause:
+        return rule.levels[level].node.cause(view, at_us)
+
+    after, told = advance(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
+    return after, found + ([] if told is None else [told])
+
+
+def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: int) -> bool:
+    """Tell whether a box, before a sample with these columns, was silent at a time, as the rule means it."""
+    return any(
+        (column is None or column in fresh)
+        and (last := view.time(column)) != NEVER
+        and at_us - last >= quiet_us
+        for column, quiet_us in rule.silences
+    )
+
+
+def _at_rest(rule: CompiledRule, track: Track) -> bool:
+    return take_apart(track.state.get(rule.key))[0] is None
+
+
+def _is_known(key: str, track: Track) -> bool:
+    """Tell whether a rule is still one of a box, or of a site: there it looks at one box at least."""
+    if isinstance(track, BoxTrack):
+        return key in track.rules.by_key
+    members = track.view.members.values()
+    return any(
+        rule.key == key and any(rule.looks_at(member.facts) for member in members) for rule in track.rules
+    )
+
+
+def _clock(rule: CompiledRule, track: Track) -> int:
+    """The newest time of anything that the rule looks at."""
+    if isinstance(track, BoxTrack):
+        return _newest(rule, track.view)
+    if rule.key not in track.clocks:
+        members = (member for member in track.view.members.values() if rule.looks_at(member.facts))
+        track.clocks[rule.key] = max((_newest(rule, member) for member in members), default=NEVER)
+    return track.clocks[rule.key]
+
+
+def _newest(rule: CompiledRule, view: BoxView) -> int:
+    if rule.only is not None:
+        return view.time(rule.only)
+    if len(rule.columns) == len(COLUMNS):
+        newest = view.newest_us
+    else:
+        newest = max((view.time(column) for column in rule.columns), default=NEVER)
+    return max((newest, *(view.events_us.get(kind, NEVER) for kind in rule.events)))
+
+
+def _looked(rule: CompiledRule, track: Track) -> int:
+    """Up to when what was due to a rule is done."""
+    return max(_clock(rule, track), take_apart(track.state.get(rule.key))[1])
+
+
+def due_of(rule: CompiledRule, track: Track, after_us: int) -> int | None:
+    """The first time after this one at which a rule has to be looked at though nothing comes."""
+    if after_us == NEVER:
+        # Nothing ever came that it looks at.
+        return None
+    held, _ = take_apart(track.state.get(rule.key))
+    found = own_due(rule, held, after_us)
+    if rule.ripens or (held is not None and rule.timed):
+        for level in rule.levels:
+            due = level.node.due(track.view, after_us)
+            if due is not None and (found is None or due < found):
+                found = due
+    return found
+
+
+def next_due(track: Track) -> int | None:
+    """The next time at which a box, or a site, has to be looked at though nothing comes."""
+    if isinstance(track, SiteTrack):
+        rules = [rule for rule in track.rules if rule.timed or rule.hours is not None]
+    else:
+        rules = list(track.rules.timed)
+    dues = [due_of(rule, track, _looked(rule, track)) for rule in rules]
+    return min((due for due in dues if due is not None), default=None)
+
+
+def _key_of(track: Track) -> int | None:
+    return track.view.facts.key if isinstance(track, BoxTrack) else None

@@ -1,0 +1,1 @@
+"""Evaluates rules on indices at the end of each period."""

@@ -1,0 +1,119 @@
+"""The leaf of a condition that looks at a city's index, and the view of a box that it looks at. Pure.
+
+A period that is over has a value or none: where it has none, nothing is known. So there is no age: the newest
+period that is over at a time is what counts then.
+"""
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from app.indicators.index_definitions import BANDS
+from app.indicators.index_results import Band, Result
+from app.platform.kernel.instants import format_us
+from app.rules.engine.compiled_conditions import Cause, Leaf
+from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.thresholds import UNKNOWN, Limit, Verdict
+from app.rules.indicators.indicator_query import IndexAsk
+
+type Computed = Mapping[tuple[IndexAsk, int], Result | None]
+"""What came out, by what was asked and the end of the period (µs); None: it would read too much."""
+
+_end_of = itemgetter(0)
+
+
+@dataclass(slots=True, eq=False)
+class IndexView:
+    """A box as its indices show it.
+
+    Attributes:
+        facts: the box.
+        results: of each ask (end of the period in µs, what came out), ascending.
+    """
+
+    facts: BoxFacts
+    results: dict[IndexAsk, list[tuple[int, Result | None]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: BoxFacts, asks: Iterable[IndexAsk], computed: Computed) -> "IndexView":
+        """A view of what was computed of a box."""
+        wanted = frozenset(asks)
+        view = cls(facts, {ask: [] for ask in wanted})
+        for (ask, end_us), result in computed.items():
+            if ask in wanted:
+                insort(view.results[ask], (end_us, result), key=_end_of)
+        return view
+
+    def newest(self, ask: IndexAsk, at_us: int) -> Result | None:
+        """What came out of the newest period that is over at a time; a period ends as its last µs does."""
+        found = self.results.get(ask, [])
+        place = bisect_right(found, at_us + 1, key=_end_of)
+        return found[place - 1][1] if place else None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLeaf(Leaf):
+    """An index, against a limit: its value or, with `least`, the number of its class from 1 (the best)."""
+
+    path: str
+    ask: IndexAsk
+    limit: Limit
+    least: str | None = None
+
+    def judge(self, view: IndexView, at_us: int) -> Verdict:
+        """Of the newest period that is over."""
+        result = view.newest(self.ask, at_us)
+        if result is None or result.value is None:
+            return UNKNOWN
+        if self.least is None:
+            return self.limit.judge(result.value)
+        return UNKNOWN if result.band is None else self.limit.judge(rank_of(self.ask.method, result.band.key))
+
+    def cause(self, view: IndexView, at_us: int) -> Cause:
+        """The index, with its method and the period."""
+        result = view.newest(self.ask, at_us)
+        by_value = self.least is None
+        return Cause(
+            None,
+            None if result is None else result.value,
+            self.limit.threshold if by_value else None,
+            self.limit.clear if by_value else None,
+            None,
+            None,
+            self.path,
+            None,
+            (),
+            self._told(result),
+        )
+
+    def _told(self, result: Result | None) -> dict[str, Any]:
+        method = self.ask.figure.method
+        limit = next((band for band in BANDS.get(method.name, ()) if band.key == self.least), None)
+        return {
+            "method": method.name,
+            "version": method.version,
+            "title": method.title.en,
+            "title_fr": method.title.fr,
+            "metric": self.ask.metric,
+            "period": None
+            if result is None
+            else {"start": format_us(result.start_us), "end": format_us(result.end_us)},
+            "unit": method.unit if result is None else result.unit,
+            "coverage": None if result is None else result.coverage,
+            "band": None if result is None else _named(result.band),
+            "limit_band": _named(limit),
+        }
+
+
+def rank_of(method: str, band: str) -> float:
+    """The number of a method's class, from 1 (KeyError for one that it does not have)."""
+    for place, each in enumerate(BANDS[method], 1):
+        if each.key == band:
+            return float(place)
+    raise KeyError(band)
+
+
+def _named(band: Band | None) -> dict[str, str] | None:
+    return None if band is None else {"key": band.key, "label": band.label.en, "label_fr": band.label.fr}

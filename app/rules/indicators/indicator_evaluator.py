@@ -1,0 +1,103 @@
+"""A rule on indices, period by period: the same for what is judged now and for what is tried again. Pure.
+
+A period is judged at its end. To the rule's hours it belongs with its last moment: the hour from 17:00 is
+within hours that end at 18:00. So the machine of levels is told that moment, a microsecond before the end;
+what is told of it is rounded up to the second.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app.indicators.period_selection import Slot
+from app.platform.kernel.instants import US_PER_S
+from app.rules.engine.alert_state_machine import Transition, end_hours, hours_end
+from app.rules.engine.rule_compiler import CompiledRule
+from app.rules.engine.snapshot import SiteView
+from app.rules.engine.stateful_evaluator import step
+from app.rules.indicators.indicator_conditions import IndexView
+from app.rules.indicators.indicator_query import IndexAsk, Locality
+
+
+class Moment(NamedTuple):
+    """The end of one or more periods (µs); `settled`: more of them is not waited for."""
+
+    end_us: int
+    settled: bool = True
+
+
+class Outcome(NamedTuple):
+    """Where a rule is after some moments: its state, the end of the newest period judged, what is told."""
+
+    held: list[Any] | None
+    judged_us: int
+    transitions: list[Transition]
+
+
+def moments_of(asks: Collection[IndexAsk], after_us: int, until_us: int, place: Locality) -> list[int]:
+    """The ends of all periods after an instant, and at or before another one, ascending."""
+    return sorted({slot.period.end_us for ask in asks for slot in ask.ends(after_us, until_us, place)})
+
+
+def newest_end(asks: Collection[IndexAsk], at_us: int, place: Locality) -> int:
+    """The end of the newest period that is over at an instant."""
+    return max(ask.last_over(at_us, place).period.end_us for ask in asks)
+
+
+def slots_for(
+    asks: Collection[IndexAsk], moments: Sequence[int], place: Locality
+) -> dict[IndexAsk, list[Slot]]:
+    """The periods that are looked at at some moments, ascending."""
+    if not moments:
+        return {}
+    return {
+        ask: [ask.last_over(moments[0], place), *ask.ends(moments[0], moments[-1], place)] for ask in asks
+    }
+
+
+def judge(  # noqa: PLR0917 (a rule, what it looks at, where it is, and how far to go)
+    rule: CompiledRule,
+    views: Mapping[int, IndexView],
+    key: int | None,
+    state: tuple[list[Any] | None, int],
+    moments: Sequence[Moment],
+    until_us: int,
+    new_alert_id: Callable[[], UUID],
+) -> Outcome:
+    """Take a rule from moment to moment.
+
+    Args:
+        rule: it looks at indices.
+        views: box key → what came out of it, of the newest period at each moment.
+        key: the box; None where the rule is on its site as a whole.
+        state: its state, and the end of the newest period that was judged.
+        moments: after that, ascending. One at which nothing is known, and that is not settled, is left for
+            later; as long as no later one is judged.
+        until_us: up to when all is judged that will be: hours that end by then have ended.
+        new_alert_id: called once for each alert that fires.
+    """
+    held, judged_us = state
+    found: list[Transition] = []
+    for moment in moments:
+        at_us = moment.end_us - 1
+        # What a site counts is counted anew: each period is another for all of its boxes.
+        view = SiteView(views) if key is None else views[key]  # type: ignore[arg-type]
+        if not moment.settled and all(level.node.judge(view, at_us)[0] is None for level in rule.levels):
+            continue
+        held, told = step(rule, view, held, at_us, new_alert_id, key)
+        found += told
+        judged_us = moment.end_us
+    ends = None if held is None else hours_end(rule, held)
+    if held is not None and ends is not None and ends <= until_us:
+        held, ended = end_hours(rule, held, ends, key)
+        found += [] if ended is None else [ended]
+        judged_us = max(judged_us, ends)
+    return Outcome(held, judged_us, [_rounded(told) for told in found])
+
+
+def _rounded(told: Transition) -> Transition:
+    return told._replace(time_us=_up(told.time_us), pending_since_us=_up(told.pending_since_us))
+
+
+def _up(at_us: int) -> int:
+    return -(-at_us // US_PER_S) * US_PER_S

@@ -1,0 +1,174 @@
+"""Rules on indices in the database: those that are enabled, their sites and boxes, how far each is judged.
+
+Must not decide anything. One process judges them, and holds the gate open meanwhile
+(`app.platform.db.ingest_barrier`): who changes a rule, or takes a box away, removes their states with the
+gate closed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.platform.db.database import RawConnection
+from app.rules.engine.snapshot import BoxFacts
+from app.rules.indicators.indicator_query import Locality
+
+WHOLE_SITE: Final = 0
+"""The key of a box that stands for a site as a whole."""
+
+type Key = tuple[UUID, int]
+"""A rule, and a box or WHOLE_SITE."""
+
+_ASKS: Final = "jsonb_path_exists(definition, '$.levels[*].condition.**.index')"
+_RULES: Final = f"""
+SELECT id, version, organisation_id, site_id, name, definition::text AS definition, dry_run
+FROM rules WHERE {_ASKS} AND enabled AND deleted_at IS NULL ORDER BY id
+"""  # noqa: S608 (constants)
+_SITES: Final = """
+SELECT id, timezone, latitude, attributes::text AS attributes FROM sites WHERE id = ANY ($1::uuid[])
+"""
+_BOXES: Final = """
+SELECT key, id, site_id, interval_s, kind, tags, attributes::text AS attributes
+FROM boxes WHERE site_id = ANY ($1::uuid[]) AND deleted_at IS NULL ORDER BY key
+"""
+_STATES: Final = "SELECT rule_id, box_key, judged_us, state::text AS state FROM index_states"
+_LOCK: Final = f"""
+{_STATES} s JOIN unnest($1::uuid[], $2::integer[]) AS t (rule_id, box_key) USING (rule_id, box_key)
+ORDER BY rule_id, box_key FOR UPDATE OF s
+"""
+_WRITE: Final = """
+INSERT INTO index_states (rule_id, box_key, judged_us, state)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]::jsonb[])
+ON CONFLICT (rule_id, box_key) DO UPDATE SET judged_us = excluded.judged_us, state = excluded.state
+"""
+_BEGIN: Final = """
+INSERT INTO index_states (rule_id, box_key, judged_us)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[])
+ON CONFLICT DO NOTHING
+"""
+_DELETE: Final = """
+DELETE FROM index_states s USING unnest($1::uuid[], $2::integer[]) AS t (rule_id, box_key)
+WHERE s.rule_id = t.rule_id AND s.box_key = t.box_key
+"""
+# A step into the index for each box: what is older than what was judged is not looked for.
+_NEWEST: Final = """
+SELECT t.box_key, (SELECT (extract(epoch FROM max(s.time)) * 1000000)::bigint FROM samples s
+    WHERE s.box_key = t.box_key AND s.time >= 'epoch'::timestamptz + t.after_us * interval '1 microsecond')
+FROM unnest($1::integer[], $2::bigint[]) AS t (box_key, after_us)
+"""
+
+
+class State(NamedTuple):
+    """How far a rule is judged, and where it is (`app.rules.engine.alert_state_machine`)."""
+
+    judged_us: int
+    held: list[Any] | None
+
+
+class IndexSite(NamedTuple):
+    """A site with rules on indices.
+
+    Attributes:
+        place: where it is.
+        attributes: its own.
+        boxes: their attributes have the site's under them.
+        rules: rows of `rules`, as `compile_rule` takes them.
+    """
+
+    place: Locality
+    attributes: Mapping[str, Any]
+    boxes: Sequence[BoxFacts]
+    rules: Sequence[Mapping[str, Any]]
+
+
+async def registry_version(connection: RawConnection) -> int:
+    """The number that moves with each change of a box, a site or a rule."""
+    version: int = await connection.fetchval("SELECT version FROM registry")
+    return version
+
+
+async def load_sites(connection: RawConnection) -> list[IndexSite]:
+    """Read all sites that have enabled rules on indices."""
+    rules: dict[UUID, list[dict[str, Any]]] = {}
+    for row in await connection.fetch(_RULES):
+        rule = dict(row) | {"definition": msgspec.json.decode(row["definition"])}
+        rules.setdefault(row["site_id"], []).append(rule)
+    if not rules:
+        return []
+    sites = {row["id"]: row for row in await connection.fetch(_SITES, list(rules))}
+    common = {key: msgspec.json.decode(row["attributes"]) for key, row in sites.items()}
+    boxes: dict[UUID, list[BoxFacts]] = {}
+    for row in await connection.fetch(_BOXES, list(rules)):
+        facts = BoxFacts(
+            row["key"],
+            row["id"],
+            row["interval_s"],
+            row["kind"],
+            frozenset(row["tags"]),
+            {**common[row["site_id"]], **msgspec.json.decode(row["attributes"])},
+        )
+        boxes.setdefault(row["site_id"], []).append(facts)
+    return [
+        IndexSite(
+            Locality(sites[key]["timezone"], sites[key]["latitude"]),
+            common[key],
+            boxes.get(key, []),
+            of_site,
+        )
+        for key, of_site in rules.items()
+        if key in sites
+    ]
+
+
+async def load_states(connection: RawConnection) -> dict[Key, State]:
+    """Read how far all rules are judged."""
+    return _states(await connection.fetch(_STATES))
+
+
+async def lock_states(connection: RawConnection, keys: Iterable[Key]) -> dict[Key, State]:
+    """Read some of them, and lock them until the transaction ends."""
+    return _states(await connection.fetch(_LOCK, *_apart(keys)))
+
+
+async def begin_states(connection: RawConnection, states: Mapping[Key, State]) -> None:
+    """Write where rules begin, at rest; where they have begun already nothing changes."""
+    judged = [state.judged_us for state in states.values()]
+    await connection.execute(_BEGIN, *_apart(states), judged)
+
+
+async def write_states(connection: RawConnection, states: Mapping[Key, State]) -> None:
+    """Write how far rules are judged."""
+    if states:
+        held = [
+            None if state.held is None else msgspec.json.encode(state.held).decode()
+            for state in states.values()
+        ]
+        judged = [state.judged_us for state in states.values()]
+        await connection.execute(_WRITE, *_apart(states), judged, held)
+
+
+async def forget_states(connection: RawConnection, keys: Iterable[Key]) -> None:
+    """Remove the states of rules that are gone."""
+    await connection.execute(_DELETE, *_apart(keys))
+
+
+async def newest_of(connection: RawConnection, after: Mapping[int, int]) -> dict[int, int]:
+    """The time (µs) of the newest sample of each box that has one at or after a time (µs) of its own."""
+    rows = await connection.fetch(_NEWEST, list(after), list(after.values()))
+    return {key: newest for key, newest in rows if newest is not None}
+
+
+def _states(rows: Iterable[Any]) -> dict[Key, State]:
+    return {
+        (row["rule_id"], row["box_key"]): State(
+            row["judged_us"], None if row["state"] is None else msgspec.json.decode(row["state"])
+        )
+        for row in rows
+    }
+
+
+def _apart(keys: Iterable[Key]) -> tuple[list[UUID], list[int]]:
+    listed = list(keys)
+    return [rule for rule, _ in listed], [box for _, box in listed]

@@ -1,0 +1,1 @@
+"""Offers ready-made rules, each with the citation of its threshold."""

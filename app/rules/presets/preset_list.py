@@ -1,0 +1,31 @@
+"""Lists all presets. Pure: each topic has a module; a change of a preset's rules raises its version."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from app.rules.presets import (
+    box_health_presets,
+    eu_air_presets,
+    index_presets,
+    indoor_presets,
+    outdoor_air_presets,
+    sound_presets,
+)
+from app.rules.presets.preset_types import Preset
+
+PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
+    {
+        preset.id: preset
+        for of_topic in (
+            outdoor_air_presets,
+            eu_air_presets,
+            indoor_presets,
+            sound_presets,
+            index_presets,
+            box_health_presets,
+        )
+        for preset in of_topic.PRESETS
+    }
+)
+"""All presets by their id, in the order in which lists show them."""

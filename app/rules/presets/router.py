@@ -1,0 +1,100 @@
+"""`/v1/rule-presets`: the HTTP of presets, and nothing else."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel
+
+from app.platform.http.contract.dependencies import Writes
+from app.platform.http.contract.fields import Kind
+from app.platform.http.contract.problems import documented
+from app.rules.definitions.condition_fields import MetricName
+from app.rules.definitions.router import Reader, RuleRoute, Writer
+from app.rules.definitions.stored_rule_schemas import RuleOut
+from app.rules.presets import service
+from app.rules.presets.preset_types import Language
+from app.rules.presets.schemas import PresetApplied, PresetApply, PresetOut
+
+router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)
+
+Spoken = Annotated[Language, Query(description="The language of titles, names and texts")]
+_ENGLISH: Final = "en"
+
+
+class PresetList(BaseModel):
+    """All presets that fit: they are few, and come in one page."""
+
+    data: list[PresetOut]
+    next: None = None
+
+
+def _site_kind(kind: str | None) -> str | None:
+    return None if kind is None else service.check_site_kind(kind)
+
+
+@router.get(
+    "",
+    summary="List presets of rules",
+    operation_id="list_rule_presets",
+    responses=documented(401, 403, 422),
+)
+async def list_rule_presets(
+    _: Reader,
+    kind: Annotated[
+        Kind | None,
+        AfterValidator(_site_kind),
+        Query(
+            description="Only those for this kind of site, and those for any",
+            examples=[*service.KINDS],
+            json_schema_extra={"enum": [*service.KINDS]},
+        ),
+    ] = None,
+    metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
+    on: Annotated[
+        date | None,
+        Query(
+            description="Only those whose numbers apply on this day: law changes. Without it, all",
+            examples=["2026-12-12"],
+        ),
+    ] = None,
+    language: Spoken = _ENGLISH,
+) -> PresetList:
+    """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.
+
+    Each names where its numbers are from. They are rules like any other once they are applied.
+    """
+    found = service.fitting(kind=kind, metric=metric, on=on)
+    return PresetList(data=[PresetOut.of(preset, language) for preset in found])
+
+
+@router.get(
+    "/{preset_id}",
+    summary="Read a preset",
+    operation_id="get_rule_preset",
+    responses=documented(401, 403, 404, 422),
+)
+async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH) -> PresetOut:
+    """Read one preset, with the rules that it makes."""
+    return PresetOut.of(service.find(preset_id), language)
+
+
+@router.post(
+    "/{preset_id}/apply",
+    status_code=201,
+    summary="Use a preset at a site",
+    operation_id="apply_rule_preset",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def apply_rule_preset(
+    principal: Writer, session: Writes, preset_id: str, body: PresetApply, language: Spoken = _ENGLISH
+) -> PresetApplied:
+    """Make a preset's rules at a site: all of them, or none.
+
+    Each names its `preset`, whatever is changed of it later; `preset_modified` tells whether something was.
+    Where the site has rules of this preset already it is 409 `preset_applied`, unless `again` is true.
+    """
+    made = await service.apply(
+        session, principal, service.find(preset_id), body, language=language, now=datetime.now(UTC)
+    )
+    return PresetApplied(rules=[RuleOut.of(rule) for rule in made])

@@ -1,1 +1,0 @@
-"""Organisations, API keys, sites, boxes and the metric catalogue."""

@@ -1,0 +1,294 @@
+"""`vigie doctor`: what is there, what is missing, and the command that mends it. Changes nothing."""
+
+import ctypes
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from app.standalone import private_mosquitto, private_postgres
+from app.standalone.data_directory import ELSEWHERE, Layout, stale_services
+from app.standalone.free_ports import is_free
+from app.standalone.orphan_processes import marked_remains, postgres_remains
+from app.standalone.service_accounts import EmbeddedError, can_reach, program, service_account
+
+if TYPE_CHECKING:
+    from app.platform.config.settings import SmtpSettings
+
+_OLDEST_PYTHON = (3, 12)
+_LEAST_DISK = 2**30
+_API_PORT = 8000
+_APT = "sudo apt-get install"
+_PDF_LIBRARIES = {
+    "libpangoft2-1.0.so.0": "libpangoft2-1.0-0",
+    "libharfbuzz-subset.so.0": "libharfbuzz-subset0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `ok`, `note` (works, but worth knowing) or `missing` (must be mended)."""
+
+    state: Literal["ok", "note", "missing"]
+    what: str
+    detail: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        arrow = f"\n         mend: {self.mend}" if self.mend else ""
+        return f"{self.state:<8} {self.what}: {self.detail}{arrow}"
+
+
+def run(data_dir: Path = Path(".vigie"), more: Iterable[Finding] = ()) -> int:
+    """Print the findings, and `more` of them; gives 1 when something is missing, else 0."""
+    findings = [*examine(Layout(data_dir.absolute())), *more]
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    missing = sum(finding.state == "missing" for finding in findings)
+    sys.stdout.write("Everything is there.\n" if not missing else f"{missing} missing.\n")
+    return 1 if missing else 0
+
+
+def examine(layout: Layout) -> Iterator[Finding]:
+    """All findings, from the machine to the data directory."""
+    yield _python()
+    yield from _settings()
+    yield from _unknown_settings()
+    yield from _database()
+    yield _broker()
+    yield _reports()
+    yield from _accounts()
+    yield from _data_directory(layout)
+    yield _disk(layout)
+    yield _port()
+    yield from _remains(layout)
+    for folder in stale_services():
+        yield Finding("note", "stale services", f"{folder}: its data directory is gone", f"rm -r {folder}")
+
+
+def _python() -> Finding:
+    found = platform.python_version()
+    if sys.version_info[:2] < _OLDEST_PYTHON:
+        return Finding(
+            "missing", "Python", f"{found} is too old, 3.12 is needed", f"{_APT} python3 python3-venv"
+        )
+    return Finding("ok", "Python", found)
+
+
+def _settings() -> Iterator[Finding]:
+    # Here: what they are made with may be what is missing.
+    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+    from app.platform.secrets.sealing import key_name  # noqa: PLC0415
+
+    what = "encryption key"
+    try:
+        encryption = read_settings().encryption
+        names = [key_name(key) for key in encryption.key_bytes()]
+    except InvalidSettingsError as error:
+        yield Finding("missing", "settings", str(error), "set what is named right (docs/operations.md)")
+        return
+    except ValueError as error:
+        yield Finding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
+        return
+    if not names:
+        none = (
+            "none is set: `vigie up` uses the one that it keeps (nothing to do); roles that you run yourself "
+            "need VIGIE_ENCRYPTION__KEYS (docs/operations.md)"
+        )
+        yield Finding("ok", what, none)
+        return
+    also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
+    yield Finding("ok", what, f"seals with {names[0]}{also}")
+
+
+def _unknown_settings() -> Iterator[Finding]:
+    """Name each variable that no setting has; nothing where there is none."""
+    from app.standalone.unknown_settings import describe_unknown, unknown_settings  # noqa: PLC0415 (as above)
+
+    for each in unknown_settings():
+        mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
+        yield Finding("note", "unknown setting", describe_unknown(each), mend)
+
+
+def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterator[Finding]:
+    """What is said of the mail server; nothing where there is none.
+
+    Args:
+        fault_of: Gives the name of the variable that is not valid, and why; None where all are.
+    """
+    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as below)
+
+    what = "mail server"
+    try:
+        smtp = read_settings().smtp
+    except InvalidSettingsError:
+        return  # told by `_settings`
+    if smtp.host is None:
+        return
+    if fault := fault_of(smtp):
+        variable, why = fault
+        yield Finding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
+    else:
+        yield Finding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
+
+
+def _reports() -> Finding:
+    """Whether reports can be laid out as PDF; as HTML they always can."""
+    absent = [package for library, package in _PDF_LIBRARIES.items() if not _loads(library)]
+    if absent:
+        return Finding("note", "reports", "only as HTML: PDFs need more", f"{_APT} {' '.join(absent)}")
+    return Finding("ok", "reports", "as HTML and PDF")
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _told(path: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
+        [str(path), *arguments], check=False, capture_output=True, text=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _database() -> Iterator[Finding]:
+    folder = private_postgres.binaries()
+    if folder is None:
+        package = f"postgresql-{private_postgres.MAJOR}"
+        mend = f"{_APT} {package} {package}-timescaledb"
+        yield Finding("missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend)
+        return
+    yield Finding("ok", "PostgreSQL", f"{_told(folder / 'postgres', '--version')} in {folder}")
+    tell = folder / "pg_config"
+    library = Path(_told(tell, "--pkglibdir")) if tell.exists() else folder.parent / "lib"
+    share = (
+        Path(_told(tell, "--sharedir"))
+        if tell.exists()
+        else Path("/usr/share/postgresql") / folder.parent.name
+    )
+    control = share / "extension" / "timescaledb.control"
+    if not (library / "timescaledb.so").exists() or not control.exists():
+        mend = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
+        yield Finding("missing", "TimescaleDB", f"no library in {library}", mend)
+        return
+    found = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text())
+    version = found[1] if found else "of unknown version"
+    # The community edition's library lies beside the other; Debian ships the Apache edition only.
+    community = any(library.glob("timescaledb-tsl-*.so"))
+    yield Finding("ok", "TimescaleDB", f"{version}, {'community' if community else 'Apache'} edition")
+
+
+def _broker() -> Finding:
+    path = private_mosquitto.binary()
+    if path is None:
+        return Finding("missing", "Mosquitto", "not installed", f"{_APT} mosquitto mosquitto-clients")
+    version = private_mosquitto.version(path)
+    shown = ".".join(map(str, version)) or "unknown version"
+    if version < private_mosquitto.OLDEST:
+        return Finding("missing", "Mosquitto", f"{shown} is too old, 2.0 is needed", f"{_APT} mosquitto")
+    return Finding("ok", "Mosquitto", f"{shown} at {path}")
+
+
+def _accounts() -> Iterator[Finding]:
+    if program("setpriv") is None:
+        yield Finding("missing", "setpriv", "not installed", f"{_APT} util-linux")
+    if os.geteuid() != 0:
+        yield Finding("ok", "accounts", "the services run as you")
+        return
+    for what, names, package in (
+        ("PostgreSQL", ("postgres",), f"postgresql-{private_postgres.MAJOR}"),
+        ("Mosquitto", ("mosquitto", "nobody"), "mosquitto"),
+    ):
+        try:
+            account = service_account(*names)
+        except EmbeddedError as error:
+            yield Finding("missing", f"account of {what}", str(error), f"{_APT} {package}")
+        else:
+            yield Finding("ok", f"account of {what}", account.name if account else "you")
+
+
+def _data_directory(layout: Layout) -> Iterator[Finding]:
+    what, root = "data directory", layout.root
+    if not root.exists():
+        above = next(parent for parent in root.parents if parent.exists())
+        if os.access(above, os.W_OK | os.X_OK):
+            yield Finding("ok", what, f"{root} will be made by `vigie up`")
+        else:
+            yield Finding("missing", what, f"{above} cannot be written", "vigie up --data-dir DIR")
+        return
+    owner = root.stat().st_uid
+    if not root.is_dir() or not os.access(root, os.W_OK | os.X_OK):
+        yield Finding("missing", what, f"{root} cannot be written", "vigie up --data-dir DIR")
+        return
+    if layout.instance() and layout.instance_file.stat().st_uid != os.geteuid():
+        yield Finding("missing", what, f"{root} belongs to user {owner}", "vigie up --data-dir DIR")
+        return
+    yield Finding(
+        "ok", what, f"{root}, {'in use by a running stack' if _is_locked(layout) else 'no stack runs on it'}"
+    )
+    if layout.services.is_symlink() and not layout.services.exists():
+        gone = f"{layout.services.readlink()} is gone, and the database with it"
+        yield Finding("missing", "services", gone, f"rm -r {root}")
+    elif layout.services.is_symlink():
+        yield Finding(
+            "ok", "services", f"in {layout.services.readlink()}, where their accounts can reach them"
+        )
+    elif layout.services.exists() and os.geteuid() == 0 and not _reachable(layout.services):
+        yield Finding("note", "services", f"will move to {ELSEWHERE}, where their accounts can reach them")
+
+
+def _reachable(folder: Path) -> bool:
+    try:
+        return can_reach(service_account("postgres"), folder)
+    except EmbeddedError:
+        return True
+
+
+def _is_locked(layout: Layout) -> bool:
+    if not layout.lock_file.exists():
+        return False
+    with layout.lock_file.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _disk(layout: Layout) -> Finding:
+    above = next(folder for folder in (layout.root, *layout.root.parents) if folder.exists())
+    free = shutil.disk_usage(above).free
+    shown = f"{free / 2**30:.1f} GiB free at {above}"
+    if free < _LEAST_DISK:
+        return Finding(
+            "missing", "disk", f"{shown}, 1 GiB is needed", "free some, or vigie up --data-dir DIR"
+        )
+    return Finding("ok", "disk", shown)
+
+
+def _port() -> Finding:
+    if is_free(_API_PORT):
+        return Finding("ok", "port", f"{_API_PORT} is free")
+    return Finding("note", "port", f"{_API_PORT} is taken", "vigie up --port 0")
+
+
+def _remains(layout: Layout) -> Iterator[Finding]:
+    if not layout.root.is_dir() or _is_locked(layout):
+        return
+    left = marked_remains(layout.marker()) + postgres_remains(layout.services / "postgres" / "data")
+    if left:
+        numbers = ", ".join(map(str, sorted(set(left))))
+        yield Finding(
+            "note", "leftovers", f"processes {numbers} of an earlier run", "vigie up (it ends them first)"
+        )

@@ -1,0 +1,276 @@
+"""A private PostgreSQL 17 with TimescaleDB, in any folder, on a free loopback port.
+
+Owns the cluster's files, configuration, accounts and process. It makes the database `vigie` with the
+extension; tables are the migrations' business. Restarting and logging policy are the supervisor's.
+
+    async with PrivatePostgres(folder, durable=False) as pg:
+        await asyncpg.connect(pg.url)
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from app.platform.kernel.atomic_files import replace_text
+from app.standalone import postgres_config, postgres_setup
+from app.standalone.child_process import Child, Step, tail
+from app.standalone.free_ports import LOOPBACK, free_port
+from app.standalone.orphan_processes import stop_postgres_remains
+from app.standalone.private_service import PrivateService
+from app.standalone.service_accounts import Account, EmbeddedError, program, run_as, service_account
+from app.standalone.service_directories import Home, make_folder
+
+MAJOR = 17
+DATABASE = "vigie"
+OWNER = "vigie"
+SUPERUSER = "postgres"
+LOGINS = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
+_START_PATIENCE_S = 120.0  # the recovery of 2 GB of write-ahead log on a slow disk
+_STOP = (Step(signal.SIGINT, 8.0), Step(signal.SIGQUIT, 2.0))
+_PORT_TRIES = 5
+
+
+def binaries() -> Path | None:
+    """The folder of PostgreSQL 17's programs; None where there is none, or only another version."""
+    found = program("postgres", f"/usr/lib/postgresql/{MAJOR}/bin", f"/usr/pgsql-{MAJOR}/bin")
+    if found is None:
+        return None
+    path = found.resolve()
+    told = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
+        [str(path), "--version"], check=False, capture_output=True, text=True, timeout=10
+    )
+    right = f"(PostgreSQL) {MAJOR}." in told.stdout
+    return path.parent if right and (path.parent / "initdb").exists() else None
+
+
+def address(port: int, user: str, password: str, database: str) -> str:
+    """A connection string, in the form that asyncpg and SQLAlchemy take."""
+    return f"postgresql://{user}:{password}@{LOOPBACK}:{port}/{database}"
+
+
+class PrivatePostgres(PrivateService):
+    """A cluster of its own, started and stopped as a context manager or by hand.
+
+    Args:
+        folder: where everything of it lives; made if missing, found again if not.
+        durable: False switches off `fsync` and the like, and lets the files of a folder that the service's
+            account cannot reach live in a temporary one: for tests.
+        port: the port to listen on; by default a free one, the last one used where it is still free.
+        log: the log file; `folder/postgres.log` by default.
+        environment: added to the server's environment.
+    """
+
+    title = "PostgreSQL"
+    host = LOOPBACK
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = True,
+        port: int | None = None,
+        log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.log = (log or self.folder / "postgres.log").absolute()
+        self.port = port or 0
+        self._fixed_port = port
+        self._durable = durable
+        self._account: Account | None = service_account("postgres")
+        self._home = Home(self.folder, self._account, durable=durable)
+        self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
+        self._passwords: dict[str, str] = {}
+        self._bin: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The database `vigie`, as its owner: not a superuser."""
+        return address(self.port, OWNER, self._passwords[OWNER], DATABASE)
+
+    def url_of(self, login: str) -> str:
+        """The database `vigie`, as one of LOGINS."""
+        return address(self.port, login, self._passwords[login], DATABASE)
+
+    @property
+    def superuser_url(self) -> str:
+        """The database `vigie`, as the superuser."""
+        return address(self.port, SUPERUSER, self._passwords[SUPERUSER], DATABASE)
+
+    @property
+    def _admin_url(self) -> str:
+        """A database without the extension, as the superuser: for work on the others."""
+        return address(self.port, SUPERUSER, self._passwords[SUPERUSER], "postgres")
+
+    @property
+    def data(self) -> Path:
+        """The cluster's own data directory."""
+        return self._home.path / "data"
+
+    async def start(self) -> None:
+        """Start the server, make the cluster first where there is none, and wait until it answers.
+
+        Raises:
+            EmbeddedError: a program is missing, or the server does not start; the text ends with its log.
+        """
+        self._bin = binaries()
+        if self._bin is None:
+            raise EmbeddedError(f"PostgreSQL {MAJOR} is missing: apt-get install postgresql-{MAJOR}")
+        home = self._home.open()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # The folder stays ours; only `data` is the server's, so that it cannot swap files that we write.
+        make_folder(home, 0o750, self._account, group_only=True)
+        self._load_passwords(home)
+        await stop_postgres_remains(self.data)
+        if not (self.data / "PG_VERSION").exists():
+            await self._initialise(home)
+        await self._launch(home)
+        logins = {role: self._passwords[role] for role in LOGINS}
+        await postgres_setup.make_database(self._admin_url, DATABASE, OWNER, self._passwords[OWNER], logins)
+        await postgres_setup.make_extension(self._admin_url, self.superuser_url, home / "timescaledb")
+
+    async def stop(self, steps: tuple[Step, ...] = _STOP) -> None:
+        """Stop the server: open transactions are rolled back, everything committed is written."""
+        if self.child is None:
+            return
+        child, self.child = self.child, None
+        await child.stop(steps)
+        # After a hard end the backends notice within moments; none may outlive this call.
+        await stop_postgres_remains(self.data)
+
+    def kill(self) -> None:
+        """End the postmaster at once (SIGKILL), as a crash would; `start` recovers."""
+        if self.child is not None:
+            self.child.send(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Remove what is temporary."""
+        self._home.close()
+
+    async def create_database(self, name: str, *, template: str = DATABASE) -> str:
+        """Make one more database, owned by the same role, as a copy of `template`; gives its address."""
+        await postgres_setup.copy_database(self._admin_url, name, template=template, owner=OWNER)
+        return address(self.port, OWNER, self._passwords[OWNER], name)
+
+    def _load_passwords(self, home: Path) -> None:
+        path = home / "passwords.json"
+        if not path.exists():
+            if (self.data / "PG_VERSION").exists():
+                raise EmbeddedError(f"{path} is gone: the cluster beside it cannot be opened without it")
+            replace_text(path, "{}", mode=0o600)
+        known = json.loads(path.read_text(encoding="utf-8"))
+        missing = [user for user in (SUPERUSER, OWNER, *LOGINS) if user not in known]
+        if missing:
+            # Those of an older release have fewer.
+            known |= {user: secrets.token_urlsafe(24) for user in missing}
+            replace_text(path, json.dumps(known), mode=0o600)
+        self._passwords = known
+
+    async def _initialise(self, home: Path) -> None:
+        """Make the cluster under another name, then rename it: a half-made one is never taken for whole."""
+        fresh = home / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        make_folder(fresh, 0o700, self._account)
+        password = fresh.with_name("password.tmp")
+        replace_text(password, self._passwords[SUPERUSER], mode=0o600)
+        if self._account is not None:
+            os.chown(password, self._account.uid, self._account.gid)
+        arguments = [
+            *(str(self._program("initdb")), f"--pgdata={fresh}", f"--username={SUPERUSER}"),
+            *("--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-instructions"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8"),
+            "--data-checksums" if self._durable else "--no-sync",
+        ]
+        try:
+            await self._run(arguments, home)
+        finally:
+            password.unlink()
+        fresh.replace(self.data)
+
+    def _program(self, name: str) -> Path:
+        if self._bin is None:
+            raise EmbeddedError(f"PostgreSQL {MAJOR} is missing")
+        return self._bin / name
+
+    async def _run(self, arguments: list[str], home: Path) -> None:
+        child = await self._spawn(arguments, home, "KILL")
+        try:
+            status = await child.wait()
+        except asyncio.CancelledError:
+            await child.stop((Step(signal.SIGTERM, 2.0),))
+            raise
+        if status != 0:
+            raise EmbeddedError(f"{Path(arguments[0]).name} failed ({status}):\n{tail(self.log)}")
+
+    async def _spawn(self, arguments: list[str], home: Path, death_signal: str) -> Child:
+        return await Child.start(
+            run_as(self._account, arguments, death_signal=death_signal),
+            environment=self._environment,
+            log=self.log,
+            folder=home,
+        )
+
+    async def _launch(self, home: Path) -> None:
+        memory = home / "port"
+        last = int(memory.read_text()) if memory.exists() else None
+        total = psutil.virtual_memory().total
+        failure = ""
+        for _ in range(_PORT_TRIES):
+            self.port = self._fixed_port or free_port(last)
+            last = None
+            text = postgres_config.render(port=self.port, total_bytes=total, durable=self._durable)
+            for name, content in (("postgresql.conf", text), ("pg_hba.conf", postgres_config.ACCESS_RULES)):
+                replace_text(home / name, content, mode=0o640)
+                if self._account is not None:
+                    os.chown(home / name, 0, self._account.gid)
+            self.child = await self._spawn(
+                [
+                    *(str(self._program("postgres")), "-D", str(self.data)),
+                    *(
+                        "-c",
+                        f"config_file={home / 'postgresql.conf'}",
+                        "-c",
+                        f"hba_file={home / 'pg_hba.conf'}",
+                    ),
+                ],
+                home,
+                "INT",
+            )
+            if await self._answers(self.child):
+                replace_text(memory, str(self.port))
+                self._fixed_port = self.port  # others have been told by now
+                return
+            failure = tail(self.log)
+            # Somebody may have taken the port between our look and the server's.
+            if "could not bind" not in failure:
+                break
+        self.child = None
+        raise EmbeddedError(f"PostgreSQL does not start:\n{failure}")
+
+    async def _answers(self, child: Child) -> bool:
+        """Wait until a real query is answered; False when the process ended or the patience did."""
+        deadline = time.monotonic() + _START_PATIENCE_S
+        while child.returncode is None and time.monotonic() < deadline:
+            try:
+                connection = await asyncpg.connect(self._admin_url, timeout=5)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                await connection.fetchval("SELECT 1")
+            finally:
+                await connection.close()
+            return True
+        await child.stop(_STOP)
+        return False

@@ -1,0 +1,106 @@
+"""The two private services of one stack: placed in the data directory, kept alive, stopped in order."""
+
+import signal
+from collections.abc import Callable
+
+from app.platform.config.settings import TlsListenerSettings
+from app.standalone.child_process import Child, Step
+from app.standalone.data_directory import Layout, place_services
+from app.standalone.mosquitto_config import TlsListener
+from app.standalone.orphan_processes import MARKER
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_postgres import LOGINS, PrivatePostgres
+from app.standalone.process_commands import Services
+from app.standalone.process_keeper import Keeper, Tell
+from app.standalone.secret_store import Secrets
+from app.standalone.service_accounts import EmbeddedError, service_account
+
+_STOP_BROKER = (Step(signal.SIGTERM, 2.5),)
+_STOP_DATABASE = (Step(signal.SIGINT, 2.5), Step(signal.SIGQUIT, 1.0))
+_HURRY_BROKER = (Step(signal.SIGTERM, 0.3),)
+
+
+class PrivateServices:
+    """PostgreSQL and Mosquitto of one data directory.
+
+    Args:
+        layout: the data directory, locked by the caller.
+        secrets: the passwords of the broker's accounts.
+        tls_listener: the broker's listener for boxes elsewhere.
+    """
+
+    def __init__(self, layout: Layout, secrets: Secrets, tls_listener: TlsListenerSettings) -> None:
+        self.keepers: dict[str, Keeper] = {}
+        self._secrets = secrets
+        folder = place_services(layout, service_account("postgres"), service_account("mosquitto", "nobody"))
+        # Without the marker: a server left behind is known by its folder, and stopped in its own way.
+        self._postgres = PrivatePostgres(folder / "postgres", log=layout.logs / "postgres.log")
+        self._mosquitto = PrivateMosquitto(
+            folder / "mosquitto",
+            accounts={"ingest": secrets.ingest_password, "gateway": secrets.gateway_password},
+            durable=True,
+            log=layout.logs / "mosquitto.log",
+            environment={MARKER: layout.marker()},
+            tls=_listener(tls_listener),
+        )
+
+    async def begin(self, tell: Tell, changed: Callable[[int], None]) -> Services:
+        """Start both, wait for each to answer, and keep them alive from then on.
+
+        Raises:
+            EmbeddedError: one of them does not start.
+        """
+        first = not (self._postgres.data / "PG_VERSION").exists()
+        tell("PostgreSQL: making the database …" if first else "PostgreSQL …")
+        await self._begin("postgres", self._postgres, tell, changed)
+        tell("Mosquitto …")
+        await self._begin("mosquitto", self._mosquitto, tell, changed)
+        return Services(
+            database=self._postgres.url,
+            logins={login.removeprefix("vigie_"): self._postgres.url_of(login) for login in LOGINS},
+            broker_port=self._mosquitto.port,
+            ingest_password=self._secrets.ingest_password,
+            ingest_client_id=self._secrets.ingest_client_id,
+            password_file=self._mosquitto.password_file,
+            static_password_file=self._mosquitto.static_password_file,
+            pid_file=self._mosquitto.pid_file,
+        )
+
+    async def stop(self, *, hurried: bool) -> None:
+        """Stop the broker, then the database; their keepers have been let go of before.
+
+        Args:
+            hurried: give each moments instead of seconds; the next start recovers.
+        """
+        await self._mosquitto.stop(_HURRY_BROKER if hurried else _STOP_BROKER)
+        await self._postgres.stop(_STOP_DATABASE[1:] if hurried else _STOP_DATABASE)
+
+    async def _begin(
+        self,
+        name: str,
+        service: PrivatePostgres | PrivateMosquitto,
+        tell: Tell,
+        changed: Callable[[int], None],
+    ) -> None:
+        async def start() -> Child:
+            await service.start()
+            if service.child is None:
+                raise EmbeddedError(f"{name} was stopped while it started")
+            return service.child
+
+        self.keepers[name] = Keeper(name, start, tell, changed)
+        await self.keepers[name].begin()
+
+
+def _listener(settings: TlsListenerSettings) -> TlsListener | None:
+    if not settings.port or settings.certificate_file is None or settings.key_file is None:
+        return None
+    return TlsListener(
+        host=settings.host,
+        port=settings.port,
+        certificate_file=settings.certificate_file,
+        key_file=settings.key_file,
+        client_ca_file=settings.client_ca_file,
+        client_crl_file=settings.client_crl_file,
+        clients=settings.clients,
+    )

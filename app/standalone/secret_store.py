@@ -1,0 +1,165 @@
+"""Secrets made at the first start and kept in the data directory (0600); the file of keys made from them.
+
+Owns what is kept and how it is written: under a lock, for `vigie secrets rotate` may come in between. What
+rotating means to others is `rotation`'s.
+"""
+
+import base64
+import fcntl
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.platform.config.encryption_settings import EncryptionSettings
+from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.atomic_files import replace_text
+from app.platform.secrets.sealing import generate_encryption_key
+from app.standalone.data_directory import Layout
+from app.standalone.service_accounts import EmbeddedError
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a stack must remember to be the same stack again.
+
+    Attributes:
+        admin_key: the platform administrator's.
+        gateway_password: of the broker's account `gateway`.
+        ingest_password: of the roles' account.
+        ingest_client_id: the name of the consumer's session at the broker.
+        encryption_key: seals, in base64.
+        former_encryption_keys: those before it, which open only; the newest first.
+    """
+
+    admin_key: str
+    gateway_password: str
+    ingest_password: str
+    ingest_client_id: str
+    encryption_key: str
+    former_encryption_keys: tuple[str, ...] = ()
+
+
+def generate_password() -> str:
+    """A password of 192 bits of chance, of letters, digits, `-` and `_`."""
+    return secrets.token_urlsafe(24)
+
+
+def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
+    """Read the secrets, or make and write those that are missing.
+
+    Args:
+        path: the file.
+        admin_key: the administrator's key where the settings give one; it replaces the one kept.
+
+    Raises:
+        EmbeddedError: the file is not what was written.
+    """
+    with alone(path):
+        kept = _read(path)
+        ingest_password = _text(kept, "ingest_password") or generate_password()
+        found = Secrets(
+            admin_key=admin_key or _text(kept, "admin_key") or generate_key(),
+            gateway_password=_text(kept, "gateway_password") or generate_password(),
+            ingest_password=ingest_password,
+            ingest_client_id=_text(kept, "ingest_client_id") or _client_id(ingest_password),
+            encryption_key=_text(kept, "encryption_key") or generate_encryption_key(),
+            former_encryption_keys=tuple(map(str, kept.get("former_encryption_keys") or ())),
+        )
+        if _as_json(found) != kept:
+            _write(path, found)
+        return found
+
+
+def change_secrets(path: Path, **changes: Any) -> Secrets:  # noqa: ANN401 (whatever the fields hold)
+    """Change some of the secrets that are kept; to be called within `alone`.
+
+    Raises:
+        EmbeddedError: there are none, or not all of them.
+    """
+    found = replace(kept_secrets(path), **changes)
+    _write(path, found)
+    return found
+
+
+def kept_secrets(path: Path) -> Secrets:
+    """The secrets that are kept (EmbeddedError where there are none)."""
+    kept = _read(path)
+    try:
+        former = tuple(map(str, kept.pop("former_encryption_keys", ())))
+        return Secrets(**kept, former_encryption_keys=former)
+    except TypeError as error:
+        raise EmbeddedError(
+            f"{path} does not hold all secrets of a stack: `vigie up` has to have run on it"
+        ) from error
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep others from changing the secrets: of two that read, change and write, one would be lost."""
+    with path.with_name("secrets.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
+        raise EmbeddedError(f"{path} cannot be read: {error}") from error
+
+
+def _text(kept: dict[str, Any], name: str) -> str:
+    return str(kept.get(name) or "")
+
+
+def _as_json(found: Secrets) -> dict[str, Any]:
+    return {**asdict(found), "former_encryption_keys": list(found.former_encryption_keys)}
+
+
+def _write(path: Path, found: Secrets) -> None:
+    replace_text(path, json.dumps(_as_json(found), indent=1), mode=0o600)
+
+
+def _client_id(password: str) -> str:
+    """The name of the consumer's session: nobody else's to guess, and for ever the same here.
+
+    A broker hands a session over to whoever connects under its name, with any account: a box that knew it
+    could throw away what is queued. Kept apart from the password, which may be replaced while it is not.
+    """
+    return f"vigie-ingest-{hashlib.sha256(password.encode()).hexdigest()[:16]}"
+
+
+def encryption_keys(settings: EncryptionSettings, kept: Secrets) -> list[str]:
+    """The keys that the roles get, in base64: the operator's own, then those that are kept.
+
+    The kept ones come last wherever the operator gives keys: what they sealed before can still be opened.
+
+    Args:
+        settings: What the operator gives.
+        kept: What is kept.
+
+    Raises:
+        EmbeddedError: the operator's file cannot be read any more.
+    """
+    try:
+        own = [base64.b64encode(key).decode() for key in settings.key_bytes()]
+    except ValueError as error:
+        raise EmbeddedError(f"VIGIE_ENCRYPTION__KEYS_FILE: {error}") from error
+    return list(dict.fromkeys([*own, kept.encryption_key, *kept.former_encryption_keys]))
+
+
+def write_keys(layout: Layout, settings: EncryptionSettings) -> None:
+    """Write the file of keys that the roles follow; to be called within `alone`.
+
+    Raises:
+        EmbeddedError: as `encryption_keys`, or nothing is kept.
+    """
+    keys = encryption_keys(settings, kept_secrets(layout.secrets_file))
+    replace_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)

@@ -1,0 +1,220 @@
+"""`vigie secrets …`: made for a new installation, replaced in one that runs, and how far that is.
+
+Reads options and says what was done; exits 1 while there is something left to do, 2 where nothing could be.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.platform.db.database import RawConnection
+    from app.platform.secrets.resealing import Use
+    from app.platform.secrets.sealing import Sealer
+    from app.standalone.secret_rotation import Installation
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+_REFUSED: Final = 2
+_LEFT: Final = 1
+# Who sees what is sealed of everybody.
+_ROLE: Final = "vigie_maintain"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
+]
+
+
+class What(StrEnum):
+    """What can be replaced."""
+
+    ENCRYPTION = "encryption"
+    ADMIN = "admin"
+    BROKER = "broker"
+
+
+@app.callback()
+def main() -> None:
+    """Make secrets, replace them, and see what is sealed with which key."""
+
+
+@app.command()
+def generate(
+    *,
+    keys_file: Annotated[
+        Path | None, typer.Option(help="Write the encryption key to this new file, and name that")
+    ] = None,
+) -> None:
+    """Print the secrets of a new installation, as lines of a `.env` file. Nothing is kept."""
+    from app.standalone.generated_secrets import block  # noqa: PLC0415
+
+    with _refusing():
+        typer.echo(block(keys_file), nl=False)
+
+
+@app.command()
+def rotate(
+    *,
+    what: Annotated[
+        What, typer.Option(help="The encryption key, or secrets of `vigie up`")
+    ] = What.ENCRYPTION,
+    data_dir: DataDir = None,
+) -> None:
+    """Replace a secret by a new one."""
+    from app.standalone import secret_rotation  # noqa: PLC0415
+
+    with _refusing():
+        where = _where(data_dir)
+        if what is What.ENCRYPTION:
+            new, *former = secret_rotation.add_key(where)
+            typer.echo(_rotated(new, former))
+            return
+        if where.layout is None:
+            _refuse("these are secrets of `vigie up`: name its --data-dir; else docs/operations.md says how")
+        if what is What.BROKER:
+            secret_rotation.replace_broker_passwords(where.layout)
+            typer.echo(
+                "The broker's accounts `ingest` and `gateway` have new passwords when `vigie up` is started "
+                "again. Give gateways theirs then: it is in run.json."
+            )
+            return
+        revoked = asyncio.run(secret_rotation.replace_admin_key(where.layout, where.settings))
+        typer.echo("The administrator has a new key, in secrets.json and run.json.")
+        if not revoked:
+            typer.echo("The former one was not found for certain: revoke it (`DELETE /v1/api-keys/{id}`).")
+            raise typer.Exit(_LEFT)
+        typer.echo("The former one is revoked.")
+
+
+def _rotated(new: str, former: list[str]) -> str:
+    return (
+        f"The key {new} seals from now on, before {', '.join(former)}. Running roles follow the file: "
+        "nothing has to be started again.\n"
+        "`maintain` seals anew within a minute what former keys sealed (`vigie secrets reseal`: at once).\n"
+        "When `vigie secrets status` finds nothing under them, `vigie secrets forget` takes them away. "
+        "Backups made before need them: keep a copy with these."
+    )
+
+
+@app.command()
+def status(*, data_dir: DataDir = None) -> None:
+    """Say how many secrets are sealed with which key; exits 1 while some are not under the first one."""
+    from app.platform.secrets.resealing import uses  # noqa: PLC0415
+
+    async def look(connection: "RawConnection", sealer: "Sealer") -> int:
+        found = await uses(connection)
+        for line in report(sealer.names, found):
+            typer.echo(line)
+        first = sealer.names[0] if sealer.names else None
+        return _LEFT if any(use.key is None or use.key != first for use in found) else 0
+
+    _with_database(data_dir, look)
+
+
+def report(keys: list[str], found: "list[Use]") -> Iterator[str]:
+    """The lines of `status`.
+
+    Args:
+        keys: The names of those that there are, the first one first.
+        found: What is sealed with which.
+    """
+    for place, key in enumerate(keys):
+        told = _places(found, key)
+        if place == 0:
+            yield f"{key}  seals; {told or 'nothing yet'}"
+        else:
+            yield f"{key}  opens only; {told or 'nothing: it can be removed (`vigie secrets forget`)'}"
+    for key in sorted({use.key for use in found if use.key is not None and use.key not in keys}):
+        yield f"{key}  is not here; {_places(found, key)} cannot be opened"
+    if clear := _places(found, None):
+        yield f"in clear: {clear}"
+    if not keys:
+        yield "There is no key."
+
+
+def _places(found: "list[Use]", key: str | None) -> str:
+    mine = [use for use in found if use.key == key]
+    total = sum(use.values for use in mine)
+    each = ", ".join(f"{use.column} {use.values}" for use in mine)
+    return f"{total} ({each})" if mine else ""
+
+
+@app.command()
+def reseal(*, data_dir: DataDir = None) -> None:
+    """Seal at once under the first key whatever is not; exits 1 where something is left."""
+    from app.platform.secrets.resealing import Resealer  # noqa: PLC0415
+
+    async def seal(connection: "RawConnection", sealer: "Sealer") -> int:
+        left = await Resealer(sealer).turn(connection)
+        if left:
+            typer.echo(f"{left} are left: what cannot be opened, or was being changed just now.")
+            return _LEFT
+        typer.echo("Everything is sealed under the first key.")
+        return 0
+
+    _with_database(data_dir, seal)
+
+
+@app.command()
+def forget(*, data_dir: DataDir = None) -> None:
+    """Remove former encryption keys that nothing in the database is sealed with any more."""
+    from app.platform.secrets.resealing import uses  # noqa: PLC0415
+    from app.standalone.secret_rotation import names, remove_keys  # noqa: PLC0415
+
+    async def look(connection: "RawConnection", _: "Sealer") -> int:
+        in_use = {use.key for use in await uses(connection) if use.key is not None}
+        where = _where(data_dir)
+        removed = remove_keys(where, in_use)
+        typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(names(where))}.")
+        return 0
+
+    _with_database(data_dir, look)
+
+
+def _where(data_dir: Path | None) -> "Installation":
+    from app.platform.config.settings import read_settings  # noqa: PLC0415
+    from app.standalone.secret_rotation import installation  # noqa: PLC0415
+
+    return installation(data_dir, read_settings())
+
+
+def _with_database(data_dir: Path | None, work: "Callable[[RawConnection, Sealer], Awaitable[int]]") -> None:
+    """Do something with the installation's database and keys; its status is the command's."""
+    from app.platform.secrets.sealing import Sealer  # noqa: PLC0415
+    from app.standalone.command_connection import reached  # noqa: PLC0415
+
+    async def run(where: "Installation") -> int:
+        if where.database is None:
+            _refuse(f"{where.title} does not run: start it first")
+        async with reached(where.database, application="vigie-secrets", role=_ROLE) as connection:
+            return await work(connection, Sealer.of(where.encryption))
+
+    with _refusing():
+        raise typer.Exit(asyncio.run(run(_where(data_dir))))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what cannot be done into a line and exit status 2."""
+    from app.platform.db.database import TRANSIENT  # noqa: PLC0415
+    from app.platform.secrets.sealing import SealError  # noqa: PLC0415
+    from app.standalone.service_accounts import EmbeddedError  # noqa: PLC0415
+
+    try:
+        yield
+    except (EmbeddedError, SealError) as error:
+        _refuse(str(error))
+    except TRANSIENT as error:
+        _refuse(f"it failed: {type(error).__name__}: {error}")
+
+
+def _refuse(reason: str) -> NoReturn:
+    sys.stderr.write(f"vigie: {reason}\n")
+    raise typer.Exit(_REFUSED)

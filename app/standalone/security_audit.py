@@ -1,0 +1,323 @@
+"""Finds what is insecure in settings. Pure: what is around them is an argument. What it gives has no secret.
+
+Owns the judgement; the codes and their words are `insecurities`'. Whether a role starts all the same is
+decided by whoever starts it.
+"""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from app.platform.config.security_findings import INSECURITIES, Code, RoleName
+from app.platform.config.settings import IngestSettings, Settings
+from app.platform.kernel.api_keys import PREFIX, well_formed
+
+_SHORT: Final = 8
+_FEW: Final = 4
+_FEW_OF_A_KEY: Final = 12
+_OPEN: Final = 0o026  # others read or write, or a group writes
+_ENCRYPTED: Final = frozenset({"require", "verify-ca", "verify-full"})
+# Those that are long enough to be taken otherwise.
+_WELL_KNOWN: Final = frozenset(
+    {
+        "password",
+        "passw0rd",
+        "password1",
+        "changeme",
+        "change-me",
+        "change_me",
+        "changeit",
+        "administrator",
+        "postgres",
+        "postgresql",
+        "timescale",
+        "timescaledb",
+        "vigie123",
+        "mosquitto",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "87654321",
+        "qwertyui",
+        "qwertyuiop",
+        "your-password",
+        "yourpassword",
+        "your_password",
+        "example-password",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Insecure:
+    """One finding.
+
+    Attributes:
+        code: stable; a key of INSECURITIES.
+        variable: the setting, or the file, at fault.
+    """
+
+    code: Code
+    variable: str
+
+    def __str__(self) -> str:
+        known = INSECURITIES[self.code]
+        return f"{self.code}: {self.variable}: {known.danger}; set {known.mend}"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What the database says of the account that logs in, whatever role it takes afterwards.
+
+    Attributes:
+        name: its name.
+        superuser: whether nothing in the database holds it: a superuser, or one with BYPASSRLS.
+        owner: whether the tables are its own, or it is a member of their owner.
+        holds: the processes' roles that it may take (SET ROLE), its own among them.
+    """
+
+    name: str
+    superuser: bool
+    owner: bool
+    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What counts besides the settings.
+
+    Attributes:
+        login: what the database says of its account; None where it was not asked, or did not answer.
+        libpq: PostgreSQL's own variables (`PGSSLMODE`, `PGPASSWORD` …).
+        passfile: whether there is a file of database passwords (`~/.pgpass`).
+        modes: permission bits of the files with secrets that are there, by the variable that names each.
+    """
+
+    libpq: Mapping[str, str] = field(default_factory=dict)
+    passfile: bool = False
+    modes: Mapping[str, int] = field(default_factory=dict)
+    login: Login | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where the database is, as libpq would read the URL and its variables."""
+
+    hosts: tuple[str, ...]
+    user: str
+    password: str
+    sslmode: str
+    certificate: bool
+
+    @property
+    def remote(self) -> bool:
+        return any(not is_local(host) for host in self.hosts)
+
+    @property
+    def sockets(self) -> bool:
+        """Whether it is reached by Unix sockets alone, where the kernel says who asks."""
+        return all(host.startswith("/") for host in self.hosts)
+
+
+def is_local(host: str) -> bool:
+    """Tell whether a host is this machine itself: a loopback address, `localhost`, a Unix socket."""
+    if host.startswith("/") or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host(text: str) -> str:
+    """The host of `host:port`."""
+    text = unquote(text)
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text if text.startswith("/") else text.partition(":")[0]
+
+
+def _address(settings: Settings, around: Surroundings) -> _Address:
+    parts = urlsplit(settings.database.url)
+    account, _, places = parts.netloc.rpartition("@")
+    user, _, password = account.partition(":")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+
+    def first(text: str, name: str, variable: str) -> str:
+        return unquote(text) or query.get(name, "") or around.libpq.get(variable, "")
+
+    hosts = places or first("", "host", "PGHOST")
+    return _Address(
+        hosts=tuple(_host(each) for each in hosts.split(",") if each) or ("/",),
+        user=first(user, "user", "PGUSER"),
+        password=first(password, "password", "PGPASSWORD"),
+        sslmode=first("", "sslmode", "PGSSLMODE"),
+        certificate=bool(first("", "sslcert", "PGSSLCERT")),
+    )
+
+
+def is_weak(password: str, *names: str) -> bool:
+    """Tell whether a password is among the first that are tried; `names` are those of the account."""
+    plain = password.casefold()
+    return (
+        len(password) < _SHORT
+        or len(set(plain)) < _FEW
+        or plain in _WELL_KNOWN
+        or plain in {name.casefold() for name in names}
+    )
+
+
+def _database_without_password(settings: Settings, around: Surroundings) -> bool:
+    address = _address(settings, around)
+    return not (address.password or address.sockets or address.certificate or around.passfile)
+
+
+def _database_weak_password(settings: Settings, around: Surroundings) -> bool:
+    address = _address(settings, around)
+    return bool(address.password) and is_weak(address.password, address.user)
+
+
+def _database_without_tls(settings: Settings, around: Surroundings) -> bool:
+    address = _address(settings, around)
+    return address.remote and address.sslmode not in _ENCRYPTED
+
+
+def _database_superuser(settings: Settings, around: Surroundings) -> bool:
+    known = around.login is not None and around.login.superuser
+    return known or _address(settings, around).user == "postgres"
+
+
+def _database_owner(_: Settings, around: Surroundings) -> bool:
+    return around.login is not None and around.login.owner
+
+
+def _broker_without_password(settings: Settings, _: Surroundings) -> bool:
+    broker = settings.broker
+    return not broker.password.get_secret_value() and broker.tls.certificate_file is None
+
+
+def _broker_weak_password(settings: Settings, _: Surroundings) -> bool:
+    password = settings.broker.password.get_secret_value()
+    return bool(password) and is_weak(password, settings.broker.username)
+
+
+def _broker_without_tls(settings: Settings, _: Surroundings) -> bool:
+    return not is_local(settings.broker.host) and not settings.broker.tls.enabled
+
+
+def _session_guessable(settings: Settings, _: Surroundings) -> bool:
+    return bool(settings.ingest.client_id == IngestSettings.model_fields["client_id"].default)
+
+
+def _webhooks_private(settings: Settings, _: Surroundings) -> bool:
+    return settings.webhooks.allow_private
+
+
+def _keys(settings: Settings) -> tuple[str, list[bytes]]:
+    """The keys, and the variable that they are in; none where the file is gone, which others tell."""
+    encryption = settings.encryption
+    variable = "VIGIE_ENCRYPTION__KEYS" if encryption.keys else "VIGIE_ENCRYPTION__KEYS_FILE"
+    try:
+        return variable, encryption.key_bytes()
+    except ValueError:
+        return variable, []
+
+
+def _encryption_without_key(settings: Settings, _: Surroundings) -> bool:
+    return not _keys(settings)[1]
+
+
+def _encryption_weak_key(settings: Settings, _: Surroundings) -> str | None:
+    variable, keys = _keys(settings)
+    # 32 bytes of chance have some thirty values, and about twenty that are no letters.
+    weak = any(
+        len(set(key)) < _FEW_OF_A_KEY or (key.isascii() and key.decode().isprintable()) for key in keys
+    )
+    return variable if weak else None
+
+
+def _encryption_key_twice(settings: Settings, _: Surroundings) -> str | None:
+    variable, keys = _keys(settings)
+    return variable if len(set(keys)) < len(keys) else None
+
+
+def _admin_key_weak(settings: Settings, _: Surroundings) -> bool:
+    if settings.bootstrap_admin_key is None:
+        return False
+    key = settings.bootstrap_admin_key.get_secret_value()
+    return not well_formed(key) or len(set(key.removeprefix(PREFIX))) < _FEW_OF_A_KEY
+
+
+def _api_without_tls(settings: Settings, _: Surroundings) -> str | None:
+    scheme, *rest = settings.api.public_url.split("://", 1)
+    if scheme == "http" and not is_local(_host(rest[0].partition("/")[0])):
+        return "VIGIE_API__PUBLIC_URL"
+    return "VIGIE_API__HOST" if scheme != "https" and not is_local(settings.api.host) else None
+
+
+def _smtp_without_tls(settings: Settings, _: Surroundings) -> bool:
+    smtp = settings.smtp
+    return smtp.host is not None and smtp.security == "none" and not is_local(smtp.host)
+
+
+def _enrolment_open(settings: Settings, _: Surroundings) -> bool:
+    enrolment = settings.enrolment
+    return enrolment.enabled and enrolment.attempts > enrolment.attempts_window_s
+
+
+def _file_open(_: Settings, around: Surroundings) -> str | None:
+    return next((variable for variable, mode in around.modes.items() if mode & _OPEN), None)
+
+
+def _secret_twice(settings: Settings, around: Surroundings) -> str | None:
+    admin = settings.bootstrap_admin_key
+    held = {
+        "VIGIE_DATABASE__URL": _address(settings, around).password,
+        "VIGIE_BROKER__PASSWORD": settings.broker.password.get_secret_value(),
+        "VIGIE_BOOTSTRAP_ADMIN_KEY": admin.get_secret_value() if admin else "",
+        "VIGIE_SMTP__PASSWORD": settings.smtp.password.get_secret_value(),
+    }
+    times = Counter(held.values())
+    found = [variable for variable, secret in held.items() if secret and times[secret] > 1]
+    return found[-1] if found else None
+
+
+_CHECKS: Final[dict[Code, Callable[[Settings, Surroundings], bool | str | None]]] = {
+    "database_without_password": _database_without_password,
+    "database_weak_password": _database_weak_password,
+    "database_without_tls": _database_without_tls,
+    "database_superuser": _database_superuser,
+    "database_owner": _database_owner,
+    "broker_without_password": _broker_without_password,
+    "broker_weak_password": _broker_weak_password,
+    "broker_without_tls": _broker_without_tls,
+    "session_guessable": _session_guessable,
+    "webhooks_private": _webhooks_private,
+    "encryption_without_key": _encryption_without_key,
+    "encryption_weak_key": _encryption_weak_key,
+    "encryption_key_twice": _encryption_key_twice,
+    "admin_key_weak": _admin_key_weak,
+    "api_without_tls": _api_without_tls,
+    "smtp_without_tls": _smtp_without_tls,
+    "enrolment_open": _enrolment_open,
+    "file_open": _file_open,
+    "secret_twice": _secret_twice,
+}
+"""Each tells whether it is so, or names the variable where there are several."""
+
+
+def insecure(settings: Settings, role: RoleName, around: Surroundings) -> Iterator[Insecure]:
+    """What is insecure for one role, in the order of INSECURITIES.
+
+    Args:
+        settings: What the role would run with.
+        role: Which one; what does not concern it is left out.
+        around: What counts besides.
+    """
+    for code, known in INSECURITIES.items():
+        found = _CHECKS[code](settings, around) if role in known.roles else None
+        if found:
+            yield Insecure(code, found if isinstance(found, str) else known.variables[0])

@@ -1,0 +1,154 @@
+"""What the supervisor shows: progress while it starts, then figures.
+
+A live table on a terminal; elsewhere plain lines. Output that goes nowhere (a closed pipe) never
+disturbs the stack.
+"""
+
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from app.standalone.run_file import Reach
+from app.standalone.stack_metrics import Figures
+
+PLAIN_EVERY_S = 10.0
+LIVE_EVERY_S = 1.0
+UNKNOWN = "-"
+_EVENTS_SHOWN = 4
+_DEMO_CITY = "Toulouse, simulated; Aberdeen, replay of 10 March 2019"
+_GONE = (BrokenPipeError, OSError, ValueError)
+
+
+@dataclass(slots=True)
+class Rate:
+    """Messages a second, from totals that may begin again at zero when a role restarts."""
+
+    _total: float | None = None
+    _at: float = 0.0
+
+    def next(self, total: float | None, at_s: float) -> float | None:
+        """The rate since the call before; None while there is nothing to compare with."""
+        before, since = self._total, at_s - self._at
+        self._total, self._at = total, at_s
+        if total is None or before is None or since <= 0:
+            return None
+        return max(0.0, total - before) / since
+
+
+def count(value: float | None) -> str:
+    """A total with thin groups; a dash where it is unknown."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def rows(figures: Figures | None, rate: float | None) -> list[tuple[str, str]]:
+    """Name and value of each figure shown. Pure."""
+    seen = figures or Figures()
+    delivered = ", ".join(f"{count(n)} {outcome}" for outcome, n in sorted(seen.deliveries.items()))
+    return [
+        ("messages/s", count(rate)),
+        ("samples stored", count(seen.stored)),
+        ("duplicates", count(seen.duplicates)),
+        ("quarantined", count(seen.quarantined)),
+        ("alerts firing", count(seen.firing)),
+        ("webhooks", delivered or UNKNOWN),
+    ]
+
+
+class LastingConsole(Console):
+    """A console that falls silent when nobody reads it any more, instead of ending the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+
+
+class Display:
+    """The supervisor's voice.
+
+    Attributes:
+        demo_key: the demo city's API key, shown once it is known.
+        admin_key: the administrator's, where it is another one than at the start.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or LastingConsole(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
+        self._rate = Rate()
+        self._reach: Reach | None = None
+        self.demo_key: str | None = None
+        self.admin_key: str | None = None
+        self._demo_told = False
+        self._began = time.monotonic()
+
+    @property
+    def every_s(self) -> float:
+        """How often `update` is worth calling (seconds)."""
+        return LIVE_EVERY_S if self._console.is_terminal else PLAIN_EVERY_S
+
+    def say(self, line: str) -> None:
+        """Show one line."""
+        with contextlib.suppress(*_GONE):
+            if self._live is None:
+                self._console.print(Text(line))
+                return
+            self._events.append(f"{time.strftime('%H:%M:%S')}  {line}")
+
+    def ready(self, reach: Reach) -> None:
+        """Show the addresses, and from now on the figures."""
+        self._reach = reach
+        self.say(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops everything.")
+        if not self._console.is_terminal:
+            for name, value in self._addresses():
+                self.say(f"  {name:<16}{value}")
+            return
+        with contextlib.suppress(*_GONE):
+            # Without a refresh thread of its own: the supervisor forks children.
+            self._live = Live(self._table(None, None), console=self._console, auto_refresh=False)
+            self._live.start(refresh=True)
+
+    def update(self, figures: Figures | None, at_s: float) -> None:
+        """Show new figures, read at `at_s` on any steady clock (seconds)."""
+        rate = self._rate.next(figures.messages if figures else None, at_s)
+        with contextlib.suppress(*_GONE):
+            if self._live is not None:
+                self._live.update(self._table(figures, rate), refresh=True)
+            elif self._reach is not None:
+                if self.demo_key and not self._demo_told:
+                    self._demo_told = True
+                    self.say(f"  {'demo key':<16}{self.demo_key}")
+                    self.say(f"  {'demo city':<16}{_DEMO_CITY}")
+                self.say(" · ".join(f"{value} {name}" for name, value in rows(figures, rate)))
+
+    def close(self) -> None:
+        """End the live table, leaving its last state on the screen."""
+        live, self._live = self._live, None
+        if live is not None:
+            with contextlib.suppress(*_GONE):
+                live.stop()
+
+    def _addresses(self) -> list[tuple[str, str]]:
+        if self._reach is None:
+            return []
+        reach = self._reach
+        pages = {"API": "", "Swagger UI": "/docs", "public register": "/public"} if reach.api else {}
+        web = [(name, f"{reach.api}{path}") for name, path in pages.items()]
+        mqtt = f"{reach.mqtt_host}:{reach.mqtt_port} ({reach.mqtt_username})"
+        demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
+        return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or reach.admin_key), *demo]
+
+    def _table(self, figures: Figures | None, rate: float | None) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for name, value in [*self._addresses(), ("", ""), *rows(figures, rate)]:
+            table.add_row(name, value)
+        for event in self._events:
+            table.add_row("", Text(event, style="yellow"))
+        return table

@@ -1,0 +1,330 @@
+"""The supervisor of `vigie up`: what is started, in which order, and how all of it stops.
+
+Start: leftovers of an earlier run are ended, then PostgreSQL and Mosquitto, then the migrations, then
+the roles; once all answer, `run.json` is written, then the demo begins. Stop: demo and roles (they drain
+while database and broker still serve), then Mosquitto, then PostgreSQL, within 15 seconds.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+from prometheus_client.multiprocess import mark_process_dead
+from pydantic import SecretStr
+
+from app.platform.config.settings import Settings
+from app.platform.kernel.atomic_files import replace_text
+from app.platform.observability.metric_files import trim_metric_files
+from app.standalone.child_process import Child, Step, tail
+from app.standalone.data_directory import Layout, clear_metrics, remove_metrics
+from app.standalone.free_ports import free_port, require_free
+from app.standalone.make_watch import MakeWatch
+from app.standalone.orphan_processes import stop_marked_remains
+from app.standalone.private_mosquitto import PrivateMosquitto
+from app.standalone.private_services import PrivateServices
+from app.standalone.process_commands import Options, Services, command, environment, environment_of
+from app.standalone.process_keeper import Keeper
+from app.standalone.run_file import Reach, read_demo_key, remove_run_file, write_run_file
+from app.standalone.secret_store import Secrets, alone, keep_secrets, kept_secrets, write_keys
+from app.standalone.service_accounts import EmbeddedError
+from app.standalone.stack_metrics import DatabaseTotals, is_ready, scrape
+from app.standalone.startup_screen import Display
+
+# `deliver` takes 6 s at most (`app.notifications.delivery.dispatcher.END_S`): what it cannot end it gives
+# back by then. Then 2.5 s for the broker and 3.5 s for the database: together under the 15 s that a stop may
+# take.
+_STOP_ROLE = (Step(signal.SIGTERM, 7.0),)
+_READY_PATIENCE_S = 90.0
+_SETTLE_S = 1.0
+_CRASHES_BORNE = 3
+_LOOK_AT_MAKE_S = 0.5
+_REPAIR_S = 1.0
+
+
+class Supervisor:
+    """One run of the stack; `layout` is locked by the caller."""
+
+    def __init__(self, options: Options, layout: Layout, settings: Settings, display: Display) -> None:
+        self._options = options
+        self._layout = layout
+        self._settings = settings
+        self._display = display
+        self._logins: Mapping[str, str] = {}
+        self._secrets: Secrets | None = None
+        self._services: PrivateServices | None = None
+        self._roles: dict[str, Keeper] = {}
+        self._demo: Keeper | None = None
+        self._migration: Child | None = None
+        self._reach: Reach | None = None
+        self._ready = False
+        self._has_stale_run_file = False
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start everything, stay until told to stop, stop everything.
+
+        Returns:
+            0 after a stop that was asked for; 1 when the stack did not start.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._told_to_stop)
+        status = 0
+        watching = [asyncio.create_task(work) for work in (self._watch_make(), self._repair_run_file())]
+        try:
+            await self._until_stop(self._start())
+            if not self._stop.is_set():
+                await self._until_stop(self._watch())
+        except EmbeddedError as error:
+            self._display.close()
+            self._display.say(f"vigie: {error}")
+            status = 1
+        finally:
+            for task in watching:
+                task.cancel()
+            await self._stop_all()
+            remove_metrics(self._layout)
+            for number in numbers:
+                loop.remove_signal_handler(number)
+        return status
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _watch_make(self) -> None:
+        make = MakeWatch()
+        while not make.told_to_stop():  # noqa: ASYNC110  # another process tells no event of ours
+            await asyncio.sleep(_LOOK_AT_MAKE_S)
+        self._stop.set()
+
+    async def _until_stop(self, work: Awaitable[None]) -> None:
+        """Carry out `work`, or leave it where it is when told to stop."""
+        task = asyncio.ensure_future(work)
+        told = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            if not task.done():
+                task.cancel()
+            results = await asyncio.gather(task, told, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
+
+    async def _start(self) -> None:
+        remove_run_file(self._layout.run_file)
+        if left := await stop_marked_remains(self._layout.marker()):
+            self._display.say(f"An earlier run had left {len(left)} processes; they are stopped.")
+        clear_metrics(self._layout)
+        host, port = self._settings.api.host, self._api_port()
+        given = self._settings.bootstrap_admin_key
+        self._secrets = keep_secrets(self._layout.secrets_file, given.get_secret_value() if given else None)
+        with alone(self._layout.secrets_file):
+            write_keys(self._layout, self._settings.encryption)
+        services = None
+        if self._options.services:
+            self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
+            services = await self._services.begin(self._display.say, self._changed)
+            self._logins = services.logins
+        variables = environment(
+            marker=self._layout.marker(),
+            metrics=self._layout.metrics.absolute(),
+            host=host,
+            port=port,
+            admin_key=self._secrets.admin_key,
+            keys_file=self._layout.keys_file,
+            roles=self._options.roles,
+            services=services,
+        )
+        await self._migrate(variables)
+        await self._start_roles(variables, host, port)
+        self._reach = self._describe(host, port, services)
+        self._ready = True
+        self._write_run_file()
+        self._display.ready(self._reach)
+        if self._options.demo:
+            self._demo = self._keeper(
+                "demo", ("simulate", "demo", "--run", str(self._layout.run_file)), variables
+            )
+            await self._demo.begin()
+
+    def _api_port(self) -> int:
+        host, port, memory = self._settings.api.host, self._options.port, self._layout.port_file
+        if "api" not in self._options.roles:
+            return port
+        if port == 0:
+            port = free_port(int(memory.read_text()) if memory.exists() else None)
+            replace_text(memory, str(port))
+        else:
+            require_free(port, host)
+        return port
+
+    async def _migrate(self, variables: dict[str, str]) -> None:
+        self._display.say("Migrations …")
+        log = self._layout.logs / "migrate.log"
+        own = environment_of("migrate", variables)
+        self._migration = await Child.start(command("migrate"), environment=own, log=log)
+        status = await self._migration.wait()
+        if status != 0:
+            raise EmbeddedError(f"the migrations failed ({status}); {log} ends with:\n{tail(log)}")
+        self._migration = None
+
+    def _keeper(self, name: str, words: tuple[str, ...], variables: dict[str, str]) -> Keeper:
+        async def start() -> Child:
+            own = environment_of(name, variables, self._logins)
+            return await Child.start(command(*words), environment=own, log=self._log(name))
+
+        return Keeper(name, start, self._display.say, self._changed)
+
+    def _log(self, name: str) -> Path:
+        return self._layout.logs / f"{name}.log"
+
+    async def _start_roles(self, variables: dict[str, str], host: str, port: int) -> None:
+        self._display.say(f"Roles: {', '.join(self._options.roles)} …")
+        for role in self._options.roles:
+            self._roles[role] = self._keeper(role, (role,), variables)
+            await self._roles[role].begin()
+        deadline = time.monotonic() + _READY_PATIENCE_S
+        settled = time.monotonic() + _SETTLE_S
+        async with aiohttp.ClientSession() as session:
+            while True:
+                for role, keeper in self._roles.items():
+                    if keeper.crashes >= _CRASHES_BORNE:
+                        raise EmbeddedError(
+                            f"{role} does not start; {self._log(role)} ends with:\n{tail(self._log(role))}"
+                        )
+                if "api" in self._roles:
+                    done = await is_ready(session, _url(host, port))
+                else:
+                    # Without an API nobody tells: having stayed alive must do.
+                    done = time.monotonic() > settled
+                if done and all(keeper.pid is not None for keeper in self._roles.values()):
+                    return
+                if time.monotonic() > deadline:
+                    raise EmbeddedError(
+                        f"the roles are not ready after {_READY_PATIENCE_S:g} s: "
+                        f"see the logs in {self._layout.logs}"
+                    )
+                await asyncio.sleep(0.1)
+
+    def _describe(self, host: str, port: int, services: Services | None) -> Reach:
+        broker = self._settings.broker
+        if self._secrets is None:
+            raise EmbeddedError("the secrets were not read")
+        own = services is not None
+        return Reach(
+            api=_url(host, port) if "api" in self._options.roles else None,
+            admin_key=self._secrets.admin_key,
+            mqtt_host=PrivateMosquitto.host if own else broker.host,
+            mqtt_port=services.broker_port if services else broker.port,
+            mqtt_username="gateway" if own else broker.username,
+            mqtt_password=self._secrets.gateway_password if own else broker.password.get_secret_value(),
+            database=services.database if services else self._settings.database.url,
+        )
+
+    def _keepers(self) -> dict[str, Keeper]:
+        return {**(self._services.keepers if self._services else {}), **self._roles}
+
+    def _changed(self, pid: int) -> None:
+        keepers = self._keepers()
+        if all(keeper.pid != pid for keeper in keepers.values()):
+            # It has ended: its gauges must not be shown as a living process's.
+            with contextlib.suppress(OSError):
+                mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]  # it has no hints
+                trim_metric_files(self._layout.metrics, pid)
+        self._write_run_file()
+
+    def _write_run_file(self) -> None:
+        if not self._ready or self._reach is None:
+            return
+        keepers = self._keepers()
+        pids = {name: keeper.pid for name, keeper in keepers.items()}
+        try:
+            reach = replace(self._reach, admin_key=self._admin_key())
+            write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
+        except (OSError, ValueError, EmbeddedError) as error:
+            if not self._has_stale_run_file:
+                self._display.say(f"{self._layout.run_file} cannot be written, and is tried again: {error}")
+            self._has_stale_run_file = True
+        else:
+            self._has_stale_run_file = False
+
+    def _admin_key(self) -> str:
+        """Read the administrator's key: `vigie secrets rotate` may have replaced it meanwhile."""
+        return kept_secrets(self._layout.secrets_file).admin_key
+
+    async def _watch(self) -> None:
+        token = self._settings.api.metrics_token
+        totals = DatabaseTotals(self._reach.database if self._reach else None)
+        async with aiohttp.ClientSession() as session, contextlib.aclosing(totals):
+            while True:
+                try:
+                    await self._show(session, token, totals)
+                except Exception as error:  # noqa: BLE001  # what only shows the stack must not end it
+                    self._display.say(f"the figures cannot be shown: {error!r}")
+                await asyncio.sleep(self._display.every_s)
+
+    async def _show(
+        self, session: aiohttp.ClientSession, token: SecretStr | None, totals: DatabaseTotals
+    ) -> None:
+        api = self._reach.api if self._reach else None
+        figures = await totals.complete(await scrape(session, api, token)) if api else None
+        if self._options.demo:
+            self._display.demo_key = read_demo_key(self._layout.demo_file)
+        with contextlib.suppress(OSError, ValueError, EmbeddedError):
+            self._display.admin_key = self._admin_key()
+        self._display.update(figures, time.monotonic())
+
+    async def _repair_run_file(self) -> None:
+        """Write `run.json` again for as long as the last try failed: its disk may have been full."""
+        while True:
+            if self._has_stale_run_file:
+                self._write_run_file()
+            await asyncio.sleep(_REPAIR_S)
+
+    async def _stop_all(self) -> None:
+        self._display.close()
+        self._ready = False
+        remove_run_file(self._layout.run_file)
+        services = list(self._services.keepers.values()) if self._services else []
+        others = [*self._roles.values(), *([self._demo] if self._demo else [])]
+        keepers = [*services, *others]
+        if keepers:
+            self._display.say("Stopping …")
+        await asyncio.gather(*(keeper.let_go() for keeper in keepers))
+        children = [
+            child for child in [*(keeper.child for keeper in others), self._migration] if child is not None
+        ]
+        await self._hastened(asyncio.gather(*(child.stop(_STOP_ROLE) for child in children)), children)
+        if self._services is not None:
+            await self._services.stop(hurried=self._hurry.is_set())
+        if keepers:
+            self._display.say("Stopped.")
+
+    async def _hastened(self, stopping: Awaitable[object], children: list[Child]) -> None:
+        """Wait for `stopping`; at a second Ctrl-C end the children by force instead."""
+        work = asyncio.ensure_future(stopping)
+        told = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            for child in children:
+                if child.returncode is None:
+                    child.kill()
+        await work
+        told.cancel()
+        await asyncio.gather(told, return_exceptions=True)
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # compared, not bound to
+    return f"http://{reached}:{port}"

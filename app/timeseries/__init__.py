@@ -1,0 +1,1 @@
+"""Stores, reads, aggregates, exports and erases what boxes measured."""

@@ -1,0 +1,164 @@
+"""What an erasure removes of one box, in the caller's transaction: the statements, and what they count.
+
+A summary that the range touches goes as a whole. Hours and days that it only cuts are noted, and summarised
+anew by the roll-ups' own work: however many samples are left in them, they hold up no erasure, and until then
+readers look at them. Marks of hours under way stay: the consumer counts on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.platform.db.database import RawConnection
+from app.timeseries.retention.expiry_limits import NEVER
+from app.timeseries.rollups.refresh import HOUR
+from app.timeseries.rollups.rollup_queries import midnight
+
+_MINUTE: Final = timedelta(minutes=1)
+_RANGE: Final = "box_key = $1 AND time >= $2 AND time < $3"
+_SAMPLES: Final = f"""
+DELETE FROM samples WHERE {_RANGE} AND time IN (
+    SELECT time FROM samples WHERE {_RANGE} ORDER BY time LIMIT $4
+) RETURNING time
+"""  # noqa: S608 (constants)
+_EVENTS: Final = f"""
+DELETE FROM events WHERE {_RANGE} AND (time, type) IN (
+    SELECT time, type FROM events WHERE {_RANGE} ORDER BY time, type LIMIT $4
+) RETURNING time, type
+"""  # noqa: S608 (constants)
+_MARKS: Final = (
+    "DELETE FROM rollup_marks WHERE box_key = $1 AND hour >= $2 AND hour + interval '1 hour' <= $3"
+)
+_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = $1 AND day >= $2 AND until <= $3"
+_WHOLE: Final = """
+WITH gone AS (
+    DELETE FROM hourly WHERE box_key = $1 AND day >= $2 AND day + interval '1 day' <= $3 RETURNING count
+)
+SELECT coalesce(sum(cardinality(array_remove(count, NULL))), 0)::bigint FROM gone
+"""
+# Of hours those go that the range touches; a row is a day of 24 places.
+_TOUCHED: Final = "h.day + (n - 1) * interval '1 hour' < $3 AND h.day + n * interval '1 hour' > $2"
+_FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
+_PLACES: Final = "FROM unnest(h.{}) WITH ORDINALITY AS u (v, n)"
+_LEFT: Final = ", ".join(
+    f"{name} = (SELECT array_agg(CASE WHEN {_TOUCHED} THEN NULL ELSE v END ORDER BY n) "
+    + _PLACES.format(name)
+    + ")"
+    for name in _FIELDS
+)
+_CUT_DAYS: Final = "h.box_key = $1 AND h.day < $3 AND h.day + interval '1 day' > $2"
+_COUNT_HOURS: Final = f"""
+SELECT count(*) FROM hourly h, unnest(h.count) WITH ORDINALITY AS u (v, n)
+WHERE {_CUT_DAYS} AND v IS NOT NULL AND {_TOUCHED}
+"""  # noqa: S608 (constants)
+_CLEAR_HOURS: Final = f"UPDATE hourly h SET {_LEFT} WHERE {_CUT_DAYS}"  # noqa: S608 (constants)
+_EMPTY: Final = f"DELETE FROM hourly h WHERE {_CUT_DAYS} AND array_remove(count, NULL) = '{{}}'"  # noqa: S608 (constants)
+# From the day on in which the range begins; and those of a former time zone that it touches.
+_DAILY: Final = """
+DELETE FROM daily WHERE box_key = $1 AND day < $3 AND (day >= $5 OR (day AT TIME ZONE $4)::time <> '00:00'
+    AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2)
+"""
+# The past of the box from one cut hour to the other: in between there is nothing any more.
+_HOURS_ANEW: Final = """
+UPDATE rollup_states SET backfill_from = least(backfill_from, $2), backfill_next = least(backfill_next, $2),
+    backfill_until = greatest(backfill_until, $3)
+WHERE box_key = $1
+"""
+_DAY_ANEW: Final = """
+INSERT INTO rollup_day_marks (box_key, day, until) VALUES ($1, $2, $3) ON CONFLICT (box_key, day) DO NOTHING
+"""
+_QUARANTINE: Final = """
+DELETE FROM quarantine
+WHERE box = $1 AND organisation_id = $2 AND received_at >= $3 AND received_at < $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a box measured from `first` on, before `last`."""
+
+    first: datetime
+    last: datetime
+
+    @classmethod
+    def of(cls, begins_at: datetime | None, ends_at: datetime) -> "Range":
+        """The range of an erasure; without a beginning that of all that was."""
+        return cls(begins_at or NEVER, ends_at)
+
+
+async def remove_samples(
+    connection: RawConnection, key: int, when: Range, most: int
+) -> Sequence[tuple[datetime]]:
+    """Remove the earliest samples of the range; returns their times, in order."""
+    rows = await connection.fetch(_SAMPLES, key, when.first, when.last, most)
+    return sorted((row["time"],) for row in rows)
+
+
+async def remove_events(
+    connection: RawConnection, key: int, when: Range, most: int
+) -> Sequence[tuple[datetime, str]]:
+    """Remove the earliest events of the range; returns their times and types, in order."""
+    rows = await connection.fetch(_EVENTS, key, when.first, when.last, most)
+    return sorted((row["time"], row["type"]) for row in rows)
+
+
+async def remove_rest(
+    connection: RawConnection, key: int, box: str, organisation: object, when: Range
+) -> dict[str, int]:
+    """Remove what is left once samples and events are gone: summaries, marks, what was refused.
+
+    Returns:
+        How many, by table; of hours and days those of each metric.
+    """
+    bounds = key, when.first, when.last
+    zone = await connection.fetchval("SELECT timezone FROM rollup_states WHERE box_key = $1", key) or "UTC"
+    hours = await connection.fetchval(_WHOLE, *bounds) + await connection.fetchval(_COUNT_HOURS, *bounds)
+    await connection.execute(_CLEAR_HOURS, *bounds)
+    await connection.execute(_EMPTY, *bounds)
+    removed = {
+        "hourly": int(hours),
+        "daily": _number(
+            await connection.execute(_DAILY, *bounds, zone, midnight(when.first, ZoneInfo(zone), up=False))
+        ),
+        "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
+        + _number(await connection.execute(_DAY_MARKS, *bounds)),
+        "quarantine": _number(
+            await connection.execute(_QUARANTINE, box, organisation, when.first, when.last)
+        ),
+    }
+    await _have_made_anew(connection, key, when, ZoneInfo(zone))
+    return removed
+
+
+def cut_hours(when: Range) -> list[tuple[datetime, datetime]]:
+    """The hours (UTC) that a range cuts in two: two at most."""
+    firsts = {
+        edge.replace(minute=0, second=0, microsecond=0)
+        for edge in (when.first.astimezone(UTC), when.last.astimezone(UTC))
+    } - {when.first, when.last}
+    return [(first, first + HOUR) for first in sorted(firsts)]
+
+
+def cut_days(when: Range, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """The days of a time zone that a range cuts in two: two at most."""
+    days = {
+        (midnight(edge, zone, up=False), midnight(edge, zone, up=True)) for edge in (when.first, when.last)
+    }
+    return sorted((first, last) for first, last in days if first != last)
+
+
+async def _have_made_anew(connection: RawConnection, key: int, when: Range, zone: ZoneInfo) -> None:
+    """Have hours and days summarised that are cut and over: others are to come, as the roll-ups know."""
+    before = datetime.now(UTC) - _MINUTE
+    hours = [(first, last) for first, last in cut_hours(when) if last < before]
+    if hours:
+        await connection.execute(_HOURS_ANEW, key, hours[0][0], hours[-1][1])
+    days = [(first, last) for first, last in cut_days(when, zone) if first > NEVER and last < before]
+    if days:
+        await connection.executemany(_DAY_ANEW, [(key, first, last) for first, last in days])
+
+
+def _number(tag: str) -> int:
+    return int(tag.rpartition(" ")[2])

@@ -1,0 +1,172 @@
+"""Asking for erasures, and reading them. Must not know HTTP, nor remove anything itself.
+
+Whoever asks closes the gate: no batch is under way then, and the next one refuses what lies in the range.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, exists, func, insert, select, text
+
+from app.platform.db.database import ReadSession, WriteSession
+from app.platform.db.ingest_barrier import close_gate
+from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
+from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.tenant_scope import Reach
+from app.registry import box_repository, repository
+from app.registry.models import Box
+from app.timeseries.erasure.models import Erasure, ErasureBox
+from app.timeseries.erasure.removal_digest import BEGIN
+from app.timeseries.erasure.schemas import ErasureCreate
+
+UNFINISHED: Final = 20
+"""Erasures of an organisation that may be unfinished."""
+RANGES: Final = 100
+"""Ranges that a box may have of which nothing is taken; such as touch are one."""
+
+_RETRY_S: Final = 30
+ERASURES: Final = Orders("erasures", (identifier(Erasure.id),), {"created_at": ()}, "-created_at")
+# What was erased before stays erased.
+_CLOSE_RANGE: Final = text("""
+UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
+RETURNING (SELECT count(*) FROM unnest(erased))
+""")
+
+
+async def erase_box(
+    session: WriteSession, principal: Principal, box_id: str, wanted: ErasureCreate, now: datetime
+) -> Erasure:
+    """Ask for a range of a box to be erased.
+
+    Raises:
+        NotFoundError: The caller sees no such box.
+        InvalidError: `until_in_future`, `range_reversed`.
+        ConflictError: `too_many_erased_ranges`.
+        TooManyRequestsError: `too_many_erasures`.
+    """
+    _check(wanted, now)
+    await close_gate(session)
+    box = await box_repository.get_box(session, box_id, principal.visible(), lock=True)
+    made = _made(principal, box.organisation_id, box.site_id, wanted, now)
+    made.box = box.id
+    return await _ask(session, made, [box.key])
+
+
+async def erase_site(
+    session: WriteSession, principal: Principal, site: str, wanted: ErasureCreate, now: datetime
+) -> Erasure:
+    """Ask for a range of all boxes of a site to be erased; the errors are those of `erase_box`."""
+    _check(wanted, now)
+    await close_gate(session)
+    row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
+    if row is None:
+        raise NotFoundError("site", site)
+    statement = select(Box.key).where(Box.site_id == row.id, Box.deleted_at.is_(None)).order_by(Box.key)
+    keys = (await session.scalars(statement.with_for_update(key_share=True))).all()
+    made = _made(principal, row.organisation_id, row.id, wanted, now)
+    return await _ask(session, made, keys)
+
+
+def _made(
+    principal: Principal, organisation_id: UUID, site_id: UUID, wanted: ErasureCreate, now: datetime
+) -> Erasure:
+    return Erasure(
+        id=new_id(),
+        organisation_id=organisation_id,
+        site_id=site_id,
+        box=None,
+        begins_at=wanted.from_,
+        ends_at=wanted.until or now,
+        reason=wanted.reason,
+        created_by=principal.key_id,
+        created_at=now,
+        chain=BEGIN,
+    )
+
+
+def _check(wanted: ErasureCreate, now: datetime) -> None:
+    if wanted.until is not None and wanted.until > now:
+        raise InvalidError(
+            "This is to come: only what was measured can be erased.", code="until_in_future"
+        ).at("body.until")
+    if wanted.from_ is not None and wanted.from_ >= (wanted.until or now):
+        raise InvalidError("This must be before `until`.", code="range_reversed").at("body.from")
+
+
+async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Erasure:
+    """Close the range, and put the erasure into the queue.
+
+    Raises:
+        ConflictError: `too_many_erased_ranges`.
+        TooManyRequestsError: `too_many_erasures`.
+    """
+    unfinished = await session.scalar(
+        select(func.count()).where(
+            Erasure.organisation_id == made.organisation_id, Erasure.finished_at.is_(None)
+        )
+    )
+    if (unfinished or 0) >= UNFINISHED:
+        raise TooManyRequestsError(
+            f"The organisation has {unfinished} erasures that are not finished. Wait for one of them.",
+            code="too_many_erasures",
+            retry_after_s=_RETRY_S,
+        )
+    values: dict[str, Any] = {"first": made.begins_at, "last": made.ends_at, "keys": list(keys)}
+    ranges = (await session.scalars(_CLOSE_RANGE, values)).all()
+    if max(ranges, default=0) > RANGES:
+        raise ConflictError(
+            f"The box has {RANGES} erased ranges. Erase a range that touches some of them: they become one.",
+            code="too_many_erased_ranges",
+        )
+    made.boxes_total = len(keys)
+    session.add(made)
+    await session.flush()
+    if keys:
+        rows = [{"erasure_id": made.id, "box_key": key} for key in keys]
+        await session.execute(insert(ErasureBox), rows)
+    return made
+
+
+def _seen(visible: Reach, of: ColumnElement[bool]) -> Select[Erasure]:
+    return select(Erasure).where(*visible.within(Erasure.organisation_id, Erasure.site_id), of)
+
+
+async def _of_box(session: ReadSession, principal: Principal, box_id: str) -> ColumnElement[bool]:
+    box = await box_repository.get_box(session, box_id, principal.visible())
+    return exists().where(ErasureBox.erasure_id == Erasure.id, ErasureBox.box_key == box.key)
+
+
+async def _of_site(session: ReadSession, principal: Principal, site: str) -> ColumnElement[bool]:
+    row = await repository.find_site(session, parse_id(site, "site"), principal.visible())
+    if row is None:
+        raise NotFoundError("site", site)
+    return Erasure.site_id == row.id
+
+
+async def page(
+    session: ReadSession,
+    principal: Principal,
+    asked: Pagination,
+    *,
+    box: str | None = None,
+    site: str = "",
+) -> Sequence[Erasure]:
+    """Erasures that concern a box, or boxes of a site; one more than are asked for (NotFoundError)."""
+    of = await (_of_site(session, principal, site) if box is None else _of_box(session, principal, box))
+    return (await session.scalars(ERASURES.page(_seen(principal.visible(), of), asked))).all()
+
+
+async def find(
+    session: ReadSession, principal: Principal, erasure_id: str, *, box: str | None = None, site: str = ""
+) -> Erasure:
+    """One of these (NotFoundError)."""
+    of = await (_of_site(session, principal, site) if box is None else _of_box(session, principal, box))
+    statement = _seen(principal.visible(), of).where(Erasure.id == parse_id(erasure_id, "erasure"))
+    found = await session.scalar(statement)
+    if found is None:
+        raise NotFoundError("erasure", erasure_id)
+    return found

@@ -1,0 +1,171 @@
+"""Works erasures off: box by box, slice by slice, several taking turns. For the maintain role alone.
+
+Each slice is a transaction in which rows go, and in which their identities go into the erasure's chain: what
+is interrupted is taken up where it was. Latest values come last, for many boxes at once, with the gate
+closed: the consumer keeps them in memory, and forgets them when the registry says that a box was changed.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Any, Final
+
+import asyncpg
+
+from app.platform.db.ingest_barrier import close_gate_now_and_then
+from app.platform.kernel.instants import from_datetime
+from app.platform.observability.metrics_and_logs import ERASED, ERASURES_WAITING, get_logger
+from app.timeseries.erasure.erasure_sql import Range, remove_events, remove_rest, remove_samples
+from app.timeseries.erasure.removal_digest import extend
+from app.timeseries.retention.latest_value_expiry import have_states_dropped
+
+_log = get_logger(__name__)
+# How long it works before other jobs of the process have their turn.
+_TURN_S: Final = 1.0
+_SLICE: Final = 20_000
+_BOXES: Final = 50
+# With the gate closed everybody waits: this is an update of so many rows.
+_SETTLED: Final = 500
+
+_WAITING: Final = "SELECT count(*) FROM erasures WHERE finished_at IS NULL"
+_NEXT: Final = """
+SELECT id, organisation_id, begins_at, ends_at, progress::text AS progress, chain FROM erasures
+WHERE finished_at IS NULL ORDER BY worked_at NULLS FIRST, id LIMIT 1
+"""
+_BOXES_OF: Final = """
+SELECT e.box_key, b.id FROM erasure_boxes e JOIN boxes b ON b.key = e.box_key
+WHERE e.erasure_id = $1 AND e.state = $2 ORDER BY e.box_key LIMIT $3
+"""
+_NOTE: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"
+_MARK: Final = "UPDATE erasure_boxes SET state = $3 WHERE erasure_id = $1 AND box_key = ANY ($2::int[])"
+# What is newer than `newest_us` readers and the consumer look for in `samples`: it goes back to the newest
+# sample that is left, and not beyond what the row knows.
+_SETTLE: Final = """
+WITH found AS (
+    SELECT s.box_key, (
+        SELECT count(*) FROM jsonb_each(s.latest) AS l
+        WHERE (l.value ->> 1)::bigint >= $2 AND (l.value ->> 1)::bigint < $3
+    ) AS values
+    FROM box_states s WHERE s.box_key = ANY ($1::int[])
+), settled AS (
+    UPDATE box_states s SET
+        latest = coalesce((
+            SELECT jsonb_object_agg(l.key, l.value) FROM jsonb_each(s.latest) AS l
+            WHERE (l.value ->> 1)::bigint < $2 OR (l.value ->> 1)::bigint >= $3
+        ), '{}'),
+        newest_us = (
+            SELECT (extract(epoch FROM max(t.time)) * 1000000)::bigint FROM samples t
+            WHERE t.box_key = s.box_key
+                AND t.time <= 'epoch'::timestamptz + s.newest_us * interval '1 microsecond'
+        )
+    WHERE s.box_key = ANY ($1::int[])
+)
+SELECT coalesce(sum(values), 0)::bigint FROM found
+"""
+_DONE: Final = """
+UPDATE erasures SET boxes_done = (
+    SELECT count(*) FROM erasure_boxes b WHERE b.erasure_id = $1 AND b.state = 'done'
+) WHERE id = $1
+"""
+_FINISH: Final = """
+UPDATE erasures SET finished_at = now(), removed = progress, digest = chain WHERE id = $1
+"""
+
+
+class ErasureWorker:
+    """Call `turn` now and then, from one process alone."""
+
+    async def turn(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether more could be done now."""
+        until = time.monotonic() + _TURN_S
+        while True:
+            row = await connection.fetchrow(_NEXT)
+            if row is None:
+                ERASURES_WAITING.set(0)
+                return False
+            await _Work(connection, row, until).go_on()
+            if time.monotonic() >= until:
+                ERASURES_WAITING.set(await connection.fetchval(_WAITING))
+                return True
+
+
+class _Work:
+    """One erasure, for as long as it has its turn."""
+
+    def __init__(self, connection: asyncpg.Connection, row: asyncpg.Record, until: float) -> None:
+        self._connection = connection
+        self._id = row["id"]
+        self._organisation = row["organisation_id"]
+        self._when = Range.of(row["begins_at"], row["ends_at"])
+        self._progress: dict[str, int] = json.loads(row["progress"])
+        self._chain: str = row["chain"]
+        self._until = until
+
+    async def go_on(self) -> None:
+        """Do the next that is to be done, until there is nothing or the time is up."""
+        await self._connection.execute(
+            "UPDATE erasures SET worked_at = clock_timestamp() WHERE id = $1", self._id
+        )
+        while boxes := await self._boxes("waiting", _BOXES):
+            for box in boxes:
+                if not await self._empty(box["box_key"], box["id"]):
+                    return
+        while boxes := await self._boxes("emptied", _SETTLED):
+            await self._settle([box["box_key"] for box in boxes])
+            if self._is_over():
+                return
+        await self._connection.execute(_FINISH, self._id)
+        _log.info("erasure_finished", erasure=str(self._id), digest=self._chain, **self._progress)
+
+    async def _boxes(self, state: str, most: int) -> Sequence[asyncpg.Record]:
+        rows: Sequence[asyncpg.Record] = await self._connection.fetch(_BOXES_OF, self._id, state, most)
+        return rows
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._until
+
+    async def _empty(self, key: int, box: str) -> bool:
+        """Remove what a box measured; returns whether there is time left."""
+        for table, remove in (("samples", remove_samples), ("events", remove_events)):
+            full = True
+            while full:
+                async with self._connection.transaction():
+                    gone = await remove(self._connection, key, self._when, _SLICE)
+                    await self._note({table: len(gone)}, lines(table, box, gone))
+                full = len(gone) == _SLICE
+                if full and self._is_over():
+                    return False
+        async with self._connection.transaction():
+            removed = await remove_rest(self._connection, key, box, self._organisation, self._when)
+            await self._note(removed)
+            await self._connection.execute(_MARK, self._id, [key], "emptied")
+        return not self._is_over()
+
+    async def _settle(self, keys: list[int]) -> None:
+        """Take latest values away, where the consumer cannot bring them back."""
+        first, last = (from_datetime(edge) for edge in (self._when.first, self._when.last))
+        async with self._connection.transaction():
+            await close_gate_now_and_then(self._connection)
+            values = await self._connection.fetchval(_SETTLE, keys, first, last)
+            await have_states_dropped(self._connection, keys)
+            await self._note({"box_states": values})
+            await self._connection.execute(_MARK, self._id, keys, "done")
+            await self._connection.execute(_DONE, self._id)
+
+    async def _note(self, removed: dict[str, int], identities: Iterable[str] = ()) -> None:
+        """Note what was removed, in the transaction that does it."""
+        progress = {**self._progress}
+        for table, count in removed.items():
+            progress[table] = progress.get(table, 0) + count
+            ERASED.labels(table).inc(count)
+        chain = extend(self._chain, identities)
+        await self._connection.execute(_NOTE, self._id, json.dumps(progress), chain)
+        self._progress, self._chain = progress, chain
+
+
+def lines(table: str, box: str, identities: Iterable[tuple[Any, ...]]) -> Iterable[str]:
+    """What the chain has of rows: their times, and what else is part of their identity."""
+    for moment, *more in identities:
+        at = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        yield " ".join((table, box, at, *more))

@@ -1,0 +1,179 @@
+"""Reads an export in buckets: box by box, window by window, as series are read.
+
+Owns the order of its rows, and where it is gone on with. Nothing is computed here: a bucket is what the
+series of its box and metric gives. PostgreSQL packs the rows, as it does those of samples, so that every
+format has the same bytes for the same numbers.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from sqlalchemy import ARRAY, CTE, ColumnElement, Double, Text, Uuid, collate, func, literal, select
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+
+from app.catalogue.metrics import BY_NAME
+from app.platform.kernel.instants import to_datetime
+from app.registry.models import Box, Site
+from app.timeseries.exports.box_selection import Position, Selection, Span
+from app.timeseries.exports.bucket_layout import Bucketing, clamped
+from app.timeseries.exports.row_slices import Packing, Reading, Slice
+from app.timeseries.exports.row_source import Column
+from app.timeseries.rollups.rollup_queries import summaries
+from app.timeseries.series.aggregates import aggregated
+
+ROWS: Final = 5_000
+"""Of a slice, at most; fewer where a row has many columns."""
+
+_VALUES: Final = 50_000
+# A slice goes on with the next window or box as long as it has taken no longer than that.
+_LONG_S: Final = 0.5
+_BOXES: Final = 100
+
+
+class Place(NamedTuple):
+    """A box, as far as its rows need it."""
+
+    key: int
+    id: str
+    site_id: UUID
+    longitude: float
+    latitude: float
+    interval_s: int
+    timezone: str
+
+
+class Table(NamedTuple):
+    """Rows of one box, ascending.
+
+    Attributes:
+        box: whose.
+        times: when each bucket begins.
+        values: of each column a list as long as `times`, None where there is no value.
+    """
+
+    box: Place
+    times: list[datetime]
+    values: list[list[float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketExport:
+    """Buckets that are exported, and of what.
+
+    Attributes:
+        selection: the boxes.
+        span: of time, and of the order.
+        metrics: of which there are values.
+        bucketing: how wide buckets are, and what each has.
+        columns: of values, in the file's order.
+    """
+
+    selection: Selection
+    span: Span
+    metrics: tuple[str, ...]
+    bucketing: Bucketing
+    columns: tuple[Column, ...]
+
+    async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
+        """All rows in order. Between two slices nothing is held."""
+        start = self.span.start
+        more = bool(self.columns)
+        while more:
+            async with reading.turn() as session:
+                tables, start, more = await self.some(session, start)
+                rows = sum(len(table.times) for table in tables)
+                packed = await self._packed(session, tables, packing) if rows else ()
+            if rows:
+                yield Slice(rows, packed)
+
+    async def some(
+        self, session: AsyncSession, start: Position | None
+    ) -> tuple[list[Table], Position | None, bool]:
+        """Rows from a place on, as many as are read at once.
+
+        Returns:
+            The rows, where those behind them begin, and whether there may be any.
+        """
+        began = time.monotonic()
+        most = max(1, min(ROWS, _VALUES // len(self.columns)))
+        found: list[Table] = []
+        rows = 0
+        boxes = await self._boxes(session, start)
+        for box in boxes:
+            for window in self._windows(box, start, most):
+                table = await self._table(session, box, window)
+                rows += len(table.times)
+                found.append(table)
+                if rows >= most or time.monotonic() - began >= _LONG_S:
+                    return found, Position(box.id, window[1]), True
+            start = Position(box.id, None)
+        return found, start, len(boxes) == _BOXES
+
+    async def _boxes(self, session: AsyncSession, start: Position | None) -> list[Place]:
+        page = self.selection.page(self.span, start, _BOXES).add_columns(Box.interval_s, Site.timezone)
+        rows = (await session.execute(page)).all()
+        return [
+            Place(row.key, row.id, row.site_id, row.longitude, row.latitude, row.interval_s, row.timezone)
+            for row in rows
+        ]
+
+    def _windows(self, box: Place, start: Position | None, rows: int) -> Iterator[tuple[datetime, datetime]]:
+        """What of a box is left: whole buckets, save where the span cuts one in two."""
+        zone = ZoneInfo(box.timezone)
+        first, last = clamped(self.span.first, self.span.last)
+        if start is not None and start.box == box.id and start.time is not None:
+            first = max(first, self.bucketing.from_row(start.time, zone))
+        until = self.span.until
+        if until is not None and until.box == box.id and until.time is not None:
+            last = min(last, self.bucketing.after_row(until.time, zone))
+        return self.bucketing.windows(first, last, zone, box.interval_s, rows)
+
+    async def _table(self, session: AsyncSession, box: Place, window: tuple[datetime, datetime]) -> Table:
+        """The rows of a window: the buckets in which any of the metrics has a value."""
+        of = []
+        for name in self.metrics:
+            series = self.bucketing.series(box.key, BY_NAME[name], box.timezone, window)
+            of.append((BY_NAME[name], await summaries(session, series)))
+        times = np.unique(np.concatenate([found.times for _, found in of]))
+        values: list[list[float | None]] = []
+        for metric, found in of:
+            places = np.searchsorted(times, found.times).tolist()
+            shown = aggregated(found, metric, self.bucketing.bucket, ZoneInfo(box.timezone), box.interval_s)
+            for name in self.bucketing.fitting(metric):
+                column: list[float | None] = [None] * len(times)
+                for place, value in zip(places, shown[name], strict=True):
+                    column[place] = value
+                values.append(column)
+        return Table(box, [to_datetime(moment) for moment in times.tolist()], values)
+
+    async def _packed(
+        self, session: AsyncSession, tables: Sequence[Table], packing: Packing
+    ) -> tuple[Any, ...]:
+        page = _page(tables, self.columns)
+        (row,) = (await session.execute(select(*packing.pack(page, self.columns)).select_from(page))).all()
+        return tuple(row)
+
+
+def _page(tables: Sequence[Table], columns: Sequence[Column]) -> CTE:
+    """Rows as PostgreSQL is sent them: an array for each column."""
+    given: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
+        "id": (Text(), [table.box.id for table in tables for _ in table.times]),
+        "site_id": (Uuid(), [table.box.site_id for table in tables for _ in table.times]),
+        "longitude": (Double(), [table.box.longitude for table in tables for _ in table.times]),
+        "latitude": (Double(), [table.box.latitude for table in tables for _ in table.times]),
+        "time": (TIMESTAMP(timezone=True), [moment for table in tables for moment in table.times]),
+    }
+    for number, column in enumerate(columns):
+        given[column.name] = (Double(), [value for table in tables for value in table.values[number]])
+    arrays: list[ColumnElement[Any]] = [literal(values, ARRAY(kind)) for kind, values in given.values()]
+    sent = func.unnest(*arrays).table_valued(*given).render_derived(name="sent")
+    rest = [sent.c[name] for name in list(given)[1:]]
+    return select(collate(sent.c.id, "C").label("id"), *rest).cte("page")

@@ -1,0 +1,190 @@
+"""Divides an export into parts of so many rows: each is a file of its own, small enough to begin anew.
+
+Owns where parts begin and end, and how a client names one. Rows are counted piece by piece, as they are read;
+where a part ends within one, the time of its last row is looked up there.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, Self
+
+from sqlalchemy import Select, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from app.platform.http.contract.fields import check_box_id
+from app.platform.http.contract.pagination import decode_cursor, encode_cursor
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
+from app.timeseries.exports.box_selection import Position, behind
+from app.timeseries.exports.row_order import Piece, Seen, Walk
+from app.timeseries.exports.row_slices import Export, Reading
+
+ROWS_MOST: Final = 1_000_000
+"""Of a part."""
+
+_KIND: Final = "export_part"
+# Rows that are counted at once.
+_PIECE: Final = 100_000
+_MICROSECOND: Final = timedelta(microseconds=1)
+# What one call counts. Whoever has more asks again.
+_COUNTED_MOST: Final = 10_000_000
+_WITHIN_S: Final = 20.0
+_NUMBERS_MOST: Final = 1_000_000_000
+
+
+class Part(NamedTuple):
+    """A part.
+
+    Attributes:
+        number: from 1 on.
+        start: where it begins; None: with the first row of all.
+        until: its last row's place.
+        rows: how many; there may be more when it is read, where samples came late.
+        first_box: the first row's box.
+    """
+
+    number: int
+    start: Position | None
+    until: Position
+    rows: int
+    first_box: str
+
+
+class Named(NamedTuple):
+    """A part as a client names it.
+
+    Attributes:
+        number: from 1 on.
+        start: where it begins; None: with the first row of all.
+        until: its last row's place; None: to the end.
+    """
+
+    number: int
+    start: Position | None
+    until: Position | None
+
+    def token(self) -> str:
+        """What names it."""
+        return encode_cursor(_KIND, self.number, *_written(self.start), *_written(self.until))
+
+    @classmethod
+    def read(cls, token: str) -> Self:
+        """Read a token back (InvalidError `invalid_cursor`)."""
+        number, *places = decode_cursor(_KIND, token, _number, _box, _micros, _box, _micros)
+        return cls(number, _place(*places[:2]), _place(*places[2:]))
+
+
+def _written(place: Position | None) -> tuple[str | None, int | None]:
+    if place is None:
+        return None, None
+    return place.box, None if place.time is None else from_datetime(place.time)
+
+
+def _place(box: str | None, micros: int | None) -> Position | None:
+    return None if box is None else Position(box, None if micros is None else to_datetime(micros))
+
+
+def _number(value: object) -> int:
+    if type(value) is int and 0 < value <= _NUMBERS_MOST:
+        return value
+    raise ValueError(value)
+
+
+def _box(value: object) -> str | None:
+    return None if value is None else check_box_id(str(value))
+
+
+def _micros(value: object) -> int | None:
+    # Where samples may be: what is a microsecond later is a time too.
+    if value is None or (type(value) is int and EARLIEST_US <= value <= LATEST_US):
+        return value
+    raise ValueError(value)
+
+
+class Parts:
+    """The parts of an export, counted one after the other.
+
+    Args:
+        export: what is divided; its span begins where the first part does.
+        rows: of a part, at most.
+        number: of the first part.
+    """
+
+    def __init__(self, export: Export, *, rows: int, number: int = 1) -> None:
+        self._export = export
+        self._rows = rows
+        self._number = number
+        # Of the part that is counted: where it begins, its first box, its last place, its rows.
+        self._start = export.span.start
+        self._first = self._last = ""
+        self._last_time: datetime | None = None
+        self._counted = 0
+
+    async def listed(self, reading: Reading, *, most: int) -> tuple[list[Part], str | None]:
+        """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
+        found: list[Part] = []
+        began = time.monotonic()
+        async for part in self._all(reading):
+            found.append(part)
+            counted = sum(each.rows for each in found)
+            if len(found) == most or counted >= _COUNTED_MOST or time.monotonic() - began >= _WITHIN_S:
+                return found, Named(self._number, behind(part.until), None).token()
+        return found, None
+
+    async def _all(self, reading: Reading) -> AsyncIterator[Part]:
+        walk = Walk(self._export.span, _PIECE)
+        while self._export.columns and (piece := walk.next()) is not None:
+            answer = await reading.read(self._counts(piece))
+            ((looked, last, over, counts),) = answer.rows
+            whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
+            seen = Seen(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
+            walk.seen(piece, seen)
+            for box, rows in whole:
+                async for part in self._take(reading, piece, box, rows):
+                    yield part
+        if self._counted:
+            yield self._ended(Position(self._last, None))
+
+    async def _take(self, reading: Reading, piece: Piece, box: str, rows: int) -> AsyncIterator[Part]:
+        """Add the rows of a box in a piece; gives the parts that end meanwhile."""
+        done = 0
+        while rows:
+            if self._counted == self._rows:
+                # It ended with the piece before, or with the box before.
+                yield self._ended(Position(self._last, self._last_time))
+            taken = min(rows, self._rows - self._counted)
+            self._first = self._first or box
+            self._counted, done, rows = self._counted + taken, done + taken, rows - taken
+            self._last, self._last_time = box, piece.end and piece.end - _MICROSECOND
+            if rows:
+                answer = await reading.read(self._time(piece, box, done))
+                ((end,),) = answer.rows
+                yield self._ended(Position(box, end))
+
+    def _ended(self, until: Position) -> Part:
+        part = Part(self._number, self._start, until, self._counted, self._first)
+        self._number += 1
+        self._start = behind(until)
+        self._first, self._counted = "", 0
+        return part
+
+    def _counts(self, piece: Piece) -> Select[*tuple[Any, ...]]:
+        """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
+        looked, found, over = self._export.found(piece, _PIECE)
+        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
+        pair = func.json_build_array(counts.c.id, counts.c.rows)
+        listed = select(cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)).scalar_subquery()
+        return select(
+            select(func.count()).select_from(looked).scalar_subquery(),
+            select(func.max(looked.c.id)).scalar_subquery(),
+            over,
+            listed,
+        )
+
+    def _time(self, piece: Piece, box: str, number: int) -> Select[*tuple[Any, ...]]:
+        """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
+        only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
+        _, found, _ = only.found(piece, _PIECE)
+        return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

@@ -1,0 +1,185 @@
+"""The parameters of an export: which boxes, which span, which metrics, where it begins.
+
+Owns what is refused of them, and the address that says all of it. Must not know formats' bytes.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import Query
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import BY_NAME
+from app.platform.http.contract.fields import Identifier, InstantParameter
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import format_us, from_datetime
+from app.platform.kernel.tenant_scope import Reach
+from app.timeseries.exports.box_selection import (
+    Position,
+    Selection,
+    Span,
+    behind,
+    check_named,
+    metrics_of,
+    shortest_interval,
+)
+from app.timeseries.exports.bucket_export import BucketExport
+from app.timeseries.exports.bucket_layout import Bucketing
+from app.timeseries.exports.row_slices import Export, Exported
+from app.timeseries.exports.row_source import RawSamples
+from app.timeseries.series.bucket_parameters import (
+    AggregatesParameter,
+    BucketParameter,
+    refuse_unbucketed,
+)
+from app.timeseries.series.series_arithmetic import check_range, metric_named
+
+PATH: Final = "/v1/readings/export"
+
+_LISTED_MOST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for.
+
+    Attributes:
+        sites: at one of these; empty: at any that it reaches.
+        boxes: of these; empty: of any.
+        metrics: in the order of the catalogue; None: all that the boxes ever sent.
+        first: when the span begins.
+        last: when it ends, excluded.
+        whole: whether span and metrics were all said.
+        bucketing: into which buckets they are put; None: they are exported as they were measured.
+    """
+
+    sites: tuple[UUID, ...]
+    boxes: tuple[str, ...]
+    metrics: tuple[str, ...] | None
+    first: datetime
+    last: datetime
+    whole: bool
+    bucketing: Bucketing | None = None
+
+    def selection(self, visible: Reach) -> Selection:
+        """The boxes, of those that the caller reaches."""
+        return Selection(visible, self.sites, self.boxes)
+
+    async def export(
+        self, session: AsyncSession, visible: Reach, start: Position | None, until: Position | None
+    ) -> Export | BucketExport:
+        """What is exported.
+
+        Args:
+            session: for seeing that what is named is there, and what the metrics are.
+            visible: what the caller reaches.
+            start: the first row's place; None: all from the beginning.
+            until: the last row's place; None: all to the end.
+
+        Raises:
+            InvalidError: `too_many_boxes`, `invalid_aggregate`, `range_too_large`.
+            NotFoundError: a box or a site is not there.
+        """
+        selection = self.selection(visible)
+        await check_named(session, selection)
+        metrics = self.metrics
+        if metrics is None:
+            metrics = tuple(await metrics_of(session, selection))
+        span = Span(self.first, self.last, start, until)
+        if self.bucketing is None:
+            return Export(selection, span, RawSamples.of(metrics, self.first, self.last))
+        columns = self.bucketing.columns(metrics)
+        self.bucketing.check_samples(await shortest_interval(session, selection))
+        return BucketExport(selection, span, metrics, self.bucketing, columns)
+
+    def check_whole(self) -> None:
+        """See that a later call can mean the same as an earlier one (InvalidError `range_required`)."""
+        if not self.whole:
+            raise InvalidError(
+                "`after` and `part` go with `from`, `to` and `metric`: those of the first answer's "
+                "Content-Location, or of the part's `href`.",
+                code="range_required",
+            )
+
+    def address(self, export: Exported, **more: str) -> str:
+        """The path with all that was asked for, and what was not said as it was taken."""
+        told = [
+            *more.items(),
+            *self.said(),
+            ("from", instant(self.first)),
+            ("to", instant(self.last)),
+            *(("site", str(site)) for site in self.sites),
+            *(("box", box) for box in self.boxes),
+            *(("metric", name) for name in export.metrics),
+        ]
+        return f"{PATH}?{urlencode(told, safe=':,')}"
+
+    def said(self) -> list[tuple[str, str]]:
+        """The parameters of buckets, where there are some."""
+        if self.bucketing is None:
+            return []
+        return [("bucket", self.bucketing.bucket.text), ("aggregates", ",".join(self.bucketing.names))]
+
+
+def instant(moment: datetime) -> str:
+    """A time as the files have it."""
+    return format_us(from_datetime(moment))
+
+
+async def asked(
+    *,
+    site: Annotated[
+        list[Identifier] | None,
+        Query(max_length=_LISTED_MOST, description="Only of boxes at this site, or one of these"),
+    ] = None,
+    box: Annotated[
+        list[Annotated[str, Query(max_length=64)]] | None,
+        Query(max_length=_LISTED_MOST, description="Only of this box, or one of these (100 at most)"),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        Query(
+            max_length=_LISTED_MOST,
+            description="A metric of the catalogue, or several; by default all that the boxes ever sent",
+            json_schema_extra={"items": {"type": "string", "enum": sorted(BY_NAME)}},
+        ),
+    ] = None,
+    from_: Annotated[
+        InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+    ] = None,
+    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    bucket: BucketParameter = None,
+    aggregates: AggregatesParameter = None,
+) -> Asked:
+    """Read the parameters.
+
+    Raises:
+        InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or one of buckets.
+    """
+    if bucket is None:
+        refuse_unbucketed(aggregates, "none")
+    named = None if metric is None else {metric_named(name).name for name in metric}
+    first, last = check_range(from_, to, datetime.now(UTC))
+    return Asked(
+        tuple(dict.fromkeys(site or ())),
+        tuple(dict.fromkeys(box or ())),
+        None if named is None else tuple(name for name in BY_NAME if name in named),
+        first,
+        last,
+        None not in (named, from_, to),
+        None if bucket is None else Bucketing.of(bucket, aggregates, first, last),
+    )
+
+
+def beginning(after: Position | None, start: Position | None) -> Position | None:
+    """Where a file begins, or is gone on with: behind the last row that is there, and not before its part."""
+    if after is None or start is None:
+        return start if after is None else behind(after)
+    return max(behind(after), start, key=_order)
+
+
+def _order(place: Position) -> tuple[str, bool, int]:
+    return place.box, place.time is None, 0 if place.time is None else from_datetime(place.time)

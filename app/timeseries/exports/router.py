@@ -1,0 +1,282 @@
+"""REST for exports: refusals before the first byte, headers, the record of who took what.
+
+No session of the database is held for the life of a file. One that fails ends without the end of its body:
+the connection is closed, and the client can tell.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials
+
+from app.audit.access_records import Seen, record_access
+from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import Reads, get_database
+from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.fairness.export_limits import ExportTurns
+from app.platform.identity.principals import Principal, bearer, caller_of, requires
+from app.platform.kernel.errors import InvalidError, MalformedRequestError
+from app.platform.kernel.tenant_scope import Caller
+from app.timeseries.exports import parquet_format
+from app.timeseries.exports.box_selection import Position, organisations_of
+from app.timeseries.exports.bucket_export import BucketExport
+from app.timeseries.exports.bucket_parts import BucketParts
+from app.timeseries.exports.export_parts import ROWS_MOST, Named, Parts
+from app.timeseries.exports.export_query import Asked, asked, beginning, instant
+from app.timeseries.exports.row_slices import Exported, Reading
+from app.timeseries.exports.schemas import ExportPart
+from app.timeseries.exports.text_formats import TEXT_FORMATS
+
+router: Final = APIRouter(prefix="/v1", tags=["Readings"])
+Format = Literal["csv", "ndjson", "geojson", "parquet"]
+
+_MAY_READ: Final = requires("telemetry:read")
+_Reader = Annotated[Principal, Depends(_MAY_READ)]
+_Asked = Annotated[Asked, Depends(asked)]
+_PARTS_MOST: Final = 100
+# A key that was revoked reads on for no longer than this.
+_LOOK_EVERY_S: Final = 60.0
+_EXAMPLES: Final = {
+    "csv": "box,site,time,pm2_5,laeq\r\n"
+    "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,12.4,58.3\r\n",
+    "ndjson": '{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d",'
+    '"time":"2026-11-24T10:00:00Z","values":{"pm2_5":12.4,"laeq":58.3}}\n',
+    "geojson": '{"type":"FeatureCollection","features":[\n{"type":"Feature","geometry":{"type":"Point",'
+    '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
+    '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5":12.4,"laeq":58.3}}\n]}\n',
+}
+# The same with `bucket=1h&aggregates=avg,max`.
+_BUCKETS: Final = {
+    "csv": "box,site,time,pm2_5_avg,pm2_5_max\r\n"
+    "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,11.83518,19.4\r\n",
+    "ndjson": '{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d",'
+    '"time":"2026-11-24T10:00:00Z","values":{"pm2_5_avg":11.83518,"pm2_5_max":19.4}}\n',
+    "geojson": '{"type":"FeatureCollection","features":[\n{"type":"Feature","geometry":{"type":"Point",'
+    '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
+    '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5_avg":11.83518,"pm2_5_max":19.4}}\n]}\n',
+}
+_CONTENT: Final[dict[str, Any]] = {
+    TEXT_FORMATS[name].media_type.partition(";")[0]: {
+        "schema": {"type": "string"},
+        "examples": {
+            "samples": {"summary": "As they were measured", "value": example},
+            "buckets": {"summary": "bucket=1h&aggregates=avg,max", "value": _BUCKETS[name]},
+        },
+    }
+    for name, example in _EXAMPLES.items()
+} | {parquet_format.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+
+
+class _StillMay:
+    """Whom a long export's transactions are for: looked up again now and then."""
+
+    def __init__(self, request: Request, key: str, principal: Principal) -> None:
+        self._state = request.app.state
+        self._key = key
+        self._caller = principal.caller()
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+
+    async def __call__(self) -> Caller:
+        """The caller (UnauthorisedError, ForbiddenError: its key was revoked, or may not read any more)."""
+        if time.monotonic() >= self._look_at:
+            principal = await caller_of(self._state, self._key, datetime.now(UTC))
+            _MAY_READ.check(principal)
+            self._caller = principal.caller()
+            self._look_at = time.monotonic() + _LOOK_EVERY_S
+        return self._caller
+
+
+async def _reading(
+    request: Request,
+    principal: _Reader,
+    credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
+    database: Annotated[Database, Depends(get_database)],
+) -> Reading:
+    turns: ExportTurns = request.app.state.export_turns
+    caller = _StillMay(request, credentials.credentials, principal)
+    return Reading(database, turns, caller, principal.tree)
+
+
+_Reading = Annotated[Reading, Depends(_reading)]
+
+
+class _Place(NamedTuple):
+    """What an export holds until the last byte, or until the client has gone."""
+
+    held: AsyncExitStack
+    encoders: parquet_format.Encoders
+
+
+async def _place(request: Request, principal: _Reader, reading: _Reading) -> AsyncIterator[_Place]:
+    if request.scope["http_version"] == "1.0":
+        raise MalformedRequestError(
+            "Exports need HTTP/1.1: in HTTP/1.0 a file that was cut short looks whole. Behind nginx: "
+            "`proxy_http_version 1.1`.",
+            code="http_version_too_old",
+        )
+    with reading.turns.place(principal.organisation_id, "readings"):
+        async with AsyncExitStack() as held:
+            yield _Place(held, request.app.state.parquet_encoders)
+
+
+@router.get(
+    "/readings/export",
+    operation_id="export_readings",
+    summary="Readings as a file",
+    response_class=StreamingResponse,
+    responses={
+        **documented(400, 401, 403, 404, 422, 429, 503),
+        200: {"description": "The file, as it is read", "content": _CONTENT},
+    },
+)
+async def export_readings(
+    *,
+    principal: _Reader,
+    given: _Asked,
+    reading: _Reading,
+    place: Annotated[_Place, Depends(_place)],
+    format_: Annotated[Format, Query(alias="format", description="What the file is")] = "csv",
+    after: Annotated[
+        str | None,
+        Query(
+            max_length=128,
+            description="Go on behind this row of a file that broke: its box, a comma, its time as they "
+            "stand there. Goes with `from`, `to` and `metric`; not with Parquet",
+            examples=["box-0001,2026-11-24T10:00:00Z"],
+        ),
+    ] = None,
+    part: Annotated[
+        str | None, Query(max_length=CURSOR_LIMIT, description="Of `GET /v1/readings/export/parts`")
+    ] = None,
+) -> StreamingResponse:
+    """Raw samples of many boxes, or buckets of them: a row for each, in the order of boxes' ids and times.
+
+    `box`, `site`, `time`, and a column for each metric; units are those of `GET /v1/metrics`. With `bucket`
+    there is a row for each bucket that has a value, as `GET /v1/boxes/{box}/readings` gives it, and a column
+    for each metric and aggregate (`pm2_5_avg`).
+
+    `site` and `box` both narrow. A file that breaks off is gone on with by `after`, at the address in
+    `Content-Location`; one that was cut short ends without the end of its body, never as if it were whole.
+    Parquet, which cannot be gone on with, is had in parts. One at a time for an organisation: others are 429
+    `too_many_exports`. Each is recorded in the audit log.
+    """
+    last = None if after is None else Position.read(after)
+    named = Named(0, None, None) if part is None else Named.read(part)
+    if after is not None or part is not None:
+        given.check_whole()
+    if after is not None and format_ == "parquet":
+        raise InvalidError(
+            "A Parquet file cannot be gone on with: have it in parts (GET /v1/readings/export/parts).",
+            code="after_not_taken",
+        )
+    async with reading.database.read() as session:
+        start = beginning(last, named.start)
+        export = await given.export(session, principal.visible(), start, named.until)
+    address = given.address(export, format=format_, **({} if part is None else {"part": part}))
+    if format_ == "parquet":
+        encoder = await place.held.enter_async_context(place.encoders.one())
+        media_type = parquet_format.MEDIA_TYPE
+        slices = export.slices(reading, parquet_format.ParquetFormat())
+        chunks = parquet_format.chunks(slices, export.columns, encoder)
+    else:
+        text = TEXT_FORMATS[format_]
+        media_type = text.media_type
+        chunks = text.chunks(export.slices(reading, text), export.columns, resumed=after is not None)
+    # What fails at once is still told as any other error.
+    head = await anext(chunks)
+    details = {"format": format_, "after": after, "part": named.number or None, **dict(given.said())}
+    await _record(reading.database, export, details)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{_name(given, named.number, format_)}"',
+        "Content-Location": address,
+        "Cache-Control": "no-store",
+    }
+    return StreamingResponse(_whole(head, chunks), media_type=media_type, headers=headers)
+
+
+async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in rest:
+        yield chunk
+
+
+async def _record(database: Database, export: Exported, details: dict[str, Any]) -> None:
+    """Record in the logs of those whose boxes they are that readings leave, before any does."""
+    selection, span = export.selection, export.span
+    told = {
+        "from": instant(span.first),
+        "to": instant(span.last),
+        "sites": [str(site) for site in selection.sites],
+        "boxes": list(selection.boxes),
+        **details,
+    }
+    async with database.write() as session:
+        whose = await organisations_of(session, selection)
+        await record_access(session, "readings", [Seen(each, None) for each in whose], details=told)
+
+
+def _name(given: Asked, number: int, format_: str) -> str:
+    """What a browser calls the file."""
+    span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (given.first, given.last))
+    part = f"-part-{number:04}" if number else ""
+    bucket = f"-{given.bucketing.bucket.text}" if given.bucketing else ""
+    return f"vigie-readings-{span}{bucket}{part}.{format_}"
+
+
+@router.get(
+    "/readings/export/parts",
+    operation_id="list_export_parts",
+    summary="An export in parts",
+    responses=documented(401, 403, 404, 422, 429, 503),
+)
+async def list_export_parts(
+    *,
+    principal: _Reader,
+    session: Reads,
+    given: _Asked,
+    reading: _Reading,
+    format_: Annotated[Format, Query(alias="format", description="What the files are")] = "parquet",
+    rows_per_part: Annotated[
+        int, Query(ge=1_000, le=ROWS_MOST, description="Rows of a part at most")
+    ] = ROWS_MOST,
+    limit: Annotated[int, Query(ge=1, le=_PARTS_MOST, description="Parts a page at most")] = _PARTS_MOST,
+    cursor: Cursor = None,
+) -> Page[ExportPart]:
+    """What an export is divided into: each part is a file of its own, and all together are the whole.
+
+    In the order of the rows. A page has fewer parts than `limit` where there is much to count: go on until
+    `next` is null. With `cursor` goes what went with the first page, and `from` and `to` with both.
+    """
+    begun = Named(1, None, None) if cursor is None else Named.read(cursor)
+    export = await given.export(session, principal.visible(), begun.start, None)
+    # What is read from here on has transactions of its own.
+    await session.close()
+    parts: Parts | BucketParts
+    if isinstance(export, BucketExport):
+        parts = BucketParts(export, rows=rows_per_part, number=begun.number)
+    else:
+        parts = Parts(export, rows=rows_per_part, number=begun.number)
+    found, following = await parts.listed(reading, most=limit)
+    return Page(
+        data=[
+            ExportPart(
+                number=part.number,
+                from_=given.first,
+                to=given.last,
+                first_box=part.first_box,
+                last_box=part.until.box,
+                rows=part.rows,
+                href=given.address(
+                    export, format=format_, part=Named(part.number, part.start, part.until).token()
+                ),
+            )
+            for part in found
+        ],
+        next=following,
+    )

@@ -1,0 +1,230 @@
+"""Readings with their flags, corrected, and in buckets without what is odd: made of samples as they are read.
+
+Puts together what `samples` reads, `flags` says and `correcting` computes. Arithmetic is done beside the
+loop, a piece at a time.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.timeseries.quality import repository, unflagged_buckets
+from app.timeseries.quality.correction_arithmetic import WITHIN_US, Definition, correct, nearest
+from app.timeseries.quality.neighbouring_samples import Piece, Span, pieces, too_large
+from app.timeseries.quality.quality_flags import FLAGS, VERSION, Flag, Judge, any_of
+from app.timeseries.quality.quality_parameters import Treatment
+from app.timeseries.rollups.rollup_columns import Columns, Floats, Ints, grid, nothing, shortened
+from app.timeseries.rollups.rollup_queries import Series
+from app.timeseries.series.bucket_query import MAX_SAMPLES
+from app.timeseries.series.reading_queries import Measured
+from app.timeseries.series.series_arithmetic import as_stored
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+# The flags of each set of bits, as they are written.
+_NAMES: Final = tuple(
+    [flag for place, flag in enumerate(FLAGS) if bits >> place & 1] for bits in range(1 << len(FLAGS))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Treated:
+    """Raw values, and what was done to them.
+
+    Attributes:
+        points: one object each.
+        about: what the answer says beside them.
+    """
+
+    points: Sequence[dict[str, Any]]
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summarised:
+    """The same of buckets: `columns` are their summaries."""
+
+    columns: Columns
+    about: dict[str, Any]
+
+
+async def annotated(
+    session: AsyncSession,
+    box: Measured,
+    metric: Metric,
+    rows: Sequence[tuple[datetime, float]],
+    treatment: Treatment,
+) -> Treated:
+    """Raw values of a page with what is asked beside them (InvalidError `range_too_large`).
+
+    Args:
+        session: in which they were read.
+        box: whose they are.
+        metric: of the catalogue.
+        rows: time and value, ascending.
+        treatment: what is asked.
+    """
+    definitions: list[Definition] = []
+    if treatment.corrected and rows:
+        definitions = await repository.in_force(
+            session, box.key, metric.name, rows[0][0], rows[-1][0] + _MICROSECOND
+        )
+    times = np.array([from_datetime(time) for time, _ in rows], np.int64)
+    values = np.array([value for _, value in rows], np.float64)
+    humid = _humid(definitions)
+    bits, humidity = np.zeros(len(rows), np.uint8), np.full(len(rows), np.nan)
+    if rows and (treatment.flags or humid):
+        judge = Judge.of(metric, box.interval_s, FLAGS if treatment.flags else ())
+        range_us = int(times[0]), int(times[-1]) + 1
+        span = _span(box.key, metric, range_us, judge, humid=humid)
+        async for piece in pieces(session, span, judge):
+            await asyncio.to_thread(_annotate, piece, judge, times, bits, humidity)
+    more: list[dict[str, Any]] = [{} for _ in rows]
+    if treatment.flags:
+        more = [{"flags": _NAMES[each]} for each in bits.tolist()]
+    if treatment.corrected:
+        corrected = correct(times, values, humidity, definitions)
+        for each, value in zip(more, _seven(metric, corrected).tolist(), strict=True):
+            # NaN is not itself.
+            each.update({"corrected": value} if value == value else _UNKNOWN)  # noqa: PLR0124
+    points = [{"time": time, "value": value} | each for (time, value), each in zip(rows, more, strict=True)]
+    return Treated(points, _about(treatment, definitions, _used(times, definitions)))
+
+
+_UNKNOWN: Final[Mapping[str, Any]] = {"corrected": None, "uncorrected": "no_humidity"}
+
+
+def _annotate(piece: Piece, judge: Judge, times: Ints, bits: Any, humidity: Floats) -> None:  # noqa: ANN401 (an array)
+    """Note the flags, and the humidity nearest to them, of those of a page that a piece has."""
+    own = piece.samples.times[piece.own]
+    places = np.searchsorted(own, times)
+    places[places == len(own)] = 0
+    there = own[places] == times if len(own) else np.zeros(len(times), np.bool_)
+    found = np.zeros(len(own), np.uint8)
+    for flag, which in judge.flags(piece.samples).items():
+        found |= which[piece.own].astype(np.uint8) << FLAGS.index(flag)
+    bits[there] = found[places[there]]
+    if len(piece.humidity):
+        humidity[there] = _humidity(piece)[places[there]]
+
+
+async def summarised(
+    session: AsyncSession, asked: Series, interval_s: int, treatment: Treatment
+) -> Summarised:
+    """Buckets of what is left of samples, corrected where that is asked (InvalidError `range_too_large`)."""
+    metric = asked.metric
+    definitions: list[Definition] = []
+    if treatment.corrected:
+        definitions = await repository.in_force(session, asked.key, metric.name, asked.first, asked.last)
+    judge = Judge.of(metric, interval_s, treatment.exclude)
+    range_us = from_datetime(asked.first), from_datetime(asked.last)
+    span = _span(asked.key, metric, range_us, judge, humid=_humid(definitions))
+    kept: list[tuple[Ints, Floats]] = []
+    used: set[Definition] = set()
+    async for piece in pieces(session, span, judge):
+        used.update(_used(piece.samples.times[piece.own], definitions))
+        kept.append(await asyncio.to_thread(_kept, piece, judge, definitions))
+    columns = await asyncio.to_thread(_columns, asked, kept, corrected=bool(used))
+    return Summarised(columns, _about(treatment, definitions, used))
+
+
+def _kept(piece: Piece, judge: Judge, definitions: Sequence[Definition]) -> tuple[Ints, Floats]:
+    """Times and values of the samples that count."""
+    samples, own = piece.samples, piece.own
+    flagged = any_of(judge.flags(samples), len(samples.times))[own]
+    times, values = samples.times[own], samples.values[own]
+    if definitions:
+        humidity = _humidity(piece) if len(piece.humidity) else np.full(len(times), np.nan)
+        values = correct(times, values, humidity, definitions)
+    counts = ~flagged & ~np.isnan(values)
+    return times[counts], values[counts]
+
+
+def _columns(asked: Series, kept: Sequence[tuple[Ints, Floats]], *, corrected: bool) -> Columns:
+    if not kept:
+        return nothing(asked.quantiles)
+    metric = asked.metric
+    edges = grid(asked.first, asked.last, asked.bucket, ZoneInfo(asked.timezone))
+    found = unflagged_buckets.summarise(
+        np.concatenate([times for times, _ in kept]),
+        np.concatenate([values for _, values in kept]),
+        edges,
+        asked.quantiles,
+        level=metric.kind == "level",
+    )
+    lows, highs = (
+        _seven(metric, each) if corrected else _shortest(metric, each) for each in (found.lows, found.highs)
+    )
+    return Columns(found.times, found.counts, found.means, lows, highs, found.quantiles)
+
+
+def _humidity(piece: Piece) -> Floats:
+    """The humidity nearest to each of a piece's own samples."""
+    known = ~np.isnan(piece.humidity)
+    times = piece.samples.times
+    return nearest(times[piece.own], times[known], piece.humidity[known])
+
+
+def _span(key: int, metric: Metric, range_us: tuple[int, int], judge: Judge, *, humid: bool) -> Span:
+    """What has to be read for a range (InvalidError `range_too_large`)."""
+    first_us, last_us = range_us
+    around_us = WITHIN_US if humid else 0
+    width_us = last_us - first_us + max(judge.before_us, around_us) + max(judge.after_us, around_us)
+    expected = width_us / US_PER_S / judge.interval_s
+    if expected > MAX_SAMPLES:
+        raise too_large(expected, MAX_SAMPLES)
+    return Span(key, metric, first_us, last_us, MAX_SAMPLES, around_us, humid)
+
+
+def _humid(definitions: Sequence[Definition]) -> bool:
+    return any(each.kind == "humidity" for each in definitions)
+
+
+def _used(times: Ints, definitions: Sequence[Definition]) -> set[Definition]:
+    """Those in force at any of these times."""
+    return {each for each in definitions if len(times[each.holds(times)])}
+
+
+def _seven(metric: Metric, values: Floats) -> Floats:
+    """What was computed, as means are shown."""
+    return shortened(metric, values, values, np.zeros(len(values), np.int64))
+
+
+def _shortest(metric: Metric, values: Floats) -> Floats:
+    """What was measured, as raw values are shown."""
+    return np.array([as_stored(metric, value) for value in values.tolist()], np.float64)
+
+
+def _about(treatment: Treatment, definitions: Sequence[Definition], used: set[Definition]) -> dict[str, Any]:
+    """What an answer says of what was done."""
+    said: dict[str, Any] = {}
+    if treatment.exclude:
+        said["exclude"] = list[Flag](treatment.exclude)
+    if treatment.flags or treatment.exclude:
+        said["flags_version"] = VERSION
+    if treatment.corrected:
+        said["corrected"] = True
+        said["corrections"] = [_told(each) for each in definitions if each in used]
+    return said
+
+
+def _told(definition: Definition) -> dict[str, Any]:
+    numbers = (
+        {"gain": definition.gain, "offset": definition.offset}
+        if definition.kind == "linear"
+        else {"kappa": definition.kappa}
+    )
+    return {
+        "id": str(definition.id),
+        "kind": definition.kind,
+        **numbers,
+        "valid_from": to_datetime(definition.first_us),
+        "valid_until": None if definition.last_us is None else to_datetime(definition.last_us),
+    }

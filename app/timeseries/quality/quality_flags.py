@@ -1,0 +1,234 @@
+"""What is odd about samples, told from the samples around them. Pure arithmetic on columns.
+
+Owns what each flag means. Nothing is stored: a sample that comes late, or by a replay, is judged with all
+others, and so are its neighbours.
+
+The flags of a sample go by what lies within `reach` before and after it, and by nothing else. Whoever gives
+that much context gets the same flags, however a range is cut into pages.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.instants import US_PER_S
+from app.timeseries.quality.plausible_ranges import LIMITS, NONE, Limits
+from app.timeseries.rollups.rollup_columns import Floats, Ints
+
+type Flag = Literal["out_of_range", "spike", "flat_line", "warm_up", "late"]
+type Bools = NDArray[np.bool_]
+
+VERSION: Final = 1
+"""Of the rules and numbers that flags go by: it is counted up when any of them changes."""
+FLAGS: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up", "late")
+
+NEIGHBOURS: Final = 5
+"""So many values on either side of one are looked at for spikes, where there are so many."""
+LEAST_NEIGHBOURS: Final = 3
+"""With fewer on either side nothing is said."""
+SIGMAS: Final = 5.0
+# The standard deviation of what is normally distributed, of its median absolute deviation.
+_SIGMA_OF_MAD: Final = 1.4826
+_GAP_S: Final = 600
+_REACH_S: Final = 3_600
+_INTERVALS: Final = 10
+_FLAT_INTERVALS: Final = 20
+# So many windows are sorted at a time: they take a hundred bytes each.
+_AT_ONCE: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples of a box, ascending, one of each place in every column.
+
+    Attributes:
+        times: when they were measured (µs since the epoch); no two alike.
+        values: those of the metric; NaN where a sample has none.
+        late: whether that value came late.
+    """
+
+    times: Ints
+    values: Floats
+    late: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How samples of one metric of one box are judged.
+
+    Attributes:
+        limits: what is usual of the metric.
+        interval_s: how often the box samples.
+        wanted: which flags are asked for.
+    """
+
+    limits: Limits
+    interval_s: int
+    wanted: frozenset[Flag]
+
+    @classmethod
+    def of(cls, metric: Metric, interval_s: int, wanted: Collection[Flag]) -> "Judge":
+        """For a metric of the catalogue."""
+        return cls(LIMITS.get(metric.name, NONE), interval_s, frozenset(wanted))
+
+    @property
+    def gap_us(self) -> int:
+        """After a longer time without any sample the box was off."""
+        return max(_GAP_S, _INTERVALS * self.interval_s) * US_PER_S
+
+    @property
+    def near_us(self) -> int:
+        """Values farther from each other than that are not compared."""
+        return max(_REACH_S, _INTERVALS * self.interval_s) * US_PER_S
+
+    @property
+    def flat_us(self) -> int | None:
+        """How long a value may be the same; None: for ever."""
+        if self.limits.flat_s is None:
+            return None
+        return max(self.limits.flat_s, _FLAT_INTERVALS * self.interval_s) * US_PER_S
+
+    @property
+    def before_us(self) -> int:
+        """How much before a sample its flags go by."""
+        warm_up = self.limits.warm_up_s * US_PER_S + self.gap_us if self._warms_up else 0
+        return max(warm_up, self.after_us)
+
+    @property
+    def after_us(self) -> int:
+        """How much after a sample its flags go by."""
+        spike = self.near_us if "spike" in self.wanted and self.limits.spike_floor is not None else 0
+        flat = self.flat_us
+        return max(spike, 0 if flat is None or "flat_line" not in self.wanted else flat + self.near_us)
+
+    @property
+    def _warms_up(self) -> bool:
+        return "warm_up" in self.wanted and self.limits.warm_up_s > 0
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether samples matter that have no value of the metric: they tell that the box was on."""
+        return self._warms_up
+
+    def flags(self, samples: Samples) -> dict[Flag, Bools]:
+        """Tell of each sample which of the wanted flags it has; those without a value have none."""
+        measured = ~np.isnan(samples.values)
+        times, values = samples.times[measured], samples.values[measured]
+        found: dict[Flag, Bools] = {}
+        for flag in FLAGS:
+            if flag not in self.wanted:
+                continue
+            if flag == "warm_up":
+                found[flag] = warm_up(samples.times, self.gap_us, self.limits.warm_up_s * US_PER_S) & measured
+            elif flag == "late":
+                found[flag] = samples.late & measured
+            else:
+                found[flag] = np.zeros(len(measured), np.bool_)
+                found[flag][measured] = self._of_values(flag, times, values)
+        return found
+
+    def _of_values(self, flag: Flag, times: Ints, values: Floats) -> Bools:
+        limits, flat_us = self.limits, self.flat_us
+        if flag == "out_of_range":
+            return out_of_range(values, limits.low, limits.high)
+        if flag == "spike" and limits.spike_floor is not None:
+            return spikes(times, values, self.near_us, limits.spike_floor)
+        if flag == "flat_line" and flat_us is not None:
+            # As they are stored: 99.9 in four bytes is not quite 99.9.
+            resting = np.isin(values.astype(np.float32), np.array(list(limits.rests), np.float32))
+            return flat_lines(times, values, self.near_us, flat_us) & ~resting
+        return np.zeros(len(values), np.bool_)
+
+
+def out_of_range(values: Floats, low: float | None, high: float | None) -> Bools:
+    """Whether values lie outside a range whose ends belong to it."""
+    return (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+
+
+def spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bools:
+    """Hampel's identifier: whether values are far from the median of those around them.
+
+    A window has a value and as many others before as after it, five or as few as three, none of them farther
+    away than `near_us`: so a step is none. Far is what is more than `SIGMAS` times the median absolute
+    deviation (times 1.4826, which is a standard deviation of what is normally distributed), and than `floor`.
+
+    Source: Davies and Gather, "The identification of multiple outliers", JASA 88 (1993); Pearson, "Outliers
+    in process modeling and identification", IEEE Transactions on Control Systems Technology 10 (2002).
+    """
+    found = np.zeros(len(values), np.bool_)
+    undecided = np.ones(len(values), np.bool_)
+    for count in range(NEIGHBOURS, LEAST_NEIGHBOURS - 1, -1):
+        width = 2 * count + 1
+        if len(values) < width:
+            continue
+        inner = slice(count, len(values) - count)
+        at = times[inner]
+        has = (at - times[: -2 * count] <= near_us) & (times[2 * count :] - at <= near_us) & undecided[inner]
+        undecided[inner] &= ~has
+        windows = sliding_window_view(values, width)
+        # Few are so far from any of the others that their median matters.
+        middle = values[inner]
+        lowest, highest = _extremes(values, width)
+        doubtful = np.flatnonzero(has & (np.maximum(middle - lowest, highest - middle) > floor))
+        for begin in range(0, len(doubtful), _AT_ONCE):
+            chosen = doubtful[begin : begin + _AT_ONCE]
+            window = windows[chosen]
+            medians = _middle(window)
+            deviations = _middle(np.abs(window - medians[:, None]))
+            allowed = np.maximum(SIGMAS * _SIGMA_OF_MAD * deviations, floor)
+            found[chosen + count] = np.abs(middle[chosen] - medians) > allowed
+    return found
+
+
+def _middle(windows: Floats) -> Floats:
+    """The medians of rows of odd length."""
+    half = windows.shape[1] // 2
+    medians: Floats = np.partition(windows, half, axis=1)[:, half]
+    return medians
+
+
+def _extremes(values: Floats, width: int) -> tuple[Floats, Floats]:
+    """The lowest and the highest value of each window."""
+    lowest = values[: len(values) - width + 1].copy()
+    highest = lowest.copy()
+    for shift in range(1, width):
+        part = values[shift : shift + len(lowest)]
+        np.minimum(lowest, part, out=lowest)
+        np.maximum(highest, part, out=highest)
+    return lowest, highest
+
+
+def flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> Bools:
+    """Whether values belong to a run of the same one that lasts `flat_us` or longer, from its first on.
+
+    A run ends where two values are farther apart than `near_us`.
+    """
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    breaks = (values[1:] != values[:-1]) | (np.diff(times) > near_us)
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    ends = np.append(starts[1:], len(values)) - 1
+    long = times[ends] - times[starts] >= flat_us
+    return np.repeat(long, np.diff(starts, append=len(values)))
+
+
+def warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
+    """Whether samples lie less than `warm_up_us` after the first one after a gap, or the first of all."""
+    if warm_up_us == 0 or not len(times):
+        return np.zeros(len(times), np.bool_)
+    begun = np.concatenate([[True], np.diff(times) > gap_us])
+    since = times[np.maximum.accumulate(np.where(begun, np.arange(len(times)), 0))]
+    return times - since < warm_up_us
+
+
+def any_of(flags: Mapping[Flag, Bools], count: int) -> Bools:
+    """Whether samples have at least one of these flags."""
+    found = np.zeros(count, np.bool_)
+    for each in flags.values():
+        found |= each
+    return found

@@ -1,0 +1,91 @@
+"""Queries on corrections. A box is found by the caller, who may see it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.instants import from_datetime
+from app.registry.models import Box
+from app.timeseries.quality.correction_arithmetic import Definition, Kind
+from app.timeseries.quality.models import Correction
+
+CORRECTIONS: Final = Orders(
+    "corrections",
+    (identifier(Correction.id),),
+    {"valid_from": (instant(Correction.valid_from),), "created_at": ()},
+    "valid_from",
+)
+_KINDS: Final[dict[str, Kind]] = {"linear": "linear", "humidity": "humidity"}
+
+
+async def list_corrections(
+    session: AsyncSession, box: Box, asked: Pagination, *, metric: str | None
+) -> Sequence[Correction]:
+    """Those of a box, and one more than are asked for where there are more."""
+    query = select(Correction).where(Correction.box_key == box.key)
+    if metric is not None:
+        query = query.where(Correction.metric == metric)
+    return (await session.scalars(CORRECTIONS.page(query, asked))).all()
+
+
+async def find_correction(
+    session: AsyncSession, box: Box, correction_id: UUID, *, lock: bool = False
+) -> Correction:
+    """One of a box's. NotFoundError for another box's."""
+    query = select(Correction).where(Correction.box_key == box.key, Correction.id == correction_id)
+    found = await session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFoundError("correction", correction_id)
+    return found
+
+
+async def count_corrections(session: WriteSession, box: Box) -> int:
+    """How many a box has."""
+    return (await session.scalars(select(func.count()).where(Correction.box_key == box.key))).one()
+
+
+async def find_overlapping(session: WriteSession, wanted: Correction) -> Correction | None:
+    """Another one of the same kind, box and metric, which holds at some time when this one does."""
+    query = select(Correction).where(
+        Correction.box_key == wanted.box_key,
+        Correction.metric == wanted.metric,
+        Correction.kind == wanted.kind,
+        Correction.id != wanted.id,
+        or_(Correction.valid_until.is_(None), Correction.valid_until > wanted.valid_from),
+    )
+    if wanted.valid_until is not None:
+        query = query.where(Correction.valid_from < wanted.valid_until)
+    return (await session.scalars(query.order_by(Correction.valid_from).limit(1))).one_or_none()
+
+
+async def in_force(
+    session: AsyncSession, key: int, metric: str, first: datetime, last: datetime
+) -> list[Definition]:
+    """What corrects a box's values of a metric from `first` on, before `last`, by when it begins."""
+    query = (
+        select(Correction)
+        .where(
+            Correction.box_key == key,
+            Correction.metric == metric,
+            Correction.valid_from < last,
+            or_(Correction.valid_until.is_(None), Correction.valid_until > first),
+        )
+        .order_by(Correction.valid_from, Correction.id)
+    )
+    return [
+        Definition(
+            row.id,
+            _KINDS[row.kind],
+            from_datetime(row.valid_from),
+            None if row.valid_until is None else from_datetime(row.valid_until),
+            **row.parameters,
+        )
+        for row in await session.scalars(query)
+    ]

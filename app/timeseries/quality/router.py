@@ -1,0 +1,137 @@
+"""`/v1/boxes/{box}/corrections`: the HTTP of corrections, and nothing else."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.fields import given
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.ids import parse_id
+from app.registry import box_repository
+from app.registry.dependencies import SitesWriter
+from app.timeseries.quality import repository, service
+from app.timeseries.quality.models import Correction
+from app.timeseries.quality.repository import CORRECTIONS
+from app.timeseries.quality.schemas import CorrectionChange, CorrectionCreate, CorrectionOut, Measured
+
+router: Final = APIRouter(prefix="/v1/boxes/{box}/corrections", tags=["Readings"], route_class=StrictRoute)
+_Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Define a correction",
+    operation_id="create_correction",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def create_correction(
+    box: str, principal: SitesWriter, session: Writes, body: CorrectionCreate
+) -> CorrectionOut:
+    """Say how a box's values of a metric are corrected for a time.
+
+    What was measured stays as it is: `corrected=true` gives what becomes of it. Where both kinds hold,
+    humidity comes first, the linear one after it. No two of a kind hold at once (`correction_overlaps`):
+    end the one before. Numbers never change; a box has 500 at most (`too_many_corrections`).
+    """
+    made = await service.add_correction(session, principal, box, body, datetime.now(UTC))
+    return CorrectionOut.of(made, box)
+
+
+@router.get(
+    "",
+    summary="List a box's corrections",
+    operation_id="list_corrections",
+    responses=documented(401, 403, 404, 422),
+)
+async def list_corrections(
+    *,
+    box: str,
+    principal: _Reader,
+    session: Reads,
+    metric: Annotated[Measured | None, Query(description="Only of this metric")] = None,
+    asked: Annotated[Pagination, Depends(CORRECTIONS.asked)],
+) -> Page[CorrectionOut]:
+    """List the corrections of a box, ended ones among them, by default in the order of `valid_from`."""
+    found = await box_repository.get_box(session, box, principal.visible())
+    rows = await repository.list_corrections(session, found, asked, metric=metric)
+    kept, following = CORRECTIONS.cut(rows, asked)
+    return Page(data=[CorrectionOut.of(row, found.id) for row in kept], next=following)
+
+
+@router.get(
+    "/{correction_id}",
+    summary="Read a correction",
+    operation_id="get_correction",
+    responses=documented(401, 403, 404),
+)
+async def get_correction(box: str, principal: _Reader, session: Reads, correction_id: str) -> CorrectionOut:
+    """Read one correction of a box."""
+    identifier = parse_id(correction_id, "correction")
+    found = await box_repository.get_box(session, box, principal.visible())
+    return CorrectionOut.of(await repository.find_correction(session, found, identifier), found.id)
+
+
+@router.patch(
+    "/{correction_id}",
+    summary="End a correction",
+    operation_id="update_correction",
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def update_correction(
+    *,
+    box: str,
+    principal: SitesWriter,
+    session: Writes,
+    correction_id: str,
+    body: CorrectionChange,
+    matching: Matching,
+) -> CorrectionOut:
+    """Give a correction another end, or none (null), or another note.
+
+    Its metric, kind, numbers and beginning never change, so that what an answer named by its id is known
+    later: to correct otherwise, end it and define a new one.
+    """
+
+    def shown(row: Correction) -> CorrectionOut:
+        return CorrectionOut.of(row, box)
+
+    return shown(
+        await service.change_correction(
+            session,
+            principal,
+            (box, parse_id(correction_id, "correction")),
+            given(body),
+            datetime.now(UTC),
+            check=matching.on(shown),
+        )
+    )
+
+
+@router.delete(
+    "/{correction_id}",
+    status_code=204,
+    summary="Delete a correction",
+    operation_id="delete_correction",
+    responses=documented(401, 403, 404),
+)
+async def delete_correction(
+    box: str, principal: SitesWriter, session: Writes, correction_id: str, matching: Matching
+) -> None:
+    """Delete a correction that was a mistake: values of its time are read as if it had never been.
+
+    One that was right until now is ended instead (PATCH).
+    """
+    identifier = parse_id(correction_id, "correction")
+    found = await box_repository.get_box(session, box, principal.visible(), lock=True)
+    correction = await repository.find_correction(session, found, identifier, lock=True)
+    matching.check(CorrectionOut.of(correction, found.id))
+    await session.delete(correction)
+    await session.flush()

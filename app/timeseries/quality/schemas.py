@@ -1,0 +1,183 @@
+"""The shapes of corrections on the wire. Shapes only: `correcting` has what they mean."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.catalogue.metrics import BY_NAME
+from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.fields import Body, Description, Instant
+from app.platform.http.contract.problems import CodedValueError
+from app.timeseries.quality.correction_arithmetic import OPTICAL
+from app.timeseries.quality.models import Correction
+
+type CorrectionKind = Literal["linear", "humidity"]
+_MOST: Final = 1_000_000.0
+_PARAMETERS: Final = {"linear": frozenset({"gain", "offset"}), "humidity": frozenset({"kappa"})}
+_UNTIL: Final = "Of the first sample that it is not for any more; null: it has no end yet"
+
+
+def _known(value: str) -> str:
+    if value not in BY_NAME:
+        raise CodedValueError("unknown_metric", "It is not in the catalogue: see GET /v1/metrics")
+    return value
+
+
+Measured = Annotated[
+    str,
+    AfterValidator(_known),
+    Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(BY_NAME)}),
+]
+
+
+class CorrectionCreate(Body):
+    """A correction to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "metric": "pm2_5",
+                    "kind": "linear",
+                    "gain": 0.82,
+                    "offset": -1.4,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                    "note": "Beside the station of rue Pargaminières, February 2026",
+                },
+                {
+                    "metric": "pm2_5",
+                    "kind": "humidity",
+                    "kappa": 0.4,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                },
+            ]
+        }
+    )
+
+    metric: Measured
+    kind: CorrectionKind = Field(
+        description="`linear`: gain · value + offset; `humidity`: of PM, by κ-Köhler"
+    )
+    gain: float | None = Field(
+        None, gt=0, le=1_000, description="Of a linear one; 1 by default", examples=[0.82]
+    )
+    offset: float | None = Field(
+        None, ge=-_MOST, le=_MOST, description="Of a linear one, in the metric's unit; 0 by default"
+    )
+    kappa: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Of one for humidity: how hygroscopic the particles are, mostly 0.1 to 0.9",
+        examples=[0.4],
+    )
+    valid_from: Instant = Field(description="Of the first sample that it is for")
+    valid_until: Instant | None = Field(None, description=_UNTIL)
+    note: Description | None = Field(None, description="For people: where it is from")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        own = _PARAMETERS[self.kind]
+        others = {name for names in _PARAMETERS.values() for name in names} - own
+        if any(getattr(self, name) is not None for name in others):
+            raise CodedValueError(
+                "invalid_value", f"A correction of this kind takes {' and '.join(sorted(own))}"
+            )
+        if all(getattr(self, name) is None for name in own):
+            raise CodedValueError("missing_field", f"Give {' or '.join(sorted(own))}")
+        if self.kind == "humidity" and self.metric not in OPTICAL:
+            raise CodedValueError("invalid_value", f"Humidity is corrected of {', '.join(sorted(OPTICAL))}")
+        return self
+
+    def parameters(self) -> dict[str, float]:
+        """What the formula takes, whole."""
+        if self.kind == "linear":
+            return {
+                "gain": 1.0 if self.gain is None else float(self.gain),
+                "offset": float(self.offset or 0.0),
+            }
+        return {"kappa": float(self.kappa or 0.0)}
+
+
+class CorrectionChange(Body):
+    """What may change of a correction: when it ends, and what is said of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"valid_until": "2030-03-01T00:00:00Z"}]})
+
+    valid_until: Instant | None = Field(None, description=_UNTIL)
+    note: Description | None = Field(None, description="For people: where it is from")
+
+
+class CorrectionUsed(BaseModel):
+    """A correction that an answer's values were made with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+                    "kind": "linear",
+                    "gain": 0.82,
+                    "offset": -1.4,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                    "valid_until": None,
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    kind: CorrectionKind
+    gain: float | None = Field(None, description="Of a linear one", examples=[0.82])
+    offset: float | None = Field(None, description="Of a linear one, in the metric's unit", examples=[-1.4])
+    kappa: float | None = Field(None, description="Of one for humidity", examples=[0.4])
+    valid_from: datetime = Field(description="Of the first sample that it is for")
+    valid_until: datetime | None = Field(description=_UNTIL)
+
+
+class CorrectionOut(Resource):
+    """How a box's values of a metric are corrected for a time. What was measured stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+                    "box": "box-0001",
+                    "metric": "pm2_5",
+                    "kind": "linear",
+                    "gain": 0.82,
+                    "offset": -1.4,
+                    "kappa": None,
+                    "valid_from": "2026-03-01T00:00:00Z",
+                    "valid_until": None,
+                    "note": "Beside the station of rue Pargaminières, February 2026",
+                    "created_at": "2026-03-02T09:00:00Z",
+                    "updated_at": "2026-03-02T09:00:00Z",
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    box: str = Field(examples=["box-0001"])
+    metric: str = Field(examples=["pm2_5"])
+    kind: CorrectionKind
+    gain: float | None = Field(description="Of a linear one", examples=[0.82])
+    offset: float | None = Field(description="Of a linear one, in the metric's unit", examples=[-1.4])
+    kappa: float | None = Field(description="Of one for humidity", examples=[0.4])
+    valid_from: datetime = Field(description="Of the first sample that it is for")
+    valid_until: datetime | None = Field(description=_UNTIL)
+    note: str | None = Field(description="For people: where it is from")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Correction, box: str) -> "CorrectionOut":
+        """The row as it is shown."""
+        names = ("id", "metric", "kind", "valid_from", "valid_until", "note", "created_at", "updated_at")
+        shown: dict[str, Any] = {name: getattr(row, name) for name in names}
+        numbers: dict[str, Any] = {name: row.parameters.get(name) for name in ("gain", "offset", "kappa")}
+        return cls(box=box, **shown, **numbers)

@@ -1,0 +1,181 @@
+"""What a site would lose with some settings, counted before anything is removed; and how far removal is.
+
+The words that count are those that remove (`counting`). The work is bounded: counting ends with so many
+samples, and says that it did.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF, PURPOSE_OF_EVENT
+from app.timeseries.retention import expiry_sql
+from app.timeseries.retention.expiry_limits import NEVER, SPANS, TYPES, Limits
+from app.timeseries.retention.expiry_sql import Counted, Extent
+
+SAMPLES_LIMIT: Final = 2_000_000
+"""So many samples are looked at, and so many events."""
+_GROUP: Final = 50
+
+# Before the first day that a purpose was not cleaned of yet, it has nothing that is too old.
+_BOXES: Final = text("""
+SELECT b.key, min(coalesce(s.next_from, CAST(:never AS timestamptz))) AS first
+FROM boxes b
+CROSS JOIN unnest(CAST(:names AS text[]), CAST(:limits AS timestamptz[])) AS p (name, until)
+LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
+WHERE b.site_id = :site AND b.deleted_at IS NULL
+    AND p.until > coalesce(s.next_from, CAST(:never AS timestamptz))
+GROUP BY b.key ORDER BY b.key
+""")
+_LIMITS: Final = "CAST(:limits AS timestamptz[])"
+_COUNT: Final = text(f"""
+SELECT {expiry_sql.counts(_LIMITS)} FROM (
+    SELECT n.* FROM unnest(CAST(:keys AS integer[]), CAST(:firsts AS timestamptz[])) AS k (key, first),
+    LATERAL (
+        SELECT * FROM tenant_samples t
+        WHERE t.box_key = k.key AND t.time >= k.first AND t.time >= :earliest AND t.time < :last OFFSET 0
+    ) n LIMIT :room
+) s
+""")  # noqa: S608 (catalogue names)
+_EVENTS: Final = text("""
+SELECT e.type, count(*) AS events, min(e.time) AS first, max(e.time) AS last FROM (
+    SELECT e.type, e.time FROM boxes b JOIN events e ON e.box_key = b.key
+    LEFT JOIN unnest(CAST(:types AS text[]), CAST(:limits AS timestamptz[])) AS m (type, before)
+        ON m.type = e.type
+    WHERE b.site_id = :site AND b.deleted_at IS NULL AND e.time < coalesce(m.before, :others) LIMIT :room
+) e GROUP BY e.type
+""")
+_SUMMARIES: Final = """
+SELECT metric, count(*) AS count FROM tenant_{table}
+WHERE box_key IN (SELECT b.key FROM boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL)
+    AND day < :last GROUP BY metric
+"""
+_PROGRESS: Final = text("""
+SELECT count(*) AS total, count(*) FILTER (WHERE NOT EXISTS (
+    SELECT FROM unnest(CAST(:names AS text[]), CAST(:limits AS timestamptz[])) AS p (name, until)
+    LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
+    WHERE p.until > coalesce(s.next_from, CAST(:never AS timestamptz))
+)) AS done
+FROM boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL
+""")
+_REMOVED: Final = text("SELECT * FROM removals WHERE site_id = :site")
+
+
+@dataclass(slots=True)
+class Preview:
+    """What would go.
+
+    Attributes:
+        limits: up to when.
+        complete: whether all was counted; there is more than this otherwise.
+        samples: samples and their values.
+        events: events, by purpose.
+        hourly, daily: rows of roll-ups, by purpose.
+    """
+
+    limits: Limits
+    complete: bool = True
+    samples: Counted = field(default_factory=Counted)
+    events: dict[str, Extent] = field(
+        default_factory=lambda: {purpose.name: Extent() for purpose in OF_EVENTS}
+    )
+    hourly: dict[str, int] = field(default_factory=dict)
+    daily: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far removal is: boxes that are cleaned up to today's limits, and what was removed so far."""
+
+    boxes: int
+    done: int
+    samples: int = 0
+    values: int = 0
+    events: int = 0
+    hourly: int = 0
+    daily: int = 0
+    updated_at: datetime | None = None
+
+
+async def preview(session: AsyncSession, site_id: UUID, limits: Limits) -> Preview:
+    """Count what of a site would go."""
+    found = Preview(limits)
+    await _samples(session, site_id, found)
+    if any(limit != NEVER for limit in limits.events.values()):
+        await _events(session, site_id, found)
+    for table, limit in (("hourly", limits.hourly), ("daily", limits.daily)):
+        if limit == NEVER:
+            continue
+        counts = getattr(found, table)
+        rows = await session.execute(text(_SUMMARIES.format(table=table)), {"site": site_id, "last": limit})
+        for row in rows:
+            purpose = PURPOSE_OF[row.metric]
+            counts[purpose] = counts.get(purpose, 0) + row[1]
+    return found
+
+
+async def _events(session: AsyncSession, site_id: UUID, found: Preview) -> None:
+    limits = found.limits
+    values = {"site": site_id, "types": list(TYPES), "limits": limits.of_types, "room": SAMPLES_LIMIT}
+    total = 0
+    for row in await session.execute(_EVENTS, {**values, "others": limits.of_other_types}):
+        purpose = PURPOSE_OF_EVENT.get(row.type, "acoustic_safety")
+        found.events[purpose].add(Extent(row.events, row.first, row.last))
+        total += row.events
+    found.complete &= total < SAMPLES_LIMIT
+
+
+async def _samples(session: AsyncSession, site_id: UUID, found: Preview) -> None:
+    limits = found.limits
+    names = [purpose.name for purpose in OF_METRICS]
+    values = {"site": site_id, "names": names, "limits": limits.of_samples, "never": NEVER}
+    boxes = (await session.execute(_BOXES, values)).all()
+    room = SAMPLES_LIMIT
+    for place in range(0, len(boxes), _GROUP):
+        group = boxes[place : place + _GROUP]
+        counted = await _count(
+            session, [box.key for box in group], [box.first for box in group], limits, room
+        )
+        found.samples.add(counted)
+        room -= counted.rows
+        if room <= 0:
+            found.complete = False
+            return
+
+
+async def _count(
+    session: AsyncSession, keys: Sequence[int], firsts: Sequence[datetime], limits: Limits, room: int
+) -> Counted:
+    values = {
+        "keys": list(keys),
+        "firsts": list(firsts),
+        "earliest": min(firsts),
+        "last": limits.newest,
+        "limits": limits.of_samples,
+        "room": room,
+    }
+    return Counted.of((await session.execute(_COUNT, values)).mappings().one())
+
+
+async def progress(session: AsyncSession, site_id: UUID, limits: Limits) -> Progress:
+    """How far the removal of a site is."""
+    values = {"site": site_id, "names": list(SPANS), "limits": limits.listed, "never": NEVER}
+    boxes = (await session.execute(_PROGRESS, values)).one()
+    removed = (await session.execute(_REMOVED, {"site": site_id})).one_or_none()
+    if removed is None:
+        return Progress(boxes.total, boxes.done)
+    return Progress(
+        boxes.total,
+        boxes.done,
+        removed.samples,
+        removed.measured,
+        removed.events,
+        removed.hourly,
+        removed.daily,
+        removed.updated_at,
+    )

@@ -1,0 +1,117 @@
+"""REST for retention: a site's settings, what they would remove, and how far removal is."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.db.ingest_barrier import close_gate
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.registry import repository
+from app.registry.dependencies import SitesReader, SitesWriter
+from app.registry.models import Site
+from app.registry.purpose_service import retention_of, withdraw_weakened
+from app.registry.retention_settings import Retention
+from app.registry.service import check_summaries
+from app.timeseries.retention.expiry_limits import Limits
+from app.timeseries.retention.preview import preview, progress
+from app.timeseries.retention.schemas import RetentionOut, RetentionPreview, RetentionSet
+
+router: Final = APIRouter(prefix="/v1/sites/{site_id}/retention", tags=["Sites"], route_class=StrictRoute)
+
+
+async def _site(session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False) -> Site:
+    row = await repository.find_site(session, parse_id(identifier, "site"), principal.visible(), lock=lock)
+    if row is None:
+        raise NotFoundError("site", identifier)
+    return row
+
+
+async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
+    limits = Limits.of(retention_of(site), site.timezone, datetime.now(UTC))
+    return RetentionOut.of(site, await progress(session, site.id, limits))
+
+
+@router.get(
+    "",
+    operation_id="get_site_retention",
+    summary="How long a site keeps what is measured",
+    responses=documented(401, 403, 404),
+)
+async def get_site_retention(site_id: str, principal: SitesReader, session: Reads) -> RetentionOut:
+    """What was set, what holds for each purpose, and how far removal is."""
+    return await _shown(session, await _site(session, site_id, principal))
+
+
+@router.put(
+    "",
+    operation_id="set_site_retention",
+    summary="Set how long a site keeps what is measured",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def set_site_retention(
+    site_id: str, body: RetentionSet, principal: SitesWriter, session: Writes, matching: Matching
+) -> RetentionOut:
+    """Give a site other settings, in place of all that it had; `default_days` is its `retention_days`.
+
+    With `removes` what is older goes for good, beginning within a minute: look at the preview before. A
+    sensitive purpose whose data would be kept longer than before, or not be removed, has to be approved anew.
+    """
+    await _site(session, site_id, principal)
+    # An approval may go with it, and is not to be gone while a batch relies on it.
+    await close_gate(session)
+    site = await _site(session, site_id, principal, lock=True)
+    matching.check(await _shown(session, site))
+    settings = body.settings()
+    check_summaries(settings)
+    before = retention_of(site)
+    site.retention_days = settings.default_days
+    site.retention_purposes = dict(settings.purposes)
+    site.summaries_days = settings.summaries_days
+    site.retention_removes = settings.removes
+    site.updated_at = datetime.now(UTC)
+    await session.flush()
+    await withdraw_weakened(session, site, before)
+    return await _shown(session, site)
+
+
+@router.get(
+    "/preview",
+    operation_id="get_site_retention_preview",
+    summary="What a site's settings would remove now",
+    responses=documented(401, 403, 404),
+)
+async def get_site_retention_preview(
+    site_id: str, principal: SitesReader, session: Reads
+) -> RetentionPreview:
+    """Count what is too old by the settings as they are, whether they remove or not. Nothing is changed."""
+    site = await _site(session, site_id, principal)
+    return await _preview(session, site, retention_of(site))
+
+
+@router.post(
+    "/preview",
+    operation_id="preview_site_retention",
+    summary="What other settings would remove now",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+async def preview_site_retention(
+    site_id: str, body: RetentionSet, principal: SitesReader, session: Reads
+) -> RetentionPreview:
+    """Count what would go if these settings held, and were to remove. Nothing is changed."""
+    site = await _site(session, site_id, principal)
+    settings = body.settings()
+    check_summaries(settings)
+    return await _preview(session, site, settings)
+
+
+async def _preview(session: AsyncSession, site: Site, settings: Retention) -> RetentionPreview:
+    limits = Limits.of(settings, site.timezone, datetime.now(UTC))
+    return RetentionPreview.of(await preview(session, site.id, limits))

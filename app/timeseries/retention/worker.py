@@ -1,0 +1,292 @@
+"""Removes what sites keep no longer: chunks as a whole, else box by box, some local days at a time.
+
+For the maintain role alone. Owns the order of the work and its slices: each is a short transaction in which
+rows go, values go, and what was done is noted. A box whose roll-ups have marks in what is to go waits until
+they are worked off: what is removed was summarised.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from app.catalogue.purposes import OF_METRICS
+from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
+from app.registry.retention_settings import Retention
+from app.timeseries.retention import expiry_sql
+from app.timeseries.retention.expiry_limits import NEVER, SPANS, TYPES, Limits
+from app.timeseries.retention.expiry_sql import Counted
+from app.timeseries.retention.latest_value_expiry import forget_latest
+from app.timeseries.retention.progress import advance
+from app.timeseries.rollups.adaptive_slices import Aside
+from app.timeseries.rollups.rollup_queries import midnight
+
+_log = get_logger(__name__)
+# How long it works before other jobs of the process have their turn.
+_TURN_S: Final = 1.0
+_BOXES: Final = 100
+# All old chunks are looked at for it; which of them may go changes once a day.
+_CHUNKS_EVERY_S: Final = 600.0
+# About so many samples go in one transaction; a day at least.
+_STEP_SAMPLES: Final = 20_000
+_STEP_LONGEST: Final = timedelta(days=366)
+_EVENTS: Final = 20_000
+
+_SITES: Final = """
+SELECT id, timezone, retention_days, retention_purposes::text AS purposes, summaries_days FROM sites
+WHERE retention_removes ORDER BY id
+"""
+_WAITING: Final = """
+SELECT count(*) FROM boxes b
+WHERE b.site_id = $1 AND b.deleted_at IS NULL AND EXISTS (
+    SELECT FROM unnest($2::text[], $3::timestamptz[]) AS p (name, until)
+    LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
+    WHERE p.until > coalesce(s.next_from, $4)
+)
+"""
+_READY: Final = """
+SELECT b.key, ARRAY(
+    SELECT coalesce(s.next_from, $4) FROM unnest($2::text[]) WITH ORDINALITY AS p (name, place)
+    LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name ORDER BY p.place
+) AS nexts
+FROM boxes b JOIN rollup_states r ON r.box_key = b.key AND r.timezone = $5
+WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
+    AND EXISTS (
+        SELECT FROM unnest($2::text[], $3::timestamptz[]) AS p (name, until)
+        LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
+        WHERE p.until > coalesce(s.next_from, $4)
+    )
+    AND (r.backfill_next IS NULL OR r.backfill_next >= $6)
+    AND NOT EXISTS (SELECT FROM rollup_marks m WHERE m.box_key = b.key AND m.hour < $6)
+    AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < $6)
+ORDER BY b.key LIMIT $7
+"""
+# Where nothing is, nothing is looked for; and a box may send far more than its interval says. `last` is the
+# first sample that is too many.
+_STRETCH: Final = """
+SELECT f.time AS first, (
+    SELECT time FROM samples
+    WHERE box_key = $1 AND time >= f.time AND time < $3 AND time < f.time + $5::interval
+    ORDER BY time OFFSET $4 LIMIT 1
+) AS last
+FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f
+"""
+_RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
+_COUNT: Final = f"SELECT {expiry_sql.counts('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
+_DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.gone('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+# Each type is kept as its purpose is; what no catalogue has, as `Limits.of_other_types` says.
+_DELETE_EVENTS: Final = """
+DELETE FROM events WHERE box_key = $1 AND (time, type) IN (
+    SELECT e.time, e.type FROM events e
+    LEFT JOIN unnest($2::text[], $3::timestamptz[]) AS m (type, before) ON m.type = e.type
+    WHERE e.box_key = $1 AND e.time < coalesce(m.before, $4) ORDER BY e.time LIMIT $5
+)
+"""
+_TOTALS: Final = """
+INSERT INTO removals AS r (site_id, samples, measured, events, hourly, daily, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, now())
+ON CONFLICT (site_id) DO UPDATE SET samples = r.samples + excluded.samples,
+    measured = r.measured + excluded.measured, events = r.events + excluded.events,
+    hourly = r.hourly + excluded.hourly, daily = r.daily + excluded.daily, updated_at = excluded.updated_at
+"""
+
+
+@dataclass(slots=True)
+class _Site:
+    """A site that removes.
+
+    Attributes:
+        removed: what went in this turn, by what it was.
+    """
+
+    id: UUID
+    timezone: str
+    limits: Limits
+    removed: Counter[str] = field(default_factory=Counter)
+
+
+class RetentionWorker:
+    """Call `turn` now and then, from one process alone."""
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._looked_at = -_CHUNKS_EVERY_S
+        self._aside = Aside(time.monotonic)
+
+    async def turn(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether more could be done now."""
+        until = time.monotonic() + _TURN_S
+        rows = await connection.fetch(_SITES)
+        if not rows:
+            RETENTION_WAITING.set(0)
+            return False
+        now = datetime.now(UTC)
+        sites = [_site(row, now) for row in rows]
+        if time.monotonic() - self._looked_at >= _CHUNKS_EVERY_S:
+            await self._drop_chunks(connection, until)
+        more = False
+        # Sites take turns at being the first; one that fails is not the first once more.
+        begun = self._place
+        for turned in range(len(sites)):
+            site = sites[(begun + turned) % len(sites)]
+            self._place = (begun + turned + 1) % len(sites)
+            more = await self._clean(connection, site, until) or more
+            if time.monotonic() >= until:
+                more = more or turned + 1 < len(sites)
+                break
+        else:
+            waiting = [
+                await connection.fetchval(_WAITING, site.id, list(SPANS), site.limits.listed, NEVER)
+                for site in sites
+            ]
+            RETENTION_WAITING.set(sum(waiting))
+        return more
+
+    async def _drop_chunks(self, connection: asyncpg.Connection, until: float) -> None:
+        while time.monotonic() < until:
+            row = await connection.fetchrow("SELECT * FROM retention_drop()")
+            if row is None:
+                self._looked_at = time.monotonic()
+                return
+            RETENTION_REMOVED.labels("chunks").inc()
+            _log.info(
+                "retention_chunk_dropped",
+                first=row["first"].isoformat(),
+                last=row["last"].isoformat(),
+                samples_estimated=row["estimate"],
+            )
+
+    async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
+        """Clean boxes of a site; returns whether some are left that could be cleaned now."""
+        limits = site.limits
+        about = list(SPANS), limits.listed, NEVER, site.timezone, limits.newest, _BOXES, self._aside.keys
+        boxes = await connection.fetch(_READY, site.id, *about)
+        # Before they are noted as cleaned: what fails now is done again.
+        await forget_latest(connection, [box["key"] for box in boxes], limits)
+        finished = True
+        for box in boxes:
+            with self._aside.failing(box["key"]):
+                finished = await _clean_box(connection, site, box, until)
+            if not finished:
+                break
+        if removed := +site.removed:
+            for what, count in removed.items():
+                RETENTION_REMOVED.labels(what).inc(count)
+            _log.info("retention_removed", site_id=str(site.id), **removed)
+        return not finished or len(boxes) == _BOXES
+
+
+def _site(row: asyncpg.Record, now: datetime) -> _Site:
+    retention = Retention.of_columns(row["retention_days"], row["purposes"], row["summaries_days"])
+    return _Site(row["id"], row["timezone"], Limits.of(retention, row["timezone"], now))
+
+
+async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.Record, until: float) -> bool:
+    """Remove what is too old of one box; returns whether all of it is done."""
+    key: int = box["key"]
+    nexts: Sequence[datetime] = box["nexts"]
+    due = [(first, last) for first, last in zip(nexts, site.limits.of_samples, strict=False) if last > first]
+    if due:
+        whole = min(first for first, _ in due), max(last for _, last in due)
+        if not await _clean_samples(connection, site, box, whole, until):
+            return False
+    while await _remove_events(connection, site, key):
+        if time.monotonic() >= until:
+            return False
+    async with connection.transaction():
+        gone = Counter(
+            hourly=await _remove_summaries(connection, "hourly", key, site.limits.hourly),
+            daily=await _remove_summaries(connection, "daily", key, site.limits.daily),
+        )
+        await advance(connection, key, SPANS, site.limits.listed)
+        await _count(connection, site, gone)
+    return time.monotonic() < until
+
+
+async def _clean_samples(
+    connection: asyncpg.Connection,
+    site: _Site,
+    box: asyncpg.Record,
+    whole: tuple[datetime, datetime],
+    until: float,
+) -> bool:
+    first, last = whole
+    zone = ZoneInfo(site.timezone)
+    bounds = _STEP_SAMPLES, _STEP_LONGEST
+    while True:
+        stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, *bounds)
+        if stretch is None:
+            return True
+        first = midnight(stretch["first"], zone, up=False)
+        # The last whole day that ends before the sample that is too many, or the first day of all.
+        end = midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
+        if end <= first:
+            end = midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
+        end = min(end, last)
+        await _clean_days(connection, site, box["key"], first, end)
+        first = end
+        if time.monotonic() >= until:
+            return False
+
+
+async def _clean_days(
+    connection: asyncpg.Connection, site: _Site, key: int, first: datetime, last: datetime
+) -> None:
+    """Remove from whole local days of a box what is too old, in one transaction.
+
+    What is stored meanwhile is seen by none of its statements: it has marks, and its time will come.
+    """
+    limits = site.limits
+    async with connection.transaction(isolation="repeatable_read"):
+        (row,) = await connection.fetch(_COUNT, key, first, last, limits.of_samples)
+        found = Counted.of(dict(row))
+        if found.samples:
+            await connection.execute(_DELETE, key, first, last, limits.of_samples)
+        if found.samples < found.rows:
+            for purpose in OF_METRICS:
+                end = min(last, limits.metrics[purpose.name])
+                if found.purposes[purpose.name].values and end > first:
+                    await connection.execute(
+                        "SELECT retention_clear($1, $2, $3, $4)", key, first, end, list(purpose.metrics)
+                    )
+        ends = {name: min(last, limit) for name, limit in limits.metrics.items() if limit > first}
+        await advance(connection, key, list(ends), list(ends.values()))
+        await _count(connection, site, Counter(samples=found.samples, values=found.values))
+
+
+async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) -> bool:
+    """Remove a slice of a box's events; returns whether it was a full one."""
+    limits = site.limits
+    if all(limit == NEVER for limit in limits.events.values()):
+        return False
+    about = list(TYPES), limits.of_types, limits.of_other_types
+    async with connection.transaction():
+        removed = _number(await connection.execute(_DELETE_EVENTS, key, *about, _EVENTS))
+        await _count(connection, site, Counter(events=removed))
+    return removed == _EVENTS
+
+
+async def _remove_summaries(connection: asyncpg.Connection, table: str, key: int, limit: datetime) -> int:
+    if limit == NEVER:
+        return 0
+    return _number(
+        await connection.execute(f"DELETE FROM {table} WHERE box_key = $1 AND day < $2", key, limit)  # noqa: S608 (constants)
+    )
+
+
+async def _count(connection: asyncpg.Connection, site: _Site, removed: Counter[str]) -> None:
+    """Note what was removed, in the transaction that does it."""
+    if any(removed.values()):
+        whats: tuple[Any, ...] = ("samples", "values", "events", "hourly", "daily")
+        await connection.execute(_TOTALS, site.id, *(removed[what] for what in whats))
+        site.removed += removed
+
+
+def _number(tag: str) -> int:
+    return int(tag.rpartition(" ")[2])

@@ -1,0 +1,136 @@
+"""What is summarised although no mark says so: samples from before there were roll-ups, days of another zone.
+
+Owns `rollup_states`: in which time zone the days of a box are summarised, and how far its past has been. A
+box whose site has another zone now has its days made anew.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from app.catalogue.purposes import PURPOSE_OF
+from app.platform.observability.metrics_and_logs import get_logger
+from app.timeseries.rollups.adaptive_slices import Aside, Portion
+from app.timeseries.rollups.refresh import HOUR, Spans
+
+_log = get_logger(__name__)
+_HOURS_MOST: Final = 168
+
+_FOLLOW: Final = """
+INSERT INTO rollup_states AS r (box_key, timezone)
+SELECT b.key, s.timezone FROM boxes b JOIN sites s ON s.id = b.site_id
+LEFT JOIN rollup_states o ON o.box_key = b.key
+WHERE b.deleted_at IS NULL AND o.timezone IS DISTINCT FROM s.timezone
+ON CONFLICT (box_key) DO UPDATE SET timezone = excluded.timezone
+RETURNING box_key, (SELECT timezone FROM rollup_states o WHERE o.box_key = r.box_key) AS former
+"""
+_ANEW: Final = """
+WITH extent AS (
+    SELECT k.box_key, f.hour AS first, l.hour + interval '1 hour' AS last
+    FROM unnest($1::int[]) AS k (box_key),
+    LATERAL (SELECT date_trunc('hour', time, 'UTC') AS hour FROM samples WHERE box_key = k.box_key
+             ORDER BY time LIMIT 1) f,
+    LATERAL (SELECT date_trunc('hour', time, 'UTC') AS hour FROM samples WHERE box_key = k.box_key
+             ORDER BY time DESC LIMIT 1) l
+)
+UPDATE rollup_states s SET backfill_from = e.first, backfill_next = e.first, backfill_until = e.last
+FROM extent e WHERE s.box_key = e.box_key
+"""
+# Days of which all samples are there: they are made anew, and would stand beside those of the former zone.
+# Those stay whose metric's values were removed for their age, whatever else was measured then.
+_FORGET_DAYS: Final = """
+DELETE FROM daily d USING rollup_states s, unnest($1::int[], $2::text[]) AS k (box_key, timezone)
+WHERE s.box_key = k.box_key AND d.box_key = k.box_key
+    AND (d.day AT TIME ZONE k.timezone + interval '1 day') AT TIME ZONE k.timezone > s.backfill_from
+    AND NOT EXISTS (
+        SELECT FROM retention_states r
+        JOIN unnest($3::text[], $4::text[]) AS p (metric, purpose) ON p.purpose = r.purpose
+        WHERE r.box_key = d.box_key AND p.metric = d.metric AND d.day < r.removed_until
+    )
+"""
+_FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1::int[])"
+# From the next sample on: of a box that measured in 2000 and in 2026 most hours in between have none.
+_NEXT: Final = """
+WITH next AS MATERIALIZED (
+    SELECT s.box_key, s.backfill_next AS asked, s.backfill_until AS last, b.organisation_id
+    FROM rollup_states s JOIN boxes b ON b.key = s.box_key
+    WHERE s.backfill_next IS NOT NULL AND s.box_key <> ALL ($1::int[])
+    ORDER BY coalesce(b.organisation_id <= $2::uuid, false), b.organisation_id, s.box_key LIMIT 1
+)
+SELECT n.organisation_id, n.box_key, n.asked, n.last, coalesce((
+    SELECT date_trunc('hour', s.time, 'UTC') FROM samples s
+    WHERE s.box_key = n.box_key AND s.time >= n.asked AND s.time < n.last ORDER BY s.time LIMIT 1
+), n.last) AS first
+FROM next n
+"""
+_ADVANCE: Final = """
+UPDATE rollup_states SET
+    backfill_from = CASE WHEN $2 < backfill_until THEN backfill_from END,
+    backfill_next = CASE WHEN $2 < backfill_until THEN $2 END,
+    backfill_until = CASE WHEN $2 < backfill_until THEN backfill_until END
+WHERE box_key = $1 AND backfill_next = $3
+"""
+
+type Summarise = Callable[[asyncpg.Connection, Spans], Awaitable[None]]
+
+
+async def follow_zones(connection: asyncpg.Connection) -> None:
+    """Note the zones of new boxes, and have the days of those made anew whose zone is another one."""
+    async with connection.transaction():
+        rows = await connection.fetch(_FOLLOW)
+        formers = {row["box_key"]: row["former"] for row in rows if row["former"] is not None}
+        if changed := list(formers):
+            await connection.execute(_ANEW, changed)
+            await connection.execute(
+                _FORGET_DAYS, changed, list(formers.values()), list(PURPOSE_OF), list(PURPOSE_OF.values())
+            )
+            await connection.execute(_FORGET_DAY_MARKS, changed)
+            _log.info("rollup_days_anew", boxes=len(changed))
+
+
+class Backfill:
+    """Summarises what was there before.
+
+    Args:
+        aside: boxes that are left aside.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, aside: Aside, clock: Callable[[], float]) -> None:
+        self._aside = aside
+        self._clock = clock
+        self._hours_at_once = Portion(_HOURS_MOST, clock)
+        # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
+        self._served: UUID | None = None
+
+    async def go_on(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
+        """Summarise until a time of the clock; returns whether there was any to do.
+
+        Their days are marked then: there is more to do.
+        """
+        worked = False
+        while self._clock() < until:
+            row = await connection.fetchrow(_NEXT, self._aside.keys, self._served)
+            if row is None:
+                return worked
+            worked, self._served = True, row["organisation_id"]
+            key, first, last = row["box_key"], row["first"], row["last"]
+            end = min(first + timedelta(hours=self._hours_at_once.size), last)
+            hours = _hours_of(key, first, end)
+            with self._hours_at_once.slice(hours.keys, self._aside):
+                async with connection.transaction():
+                    await summarise(connection, hours)
+                    # Somebody may have asked for more of it meanwhile: then it begins where they say.
+                    await connection.execute(_ADVANCE, key, end, row["asked"])
+            if end == last:
+                _log.info("rollup_backfilled", box_key=key)
+        return True
+
+
+def _hours_of(key: int, first: datetime, last: datetime) -> Spans:
+    count = (last - first) // HOUR
+    firsts = [first + place * HOUR for place in range(count)]
+    return Spans([key] * count, firsts, [start + HOUR for start in firsts])

@@ -1,0 +1,317 @@
+"""Reads hourly means of many boxes at once: of roll-ups where they are right, else of the samples.
+
+Owns how many statements that takes: one for what is in doubt, one for roll-ups, few for samples. What comes
+out is for each box and metric what `summaries` gives for buckets of an hour, by the same rules.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import CATALOGUE, Metric
+from app.platform.kernel.instants import US_PER_S, to_datetime
+from app.timeseries.rollups.rollup_columns import Floats, Ints
+from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merged
+from app.timeseries.rollups.stale_marks import HOUR_US
+
+_DAY_US: Final = 24 * HOUR_US
+# A chunk of samples has a week. Stretches that lie further apart are asked for apart: the planner looks at
+# the chunks between the first one and the last.
+_APART_US: Final = 7 * _DAY_US
+# About so many samples are looked at by one statement, which has to end before it is too late for it.
+_SAMPLES: Final = 500_000
+
+_DOUBTFUL: Final = text(f"""
+SELECT box_key, {MICROS.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
+WHERE box_key = ANY (:keys) AND hour >= :first AND hour < :last
+UNION ALL
+SELECT box_key, {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+FROM rollup_states WHERE box_key = ANY (:keys)
+""")  # noqa: S608 (constants)
+_STORED: Final = f"""
+SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
+FROM unnest(CAST(:keys AS int[]), CAST(:metrics AS text[]), CAST(:firsts AS timestamptz[]),
+    CAST(:lasts AS timestamptz[])) WITH ORDINALITY AS k (key, metric, first, last, place),
+LATERAL (
+    SELECT * FROM tenant_hourly h
+    WHERE h.box_key = k.key AND h.metric = k.metric AND h.day >= k.first AND h.day < k.last
+        AND h.day >= :first AND h.day < :last OFFSET 0
+) h
+ORDER BY k.place, h.day
+"""  # noqa: S608 (constants)
+
+
+def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
+    """SQL: summaries of the hours of stretches. Names are the catalogue's."""
+    ends = ("min", "max") if highs else ("min",)
+    fields = ", ".join(
+        ", ".join(
+            [f'count(s."{metric.name}")', mean_sql(metric), *(extreme_sql(end, metric) for end in ends)]
+        )
+        for metric in metrics
+    )
+    return f"""
+        SELECT k.place, {MICROS.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
+        FROM unnest(CAST(:keys AS int[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
+            WITH ORDINALITY AS k (key, first, last, place),
+        LATERAL (
+            SELECT * FROM tenant_samples s WHERE s.box_key = k.key AND s.time >= k.first AND s.time < k.last
+                AND s.time >= :first AND s.time < :last OFFSET 0
+        ) s
+        GROUP BY 1, 2 ORDER BY 1, 2
+    """  # noqa: S608 (catalogue names and constants)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Which hours of a metric of a box are wanted.
+
+    Attributes:
+        key: the box.
+        metric: of the catalogue.
+        first_us: from here on (µs since the epoch): a whole hour of UTC.
+        last_us: before this one.
+        interval_s: how often the box samples.
+    """
+
+    key: int
+    metric: Metric
+    first_us: int
+    last_us: int
+    interval_s: int
+
+    def __post_init__(self) -> None:
+        if self.first_us % HOUR_US or self.last_us % HOUR_US or self.first_us >= self.last_us:
+            raise ValueError("hours begin and end as hours of UTC do")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourMeans:
+    """Summaries of the hours that have a value, ascending; each array has the same length.
+
+    Attributes:
+        times: when each hour begins (µs since the epoch).
+        counts: of how many values.
+        means: unrounded; of levels those of the energy (dB).
+        lows: the lowest values.
+        highs: the highest values; None where they were not asked for.
+    """
+
+    times: Ints
+    counts: Ints
+    means: Floats
+    lows: Floats
+    highs: Floats | None = None
+
+    def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "HourMeans":
+        """Those that are chosen, in that order."""
+        highs = None if self.highs is None else self.highs[chosen]
+        return HourMeans(
+            self.times[chosen], self.counts[chosen], self.means[chosen], self.lows[chosen], highs
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["HourMeans"]) -> "HourMeans":
+        """Hours of several parts, none of which is in two, ascending."""
+        if len(parts) == 1:
+            return parts[0]
+        highs = [part.highs for part in parts if part.highs is not None]
+        whole = cls(
+            np.concatenate([np.empty(0, np.int64), *(part.times for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
+            np.concatenate([np.empty(0), *(part.means for part in parts)]),
+            np.concatenate([np.empty(0), *(part.lows for part in parts)]),
+            np.concatenate(highs) if highs else None,
+        )
+        return whole.only(np.argsort(whole.times))
+
+
+class _Stretch(NamedTuple):
+    """A stretch of a box that is summarised from its samples (µs)."""
+
+    first: int
+    last: int
+    key: int
+
+
+type _Doubts = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
+type _Rows = Sequence[Sequence[Any]]
+
+
+async def hourly_means(
+    session: AsyncSession, wanted: Sequence[Hours], *, highs: bool = False
+) -> list[HourMeans]:
+    """Summaries of the hours of many boxes: for each that is wanted, in their order.
+
+    All of it is held at once, and the roll-ups as they come: whoever wants more than a few hundred thousand
+    hours asks several times.
+
+    Args:
+        session: reads them.
+        wanted: which.
+        highs: whether the highest values are wanted too.
+    """
+    if not wanted:
+        return []
+    doubts = await _doubts(session, wanted)
+    stored = await _from_roll_ups(session, wanted, doubts, highs=highs)
+    sampled = await _from_samples(session, wanted, doubts, highs=highs)
+    # Others have their turn meanwhile.
+    return await asyncio.to_thread(_together, wanted, doubts, stored, sampled)
+
+
+def _span(wanted: Iterable[Hours]) -> dict[str, object]:
+    return {
+        "first": to_datetime(min(each.first_us for each in wanted)),
+        "last": to_datetime(max(each.last_us for each in wanted)),
+    }
+
+
+def _window(each: Hours) -> tuple[int, int, int]:
+    return each.key, each.first_us, each.last_us
+
+
+async def _doubts(session: AsyncSession, wanted: Sequence[Hours]) -> _Doubts:
+    """By box and window, the stretches that roll-ups may not know; None: look at the samples of all of it."""
+    values = {"keys": sorted({each.key for each in wanted}), **_span(wanted)}
+    marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    known = set()
+    for key, first, last, zone in await session.execute(_DOUBTFUL, values):
+        if zone is not None:
+            known.add(key)
+        if first is not None:
+            marked[key].append((first, first + HOUR_US if last is None else last))
+    for stretches in marked.values():
+        stretches.sort()
+    return {
+        (key, first, last): merged(marked[key], first, last) if key in known else None
+        for key, first, last in {_window(each) for each in wanted}
+    }
+
+
+async def _from_roll_ups(
+    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
+) -> _Rows:
+    """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
+    asked = [(place, each) for place, each in enumerate(wanted) if doubts[_window(each)] is not None]
+    if not asked:
+        return []
+    some = [each for _, each in asked]
+    span = _span(some)
+    values = {
+        "keys": [each.key for each in some],
+        "metrics": [each.metric.name for each in some],
+        "firsts": [to_datetime(each.first_us // _DAY_US * _DAY_US) for each in some],
+        "lasts": [to_datetime(each.last_us) for each in some],
+        "first": to_datetime(min(each.first_us for each in some) // _DAY_US * _DAY_US),
+        "last": span["last"],
+    }
+    statement = text(_STORED.format(highs=", h.max" if highs else ""))
+    rows = (await session.execute(statement, values)).all()
+    places = [place for place, _ in asked]
+    return [(places[number - 1], *rest) for number, *rest in rows]
+
+
+async def _from_samples(
+    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
+) -> dict[tuple[_Stretch, str], list[Sequence[Any]]]:
+    """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
+    width = 4 if highs else 3
+    metrics: dict[_Stretch, set[Metric]] = defaultdict(set)
+    intervals = {}
+    for each in wanted:
+        intervals[each.key] = each.interval_s
+        for stretch in _stretches(each, doubts):
+            metrics[stretch].add(each.metric)
+    alike: dict[tuple[Metric, ...], list[_Stretch]] = defaultdict(list)
+    for stretch, of in metrics.items():
+        alike[tuple(sorted(of, key=CATALOGUE.index))].append(stretch)
+    found: dict[tuple[_Stretch, str], list[Sequence[Any]]] = defaultdict(list)
+    for these, stretches in alike.items():
+        statement = text(_sampled(these, highs=highs))
+        for some in _portions(stretches, intervals):
+            values = {
+                "keys": [each.key for each in some],
+                "firsts": [to_datetime(each.first) for each in some],
+                "lasts": [to_datetime(each.last) for each in some],
+                "first": to_datetime(some[0].first),
+                "last": to_datetime(max(each.last for each in some)),
+            }
+            for place, hour, *fields in await session.execute(statement, values):
+                for number, metric in enumerate(these):
+                    summary = fields[width * number : width * number + width]
+                    if summary[0]:
+                        found[some[place - 1], metric.name].append((hour, *summary))
+    return found
+
+
+def _stretches(each: Hours, doubts: _Doubts) -> list[_Stretch]:
+    doubtful = doubts[_window(each)]
+    if doubtful is None:
+        return [_Stretch(each.first_us, each.last_us, each.key)]
+    return [_Stretch(begin, end, each.key) for begin, end in doubtful]
+
+
+def _portions(stretches: Iterable[_Stretch], intervals: Mapping[int, int]) -> Iterator[list[_Stretch]]:
+    """What is asked for at once: stretches near each other, ascending, of not too many samples."""
+    portion: list[_Stretch] = []
+    samples, last = 0.0, 0
+    for stretch in sorted(stretches):
+        expected = (stretch.last - stretch.first) / US_PER_S / intervals[stretch.key]
+        if portion and (stretch.first - last > _APART_US or samples + expected > _SAMPLES):
+            yield portion
+            portion, samples, last = [], 0.0, 0
+        portion.append(stretch)
+        samples, last = samples + expected, max(last, stretch.last)
+    if portion:
+        yield portion
+
+
+def _together(
+    wanted: Sequence[Hours],
+    doubts: _Doubts,
+    stored: _Rows,
+    sampled: Mapping[tuple[_Stretch, str], Sequence[Sequence[Any]]],
+) -> list[HourMeans]:
+    places, days, *fields = zip(*stored, strict=True) if stored else ((),) * 5
+    starts = np.searchsorted(np.array(places, np.int64), np.arange(len(wanted) + 1))
+    times = np.array(days, np.int64)[:, None] + np.arange(24) * HOUR_US
+    shape = (len(stored), 24)
+    count, means, lows, *more = (np.array(field, np.float64).reshape(shape) for field in fields)
+    counts = np.nan_to_num(count).astype(np.int64)
+    found = []
+    for place, each in enumerate(wanted):
+        rows = slice(starts[place], starts[place + 1])
+        hours = HourMeans(
+            times[rows].ravel(),
+            counts[rows].ravel(),
+            means[rows].ravel(),
+            lows[rows].ravel(),
+            *(each_of[rows].ravel() for each_of in more),
+        )
+        keep = (hours.counts > 0) & (hours.times >= each.first_us) & (hours.times < each.last_us)
+        parts = []
+        for stretch in _stretches(each, doubts):
+            keep &= (hours.times < stretch.first) | (hours.times >= stretch.last)
+            if rows_of := sampled.get((stretch, each.metric.name)):
+                parts.append(_columns(rows_of))
+        found.append(HourMeans.joined([hours.only(keep), *parts]))
+    return found
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> HourMeans:
+    hours, counts, means, lows, *highs = zip(*rows, strict=True)
+    return HourMeans(
+        np.array(hours, np.int64),
+        np.array(counts, np.int64),
+        np.array(means, np.float64),
+        np.array(lows, np.float64),
+        *(np.array(each, np.float64) for each in highs),
+    )

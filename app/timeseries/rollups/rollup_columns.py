@@ -1,0 +1,208 @@
+"""Summaries in columns: how those of hours or days become those of wider buckets. Pure.
+
+Owns the arithmetic of putting summaries together, and where a bucket begins. No database, no clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.timeseries.series.series_arithmetic import Bucket
+
+type Ints = NDArray[np.int64]
+type Floats = NDArray[np.float64]
+
+# As TimescaleDB's time_bucket: a Monday.
+_ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
+_ORIGIN_US: Final = from_datetime(_ORIGIN)
+# Days since the origin.
+_LAST_DAY: Final = (date.max - _ORIGIN.date()).days
+_DAY_S: Final = 86_400
+# What a float of four bytes is sure to keep, and one more.
+_DIGITS: Final = 7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Summaries, one of each place in every column.
+
+    Attributes:
+        times: when each begins (µs since the epoch).
+        counts: how many values each is of; at least one, where nothing was filled in.
+        means: their means; of levels those of the energy (dB).
+        lows, highs: the lowest and highest values.
+        quantiles: by name (`p10` …); empty where they were not asked for.
+    """
+
+    times: Ints
+    counts: Ints
+    means: Floats
+    lows: Floats
+    highs: Floats
+    quantiles: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many summaries there are."""
+        return len(self.times)
+
+    def only(self, chosen: NDArray[np.bool_] | slice) -> "Columns":
+        """Those that are chosen."""
+        return Columns(
+            self.times[chosen],
+            self.counts[chosen],
+            self.means[chosen],
+            self.lows[chosen],
+            self.highs[chosen],
+            {name: values[chosen] for name, values in self.quantiles.items()},
+        )
+
+    def begun(self, times: Ints) -> "Columns":
+        """The same, said of other times."""
+        return Columns(times, self.counts, self.means, self.lows, self.highs, self.quantiles)
+
+
+def nothing(quantiles: Sequence[str] = ()) -> Columns:
+    """No summary at all."""
+    none = np.empty(0, np.float64)
+    whole = np.empty(0, np.int64)
+    return Columns(whole, whole, none, none, none, dict.fromkeys(quantiles, none))
+
+
+def merge(parts: Sequence[Columns], *, level: bool) -> Columns:
+    """Put summaries together that begin at the same time, ascending.
+
+    Args:
+        parts: in any order; no value is in two of them.
+        level: their means are of energy: 10·log10(Σ n·10^(L/10) / Σ n).
+
+    Returns:
+        One summary for each time. Quantiles are kept of those that stand alone, NaN of others: they do not
+        add up.
+    """
+    together = _concatenated(parts)
+    if not len(together):
+        return together
+    order = np.argsort(together.times, kind="stable")
+    times = together.times[order]
+    starts = np.concatenate([[0], np.flatnonzero(times[1:] != times[:-1]) + 1])
+    if len(starts) == len(times):
+        return together if (order[1:] > order[:-1]).all() else _picked(together, order)
+    counts = together.counts[order]
+    totals = np.add.reduceat(counts, starts)
+    means = together.means[order]
+    weighed = counts * (10.0 ** (means / 10.0) if level else means)
+    mean = np.add.reduceat(weighed, starts) / totals
+    mean = 10.0 * np.log10(mean) if level else mean
+    alone = np.diff(starts, append=len(times)) == 1
+    return Columns(
+        times[starts],
+        totals,
+        np.where(alone, means[starts], mean),
+        np.minimum.reduceat(together.lows[order], starts),
+        np.maximum.reduceat(together.highs[order], starts),
+        {name: np.where(alone, values[order][starts], np.nan) for name, values in together.quantiles.items()},
+    )
+
+
+def _concatenated(parts: Sequence[Columns]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return Columns(
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.means for part in parts]),
+        np.concatenate([part.lows for part in parts]),
+        np.concatenate([part.highs for part in parts]),
+        {name: np.concatenate([part.quantiles[name] for part in parts]) for name in parts[0].quantiles},
+    )
+
+
+def _picked(columns: Columns, order: NDArray[np.intp]) -> Columns:
+    return Columns(
+        columns.times[order],
+        columns.counts[order],
+        columns.means[order],
+        columns.lows[order],
+        columns.highs[order],
+        {name: values[order] for name, values in columns.quantiles.items()},
+    )
+
+
+def begin(times: Ints, bucket: Bucket, zone: ZoneInfo) -> Ints:
+    """When the buckets begin in which instants lie (µs since the epoch), as `time_bucket` has it."""
+    if not bucket.local:
+        width = bucket.seconds * US_PER_S
+        begun: Ints = _ORIGIN_US + (times - _ORIGIN_US) // width * width
+        return begun
+    days = bucket.seconds // _DAY_S
+    # Of days there are few: a year has 365, and those of one bucket begin alike.
+    known: dict[int, int] = {}
+    found = np.empty(len(times), np.int64)
+    for place, time_us in enumerate(times.tolist()):
+        number = (to_datetime(time_us).astimezone(zone).date() - _ORIGIN.date()).days // days
+        if number not in known:
+            known[number] = from_datetime(_midnight(number * days, zone))
+        found[place] = known[number]
+    return found
+
+
+def local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """The days of a time zone that have an instant from `first` on, before `last`: when they begin and end.
+
+    A midnight that comes twice, as clocks go back, is the first of the two; PostgreSQL says the second.
+    """
+    numbers = [
+        (moment.astimezone(zone).date() - _ORIGIN.date()).days
+        for moment in (first, last - timedelta(microseconds=1))
+    ]
+    midnights = [_midnight(number, zone) for number in range(numbers[0], numbers[1] + 2)]
+    return list(pairwise(midnights))
+
+
+def _midnight(days: int, zone: ZoneInfo) -> datetime:
+    """The local midnight so many days after the origin's, in UTC."""
+    date = _ORIGIN.date() + timedelta(days=days)
+    return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
+
+
+def grid(first: datetime, last: datetime, bucket: Bucket, zone: ZoneInfo) -> Ints:
+    """When each bucket begins that has an instant from `first` on, before `last` (µs since the epoch)."""
+    start = int(begin(np.array([from_datetime(first)]), bucket, zone)[0])
+    if not bucket.local:
+        return np.arange(start, from_datetime(last), bucket.seconds * US_PER_S, dtype=np.int64)
+    days = bucket.seconds // _DAY_S
+    number = (to_datetime(start).astimezone(zone).date() - _ORIGIN.date()).days
+    found = []
+    while number <= _LAST_DAY and (midnight := _midnight(number, zone)) < last:
+        found.append(from_datetime(midnight))
+        number += days
+    return np.array(found, np.int64)
+
+
+def shortened(metric: Metric, values: Floats, like: Floats, counts: Ints) -> Floats:
+    """Means as they are shown: no digits that a float of four bytes does not hold.
+
+    Args:
+        metric: says how values are stored.
+        values: means.
+        like: a value of each, as it is shown: a mean of one value is that value.
+        counts: how many values each mean is of.
+
+    Returns:
+        Seven significant digits, where the metric is stored in four bytes.
+    """
+    if metric.storage != "real":
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+        rounded = np.rint(values * up / down) / up * down
+    return np.where(counts == 1, like, np.where(np.isfinite(rounded), rounded, values))

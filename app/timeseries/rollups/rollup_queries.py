@@ -1,0 +1,277 @@
+"""Reads summaries of a box: of roll-ups where they are right, of the samples where they are not yet.
+
+Owns which of the two is asked. A summary of an hour or a day is right unless a mark says otherwise; what is
+marked, what a range cuts in two, and what no roll-up knows is summarised from the samples, in the same words.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.instants import from_datetime, to_datetime
+from app.timeseries.rollups import rollup_columns
+from app.timeseries.rollups.rollup_columns import Columns, Ints
+from app.timeseries.rollups.stale_marks import HOUR_US
+from app.timeseries.series.series_arithmetic import Bucket
+
+HOUR_S: Final = 3_600
+DAY_S: Final = 86_400
+# Of so many stretches that are in doubt nothing is gained any more.
+_MANY: Final = 200
+_FEW: Final = 4
+QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
+"""What roll-ups have of quantiles."""
+
+MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
+"""SQL: an instant in µs since the epoch."""
+_DOUBTFUL: Final = text(f"""
+WITH bounds AS (
+    SELECT CAST(:first AS timestamptz) AS first, CAST(:last AS timestamptz) AS last,
+        CAST(:days AS boolean) AS days
+)
+SELECT {MICROS.format("hour")} AS first, {MICROS.format("hour + interval '1 hour'")} AS last, NULL AS zone
+FROM rollup_marks, bounds b WHERE box_key = :key AND hour > b.first - interval '1 hour' AND hour < b.last
+UNION ALL
+SELECT {MICROS.format("day")}, {MICROS.format("until")}, NULL
+FROM rollup_day_marks, bounds b WHERE b.days AND box_key = :key AND day < b.last AND until > b.first
+UNION ALL
+SELECT {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+FROM rollup_states WHERE box_key = :key
+""")  # noqa: S608 (constants)
+_FIELDS: Final = "count, mean, min, max"
+
+
+def _stored(table: str, quantiles: Sequence[str]) -> str:
+    fields = ", ".join([_FIELDS, *quantiles])
+    return f"""
+        SELECT {MICROS.format("day")} AS day, {fields} FROM tenant_{table}
+        WHERE box_key = :key AND metric = :metric AND day >= :first AND day < :last ORDER BY day
+    """  # noqa: S608 (constants)
+
+
+def mean_sql(metric: Metric) -> str:
+    """SQL: the mean of samples `s`, of levels that of the energy. The name is the catalogue's."""
+    value = f's."{metric.name}"::float8'
+    if metric.kind == "level":
+        return f"10 * log(avg(power(10, {value} / 10)))"
+    return f"avg({value})"
+
+
+def extreme_sql(function: str, metric: Metric) -> str:
+    """SQL: the lowest (`min`) or highest (`max`) value of samples `s`, as its shortest decimal."""
+    found = f'{function}(s."{metric.name}")'
+    return f"{found}::text::float8" if metric.storage == "real" else found
+
+
+def _of_samples(metric: Metric, bucket: Bucket, quantiles: Sequence[str]) -> str:
+    """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
+    column = f's."{metric.name}"'
+    value = f"{column}::float8"
+    wanted = ", ".join(str(QUANTILES[name]) for name in quantiles)
+    more = (
+        f", percentile_cont(ARRAY[{wanted}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q" if wanted else ""
+    )
+    zone = ", :zone" if bucket.local else ""
+    return f"""
+        SELECT {MICROS.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
+            {mean_sql(metric)} AS mean, {extreme_sql("min", metric)} AS min,
+            {extreme_sql("max", metric)} AS max{more}
+        FROM unnest(CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[])) AS k (first, last),
+        LATERAL (
+            SELECT * FROM tenant_samples s WHERE s.box_key = :key AND s.time >= k.first AND s.time < k.last
+                AND s.time >= :first AND s.time < :last AND {column} IS NOT NULL OFFSET 0
+        ) s
+        GROUP BY 1 ORDER BY 1
+    """  # noqa: S608 (catalogue names and constants)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is asked for: one metric of one box, in buckets, from `first` on, before `last`.
+
+    Attributes:
+        key: the box.
+        metric: of the catalogue.
+        bucket: how wide.
+        timezone: the site's.
+        first, last: in UTC.
+        quantiles: those that are wanted, of QUANTILES.
+    """
+
+    key: int
+    metric: Metric
+    bucket: Bucket
+    timezone: str
+    first: datetime
+    last: datetime
+    quantiles: tuple[str, ...] = ()
+
+    @property
+    def rolled_up(self) -> str | None:
+        """Which roll-up it can be made of: `hourly`, `daily`, or None."""
+        seconds = self.bucket.seconds
+        unit, table = (DAY_S, "daily") if self.bucket.local else (HOUR_S, "hourly")
+        # Quantiles of a bucket are there only where it is one hour or one day.
+        fits = seconds == unit if self.quantiles else seconds % unit == 0
+        return table if fits else None
+
+
+async def summaries(session: AsyncSession, asked: Series) -> Columns:
+    """One summary for each bucket that has a value, ascending."""
+    table = asked.rolled_up
+    if table is None:
+        return await _from_samples(session, asked, [(asked.first, asked.last)])
+    zone = ZoneInfo(asked.timezone)
+    inner = _whole(asked, zone)
+    if inner is None:
+        return await _from_samples(session, asked, [(asked.first, asked.last)])
+    first, last = inner
+    doubtful = await _doubtful(session, asked, first, last)
+    if doubtful is None:
+        return await _from_samples(session, asked, [(asked.first, asked.last)])
+    stored = await _from_roll_up(session, asked, table, first, last)
+    keep = np.ones(len(stored), np.bool_)
+    for begin, end in doubtful:
+        # Both begin and end on whole hours, or on midnights.
+        keep &= (stored.times < begin) | (stored.times >= end)
+    spans = list(_spans(asked, first, last, doubtful))
+    parts = [stored.only(keep)]
+    if parts[0].times.size:
+        parts[0] = parts[0].begun(rollup_columns.begin(parts[0].times, asked.bucket, zone))
+    # Few stretches are asked for one by one: the planner then looks at their chunks alone.
+    together = [spans] if len(spans) > _FEW else [[span] for span in spans]
+    parts += [await _from_samples(session, asked, each) for each in together]
+    return rollup_columns.merge(parts, level=asked.metric.kind == "level")
+
+
+def _whole(asked: Series, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """The whole hours or local days within the range; None where there is none."""
+    if asked.bucket.local:
+        first, last = midnight(asked.first, zone, up=True), midnight(asked.last, zone, up=False)
+    else:
+        first = to_datetime(-(-from_datetime(asked.first) // HOUR_US) * HOUR_US)
+        last = to_datetime(from_datetime(asked.last) // HOUR_US * HOUR_US)
+    return (first, last) if first < last else None
+
+
+def midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
+    """The local midnight at or before an instant, with `up` the one at or after it; in UTC."""
+    date = moment.astimezone(zone).date()
+    begun = datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
+    if begun == moment or not up:
+        return begun
+    date += timedelta(days=1)
+    return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
+
+
+async def _doubtful(
+    session: AsyncSession, asked: Series, first: datetime, last: datetime
+) -> list[tuple[int, int]] | None:
+    """Stretches (µs) of which roll-ups may not know all, merged, in order; None: look at the samples."""
+    values = {"key": asked.key, "first": first, "last": last, "days": asked.bucket.local}
+    rows = (await session.execute(_DOUBTFUL, values)).all()
+    zones = [row.zone for row in rows if row.zone is not None]
+    if not zones or (asked.bucket.local and zones != [asked.timezone]):
+        return None
+    found = sorted((row.first, row.last) for row in rows if row.first is not None)
+    if asked.bucket.local:
+        zone = ZoneInfo(asked.timezone)
+        # All of a day is, where an hour of it is.
+        found = [
+            (
+                from_datetime(midnight(to_datetime(begin), zone, up=False)),
+                from_datetime(midnight(to_datetime(end), zone, up=True)),
+            )
+            for begin, end in found
+        ]
+    return merged(found, from_datetime(first), from_datetime(last))
+
+
+def merged(doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int) -> list[tuple[int, int]] | None:
+    """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
+
+    None: there are so many that nothing is gained any more by looking at roll-ups in between.
+    """
+    found: list[tuple[int, int]] = []
+    for stretch in doubtful:
+        begin, end = max(stretch[0], begin_us), min(stretch[1], end_us)
+        if begin >= end:
+            continue
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return found if len(found) <= _MANY else None
+
+
+def _spans(
+    asked: Series, first: datetime, last: datetime, doubtful: Sequence[tuple[int, int]]
+) -> Iterator[tuple[datetime, datetime]]:
+    if asked.first < first:
+        yield asked.first, first
+    for begin, end in doubtful:
+        yield to_datetime(begin), to_datetime(end)
+    if last < asked.last:
+        yield last, asked.last
+
+
+async def _from_samples(
+    session: AsyncSession, asked: Series, spans: Sequence[tuple[datetime, datetime]]
+) -> Columns:
+    values: dict[str, object] = {
+        "key": asked.key,
+        "width": asked.bucket.width,
+        "firsts": [first for first, _ in spans],
+        "lasts": [last for _, last in spans],
+        "first": spans[0][0],
+        "last": spans[-1][1],
+    }
+    if asked.bucket.local:
+        values["zone"] = asked.timezone
+    statement = text(_of_samples(asked.metric, asked.bucket, asked.quantiles))
+    rows = (await session.execute(statement, values)).all()
+    if not rows:
+        return rollup_columns.nothing(asked.quantiles)
+    of = list(zip(*rows, strict=True))
+    quantiles = np.array(of[5], np.float64) if asked.quantiles else None
+    times = np.array(of[0], np.int64)
+    return Columns(
+        # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
+        rollup_columns.begin(times, asked.bucket, ZoneInfo(asked.timezone)) if asked.bucket.local else times,
+        np.array(of[1], np.int64),
+        np.array(of[2], np.float64),
+        np.array(of[3], np.float64),
+        np.array(of[4], np.float64),
+        {} if quantiles is None else {name: quantiles[:, i] for i, name in enumerate(asked.quantiles)},
+    )
+
+
+async def _from_roll_up(
+    session: AsyncSession, asked: Series, table: str, first: datetime, last: datetime
+) -> Columns:
+    hourly = table == "hourly"
+    begun = first.replace(hour=0, minute=0, second=0, microsecond=0) if hourly else first
+    rows = (
+        await session.execute(
+            text(_stored(table, asked.quantiles)),
+            {"key": asked.key, "metric": asked.metric.name, "first": begun, "last": last},
+        )
+    ).all()
+    if not rows:
+        return rollup_columns.nothing(asked.quantiles)
+    of = list(zip(*rows, strict=True))
+    times: Ints = np.array(of[0], np.int64)
+    if hourly:
+        times = (times[:, None] + np.arange(24) * HOUR_US).ravel()
+    count, mean, low, high, *more = (np.array(values, np.float64).ravel() for values in of[1:])
+    counts = np.nan_to_num(count).astype(np.int64)
+    found = Columns(times, counts, mean, low, high, dict(zip(asked.quantiles, more, strict=True)))
+    within = (found.counts > 0) & (times >= from_datetime(first)) & (times < from_datetime(last))
+    return found.only(within)

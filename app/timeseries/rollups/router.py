@@ -1,0 +1,144 @@
+"""REST for the roll-ups themselves: how far they are, and having them made anew. For operators."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.fields import Instant
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import ForbiddenError
+from app.timeseries.series.reading_queries import get_measured
+
+router: Final = APIRouter(prefix="/v1/roll-ups", tags=["Service"], route_class=StrictRoute)
+
+_HOURS: Final = "coalesce(sum(extract(epoch FROM {}) / 3600), 0)::bigint"
+_PROGRESS: Final = text(f"""
+SELECT
+    (SELECT count(*) FROM rollup_marks) AS marked_hours,
+    (SELECT min(hour) FROM rollup_marks) AS oldest_marked_hour,
+    (SELECT count(*) FROM rollup_day_marks) AS marked_days,
+    count(*) FILTER (WHERE backfill_next IS NOT NULL) AS boxes,
+    {_HOURS.format("backfill_until - backfill_from")} AS hours,
+    {_HOURS.format("backfill_next - backfill_from")} AS done
+FROM rollup_states
+""")  # noqa: S608 (constants)
+_ANEW: Final = text("""
+WITH extent AS (
+    SELECT s.box_key,
+        date_trunc('hour', greatest(f.time, CAST(:first AS timestamptz)), 'UTC') AS first,
+        date_trunc('hour', l.time, 'UTC') + interval '1 hour' AS last
+    FROM rollup_states s,
+    LATERAL (SELECT time FROM tenant_samples WHERE box_key = s.box_key ORDER BY time LIMIT 1) f,
+    LATERAL (SELECT time FROM tenant_samples WHERE box_key = s.box_key ORDER BY time DESC LIMIT 1) l
+    WHERE CAST(:key AS integer) IS NULL OR s.box_key = :key
+)
+UPDATE rollup_states s SET backfill_next = least(s.backfill_next, e.first),
+    backfill_from = least(s.backfill_next, e.first), backfill_until = greatest(s.backfill_until, e.last)
+FROM extent e WHERE s.box_key = e.box_key AND e.first < e.last
+""")
+
+
+class BackfillOut(BaseModel):
+    """How far the past is: samples of before there were roll-ups, of a changed time zone, or asked for."""
+
+    boxes: int = Field(description="Whose past is yet to be summarised")
+    hours: int = Field(description="Of these boxes together, from where each began to where it ends")
+    done: int = Field(description="How many of these hours are summarised")
+
+
+class RollUpsOut(BaseModel):
+    """How far roll-ups are. Readers do not depend on it: what is not summarised is read from samples."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "marked_hours": 1204,
+                    "oldest_marked_hour": "2026-11-24T09:00:00Z",
+                    "marked_days": 1000,
+                    "backfill": {"boxes": 12, "hours": 105_120, "done": 40_880},
+                }
+            ]
+        }
+    )
+
+    marked_hours: int = Field(
+        description="Hours of boxes with samples that no summary knows, hours under way too"
+    )
+    oldest_marked_hour: datetime | None = Field(description="The oldest of them")
+    marked_days: int = Field(description="The same of local days")
+    backfill: BackfillOut
+
+
+class BackfillRequest(BaseModel):
+    """What is to be summarised anew."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"box": "box-0001", "from": "2026-01-01T00:00:00Z"}, {}]},
+    )
+
+    box: str | None = Field(None, description="One box; all of them by default")
+    from_: Instant | None = Field(
+        None, alias="from", description="From here on; all that is stored by default"
+    )
+
+
+def _operator(principal: Principal) -> None:
+    if not principal.platform:
+        raise ForbiddenError("Only the platform's administrators look after roll-ups.")
+
+
+async def _progress(session: AsyncSession) -> RollUpsOut:
+    (row,) = (await session.execute(_PROGRESS)).mappings()
+    backfill = BackfillOut(boxes=row["boxes"], hours=row["hours"], done=row["done"])
+    return RollUpsOut(
+        marked_hours=row["marked_hours"],
+        oldest_marked_hour=row["oldest_marked_hour"],
+        marked_days=row["marked_days"],
+        backfill=backfill,
+    )
+
+
+@router.get(
+    "",
+    operation_id="get_roll_ups",
+    summary="How far roll-ups are",
+    responses=documented(401, 403),
+)
+async def get_roll_ups(
+    principal: Annotated[Principal, Depends(requires("telemetry:read"))], session: Reads
+) -> RollUpsOut:
+    """What is yet to be summarised, over all organisations."""
+    _operator(principal)
+    return await _progress(session)
+
+
+@router.post(
+    "/backfill",
+    operation_id="create_roll_up_backfill",
+    summary="Have the past summarised anew",
+    status_code=202,
+    responses=documented(401, 403, 404, 422),
+)
+async def create_roll_up_backfill(
+    principal: Annotated[Principal, Depends(requires("sites:write"))],
+    session: Writes,
+    body: Annotated[BackfillRequest, Body()],
+) -> RollUpsOut:
+    """Summarise what is stored of a box, or of all, once more; `GET /v1/roll-ups` tells how far it is.
+
+    Nothing has to be done after late data or replays: this is for after a repair of the database by hand.
+    Until it is done the series concerned are read from the samples.
+    """
+    _operator(principal)
+    key = None if body.box is None else (await get_measured(session, body.box, principal.visible())).key
+    await session.execute(_ANEW, {"key": key, "first": body.from_})
+    return await _progress(session)

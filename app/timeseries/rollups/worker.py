@@ -1,0 +1,153 @@
+"""Keeps the roll-ups: takes marks away by summarising what they mark, in slices, beside other maintenance.
+
+Owns the order of the work: hours that are over, then days that are over, then what was there before there
+were roll-ups. Each slice is a transaction in which summaries are written and marks are taken away; how large
+it is, and which boxes are left aside, is `portions`' matter.
+"""
+
+import time
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from app.platform.observability.metrics_and_logs import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
+from app.timeseries.retention.progress import look_again
+from app.timeseries.rollups import backfill
+from app.timeseries.rollups.adaptive_slices import Aside, Portion, within_s
+from app.timeseries.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
+from app.timeseries.rollups.rollup_columns import local_days
+from app.timeseries.rollups.stale_marks import Epochs
+
+_log = get_logger(__name__)
+# An epoch ends this often at most: each time the consumer marks anew what it still writes to.
+_EVERY_S: Final = 60.0
+_HOURS_MOST: Final = 500
+_DAYS_MOST: Final = 50
+# How long it works before other jobs of the process have their turn.
+_TURN_S: Final = 1.0
+
+# An hour that is under way is left alone: it would be summarised again with each sample.
+_OVER: Final = "now() - interval '61 minutes'"
+_WAITING: Final = f"SELECT EXISTS (SELECT FROM rollup_marks WHERE hour < {_OVER} AND epoch > $1)"  # noqa: S608 (a constant)
+_HOURS: Final = f"""
+SELECT box_key, hour FROM rollup_marks WHERE hour < {_OVER} AND epoch <= $1 AND box_key <> ALL ($2::int[])
+ORDER BY hour, box_key LIMIT $3
+"""  # noqa: S608 (a constant)
+# Locked in the order in which the consumer writes them. Who waits for one of these wrote it anew: it stays.
+_TAKE: Final = """
+WITH taken AS (
+    SELECT m.box_key, m.hour FROM rollup_marks m
+    JOIN unnest($1::int[], $2::timestamptz[]) AS k (box_key, hour)
+        ON m.box_key = k.box_key AND m.hour = k.hour
+    WHERE m.epoch <= $3 ORDER BY m.box_key, m.hour FOR UPDATE OF m
+)
+DELETE FROM rollup_marks m USING taken t WHERE m.box_key = t.box_key AND m.hour = t.hour
+"""
+_ZONES: Final = "SELECT box_key, timezone FROM rollup_states WHERE box_key = ANY ($1::int[])"
+_MARK_DAYS: Final = """
+INSERT INTO rollup_day_marks (box_key, day, until)
+SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) ON CONFLICT (box_key, day) DO NOTHING
+"""
+_DAYS: Final = f"""
+SELECT box_key, day, until FROM rollup_day_marks WHERE until < {_OVER} AND box_key <> ALL ($1::int[])
+ORDER BY until, box_key LIMIT $2
+"""  # noqa: S608 (a constant)
+_TAKE_DAYS: Final = """
+DELETE FROM rollup_day_marks m USING unnest($1::int[], $2::timestamptz[]) AS k (box_key, day)
+WHERE m.box_key = k.box_key AND m.day = k.day
+"""
+_SHOW: Final = f"""
+SELECT count(*) AS marks, coalesce(extract(epoch FROM
+    {_OVER} - min(hour) FILTER (WHERE hour < {_OVER})), 0)::float8 AS lag
+FROM rollup_marks
+"""  # noqa: S608 (a constant)
+
+
+class RollupWorker:
+    """Call `turn` now and then, from one process alone."""
+
+    def __init__(self) -> None:
+        self._epochs = Epochs()
+        self._ending = False
+        self._ended_at = -_EVERY_S
+        self._aside = Aside(time.monotonic)
+        self._hours_at_once = Portion(_HOURS_MOST, time.monotonic)
+        self._days_at_once = Portion(_DAYS_MOST, time.monotonic)
+        self._backfill = backfill.Backfill(self._aside, time.monotonic)
+
+    async def turn(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether more could be done now."""
+        until = time.monotonic() + _TURN_S
+        await backfill.follow_zones(connection)
+        await self._end_epoch(connection)
+        more = await self._hours(connection, until)
+        more = await self._days(connection, until) or more
+        if time.monotonic() < until:
+            more = await self._backfill.go_on(connection, until, self._summarise) or more
+        return more
+
+    async def show(self, connection: asyncpg.Connection) -> None:
+        """Show in the metrics how far behind the roll-ups are."""
+        (row,) = await connection.fetch(_SHOW)
+        ROLLUP_MARKS.set(row["marks"])
+        ROLLUP_LAG.set(row["lag"])
+
+    async def _end_epoch(self, connection: asyncpg.Connection) -> None:
+        if not self._ending:
+            if time.monotonic() - self._ended_at < _EVERY_S:
+                return
+            if not await connection.fetchval(_WAITING, self._epochs.ended):
+                return
+            self._ending = True
+        if await self._epochs.end(connection):
+            self._ending, self._ended_at = False, time.monotonic()
+
+    async def _hours(self, connection: asyncpg.Connection, until: float) -> bool:
+        while True:
+            size = self._hours_at_once.size
+            rows = await connection.fetch(_HOURS, self._epochs.ended, self._aside.keys, size)
+            if rows:
+                keys, hours = [row["box_key"] for row in rows], [row["hour"] for row in rows]
+                spans = Spans(keys, hours, [hour + HOUR for hour in hours])
+                with self._hours_at_once.slice(keys, self._aside):
+                    async with connection.transaction():
+                        await self._summarise(connection, spans)
+                        await connection.execute(_TAKE, keys, hours, self._epochs.ended)
+            if len(rows) < size or time.monotonic() >= until:
+                return len(rows) == size
+
+    async def _summarise(self, connection: asyncpg.Connection, hours: Spans) -> None:
+        await refresh_hours(connection, hours, within_s(len(hours)))
+        await look_again(connection, hours)
+        await _mark_days(connection, hours)
+        ROLLUPS.labels("hour").inc(len(hours))
+
+    async def _days(self, connection: asyncpg.Connection, until: float) -> bool:
+        while time.monotonic() < until:
+            rows = await connection.fetch(_DAYS, self._aside.keys, self._days_at_once.size)
+            if not rows:
+                return False
+            keys: list[int] = [row["box_key"] for row in rows]
+            days: list[datetime] = [row["day"] for row in rows]
+            with self._days_at_once.slice(keys, self._aside):
+                async with connection.transaction():
+                    spans = Spans(keys, days, [row["until"] for row in rows])
+                    await refresh_days(connection, spans, within_s(len(rows)))
+                    await connection.execute(_TAKE_DAYS, keys, days)
+            ROLLUPS.labels("day").inc(len(rows))
+        return True
+
+
+async def _mark_days(connection: asyncpg.Connection, hours: Spans) -> None:
+    """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
+    zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
+    days = {
+        (key, *day)
+        for key, first, last in zip(hours.keys, hours.firsts, hours.lasts, strict=True)
+        if key in zones
+        for day in local_days(first, last, ZoneInfo(zones[key]))
+    }
+    if days:
+        await connection.execute(_MARK_DAYS, *map(list, zip(*sorted(days), strict=True)))

@@ -1,0 +1,1 @@
+"""Answers requests for readings: latest values, series and events."""

@@ -1,0 +1,99 @@
+"""What a request for a series in buckets asks for, checked: the same for one box and for many.
+
+Owns the bounds of what is read at once, and what is suggested where they are passed. Pure.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
+from app.timeseries.rollups.rollup_columns import Columns
+from app.timeseries.rollups.rollup_queries import Series
+from app.timeseries.series.aggregates import Fill, Page, parse_aggregates, quantiles_of, written
+from app.timeseries.series.reading_queries import Measured
+from app.timeseries.series.series_arithmetic import Bucket
+
+MAX_SAMPLES: Final = 5_000_000
+"""So many samples are looked at for one series; what roll-ups know does not count."""
+# Nothing else is ever stored; at the far ends of time there are no buckets to count from.
+_FIRST: Final = to_datetime(EARLIEST_US)
+_LAST: Final = to_datetime(LATEST_US)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A series in buckets.
+
+    Attributes:
+        metric: of the catalogue.
+        bucket: how wide each is.
+        first, last: the range; `last` is not in it.
+        names: the aggregates.
+        fill: what stands in buckets without a value.
+    """
+
+    metric: Metric
+    bucket: Bucket
+    first: datetime
+    last: datetime
+    names: tuple[str, ...]
+    fill: Fill
+
+    @classmethod
+    def of(
+        cls, metric: Metric, bucket: Bucket, span: tuple[datetime, datetime], names: str | None, fill: Fill
+    ) -> "Asked":
+        """Check it (InvalidError `range_too_large`, `invalid_aggregate`)."""
+        bucket.check_span(*span)
+        first, last = max(span[0], _FIRST), min(span[1], _LAST)
+        if first >= last:
+            raise InvalidError("Samples are of the years 2000 to 9998.", code="range_too_large")
+        return cls(metric, bucket, first, last, parse_aggregates(names, metric), fill)
+
+    def series(self, box: Measured, start: datetime | None = None) -> Series:
+        """The same of one box, from a later start on where one is given (InvalidError `range_too_large`)."""
+        series = self.sampled(box, start)
+        samples = (self.last - series.first).total_seconds() / box.interval_s
+        if series.rolled_up is None and samples > MAX_SAMPLES:
+            most = timedelta(seconds=MAX_SAMPLES * box.interval_s)
+            raise InvalidError(
+                f"About {samples:,.0f} samples would be looked at, of {MAX_SAMPLES:,} at most. Try "
+                f"`bucket=1h` or `bucket=1d`, which are there already, or {most} at a time.",
+                code="range_too_large",
+                extra={"suggested_bucket": "1h", "maximum_samples": MAX_SAMPLES},
+            )
+        return series
+
+    def sampled(self, box: Measured, start: datetime | None = None) -> Series:
+        """The same, whose bounds its reader sees to: all of it is read from samples."""
+        return Series(
+            box.key,
+            self.metric,
+            self.bucket,
+            box.timezone,
+            self._from(start),
+            self.last,
+            quantiles_of(self.names),
+        )
+
+    def write(self, box: Measured, found: Columns, limit: int, start: datetime | None = None) -> Page:
+        """A page of it, from `start` on."""
+        return written(
+            found,
+            metric=self.metric,
+            bucket=self.bucket,
+            zone=ZoneInfo(box.timezone),
+            interval_s=box.interval_s,
+            names=self.names,
+            limit=limit,
+            whole=(self._from(start), self.last),
+            fill=self.fill,
+        )
+
+    def _from(self, start: datetime | None) -> datetime:
+        """Where a page begins: a cursor may be of another range than the one that is asked for with it."""
+        return self.first if start is None else min(max(start, self.first), self.last)

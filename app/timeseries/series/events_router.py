@@ -1,0 +1,107 @@
+"""REST for events: what boxes themselves recognised."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy import Row
+
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.fields import Identifier, InstantParameter
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import documented
+from app.platform.http.contract.sorting import Pagination
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import InvalidError
+from app.registry import box_repository
+from app.timeseries.series import reading_queries
+from app.timeseries.series.schemas import EventOut
+from app.timeseries.storage.models import Event
+
+router: Final = APIRouter(prefix="/v1", tags=["Readings"])
+Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+_Asked = Annotated[Pagination, Depends(reading_queries.EVENTS.asked)]
+Type = Annotated[
+    str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
+]
+From = Annotated[InstantParameter | None, Query(alias="from", description="Measured at or after this")]
+To = Annotated[InstantParameter | None, Query(description="Measured before this")]
+
+
+def check_order(first: InstantParameter | None, last: InstantParameter | None) -> None:
+    """Refuse a range that ends before it begins (InvalidError `range_reversed`)."""
+    if first is not None and last is not None and first >= last:
+        raise InvalidError("`from` must be before `to`.", code="range_reversed")
+
+
+def _page(rows: Sequence[Row[Event, str, UUID]], asked: Pagination) -> Page[EventOut]:
+    page, following = reading_queries.EVENTS.cut(rows, asked)
+    plain = (
+        *(
+            "id",
+            "time",
+            "type",
+            "seq",
+            "candidates",
+            "level_db",
+            "clock_error_ms",
+            "spectrum",
+            "count",
+            "state",
+        ),
+        "received_at",
+    )
+    return Page(
+        data=[
+            EventOut(box=box, site_id=site_id, **{name: getattr(event, name) for name in plain})
+            for event, box, site_id in page
+        ],
+        next=following,
+    )
+
+
+@router.get(
+    "/boxes/{box}/events",
+    operation_id="list_box_events",
+    summary="Events of a box",
+    responses=documented(401, 403, 404, 422),
+)
+async def list_box_events(
+    box: str,
+    principal: Reader,
+    session: Reads,
+    *,
+    kind: Annotated[Type, Query(alias="type")] = None,
+    from_: From = None,
+    to: To = None,
+    asked: _Asked,
+) -> Page[EventOut]:
+    """What a box recognised, by default the newest arrival first."""
+    check_order(from_, to)
+    found = await box_repository.get_box(session, box, principal.visible())
+    rows = await reading_queries.list_events(
+        session, principal.visible(), asked, box_key=found.key, kind=kind, first=from_, last=to
+    )
+    return _page(rows, asked)
+
+
+@router.get(
+    "/events", operation_id="list_events", summary="Events of all boxes", responses=documented(401, 403, 422)
+)
+async def list_events(
+    principal: Reader,
+    session: Reads,
+    *,
+    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
+    kind: Annotated[Type, Query(alias="type")] = None,
+    from_: From = None,
+    to: To = None,
+    asked: _Asked,
+) -> Page[EventOut]:
+    """What the boxes of the organisation recognised, by default the newest arrival first."""
+    check_order(from_, to)
+    rows = await reading_queries.list_events(
+        session, principal.visible(), asked, site=site, kind=kind, first=from_, last=to
+    )
+    return _page(rows, asked)

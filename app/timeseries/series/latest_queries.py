@@ -1,0 +1,226 @@
+"""Reads the latest values of boxes, for one or for all of a site, and writes them as they are shown.
+
+Owns the query for what is newer than the rows of `box_states`: a look into the index for each box. Of a site
+of a thousand boxes that is most of the time, so it is asked for nothing but rows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Integer, Row, Select, Text, bindparam, cast, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
+from app.platform.http.contract.fields import check_box_id
+from app.platform.http.contract.pagination import decode_cursor
+from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.instants import format_us
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.models import Box, Site
+from app.timeseries.storage.box_states import NEVER
+from app.timeseries.storage.float32 import as_stored
+from app.timeseries.storage.latest_values import portions
+from app.timeseries.storage.models import BoxState
+
+SITE_LATEST: Final = "site_latest"
+# As far as three decimals survive in four bytes.
+_SURE: Final = 1000.0
+
+type Latest = dict[str, tuple[float, int]]
+"""Metric → (value, µs since the epoch) of the newest sample that has it."""
+
+_decode = msgspec.json.Decoder(Latest.__value__).decode
+_encode = msgspec.json.Encoder().encode
+# So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
+_KEPT: Final = 8192
+# Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
+# to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
+_PLANNED: Final = text(
+    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+    "set_config('timescaledb.enable_chunk_append', 'off', true)"
+)
+_PLANNED_AS_BEFORE: Final = text(
+    "SELECT set_config('plan_cache_mode', 'auto', true), "
+    "set_config('timescaledb.enable_chunk_append', 'on', true)"
+)
+# A row of box_states is behind by fewer samples than that (app.timeseries.storage.box_states).
+_MOST: Final = 512
+# Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
+_VALUES: Final = ", ".join(
+    f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
+)
+_NEWER: Final = text(f"""
+SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us, {_VALUES}
+FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
+LATERAL (
+    SELECT * FROM tenant_samples s
+    WHERE s.box_key = k.box_key AND s.time >= CAST(:bound AS timestamptz)
+        AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
+    ORDER BY s.time LIMIT {_MOST}
+) s
+""")  # noqa: S608 (catalogue names and a constant)
+
+
+_ROWS: Final = select(
+    Box.key, Box.id, cast(BoxState.latest, Text), func.coalesce(BoxState.newest_us, NEVER)
+).join(BoxState, BoxState.box_key == Box.key)
+
+
+class Found(NamedTuple):
+    """The latest values of a box.
+
+    Attributes:
+        box: its id.
+        row: as its row of `box_states` has them, as JSON.
+        latest: these, brought forward; None where nothing is newer.
+    """
+
+    box: str
+    row: str
+    latest: Latest | None
+
+    def values(self) -> Latest:
+        """Metric → (value, µs) of the newest sample that has it."""
+        return _decode(self.row) if self.latest is None else self.latest
+
+    def written(self) -> msgspec.Raw:
+        """As it is shown, as JSON."""
+        rest = _rest_of_row(self.row) if self.latest is None else _rest(self.latest)
+        return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
+
+
+# What is shown follows from the row alone. Between two looks of somebody who watches a site most rows stay.
+@lru_cache(_KEPT)
+def _rest_of_row(row: str) -> bytes:
+    return _rest(_decode(row))
+
+
+def _rest(latest: Latest) -> bytes:
+    """What comes after a box's id: the object without its brace."""
+    return _encode(_shown(latest))[1:]
+
+
+async def latest_of_box(session: AsyncSession, box: Box) -> msgspec.Raw:
+    """The latest values of one box, as they are shown."""
+    found = await _latest_of_boxes(session, [box.key])
+    return next(found, Found(box.id, "{}", None)).written()
+
+
+async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
+    """What some boxes ever measured, by their ids, for whoever goes on to read that."""
+    found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
+    await session.execute(_PLANNED_AS_BEFORE)
+    return {box: frozenset(metrics) for box, metrics in found.items()}
+
+
+async def values_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, Latest]:
+    """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
+    found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
+    await session.execute(_PLANNED_AS_BEFORE)
+    return found
+
+
+async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[Found]:
+    """Those of some boxes that have a state, in no order."""
+    rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
+    return await _brought_forward(session, rows.all())
+
+
+async def latest_of_site(
+    session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
+) -> list[Found]:
+    """Those of the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
+    last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
+    values = {"site": site_id, "last": last, "limit": limit + 1}
+    rows = (await session.execute(_of_site(visible), values)).all()
+    if not rows:
+        # Whoever sees boxes of a site sees the site.
+        site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
+        if await session.scalar(site) is None:
+            raise NotFoundError("site", site_id)
+    return list(await _brought_forward(session, rows))
+
+
+# Made once of each reach.
+@lru_cache(64)
+def _of_site(visible: Reach) -> Select[int, str, str, int]:
+    return (
+        _ROWS.where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
+        .where(*visible.within(Box.organisation_id, Box.site_id))
+        .order_by(Box.id)
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+async def _brought_forward(session: AsyncSession, rows: Sequence[Row[int, str, str, int]]) -> Iterator[Found]:
+    """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
+    newer: dict[int, list[Any]] = {}
+    for sample in await newer_samples(session, {key: newest for key, _, _, newest in rows}):
+        newer.setdefault(sample[0], []).append(sample)
+    return (Found(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
+
+
+def _with(row: str, samples: Sequence[Any]) -> Latest | None:
+    if not samples:
+        return None
+    latest: Latest = _decode(row)
+    for _, time_us, *values in samples:
+        take(latest, time_us, values)
+    return latest
+
+
+async def newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
+    """Samples that the pipeline has stored since the rows of `box_states` were written.
+
+    Args:
+        session: reads them.
+        newest: by box, how far its row goes (µs since the epoch).
+
+    Returns:
+        (box, µs since the epoch, a value or None for each of COLUMNS) of each.
+    """
+    found: list[Any] = []
+    await session.execute(_PLANNED)
+    for keys, times, bound in portions(newest):
+        found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
+    return found
+
+
+def take(latest: Latest, time_us: int, values: Sequence[float | None]) -> None:
+    """Bring latest values forward by a sample: a value or None for each of COLUMNS."""
+    for name, value in zip(COLUMNS, values, strict=True):
+        if value is not None and (name not in latest or latest[name][1] < time_us):
+            latest[name] = (value, time_us)
+
+
+@lru_cache(4096)
+def _text(time_us: int) -> str:
+    # Boxes measure on the minute: many of a site's times are the same.
+    return format_us(time_us)
+
+
+def _shown(latest: Latest) -> dict[str, Any]:
+    """Latest values as they are shown.
+
+    A metric that a newer version knew is not: it has neither unit nor bounds here.
+    """
+    if not latest.keys() <= INDEX.keys():
+        latest = {name: latest[name] for name in latest if name in INDEX}
+    times_us = {time_us for _, time_us in latest.values()}
+    text = _text(max(times_us)) if times_us else None
+    return {
+        "time": text,
+        "values": {
+            # Of most values, which have few decimals, the first is sure, and quicker to tell.
+            name: value
+            if -_SURE < value < _SURE and value * 1000.0 % 1.0 == 0.0
+            else as_stored(INDEX[name], value)
+            for name, (value, _) in latest.items()
+        },
+        "times": dict.fromkeys(latest, text)
+        if len(times_us) == 1
+        else {name: _text(time_us) for name, (_, time_us) in latest.items()},
+    }

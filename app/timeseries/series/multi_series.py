@@ -1,0 +1,168 @@
+"""Reads series of several boxes and metrics, page by page.
+
+Owns which boxes are meant, and where a page ends: within a series, if need be, or when it has taken long.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import Metric
+from app.platform.http.contract.fields import check_box_id
+from app.platform.http.contract.pagination import decode_cursor, encode_cursor
+from app.platform.kernel.errors import InvalidError, NotFoundError
+from app.platform.kernel.ids import parse_id
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
+from app.platform.kernel.tenant_scope import Reach
+from app.registry.box_repository import box_path
+from app.registry.models import Box, Site
+from app.timeseries.rollups import rollup_columns
+from app.timeseries.rollups.rollup_columns import Columns
+from app.timeseries.rollups.rollup_queries import Series, summaries
+from app.timeseries.series.aggregates import rfc3339
+from app.timeseries.series.bucket_query import Asked
+from app.timeseries.series.reading_queries import Measured, measurable, readings
+from app.timeseries.series.series_arithmetic import Bucket
+
+MAX_BOXES: Final = 100
+"""So many boxes can be named; a site may have more."""
+MAX_SERIES: Final = 200
+
+_SEVERAL: Final = "several"
+_HOURS: Final = Bucket.parse("1h")
+_DAYS: Final = Bucket.parse("1d")
+_LONG: Final = timedelta(days=400)
+# Of each series as many samples may be looked at as of one alone: what takes longer comes on the next page.
+_PAGE_S: Final = 10.0
+
+
+async def measured_of(
+    session: AsyncSession, boxes: Sequence[str], site: str | None, visible: Reach
+) -> list[Measured]:
+    """The boxes that are named, and those of a site, by their ids (NotFoundError, `boxes_missing`)."""
+    named = {box_path(identifier) for identifier in boxes}
+    if not named and site is None:
+        raise InvalidError("Name boxes with `box`, or a `site`.", code="boxes_missing")
+    site_id = None if site is None else parse_id(site, "site")
+    if site_id is not None:
+        query = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
+        if await session.scalar(query) is None:
+            raise NotFoundError("site", site_id)
+    wanted: list[ColumnElement[bool]] = [Box.id.in_(named)] if named else []
+    if site_id is not None:
+        wanted.append(Box.site_id == site_id)
+    rows = await session.execute(
+        select(Box.key, Box.id, Box.interval_s, Site.timezone)
+        .join(Site, Site.id == Box.site_id)
+        .where(or_(*wanted), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
+        .order_by(Box.id)
+        .limit(MAX_BOXES + MAX_SERIES + 1)
+    )
+    found = [Measured(*row) for row in rows]
+    for identifier in sorted(named - {box.id for box in found}):
+        raise NotFoundError("box", identifier)
+    return found
+
+
+def check_series(boxes: Sequence[Measured], metrics: Sequence[Metric]) -> None:
+    """Refuse what would be more than 200 series (InvalidError `too_many_series`)."""
+    if len(boxes) * len(metrics) > MAX_SERIES:
+        raise InvalidError(
+            f"These would be {len(boxes) * len(metrics)} series, of {MAX_SERIES} at most: name fewer boxes "
+            "or metrics, or use `GET /v1/readings/export`.",
+            code="too_many_series",
+            extra={"maximum_series": MAX_SERIES},
+        )
+
+
+async def whole(
+    session: AsyncSession, box: Measured, metric: Metric, period: tuple[datetime, datetime]
+) -> Columns:
+    """One summary of a whole period; none where nothing was measured."""
+    first = max(period[0], to_datetime(EARLIEST_US))
+    last = min(period[1], to_datetime(LATEST_US))
+    if first >= last:
+        return rollup_columns.nothing()
+    bucket = _HOURS if last - first < _LONG else _DAYS
+    found = await summaries(session, Series(box.key, metric, bucket, box.timezone, first, last))
+    return rollup_columns.merge([found.begun(np.zeros(len(found), np.int64))], level=metric.kind == "level")
+
+
+class Pages:
+    """Series in their order, a page at a time.
+
+    Args:
+        session: reads them.
+        boxes, metrics: what is asked for; boxes by their ids.
+        span: the range; its end is not in it.
+        asked: by metric, how they are put in buckets; None for raw values.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        boxes: Sequence[Measured],
+        metrics: Sequence[Metric],
+        span: tuple[datetime, datetime],
+        asked: Mapping[str, Asked] | None,
+    ) -> None:
+        self._session = session
+        self._series = [(box, metric) for box in boxes for metric in metrics]
+        self._span = span
+        self._asked = asked
+
+    async def read(self, limit: int, cursor: str | None) -> dict[str, Any]:
+        """A page: so many points at most, from a cursor on (InvalidError `invalid_cursor`)."""
+        place, start = self._place(cursor)
+        found: list[dict[str, Any]] = []
+        left = limit
+        until = time.monotonic() + _PAGE_S
+        following = None
+        for number in range(place, len(self._series)):
+            box, metric = self._series[number]
+            if not left or (found and time.monotonic() >= until):
+                following = encode_cursor(_SEVERAL, box.id, metric.name, None)
+                break
+            series, later = await self._some(box, metric, start, left)
+            found.append(series)
+            left -= len(series["points"])
+            start = None
+            if later is not None:
+                following = encode_cursor(_SEVERAL, box.id, metric.name, later)
+                break
+        return {"data": found, "next": following}
+
+    def _place(self, cursor: str | None) -> tuple[int, datetime | None]:
+        if cursor is None:
+            return 0, None
+        box, metric, time_us = decode_cursor(
+            _SEVERAL, cursor, check_box_id, str, lambda part: None if part is None else measurable(part)
+        )
+        for number, (each, of) in enumerate(self._series):
+            # A box that is gone by now is passed over.
+            if each.id > box or (each.id == box and of.name == metric):
+                return number, time_us if each.id == box else None
+        return len(self._series), None
+
+    async def _some(
+        self, box: Measured, metric: Metric, start: datetime | None, limit: int
+    ) -> tuple[dict[str, Any], int | None]:
+        head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
+        if self._asked is None:
+            first = self._span[0] if start is None else max(start, self._span[0])
+            rows = await readings(self._session, box, metric, first=first, last=self._span[1], limit=limit)
+            times = rfc3339(np.array([from_datetime(time) for time, _ in rows[:limit]], np.int64))
+            points = [
+                {"time": time, "value": value} for time, (_, value) in zip(times, rows[:limit], strict=True)
+            ]
+            later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
+            return {**head, "points": points}, later
+        asked = self._asked[metric.name]
+        page = asked.write(box, await summaries(self._session, asked.series(box, start)), limit, start)
+        zone = box.timezone if asked.bucket.local else "UTC"
+        return {**head, "bucket": asked.bucket.text, "timezone": zone, "points": page.points}, page.following

@@ -1,0 +1,87 @@
+"""A period beside an earlier one: which one is meant, and what has changed. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.catalogue.metrics import Metric
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import format_us, from_datetime, parse_iso_duration
+from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.timeseries.rollups.rollup_columns import Columns, shortened
+
+type Period = tuple[datetime, datetime]
+
+
+def earlier(span: Period, text: str) -> Period:
+    """The period to compare with (InvalidError `invalid_duration`, `range_reversed`).
+
+    Args:
+        span: the later one.
+        text: `previous`, or how much earlier it begins: an ISO 8601 duration.
+    """
+    back = span[1] - span[0]
+    if text != "previous":
+        try:
+            back = timedelta(seconds=parse_iso_duration(text))
+        except RejectedError:
+            raise InvalidError(
+                f"{shown(text)} is neither `previous` nor a duration such as P7D.", code="invalid_duration"
+            ) from None
+    try:
+        return span[0] - back, span[1] - back
+    except OverflowError:
+        return datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)
+
+
+def entry(
+    box: str, metric: Metric, interval_s: int, periods: Sequence[Period], sides: Sequence[Columns]
+) -> dict[str, Any]:
+    """A box and a metric in both periods, and what has changed from the second to the first.
+
+    Args:
+        box: its id.
+        metric: of the catalogue.
+        interval_s: how often the box samples.
+        periods: the later one, the earlier one.
+        sides: a summary of each, or none.
+    """
+    now, before = (
+        _side(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
+    )
+    return {
+        "box": box,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "period": now,
+        "reference": before,
+        "change": _change(metric, now["avg"], before["avg"]),
+    }
+
+
+def _side(metric: Metric, interval_s: int, period: Period, found: Columns) -> dict[str, Any]:
+    first, last = period
+    said: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
+    if not len(found):
+        return {**said, "avg": None, "min": None, "max": None, "count": 0, "coverage": 0.0}
+    count = int(found.counts[0])
+    expected = (last - first).total_seconds() / interval_s
+    return {
+        **said,
+        "avg": float(shortened(metric, found.means, found.lows, found.counts)[0]),
+        "min": float(found.lows[0]),
+        "max": float(found.highs[0]),
+        "count": count,
+        "coverage": min(100.0, round(100.0 * count / expected, 2)),
+    }
+
+
+def _change(metric: Metric, now: float | None, before: float | None) -> dict[str, float | None] | None:
+    if now is None or before is None:
+        return None
+    # A level is a logarithm, a temperature has no natural zero: neither is a share of another one.
+    shares = metric.kind == "gauge" and metric.minimum >= 0 and before > 0
+    return {
+        "absolute": round(now - before, 6),
+        "percent": round(100.0 * (now - before) / before, 2) if shares else None,
+    }

@@ -1,0 +1,153 @@
+"""Queries on samples, latest values and events.
+
+Columns are named by the catalogue alone, never by what a client sent. Nothing is decided here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from operator import eq, ge, lt
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Double, Integer, Row, Select, Text, bindparam, cast, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.catalogue.metrics import BY_NAME, Metric
+from app.platform.http.contract.pagination import decode_cursor
+from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
+from app.platform.kernel.tenant_scope import Reach
+from app.registry import box_repository
+from app.registry.models import Box
+from app.timeseries.storage.models import TENANT_SAMPLES, Event
+
+EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
+# Samples are of these times alone.
+_EARLIEST: Final = to_datetime(EARLIEST_US)
+_LATEST: Final = to_datetime(LATEST_US)
+_WIDER: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A box, as far as its readings need it."""
+
+    key: int
+    id: str
+    interval_s: int
+    timezone: str
+
+
+async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -> Measured:
+    """A box with its site's time zone (NotFoundError)."""
+    return Measured(*await box_repository.get_measuring(session, identifier, visible))
+
+
+def cursor_time(kind: str, cursor: str) -> datetime:
+    """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
+    found: datetime
+    (found,) = decode_cursor(kind, cursor, measurable)
+    return found
+
+
+def measurable(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
+    """An instant (µs since the epoch) of which there may be samples, or just behind (ValueError)."""
+    if type(micros) is not int or not EARLIEST_US <= micros <= LATEST_US:
+        raise ValueError(micros)
+    return to_datetime(micros)
+
+
+def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
+    """A value of a column as its shortest decimal: through text, in which 12.4 is 12.4."""
+    return cast(cast(column, Text), Double) if metric.storage == "real" else column
+
+
+class Sampling(Protocol):
+    """Whatever samples: a box, by its key, and how often it does (s)."""
+
+    @property
+    def key(self) -> int:
+        """What samples refer to."""
+        ...
+
+    @property
+    def interval_s(self) -> int:
+        """How often it samples (s)."""
+        ...
+
+
+async def readings(
+    session: AsyncSession, box: Sampling, metric: Metric, *, first: datetime, last: datetime, limit: int
+) -> Sequence[Row[datetime, float]]:
+    """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
+
+    All of a stretch is sorted, whatever is taken of it: through the view its index tells no order. So the
+    first one is about as long as a page takes, and others follow where that has less.
+    """
+    rows: list[Row[datetime, float]] = []
+    first, last = max(first, _EARLIEST), min(last, _LATEST)
+    width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
+    while first < last:
+        end = last if last - first <= width else first + width
+        rows += await _stretch(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
+        if len(rows) > limit:
+            break
+        first = end
+        width *= _WIDER
+    return rows
+
+
+async def _stretch(
+    session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
+) -> Sequence[Row[datetime, float]]:
+    values = {"key": key, "first": first, "last": last, "limit": limit}
+    return (await session.execute(_readings(metric.name), values)).all()
+
+
+# Made once of each metric: making it takes as long as asking it.
+@cache
+def _readings(name: str) -> Select[datetime, float]:
+    column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
+    statement = select(time, _shortest(column, BY_NAME[name])).where(
+        TENANT_SAMPLES.c.box_key == bindparam("key"),
+        time >= bindparam("first"),
+        time < bindparam("last"),
+        column.is_not(None),
+    )
+    return statement.order_by(time).limit(bindparam("limit", type_=Integer))
+
+
+Wanted = tuple[Any, Callable[[Any, Any], Any], Any]
+"""A value, how a column must compare with it, and the column; None asks nothing."""
+
+
+def conditions(wanted: Iterable[Wanted]) -> list[ColumnElement[bool]]:
+    """The conditions whose values are given."""
+    return [compare(column, value) for value, compare, column in wanted if value is not None]
+
+
+async def list_events(
+    session: AsyncSession,
+    visible: Reach,
+    asked: Pagination,
+    *,
+    box_key: int | None = None,
+    site: UUID | None = None,
+    kind: str | None = None,
+    first: datetime | None = None,
+    last: datetime | None = None,
+) -> Sequence[Row[Event, str, UUID]]:
+    """Events with their box's id and site, one more than are asked for."""
+    statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
+    statement = statement.where(Box.deleted_at.is_(None))
+    wanted: tuple[Wanted, ...] = (
+        (box_key, eq, Event.box_key),
+        (site, eq, Box.site_id),
+        (kind, eq, Event.type),
+        (first, ge, Event.time),
+        (last, lt, Event.time),
+    )
+    statement = statement.where(*conditions(wanted), *visible.within(Event.organisation_id, Box.site_id))
+    return (await session.execute(EVENTS.page(statement, asked))).all()

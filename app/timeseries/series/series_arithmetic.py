@@ -1,0 +1,116 @@
+"""The arithmetic of readings: values as they are stored, buckets of time, ranges.
+
+Pure: no database, no HTTP, no clock.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.catalogue.metrics import BY_NAME, Metric
+from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.rejection_codes import shown
+
+MAX_BUCKETS: Final = 10_000
+DEFAULT_SPAN: Final = timedelta(days=1)
+_BUCKET: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_LONGEST_S: Final = 3_660 * 86_400
+_SUGGESTED: Final = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "6h", "1d", "1w", "4w", "52w")
+# A float of four bytes keeps six decimal digits whatever they are, and never needs more than nine.
+_SURE_DIGITS, _MOST_DIGITS = 6, 9
+_SMALLEST_NORMAL: Final = 2.0**-126
+
+
+def metric_named(name: str) -> Metric:
+    """An entry of the catalogue (InvalidError `unknown_metric`)."""
+    metric = BY_NAME.get(name)
+    if metric is None:
+        raise InvalidError(
+            f"The metric {shown(name)} is not in the catalogue: see GET /v1/metrics.", code="unknown_metric"
+        )
+    return metric
+
+
+def as_stored(metric: Metric, value: float) -> float:
+    """A value as the metric's column keeps it: the shortest decimal that gives the same four-byte float.
+
+    12.4 stays 12.4, though the nearest float of four bytes is 12.399999618530273. It is what PostgreSQL
+    writes for `real`, so that every way of reading a sample gives the same number.
+    """
+    if metric.storage != "real":
+        return value
+    packed = struct.pack("f", value)
+    (kept,) = struct.unpack("f", packed)
+    first = _SURE_DIGITS if abs(kept) >= _SMALLEST_NORMAL else 1
+    for digits in range(first, _MOST_DIGITS):
+        short = float(f"{kept:.{digits}g}")
+        if struct.pack("f", short) == packed:
+            return short
+    return float(f"{kept:.{_MOST_DIGITS}g}")
+
+
+def check_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Complete a range: up to now, over 24 hours, where it is not said (InvalidError `range_reversed`)."""
+    last = end if end is not None else now
+    first = start if start is not None else last - DEFAULT_SPAN
+    if first >= last:
+        raise InvalidError("`from` must be before `to` (which is now by default).", code="range_reversed")
+    return first, last
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A width of time, such as `15m`.
+
+    Days and weeks are those of the site's time zone, weeks begin on Monday; everything shorter divides UTC.
+    """
+
+    text: str
+    seconds: int
+    local: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Bucket":
+        """Read a width: a whole number and s, m, h, d or w (InvalidError `invalid_bucket`)."""
+        match = _BUCKET.fullmatch(text)
+        seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+        if match is None or seconds > _LONGEST_S:
+            raise InvalidError(
+                f"The bucket {shown(text)} is not one such as 30s, 15m, 1h, 1d or 1w, of ten years at most.",
+                code="invalid_bucket",
+            )
+        return cls(text, seconds, match[2] in "dw")
+
+    @property
+    def width(self) -> timedelta:
+        """The width; a local day is one date, of 23 to 25 hours."""
+        return timedelta(seconds=self.seconds)
+
+    def check_span(self, first: datetime, last: datetime) -> None:
+        """Refuse what would give more than 10,000 buckets (InvalidError `range_too_large`)."""
+        span = (last - first).total_seconds()
+        if span <= self.seconds * MAX_BUCKETS:
+            return
+        fitting = next(
+            (text for text in _SUGGESTED if span <= Bucket.parse(text).seconds * MAX_BUCKETS), _SUGGESTED[-1]
+        )
+        raise InvalidError(
+            f"The range would give more than {MAX_BUCKETS} buckets of {self.text}. Try `bucket={fitting}`, "
+            f"or for {timedelta(seconds=self.seconds * MAX_BUCKETS)} at a time.",
+            code="range_too_large",
+            extra={"suggested_bucket": fitting, "maximum_buckets": MAX_BUCKETS},
+        )
+
+    def end_of(self, start: datetime, zone: ZoneInfo) -> datetime:
+        """When the bucket that begins at `start` ends, in UTC; the last one with the end of the year 9999."""
+        try:
+            if not self.local:
+                return start + self.width
+            # The same hour of a later date, whatever the clocks did in between.
+            return (start.astimezone(zone) + self.width).astimezone(UTC)
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC)

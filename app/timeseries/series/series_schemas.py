@@ -1,0 +1,94 @@
+"""The shapes of several series, and of periods beside each other, on the wire."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.timeseries.series.schemas import BucketedReading, Reading
+
+
+class OneSeries(BaseModel):
+    """A series of one box and one metric, or the part of it that is on this page."""
+
+    box: str
+    metric: str
+    unit: str
+    bucket: str | None = Field(None, description="How wide the buckets are; left out for raw values")
+    timezone: str | None = Field(None, description="Whose midnights they keep to; left out for raw values")
+    points: list[BucketedReading | Reading] = Field(description="Ascending in time")
+
+
+class SeriesPage(BaseModel):
+    """A page of several series."""
+
+    data: list[OneSeries]
+    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+
+
+class PeriodOut(BaseModel):
+    """What was measured in a period."""
+
+    from_: datetime = Field(alias="from", description="Included")
+    to: datetime = Field(description="Excluded")
+    avg: float | None = Field(description="Mean of the values; of decibels, the mean of the energy")
+    min: float | None = Field(description="The lowest value")
+    max: float | None = Field(description="The highest value")
+    count: int = Field(description="How many values there are")
+    coverage: float = Field(description="Percent of the values that the box's interval lets expect")
+
+
+class ChangeOut(BaseModel):
+    """How much the mean has moved since the earlier period."""
+
+    absolute: float = Field(description="In the metric's unit")
+    percent: float | None = Field(
+        description="Of the earlier mean; null for levels, and where nought is no natural beginning"
+    )
+
+
+class ComparisonOut(BaseModel):
+    """A box and a metric in two periods."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "box": "box-0001",
+                    "metric": "pm2_5",
+                    "unit": "µg/m³",
+                    "period": {
+                        "from": "2026-11-17T00:00:00Z",
+                        "to": "2026-11-24T00:00:00Z",
+                        "avg": 14.2,
+                        "min": 3.1,
+                        "max": 61.5,
+                        "count": 9874,
+                        "coverage": 97.96,
+                    },
+                    "reference": {
+                        "from": "2026-11-10T00:00:00Z",
+                        "to": "2026-11-17T00:00:00Z",
+                        "avg": 11.8,
+                        "min": 2.2,
+                        "max": 40.7,
+                        "count": 10022,
+                        "coverage": 99.42,
+                    },
+                    "change": {"absolute": 2.4, "percent": 20.34},
+                }
+            ]
+        }
+    )
+
+    box: str
+    metric: str
+    unit: str
+    period: PeriodOut
+    reference: PeriodOut = Field(description="The earlier one")
+    change: ChangeOut | None = Field(description="Null where one of the two has no value")
+
+
+class ComparisonsOut(BaseModel):
+    """Boxes by their ids, metrics as they were named."""
+
+    data: list[ComparisonOut]

@@ -1,0 +1,64 @@
+"""Counts what came in, in the transaction that stores it, so that the counts are as true as the rows."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from app.platform.config.quota_settings import SAMPLES
+from app.platform.db.database import RawConnection
+
+
+class Totals(NamedTuple):
+    """What became of the samples of a batch; the first four add up to what was sent."""
+
+    stored: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    rejected: int = 0
+    late: int = 0
+
+
+class Usage(NamedTuple):
+    """What an organisation has used of its quota of samples, and how many were refused for it."""
+
+    stored: int = 0
+    refused: int = 0
+
+
+# One statement for both: each is a round trip of every batch.
+_ADD: Final = """
+WITH totals AS (
+    INSERT INTO ingest_totals AS t (day, door, backend, stored, duplicate, conflict, rejected, late)
+    VALUES ($1, $2, pg_backend_pid(), $3, $4, $5, $6, $7)
+    ON CONFLICT (day, door, backend) DO UPDATE SET
+        stored = t.stored + excluded.stored,
+        duplicate = t.duplicate + excluded.duplicate,
+        conflict = t.conflict + excluded.conflict,
+        rejected = t.rejected + excluded.rejected,
+        late = t.late + excluded.late
+)
+INSERT INTO organisation_usage AS u (organisation_id, day, quota, writer, used, refused)
+SELECT organisation_id, $1, $8, pg_backend_pid(), used, refused
+FROM unnest($9::uuid[], $10::bigint[], $11::bigint[]) AS given (organisation_id, used, refused)
+ON CONFLICT (day, organisation_id, quota, writer) DO UPDATE SET
+    used = u.used + excluded.used, refused = u.refused + excluded.refused
+"""
+
+
+async def add_totals(
+    connection: RawConnection, totals: Totals, usage: Mapping[UUID, Usage], *, door: str, now: datetime
+) -> None:
+    """Add a batch to the totals of its day (UTC), and to those of each organisation.
+
+    Args:
+        connection: in the transaction that stores it.
+        totals: of the whole batch.
+        usage: by organisation.
+        door: "mqtt" or "http".
+        now: says which day it is.
+    """
+    if any(totals):
+        stored = [each.stored for each in usage.values()]
+        refused = [each.refused for each in usage.values()]
+        await connection.execute(_ADD, now.date(), door, *totals, SAMPLES, list(usage), stored, refused)

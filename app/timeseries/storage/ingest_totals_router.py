@@ -1,0 +1,78 @@
+"""REST for the totals of ingest: how much came in, day by day, for the platform's administrators."""
+
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select
+
+from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.problems import documented
+from app.platform.identity.principals import Principal, requires
+from app.platform.kernel.errors import ForbiddenError
+from app.timeseries.storage.models import IngestTotal
+
+router: Final = APIRouter(prefix="/v1/ingest-totals", tags=["Service"])
+_DAYS = 366
+
+
+class IngestTotalOut(BaseModel):
+    """One day (UTC) at one door. The first four counts add up to what was sent."""
+
+    day: date
+    door: str = Field(examples=["mqtt"])
+    stored: int = Field(description="New samples")
+    duplicate: int = Field(description="Exact repeats")
+    conflict: int = Field(description="Stored identity, other values: the first are kept")
+    rejected: int = Field(description="Refused, and kept in quarantine")
+    late: int = Field(description="Of the stored: older than what rules had already seen")
+
+
+class IngestTotals(BaseModel):
+    """Totals by day and door, the newest day first."""
+
+    data: list[IngestTotalOut]
+    next: None = None
+
+
+@router.get(
+    "",
+    operation_id="list_ingest_totals",
+    summary="How much came in, day by day",
+    responses=documented(401, 403, 422),
+)
+async def list_ingest_totals(
+    principal: Annotated[Principal, Depends(requires("telemetry:read"))],
+    session: Reads,
+    since: Annotated[date | None, Query(description="Only from this day on")] = None,
+) -> IngestTotals:
+    """Count what each door took in, over all organisations, the last 366 days at most.
+
+    The counts are written in the transactions that store the samples: they are exact whatever crashed.
+    """
+    if not principal.platform:
+        raise ForbiddenError("Only the platform's administrators see totals over all organisations.")
+    totals = IngestTotal
+    query = (
+        select(
+            totals.day,
+            totals.door,
+            *(
+                func.sum(column).label(column.key)
+                for column in (
+                    totals.stored,
+                    totals.duplicate,
+                    totals.conflict,
+                    totals.rejected,
+                    totals.late,
+                )
+            ),
+        )
+        .group_by(totals.day, totals.door)
+        .order_by(totals.day.desc(), totals.door)
+        .limit(2 * _DAYS)
+    )
+    if since is not None:
+        query = query.where(totals.day >= since)
+    return IngestTotals(data=[IngestTotalOut(**row) for row in (await session.execute(query)).mappings()])

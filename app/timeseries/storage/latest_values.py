@@ -1,0 +1,106 @@
+"""The latest value of each metric of a box: from its row of `box_states`, and what `samples` has beyond it.
+
+Owns how the two are put together, for the pipeline and for readers alike. Sends no query itself.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from app.catalogue.metrics import CATALOGUE, COLUMNS
+from app.platform.kernel.instants import to_datetime
+from app.timeseries.storage.sample_columns import Values
+
+type Latest = dict[str, list[Any]]
+"""Metric → [value, µs since the epoch] of the newest sample that has it."""
+
+_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
+
+
+def _newest(name: str, storage: str) -> str:
+    # Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
+    value = f's."{name}"::text::float8' if storage == "real" else f's."{name}"'
+    having = f'FILTER (WHERE s."{name}" IS NOT NULL)'
+    time = _MICROS.format("max(s.time) " + having)
+    return f'last({value}, s.time) {having} AS "{name}", {time} AS "{name} at"'
+
+
+def newer(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
+    """SQL: one row for each box that has samples beyond its row of `box_states`.
+
+    Args:
+        keys: the SQL of an int[]: boxes.
+        newest: the SQL of a bigint[], in the same order: `newest_us` of each.
+        bound: the SQL of a timestamptz: not after any of those.
+        source: the table, or a view of it.
+
+    Returns:
+        A query whose rows have `box_key`, `newest_us`, and for each metric its newest value beyond (NULL
+        where there is none) and, named `… at`, the time of that in µs.
+    """
+    columns = ", ".join(_newest(metric.name, metric.storage) for metric in CATALOGUE)
+    # LATERAL: a look into the index for each box, however long the history is. The bound, a constant, spares
+    # each of them the older chunks: of a year's there are fifty-two.
+    return f"""
+        SELECT k.box_key, n.*
+        FROM unnest({keys}, {newest}) AS k (box_key, newest_us),
+        LATERAL (
+            SELECT {_MICROS.format("max(s.time)")} AS newest_us, {columns}
+            FROM {source} s
+            WHERE s.box_key = k.box_key AND s.time >= {bound}
+                AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
+        ) n
+        WHERE n.newest_us IS NOT NULL
+        """  # noqa: S608 (catalogue names, and the callers' placeholders)
+
+
+NEWER: Final = newer("$1::int[]", "$2::bigint[]", "$3::timestamptz")
+"""`newer` for asyncpg."""
+
+_RECENT_US: Final = 14 * 86_400_000_000
+
+
+def portions(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], datetime]]:
+    """What to ask `newer` for, given `newest_us` by box: (keys, newest, bound), at most twice.
+
+    Boxes that fell silent long ago are asked for on their own, or they would make the others look through
+    all that has been stored since.
+    """
+    if not newest:
+        return
+    horizon = max(newest.values()) - _RECENT_US
+    for recent in (True, False):
+        chosen = {key: time_us for key, time_us in newest.items() if (time_us >= horizon) is recent}
+        if chosen:
+            yield list(chosen), list(chosen.values()), to_datetime(min(chosen.values()))
+
+
+def take_newer(latest: Latest, row: Mapping[str, Any]) -> int:
+    """Bring latest values forward with a row of `newer`; returns the newest sample's time (µs)."""
+    for name in COLUMNS:
+        at = row[f"{name} at"]
+        if at is not None and (name not in latest or latest[name][1] < at):
+            latest[name] = [row[name], at]
+    newest: int = row["newest_us"]
+    return newest
+
+
+def advance(latest: Latest, samples: Sequence[tuple[int, Values]]) -> int:
+    """Bring a box's latest values forward with (time in µs, values) pairs.
+
+    Returns:
+        How many of the samples were late: not newer than what is known of every metric that they carry.
+    """
+    late = 0
+    for time_us, values in samples:
+        moved = False
+        for column, value in enumerate(values):
+            if value is None:
+                continue
+            name = COLUMNS[column]
+            known = latest.get(name)
+            if known is None or known[1] < time_us:
+                latest[name] = [value, time_us]
+                moved = True
+        late += not moved
+    return late

@@ -1,0 +1,73 @@
+"""The states of rules on sites as a whole: read, locked and written by each batch that concerns them.
+
+Nothing of them is kept in memory: a site's boxes may be written to by several processes.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from app.platform.db.database import RawConnection
+
+_decode = msgspec.json.Decoder(dict[str, list[Any]]).decode
+_encode = msgspec.json.Encoder().encode
+
+_MAKE: Final = """
+INSERT INTO site_states (site_id)
+SELECT s.id FROM unnest($1::uuid[]) AS given (id) JOIN sites s USING (id)
+ORDER BY s.id
+ON CONFLICT DO NOTHING
+"""
+_LOCK: Final = """
+SELECT site_id, rules FROM site_states WHERE site_id = ANY ($1::uuid[]) ORDER BY site_id FOR UPDATE
+"""
+_WRITE: Final = """
+UPDATE site_states s SET rules = c.rules::jsonb, due_us = c.due_us
+FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (site_id, rules, due_us)
+WHERE s.site_id = c.site_id AND (s.rules, s.due_us) IS DISTINCT FROM (c.rules::jsonb, c.due_us)
+"""
+_DUE: Final = "SELECT site_id FROM site_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
+_OPEN: Final = "SELECT site_id FROM site_states WHERE rules <> '{}'"
+
+
+class SiteRow(NamedTuple):
+    """The states of a site's rules, and when they have to be looked at though nothing comes."""
+
+    rules: dict[str, list[Any]]
+    due_us: int | None
+
+
+async def lock_sites(
+    connection: RawConnection, site_ids: Collection[UUID]
+) -> dict[UUID, dict[str, list[Any]]]:
+    """Lock the states of sites until the transaction ends, after those of boxes; what is gone is left out."""
+    if not site_ids:
+        return {}
+    rows = await connection.fetch(_LOCK, list(site_ids))
+    if len(rows) < len(site_ids):
+        await connection.execute(_MAKE, list(site_ids))
+        rows = await connection.fetch(_LOCK, list(site_ids))
+    return {row["site_id"]: _decode(row["rules"]) for row in rows}
+
+
+async def write_sites(connection: RawConnection, rows: Mapping[UUID, SiteRow]) -> None:
+    """Write the states of sites that are locked, where they have changed."""
+    if rows:
+        await connection.execute(
+            _WRITE,
+            list(rows),
+            [_encode(row.rules).decode() for row in rows.values()],
+            [row.due_us for row in rows.values()],
+        )
+
+
+async def due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
+    """The sites that have to be looked at by this time, the longest due first."""
+    return [row["site_id"] for row in await connection.fetch(_DUE, at_us, limit)]
+
+
+async def open_sites(connection: RawConnection) -> list[UUID]:
+    """The sites on which a rule is not at rest."""
+    return [row["site_id"] for row in await connection.fetch(_OPEN)]

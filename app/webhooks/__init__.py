@@ -1,1 +1,0 @@
-"""Outbox, signed webhooks, and the dispatcher."""

@@ -1,0 +1,220 @@
+"""Rules against themselves: a scenario that is played one thing at a time, and once more in batches by both
+doors, amid deaths of the consumer and transactions that fail, gives the same alerts and the same counts.
+
+What happens: samples and events, in order, late, repeated, of lagging metrics or refused by the database;
+rules that are made, changed, disabled and deleted; boxes that move and are labelled anew; sites whose
+attributes and time zones change; clocks that are put forward or back; ticks.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeGuard
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.ingest.pipeline import batch_pipeline as pipelines
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
+from tests.conftest import Tenant
+from tests.integration.ingest.pipeline.test_rule_context import Door, Sent
+from tests.integration.ingest.test_states_model import Trouble
+from tests.integration.ingest.walk_scenarios import POISON, SITES, Call, Happening, S, Scenario, Tick
+
+LENGTH = 150
+SEEDS = (
+    *range(6),
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 66)),
+)
+
+type Alerts = Mapping[str, Sequence[tuple[Any, ...]]]
+"""By rule, those that there were."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario came to."""
+
+    alerts: Alerts
+    stored: int
+    quarantined: int
+
+
+class Player:
+    """Plays a scenario on sites and boxes of its own.
+
+    Args:
+        name: sets its boxes apart from those of another player.
+        dice: how it makes batches of what is sent, and what goes wrong; None: it takes one thing at a time.
+        trouble: makes its transactions fail.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: httpx.AsyncClient,
+        door: Door,
+        dice: random.Random | None = None,
+        trouble: Trouble | None = None,
+    ) -> None:
+        self.name, self.client, self.door = name, client, door
+        self.dice, self.trouble = dice, trouble
+        self.ids: dict[str, str] = {}
+
+    async def play(self, happenings: Sequence[Happening]) -> None:
+        waiting: list[Sent] = []
+        for happening in happenings:
+            if isinstance(happening, Sent):
+                box = self.ids[happening.box]
+                waiting.append(Sent(box, happening.time_us, happening.values, happening.confidence))
+                continue
+            await self.deliver(waiting)
+            waiting.clear()
+            if self.dice is not None and self.dice.random() < 0.2:
+                self.door.die()
+            if isinstance(happening, Call):
+                await self.call(happening)
+            else:
+                await self.tick(happening)
+
+    async def call(self, call: Call) -> None:
+        kind, _, name = call.path.removeprefix("/v1/").partition("/")
+        path = f"/v1/{kind}/{self.ids[name]}" if name else call.path
+        body = None if call.body is None else dict(call.body)
+        if body is not None and "site_id" in body:
+            body["site_id"] = self.ids[body["site_id"]]
+        if body is not None and "id" in body:
+            body["id"] = f"{self.name}-{body['id']}"
+        answer = await self.client.request(call.method, path, json=body)
+        assert answer.is_success, (call, answer.text)
+        if call.method == "POST" and call.body is not None:
+            self.ids[call.body["id" if kind == "boxes" else "name"]] = answer.json()["id"]
+
+    async def tick(self, tick: Tick) -> None:
+        # One look takes so many boxes, those that are due first; one that took over has more to look at than
+        # one that was there all the time, and the other player's boxes are among them. Which samples come
+        # before all have had their turn is not promised, so they wait here.
+        consumer = self.door.consumer
+        while (await self.door.look_after(tick.at_us)).transitions or consumer._ripe or consumer._upset:
+            pass
+
+    async def deliver(self, waiting: Sequence[Sent]) -> None:
+        dice = self.dice
+        if dice is None:
+            for sent in waiting:
+                await self.door.take([sent])
+            return
+        rest = list(waiting)
+        while rest:
+            size, by_http = dice.choice((1, 2, 7, 30)), dice.random() < 0.25
+            if dice.random() < 0.2:
+                await self.fail(rest[:size], by_http=by_http)
+            await self.door.take(rest[:size], by_http=by_http)
+            del rest[:size]
+            if dice.random() < 0.15:
+                self.door.die()
+
+    async def fail(self, batch: Sequence[Sent], *, by_http: bool) -> None:
+        """Offer a batch to a transaction that fails after one of its steps."""
+        assert self.dice is not None
+        assert self.trouble is not None
+        self.trouble.at = (self.dice.choice(pipelines.STEPS)[0], False)
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await self.door.take(batch, by_http=by_http)
+
+    async def outcome(self, start_us: int) -> Outcome:
+        """What there is of alerts, samples and refusals."""
+        connection, boxes = self.door.connection, f"{self.name}-%"
+        rows = await connection.fetch(
+            "SELECT * FROM alerts WHERE site_id = ANY($1::uuid[])", [UUID(self.ids[site]) for site in SITES]
+        )
+        names = {UUID(identifier): name for name, identifier in self.ids.items() if name.startswith("rule")}
+        alerts: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for row in rows:
+            alerts[names[row["rule_id"]]].append(_told(row, self.name, start_us))
+        return Outcome(
+            {rule: sorted(its, key=repr) for rule, its in alerts.items()},
+            await connection.fetchval(
+                "SELECT count(*) FROM samples s JOIN boxes b ON b.key = s.box_key WHERE b.id LIKE $1", boxes
+            ),
+            await connection.fetchval("SELECT count(*) FROM quarantine WHERE box LIKE $1", boxes),
+        )
+
+
+def _told(row: asyncpg.Record, player: str, start_us: int) -> tuple[Any, ...]:
+    """What an alert tells, its times in seconds after the start."""
+    return (
+        (row["box"] or "").removeprefix(f"{player}-"),
+        *(_seconds(row[name], start_us) for name in ("started_at", "pending_since", "resolved_at")),
+        *(row[name] for name in ("severity", "resolution", "value", "resolved_value")),
+    )
+
+
+def _seconds(instant: datetime | None, start_us: int) -> float | str | None:
+    if instant is None:
+        return None
+    seconds = (from_datetime(instant) - start_us) / S
+    # Whoever changes a rule ends its alerts by the clock on the wall.
+    return "then" if seconds > 20_000 else seconds
+
+
+def differing(one: Alerts, other: Alerts, happenings: Sequence[Happening]) -> str:
+    """Of each rule whose alerts differ what it said in turn, and the alerts that only one of both has."""
+    lines: list[str] = []
+    for rule in sorted(one.keys() | other.keys()):
+        ours, theirs = one.get(rule, ()), other.get(rule, ())
+        if ours == theirs:
+            continue
+        lines.append(f"{rule}: {len(ours)} alerts one by one, {len(theirs)} in batches")
+        lines += [f"  {call.method} {call.body}" for call in happenings if _concerns(call, rule)]
+        lines += [f"  one by one only {alert}" for alert in ours if alert not in theirs]
+        lines += [f"  in batches only {alert}" for alert in theirs if alert not in ours]
+    return "\n".join(lines)
+
+
+def _concerns(happening: Happening, rule: str) -> TypeGuard[Call]:
+    if not isinstance(happening, Call):
+        return False
+    return happening.path == f"/v1/rules/{rule}" or (happening.body or {}).get("name") == rule
+
+
+@pytest.fixture
+def client(application: FastAPI, settings: Settings, tenant: Tenant) -> httpx.AsyncClient:
+    # Accounts at the broker are not what this is about, and each costs it a moment.
+    broker = settings.broker.model_copy(update={"password_file": None})
+    application.state.settings = settings.model_copy(update={"broker": broker})
+    return tenant.client
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_batches_doors_deaths_and_failures_change_no_alert(
+    client: httpx.AsyncClient, database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(seed)  # noqa: S311 (a test's)
+    scenario = Scenario(dice)
+    happenings = scenario.fill(LENGTH)
+    # No box is given time to deliver what it had kept: when it was heard is a matter of batches.
+    monkeypatch.setattr("app.timeseries.storage.box_states._DELIVERY_US", 86_400 * S)
+    trouble = Trouble(monkeypatch)
+    connection = await database.connect()
+    await connection.execute(f"ALTER TABLE samples ADD CONSTRAINT poison CHECK (battery <> {POISON})")
+    single = Player("one", client, Door(connection))
+    await single.play(happenings)
+    one = await single.outcome(scenario.start_us)
+    # Of a batch not more is judged in one transaction.
+    monkeypatch.setattr("app.ingest.pipeline.batch_splitter._ENOUGH", dice.choice((20, 200, 200_000)))
+    bulk = Player("many", client, Door(connection), dice, trouble)
+    await bulk.play(happenings)
+    many = await bulk.outcome(scenario.start_us)
+    connection.terminate()
+    differences = differing(one.alerts, many.alerts, happenings)
+    assert not differences, differences
+    assert one.alerts
+    assert (one.stored, one.quarantined) == (many.stored, many.quarantined)

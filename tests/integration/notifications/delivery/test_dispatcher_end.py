@@ -1,0 +1,115 @@
+"""The end of a dispatcher: in time for `vigie up`, and with nothing leased that need not be."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+from aiohttp import web
+
+from app.notifications.delivery import dispatcher
+from app.notifications.delivery.dispatcher import END_S
+from app.platform.config.settings import Settings
+from app.platform.db.database import Database
+from app.standalone.private_postgres import PrivatePostgres
+from tests.integration.notifications.helpers import (
+    add_endpoint,
+    add_organisation,
+    emit,
+    event,
+    states,
+    with_webhooks,
+)
+from tests.integration.notifications.receivers import receiving
+from tests.nursery import ForkedProcess
+
+_VIGIE_UP_S = 7.0  # what `vigie up` waits before it ends a role by force
+
+
+async def _slow(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(12)
+    return web.Response(status=204)
+
+
+async def test_a_process_that_is_stopped_as_by_vigie_up_leaves_no_lease(
+    database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    del database, settings  # what the process finds in its environment
+    organisation = await add_organisation(connection)
+    async with receiving(_slow) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        process = await ForkedProcess.start_quiet("deliver")
+        try:
+            await emit(connection, *(event(organisation) for _ in range(8)))
+            await receiver.wait(8, 20)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(_VIGIE_UP_S):
+                assert await process.wait() == 0
+            assert time.monotonic() - began < END_S
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE leased_until IS NOT NULL") == 0
+    assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 8
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found.append(int(entry.name))
+    return found
+
+
+@asynccontextmanager
+async def _suspended(postgres: PrivatePostgres) -> AsyncIterator[None]:
+    assert postgres.pid is not None
+    pids = [postgres.pid, *_children(postgres.pid)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_database_that_hangs_does_not_keep_it(
+    postgres: PrivatePostgres, database: Database, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    organisation = await add_organisation(connection)
+
+    async def late(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.5)
+        return web.Response(status=204)
+
+    async with receiving(late) as receiver:
+        await add_endpoint(connection, organisation, receiver.url)
+        stop = asyncio.Event()
+        task = asyncio.create_task(dispatcher.run(with_webhooks(settings, poll_s=0.2), database, stop))
+        await emit(connection, *(event(organisation) for _ in range(4)))
+        await receiver.wait(4)
+        async with _suspended(postgres):
+            # Until the round and the record hang in it.
+            await asyncio.sleep(1.5)
+            began = time.monotonic()
+            stop.set()
+            await asyncio.wait((task,), timeout=40)
+            took = time.monotonic() - began
+        await task
+    assert took < END_S
+    # What could not be recorded comes again.
+    assert await states(connection) == {"pending": 4}
+    assert await connection.fetchval("SELECT count(*) FROM deliveries WHERE leased_until IS NOT NULL") == 4

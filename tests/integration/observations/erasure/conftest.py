@@ -1,5 +1,0 @@
-"""What tests of erasure share: the street of those of retention."""
-
-from tests.integration.observations.retention.conftest import archive
-
-__all__ = ["archive"]

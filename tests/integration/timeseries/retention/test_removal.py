@@ -1,0 +1,304 @@
+"""What is too old goes, whole days of the site's at a time, and nothing else does."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import asyncpg
+import pytest
+
+from app.timeseries.retention import preview as preview_module
+from app.timeseries.retention import worker as worker_module
+from app.timeseries.retention.worker import RetentionWorker
+from tests import shifted_clock
+from tests.integration.timeseries.retention.archive import (
+    BOX,
+    EVERY,
+    NOW,
+    OTHER,
+    PARIS,
+    Archive,
+    midnight,
+)
+
+
+async def test_the_preview_says_what_then_goes_and_no_half_day_does(archive: Archive) -> None:
+    # As chunks are not dropped that have others' samples, all that goes is counted.
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(1, 7)))
+    await archive.fill(40)
+    await archive.recognise(BOX, NOW - timedelta(days=20), NOW - timedelta(days=2))
+    # The first and the last moment of days of Paris.
+    edge = midnight(10)
+    await archive.send(
+        OTHER,
+        (edge - timedelta(microseconds=1), {"laeq": 50.0}),
+        (edge, {"laeq": 50.0}),
+        (edge, {"laeq": 50.0}),
+    )
+    await archive.roll_up()
+    wanted = {
+        "default_days": 30,
+        "purposes": {"noise": 9, "acoustic_safety": 7, "odour": None},
+        "summaries_days": 35,
+        "removes": True,
+    }
+    # Something is kept for ever, though nothing of it was measured: summaries may not go before it.
+    refused = await archive.tenant.client.put(f"/v1/sites/{archive.site}/retention", json=wanted)
+    assert (refused.status_code, refused.json()["code"]) == (422, "summaries_before_samples")
+    wanted["purposes"] = {"noise": 9, "acoustic_safety": 7}
+    told = await archive.preview(**wanted)
+    assert told["complete"]
+    before = await archive.holds()
+    days = timedelta(days=1) // EVERY
+    assert told["samples"] >= 9 * days
+    assert (told["events"], await archive.count("events")) == (1, 2)
+
+    await archive.set(**wanted)
+    await archive.clean()
+    after = await archive.holds()
+    assert {what: before[what] - after[what] for what in before} == {what: told[what] for what in before}
+    assert told["hourly"] > 0 < told["daily"]
+    by_purpose = {each["purpose"]: each for each in told["purposes"]}
+    assert by_purpose["noise"]["before"] == midnight(9).isoformat().replace("+00:00", "Z")
+    assert (by_purpose["noise"]["events"], by_purpose["acoustic_safety"]["events"]) == (0, 1)
+    # Whole days: what is left begins at midnights of Paris.
+    noisy = await archive.times("laeq IS NOT NULL")
+    assert midnight(9) <= noisy[0] < midnight(9) + EVERY
+    dusty = await archive.times("pm2_5 IS NOT NULL")
+    assert midnight(30) <= dusty[0] < midnight(30) + EVERY
+    assert await archive.times("num_nonnulls(pm2_5, laeq, odour) = 0") == []
+    # Once more there is nothing to do, and it says so.
+    shown = (await archive.tenant.client.get(f"/v1/sites/{archive.site}/retention")).json()["removal"]
+    assert (shown["boxes"], shown["boxes_done"]) == (2, 2)
+    assert shown["removed"] == {what: told[what] for what in before}
+    assert (await archive.preview(**wanted))["values"] == 0
+
+
+async def test_settings_alone_remove_nothing(archive: Archive) -> None:
+    await archive.fill(20)
+    before = await archive.holds()
+    await archive.set(default_days=5, purposes={"noise": 2})
+    await archive.clean()
+    assert await archive.holds() == before
+
+
+async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -> None:
+    await archive.fill(12)
+    query = "SELECT sum(count) FROM daily WHERE metric = 'laeq'"
+    before = await archive.owner.fetchval(query)
+    await archive.set(purposes={"noise": 3}, removes=True)
+    await archive.clean()
+    assert await archive.count("samples", "laeq IS NOT NULL") == (NOW - midnight(3)) // EVERY
+    assert await archive.owner.fetchval(query) == before
+    assert await archive.count("samples") == 12 * 4
+    # Days are made anew in another zone, as far as the samples reach: those of noise reach less far.
+    body = {"timezone": "Europe/London"}
+    answer = await archive.tenant.client.patch(f"/v1/sites/{archive.site}", json=body)
+    answer.raise_for_status()
+    await archive.maintainer.turn()
+    await archive.roll_up()
+    first = await archive.owner.fetchval("SELECT min(day) FROM daily WHERE metric = 'laeq'")
+    assert first < NOW - timedelta(days=11)
+
+
+async def test_marks_are_worked_off_before_anything_goes(archive: Archive) -> None:
+    # Chunks that others' samples hold: what was summarised would go with a whole one, marks or not.
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(4)))
+    await archive.fill(20)
+    await archive.set(default_days=15, purposes={"noise": 5}, removes=True)
+    late = midnight(10) + timedelta(hours=3, minutes=10)
+    await archive.send(BOX, (late, {"laeq": 90.0, "pm2_5": 1.0}))
+    before = await archive.holds()
+    await archive.clean()
+    assert await archive.holds() == before
+    await archive.roll_up()
+    await archive.clean()
+    # It was summarised, and then lost its noise.
+    summary = "SELECT max(max) FROM daily WHERE metric = 'laeq'"
+    assert await archive.owner.fetchval(summary) == 90.0
+    assert await archive.owner.fetchval("SELECT laeq FROM samples WHERE time = $1", late) is None
+    assert await archive.count("samples", "time = $1 AND pm2_5 IS NOT NULL", late) == 1
+    # What comes late into days that were cleaned is found again.
+    later = midnight(12) + timedelta(hours=3, minutes=10)
+    await archive.send(BOX, (later, {"laeq": 91.0, "pm2_5": 2.0}), (later + EVERY, {"co2": 400.0}))
+    await archive.roll_up()
+    await archive.clean()
+    assert await archive.count("samples", "laeq > 90") == 0
+    assert await archive.count("samples", "time IN ($1, $2)", later, later + EVERY) == 2
+
+
+async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archive) -> None:
+    await archive.fill(60)
+    chunks = "SELECT count(*) FROM show_chunks('samples')"
+    before = await archive.owner.fetchval(chunks)
+    kept = NOW - timedelta(days=40)
+    await archive.elsewhere(kept)
+    await archive.set(default_days=10, removes=True)
+    # Those that end up to ten days ago; the one with the other site's sample stays.
+    whole = await archive.owner.fetchval(
+        "SELECT count(*) FROM timescaledb_information.chunks"
+        " WHERE range_end <= $1 AND NOT (range_start <= $2 AND $2 < range_end)",
+        *(midnight(10), kept),
+    )
+    dropped = 0
+    while await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
+        dropped += 1
+    assert dropped == whole > 4
+    assert await archive.owner.fetchval(chunks) == before - dropped
+    assert await archive.count("samples", "odour IS NOT NULL") == 1
+    assert await archive.count("samples", "time < $1", NOW - timedelta(days=40 + 14)) == 0
+    await archive.clean()
+    assert midnight(10) <= (await archive.times("odour IS NULL"))[0]
+    assert await archive.count("samples", "odour IS NOT NULL") == 1
+
+
+async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(archive: Archive) -> None:
+    # A chunk ends at midnight of UTC: Paris' day has begun in it, and goes on in the next one.
+    chunks = "SELECT c.range_end AS last FROM timescaledb_information.chunks c WHERE c.range_end < $1"
+    await archive.fill(40)
+    border: datetime = await archive.owner.fetchval(
+        f"{chunks} ORDER BY 1 DESC LIMIT 1", NOW - timedelta(days=15)
+    )
+    day = border.astimezone(PARIS).date()
+    await archive.send(BOX, (border - timedelta(minutes=30), {"laeq": 95.0}))
+    await archive.roll_up()
+    await archive.send(BOX, (border + timedelta(hours=3, minutes=10), {"laeq": 80.0}))
+    await archive.set(default_days=max(days for days in range(40) if midnight(days) > border), removes=True)
+
+    async def drop() -> list[datetime]:
+        dropped = []
+        while row := await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
+            dropped.append(row["last"])
+        return dropped
+
+    # Those before it are of days that are summarised.
+    assert max(await drop()) == border - timedelta(days=7)
+    await archive.roll_up()
+    assert await drop() == [border]
+    summary = "SELECT max, count FROM daily WHERE metric = 'laeq' AND day = $1"
+    begins = datetime(day.year, day.month, day.day, tzinfo=PARIS)
+    assert [tuple(row) for row in await archive.owner.fetch(summary, begins)] == [(95.0, 6)]
+
+
+@shifted_clock.WAITS_IN_POSTGRESQL
+async def test_a_chunk_that_somebody_writes_to_is_left_for_later(archive: Archive) -> None:
+    await archive.fill(30)
+    await archive.set(default_days=5, removes=True)
+    written = NOW - timedelta(days=20, minutes=7)
+    writing = archive.owner.transaction()
+    await writing.start()
+    await archive.owner.execute("INSERT INTO samples (box_key, time, pm2_5) VALUES (1, $1, 1)", written)
+    before = await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')")
+    dropped = []
+    while row := await archive.maintainer.connection.fetchrow("SELECT * FROM retention_drop()"):
+        dropped.append((row["first"], row["last"]))
+    assert dropped
+    assert not any(first <= written < last for first, last in dropped)
+    await writing.commit()
+    assert await archive.owner.fetchval("SELECT count(*) FROM show_chunks('samples')") == before - len(
+        dropped
+    )
+    assert await archive.count("samples", "time = $1", written) == 1
+
+
+async def test_the_door_refuses_by_the_longest_of_a_samples_purposes(archive: Archive) -> None:
+    await archive.set(default_days=20, purposes={"noise": 5, "acoustic_safety": 3})
+    old = NOW - timedelta(days=10)
+    receipt = await archive.send(
+        BOX,
+        (old, {"laeq": 50.0}),
+        (old + EVERY, {"laeq": 50.0, "pm2_5": 1.0}),
+        (old - timedelta(days=12), {"pm2_5": 1.0}),
+    )
+    assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["time_too_old"] * 2)
+    late, timely = NOW - timedelta(days=4), NOW - timedelta(days=2)
+    turned = [await archive.send_event(BOX, time) for time in (late, timely)]
+    assert [[each.rejection.code for each in found.turned] for found in turned] == [["time_too_old"], []]
+    # Without days of their own they are taken whatever their age, as samples of a site without any are.
+    await archive.set(default_days=3)
+    assert (await archive.send_event(BOX, late)).turned == []
+
+
+async def test_latest_values_that_are_too_old_go_from_the_consumers_memory_too(archive: Archive) -> None:
+    old = NOW - timedelta(days=20)
+    await archive.send(BOX, (old, {"laeq": 77.0, "pm2_5": 5.0}), (old + EVERY, {"pm2_5": 6.0}))
+    await archive.roll_up()
+    await archive.door.pipeline.write_back(archive.door.connection)
+    await archive.set(purposes={"noise": 3}, removes=True)
+    await archive.clean()
+    latest = f"/v1/boxes/{BOX}/latest"
+    told = (await archive.tenant.client.get(latest)).json()["values"]
+    assert told.keys() == {"pm2_5"}
+    # The consumer had them in memory, and writes what it knows.
+    await archive.send(BOX, (NOW, {"co2": 400.0}))
+    await archive.door.pipeline.write_back(archive.door.connection)
+    told = (await archive.tenant.client.get(latest)).json()["values"]
+    assert told.keys() == {"pm2_5", "co2"}
+
+
+async def test_counting_is_bounded_and_says_so(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview_module, "SAMPLES_LIMIT", 10)
+    await archive.fill(20)
+    told = await archive.preview(default_days=2)
+    assert (told["complete"], told["samples"]) == (False, 10)
+
+
+async def test_the_maintain_role_takes_values_and_gives_none(archive: Archive) -> None:
+    await archive.fill(2)
+    connection = archive.maintainer.connection
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("UPDATE samples SET pm2_5 = NULL")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("SELECT drop_chunks('samples', older_than => now())")
+    before = await archive.holds()
+    cleared = "SELECT retention_clear(1, '2000-01-01', now(), $1)"
+    assert await connection.fetchval(cleared, ["time", "box_key", "pm2_5 = 1, laeq"]) == 0
+    assert await archive.holds() == before
+    assert await connection.fetchval(cleared, ["laeq"]) == 8
+
+
+async def test_a_box_that_sends_more_than_its_interval_says_goes_in_small_steps(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Others' samples lie in the same chunks: none goes as a whole.
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(1, 5)))
+    await archive.fill(20)
+    await archive.owner.execute("UPDATE boxes SET interval_s = 604800")
+    await archive.set(default_days=5, removes=True)
+    monkeypatch.setattr(worker_module, "_STEP_SAMPLES", 5)
+    monkeypatch.setattr(worker_module, "_TURN_S", 0.0)
+    worker = RetentionWorker()
+    whose = "box_key = (SELECT key FROM boxes WHERE id = $1)"
+    left = [await archive.count("samples", whose, BOX)]
+    while await worker.turn(archive.maintainer.connection):
+        left.append(await archive.count("samples", whose, BOX))
+    # A day has four, and is the least.
+    steps = {before - after for before, after in pairwise(left)}
+    assert max(steps) <= 5
+    assert len(await archive.times()) > 0
+    assert (await archive.times("odour IS NULL"))[0] >= midnight(5)
+
+
+async def test_a_box_that_cannot_be_cleaned_holds_up_no_other(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.elsewhere(*(NOW - timedelta(days=7 * weeks) for weeks in range(1, 5)))
+    for box in (BOX, OTHER):
+        await archive.fill(20, box=box)
+    await archive.set(default_days=5, removes=True)
+    key = await archive.owner.fetchval("SELECT key FROM boxes WHERE id = $1", BOX)
+    # Such as a day of a box that sends more than can be removed within a statement's time.
+    await archive.owner.execute(
+        "CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF OLD.box_key = {key} THEN RAISE EXCEPTION 'too much'; END IF; RETURN OLD; END $$"
+    )
+    await archive.owner.execute(
+        "CREATE TRIGGER too_much BEFORE DELETE ON samples FOR EACH ROW EXECUTE FUNCTION too_much()"
+    )
+    monkeypatch.setattr(worker_module, "_TURN_S", 60.0)
+    worker = RetentionWorker()
+    with pytest.raises(asyncpg.RaiseError):
+        await worker.turn(archive.maintainer.connection)
+    assert not await worker.turn(archive.maintainer.connection)
+    whose = "box_key = (SELECT key FROM boxes WHERE id = $1) AND time < $2"
+    assert await archive.count("samples", whose, OTHER, midnight(5)) == 0
+    assert await archive.count("samples", whose, BOX, midnight(5)) > 0

@@ -1,0 +1,38 @@
+"""Series for the tests of city computations, and the figures of an independent hand."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from app.indicators.calendar_periods import HOUR_US
+from app.indicators.input_types import Floats, Hourly, Times
+
+
+def us(text: str) -> int:
+    """An instant in µs since the epoch, of `2025-06-01T10:00` in UTC."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def hours_from(start_us: int, count: int) -> Times:
+    return start_us + HOUR_US * np.arange(count, dtype=np.int64)
+
+
+def hourly(start_us: int, values: ArrayLike, coverage: ArrayLike = 100.0) -> Hourly:
+    found = np.asarray(values, dtype=np.float64)
+    return Hourly.of(hours_from(start_us, len(found)), found, coverage)
+
+
+def constant(start_us: int, end_us: int, value: float) -> Hourly:
+    """The same mean for every hour of a period."""
+    return hourly(start_us, np.full((end_us - start_us) // HOUR_US, value))
+
+
+def step_of(value: float) -> float:
+    """The smallest step of what a column of four bytes holds near a value."""
+    return float(np.nextafter(np.float32(value), np.float32(np.inf))) - float(np.float32(value))
+
+
+def energy(levels: Floats) -> float:
+    """The energy mean as the textbook writes it."""
+    return float(10 * np.log10(np.mean(10 ** (levels / 10))))

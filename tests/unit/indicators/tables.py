@@ -1,0 +1,176 @@
+"""The tables of docs/indices.md, made from the code."""
+
+from collections.abc import Callable, Mapping
+from datetime import time
+from functools import partial
+
+from app.catalogue.metrics import BY_NAME
+from app.indicators import (
+    mould_risk,
+    noise_emergence,
+    noise_levels,
+    odour_hours,
+    thermal_comfort,
+    who_guidelines,
+)
+from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
+from app.indicators.class_scales import Scale
+from app.indicators.index_definitions import BANDS, FIGURES
+from app.indicators.index_results import REASONS, Band
+from app.indicators.method_registry import METHODS
+from app.indicators.site_conditions import KINDS
+from tests.unit.markdown import rows
+
+
+def methods() -> str:
+    body = []
+    for method in METHODS.values():
+        source = method.citation
+        where = source.document if source.url is None else f"[{source.document}]({source.url})"
+        status = "`unverified` " if source.status == "unverified" else ""
+        body.append(
+            (
+                f"`{method.name}` {method.version}",
+                f"{method.title.en} / {method.title.fr}",
+                method.period,
+                ", ".join(f"`{metric}`" for metric in method.metrics),
+                method.unit,
+                method.coverage,
+                status + where,
+                source.basis,
+            )
+        )
+    header = ("method, version", "title", "of", "metrics", "unit", "coverage", "source")
+    return rows(*header, "where the numbers were read", body=body)
+
+
+def kinds() -> str:
+    body = [(name, ", ".join(f"`{kind}`" for kind in sorted(of))) for name, of in KINDS.items()]
+    return rows("place", "kinds", body=body)
+
+
+def periods() -> str:
+    body = [
+        (
+            f"`{name}`",
+            figure.where if figure.unasked else "",
+            ", ".join(f"`{length}`" for length in figure.lengths) or "told by `noise`",
+        )
+        for name, figure in FIGURES.items()
+    ]
+    return rows("method", "unasked where", "periods", body=body)
+
+
+def reasons() -> str:
+    body = [(f"`{code}`", text.en, text.fr) for code, text in REASONS.items()]
+    return rows("reason", "meaning", "en français", body=body)
+
+
+def bounds(scales: Mapping[str, Scale]) -> str:
+    bands = next(iter(scales.values())).bands
+    names = [f"{band.label.en} / {band.label.fr} (`{band.colour}`)" for band in bands]
+    body = [
+        (f"`{metric}`", *(f"{bound:g}" for bound in scale.bounds), "above")
+        for metric, scale in scales.items()
+    ]
+    return rows("pollutant", *names, body=body)
+
+
+def guidelines() -> str:
+    metrics = ("pm2_5", "pm10", "no2", "so2", "co", "o3")
+    lines: list[tuple[str, Mapping[str, float]]] = [
+        ("`who-24h`: mean of a local day", who_guidelines.GUIDELINES_24H),
+        ("`who-o3-8h`: highest mean of 8 hours of a day", {"o3": who_guidelines.GUIDELINE_O3_8H}),
+        ("`who-year`: mean of a local year", who_guidelines.GUIDELINES_YEAR),
+        ("`who-o3-peak-season`: worst six months", {"o3": who_guidelines.GUIDELINE_O3_PEAK}),
+    ]
+    body = [
+        (what, *(f"{levels[of]:g} {BY_NAME[of].unit}" if of in levels else "" for of in metrics))
+        for what, levels in lines
+    ]
+    return rows("figure", *(f"`{metric}`" for metric in metrics), body=body)
+
+
+def clock(at: time) -> str:
+    return f"{at.hour}" if at.minute == 0 else f"{at:%H:%M}"
+
+
+def parts_of_the_day() -> str:
+    body = [
+        (f"`{country}`", *(f"{clock(part.begin)}-{clock(part.end)} h" for part in parts))
+        for country, parts in noise_levels.PARTS.items()
+    ]
+    return rows("country", "day", "evening", "night", body=body)
+
+
+def terms() -> str:
+    def span(seconds: float) -> str:
+        return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds / 60:g} min"
+
+    body = [(span(longest), f"+{added:g} dB(A)") for longest, added in noise_emergence.CORRECTIONS]
+    return rows("lasts up to", "the limit is higher by", body=[*body, ("more", "0")])
+
+
+def materials() -> str:
+    body = [
+        (f"`{name}`", *(f"{value:g}" for value in material))
+        for name, material in mould_risk.SENSITIVITIES.items()
+    ]
+    return rows("material", "k1 below 1", "k1 from 1", "A", "B", "C", "least RHcrit", body=body)
+
+
+def areas() -> str:
+    body = [(f"`{area}`", f"{limit:g} %") for area, limit in odour_hours.ODOUR_HOUR_LIMITS.items()]
+    return rows("area", "hours of a year", body=body)
+
+
+def categories() -> str:
+    body = [
+        (
+            band.label.en,
+            *(
+                f"{low:g}-{high:g} °C"
+                for low, high in (ranges[level] for ranges in thermal_comfort.RANGES.values())
+            ),
+        )
+        for level, band in enumerate(thermal_comfort.CATEGORIES[:-1])
+    ]
+    return rows("category", *thermal_comfort.RANGES, body=body)
+
+
+def needs() -> str:
+    body = [
+        (f"`{use}`", text.en, text.fr, f"{need:g} lx")
+        for use, (need, text) in thermal_comfort.LIGHT_NEEDS.items()
+    ]
+    return rows("use", "what", "en français", "at least", body=body)
+
+
+def bands() -> str:
+    body = [
+        (f"`{method}`", *(", ".join(each) for each in zip(*map(_class, found), strict=True)))
+        for method, found in BANDS.items()
+    ]
+    return rows("method", "classes", "in English", "en français", body=body)
+
+
+def _class(band: Band) -> tuple[str, str, str]:
+    return f"`{band.key}`", band.label.en, band.label.fr
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "city-methods": methods,
+    "city-reasons": reasons,
+    "city-kinds": kinds,
+    "city-periods": periods,
+    "city-bands": bands,
+    "eaqi-bounds": partial(bounds, EAQI_SCALES),
+    "atmo-bounds": partial(bounds, ATMO_SCALES),
+    "who-guidelines": guidelines,
+    "noise-parts": parts_of_the_day,
+    "emergence-terms": terms,
+    "mould-materials": materials,
+    "odour-areas": areas,
+    "comfort-categories": categories,
+    "light-needs": needs,
+}

@@ -1,0 +1,176 @@
+import asyncio
+import time
+from uuid import UUID, uuid4
+
+import pytest
+from starlette.types import Message
+
+from app.platform.config.api_settings import ApiSettings
+from app.platform.http.fairness import cpu_accounting, low_priority_queue
+from app.platform.http.fairness.concurrency_limits import Held, Lines
+from app.platform.http.fairness.principal_groups import Account
+
+
+@pytest.fixture
+def lines() -> Lines:
+    """Two places for everybody."""
+    return Lines(ApiSettings(running_per_organisation=1), connections=2)
+
+
+async def entered(lines: Lines, organisation: UUID) -> Held:
+    held = Held(lines, samples=False)
+    await held.enter_account(Account(organisation, organisation), yields=False)
+    return held
+
+
+def assert_all_given_back(lines: Lines) -> None:
+    turns = lines.of("integrator", samples=False)
+    assert turns is not None
+    assert len(turns) == 0
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Lines, *, yielding: bool) -> None:
+    slow = uuid4()
+    uploads = [await entered(lines, slow), await entered(lines, uuid4())]
+    third = Held(lines, samples=False)
+    neighbour = uuid4()
+    coming = asyncio.create_task(third.enter_account(Account(neighbour, neighbour), yields=yielding))
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    reading = [asyncio.ensure_future(held.while_reading(sent.get)()) for held in uploads]
+    async with asyncio.timeout(10):
+        await coming
+        # Its own organisation has no second request at work meanwhile.
+        more = asyncio.create_task(entered(lines, slow))
+        await asyncio.sleep(0)
+        assert not more.done()
+        for body in (b"{", b"["):
+            await sent.put({"type": "http.request", "body": body, "more_body": False})
+        # There is one place, and then the third's: whoever is back waits for it.
+        await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.done() for task in reading].count(True) == 1
+        third.leave()
+        assert {message["body"] for message in await asyncio.gather(*reading)} == {b"{", b"["}
+        for held in uploads:
+            held.leave()
+        (await more).leave()
+    assert_all_given_back(lines)
+
+
+async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
+    lines, integrator = Lines(ApiSettings(running_per_organisation=2), connections=5), uuid4()
+    rude, sibling = (Account(uuid4(), integrator) for _ in range(2))
+    slow, next_, other = (Held(lines, samples=False) for _ in range(3))
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    async with asyncio.timeout(10):
+        await slow.enter_account(rude, yields=True)
+        reading = asyncio.ensure_future(slow.while_reading(sent.get)())
+        waits = asyncio.ensure_future(next_.enter_account(rude, yields=True))
+        # Neither a slow body, nor whoever waits behind that in its own organisation.
+        await other.enter_account(sibling, yields=True)
+        await sent.put({"type": "http.request", "body": b"", "more_body": False})
+        # It is back once its sibling is done, and an answer that has begun has not to end first.
+        await asyncio.sleep(0)
+        assert not reading.done()
+        other.share()
+        await reading
+        assert not waits.done()
+        slow.share()
+        await waits
+    for held in (slow, next_, other):
+        held.leave()
+    assert_all_given_back(lines)
+
+
+async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) -> None:
+    held = await entered(lines, uuid4())
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    async def receive() -> Message:
+        return await never
+
+    reading = asyncio.ensure_future(held.while_reading(receive)())
+    await asyncio.sleep(0.2)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert never.cancelled()
+    held.leave()
+    assert_all_given_back(lines)
+
+
+async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
+    uploads = [await entered(lines, uuid4()), await entered(lines, uuid4())]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.04)
+        return {"type": "http.request", "body": b"1", "more_body": True}
+
+    async def read(held: Held) -> None:
+        receiving = held.while_reading(receive)
+        while True:
+            await receiving()
+
+    reading = [asyncio.create_task(read(held)) for held in uploads]
+    async with asyncio.timeout(10):
+        third = await entered(lines, uuid4())
+    for task, held in zip(reading, uploads, strict=True):
+        task.cancel()
+        held.leave()
+    await asyncio.gather(*reading, return_exceptions=True)
+    third.leave()
+    assert_all_given_back(lines)
+
+
+async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> None:
+    held = await entered(lines, uuid4())
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    reading = asyncio.ensure_future(held.while_reading(sent.get)())
+    await asyncio.sleep(0.2)
+    held.share()
+    await sent.put({"type": "http.request", "body": b"", "more_body": False})
+    await reading
+    assert_all_given_back(lines)
+    held.leave()
+
+
+async def test_who_takes_much_of_the_process_goes_behind_within_its_rate() -> None:
+    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    assert lines.shares is not None
+    lines.shares.add(account, 2.0, time.monotonic())
+    first, second, samples = (Held(lines, samples=each) for each in (False, False, True))
+    await first.enter_account(account, yields=False)
+    waits = asyncio.ensure_future(second.enter_account(account, yields=False))
+    async with asyncio.timeout(10):
+        await samples.enter_account(account, yields=False)
+        assert not waits.done()
+        first.leave()
+        await waits
+    for held in (second, samples):
+        held.leave()
+
+
+@pytest.mark.parametrize("samples", [False, True])
+async def test_what_a_request_takes_is_told_of_its_organisation(
+    monkeypatch: pytest.MonkeyPatch, *, samples: bool
+) -> None:
+    monkeypatch.setattr(cpu_accounting, "_ALLOWED_S", 0.001)
+    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    assert lines.shares is not None
+
+    async def spin() -> None:
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+
+    held = Held(lines, samples=samples)
+    await held.enter_account(account, yields=False)
+    await held.paced(spin())
+    held.leave()
+    assert lines.shares.is_much(account, time.monotonic()) != samples
+
+
+async def test_where_there_is_no_limit_nobody_takes_much() -> None:
+    assert Lines(ApiSettings(organisation_rate_per_s=0), connections=5).shares is None
+    assert Lines(ApiSettings(running_per_organisation=0), connections=5).shares is None

@@ -1,0 +1,56 @@
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from app.platform.http.fairness import export_limits
+from app.platform.http.fairness.export_limits import ExportTurns
+from app.platform.kernel.errors import TooManyRequestsError
+
+
+def test_an_organisation_has_one_export() -> None:
+    turns, organisation = ExportTurns(), uuid4()
+    with turns.place(organisation), turns.place(uuid4()), turns.place(organisation, "readings"):
+        with pytest.raises(TooManyRequestsError) as refused, turns.place(organisation):
+            pass
+        assert refused.value.code == "too_many_exports"
+    with turns.place(organisation):
+        pass
+
+
+async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export_limits, "_REST", 1e9)
+    monkeypatch.setattr(export_limits, "_LONGEST_REST_S", 0.05)
+    turns, tree = ExportTurns(), uuid4()
+    clock = asyncio.get_running_loop().time
+
+    async def read() -> tuple[float, float]:
+        async with turns.piece(tree):
+            began = clock()
+            await asyncio.sleep(0)
+        return began, clock()
+
+    async with asyncio.timeout(10):
+        first, second = sorted(await asyncio.gather(read(), read()))
+        assert second[0] - first[1] > 0.04
+        # Others wait for none of that.
+        async with turns.piece(uuid4()), turns.piece(uuid4()):
+            pass
+
+
+async def test_of_all_together_three_pieces_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_limits, "_REST", 0.0)
+    turns, read, most = ExportTurns(), 0, 0
+
+    async def piece() -> None:
+        nonlocal read, most
+        async with turns.piece(uuid4()):
+            read += 1
+            most = max(most, read)
+            await asyncio.sleep(0)
+            read -= 1
+
+    await asyncio.gather(*(piece() for _ in range(10)))
+    assert (read, most) == (0, 3)

@@ -1,0 +1,133 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.standalone.free_ports import free_port, is_free
+from app.standalone.make_watch import MakeWatch
+from app.standalone.orphan_processes import MARKER, marked_remains, stop_marked_remains
+from app.standalone.service_accounts import EmbeddedError, can_reach, run_as, service_account
+
+
+def test_a_port_in_use_is_not_free() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        assert not is_free(port)
+        assert free_port(port) != port
+
+
+def test_a_remembered_port_is_taken_again() -> None:
+    port = free_port()
+    assert is_free(port)
+    assert free_port(port) == port
+
+
+def test_the_service_account_is_ours_unless_we_are_root() -> None:
+    account = service_account("no-such-account", "nobody")
+    if os.geteuid() == 0:
+        assert account is not None
+        assert account.name == "nobody"
+        with pytest.raises(EmbeddedError, match="no-such-account"):
+            service_account("no-such-account")
+    else:
+        assert account is None
+
+
+def test_root_is_never_a_service_account() -> None:
+    if os.geteuid() == 0:
+        with pytest.raises(EmbeddedError):
+            service_account("root")
+    else:
+        assert service_account("root") is None
+
+
+def test_reach_is_asked_of_the_system(tmp_path: Path) -> None:
+    account = service_account("nobody")
+    assert can_reach(account, Path("/"))
+    tmp_path.chmod(0o700)
+    assert can_reach(account, tmp_path) is (account is None)
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    inner = run_as(None, ["sleep", "60"], death_signal="KILL")
+    code = (
+        f"import subprocess, time; p = subprocess.Popen({inner!r}); print(p.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(  # noqa: S603  # code of ours
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        # Only once setpriv has become the program is the signal asked for.
+        _until(lambda: Path(f"/proc/{child}/comm").read_text().strip() == "sleep")
+        parent.kill()
+    _until(lambda: not _alive(child))
+
+
+async def test_leftovers_are_known_by_their_marker_and_strangers_are_left_alone(tmp_path: Path) -> None:
+    marker = f"test@{tmp_path}"
+    ours = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: marker})  # noqa: ASYNC220, S607
+    other = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: f"{marker}-2"})  # noqa: ASYNC220, S607
+    try:
+        _until(lambda: marked_remains(marker) == [ours.pid])
+        assert await stop_marked_remains(marker) == [ours.pid]
+        assert ours.wait(5) == -signal.SIGTERM
+        assert other.poll() is None
+        assert await stop_marked_remains(marker) == []
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.wait()
+
+
+def test_make_that_keeps_an_interrupt_for_itself_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("wait:\n\t@exec sleep 60\n")
+    # Its children are in the group, so that they can be ended together; the interrupt goes to make alone.
+    # A shell that runs the tests in the background has them ignore interrupts, and make would inherit that.
+    command = ["env", "--default-signal=INT", "make", "wait"]
+    make = subprocess.Popen(  # noqa: S603  # no shell, and the words are ours
+        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    try:
+        _until(lambda: Path(f"/proc/{make.pid}/comm").read_text() == "make\n" and _has_child(make.pid))
+        watch = MakeWatch(make.pid)
+        assert not watch.told_to_stop()
+        make.send_signal(signal.SIGINT)
+        _until(watch.told_to_stop)
+        assert make.poll() is None
+    finally:
+        os.killpg(make.pid, signal.SIGKILL)
+        make.wait()
+
+
+def test_other_parents_are_not_watched() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])  # noqa: S607
+    watch = MakeWatch(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    assert not watch.told_to_stop()
+
+
+def _has_child(pid: int) -> bool:
+    return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().strip())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _until(condition: object, patience_s: float = 10.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():  # type: ignore[operator]  # any callable
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,103 @@
+"""What the child process makes of frames: one Parquet file, given on as it is written."""
+
+import io
+import json
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from app.timeseries.exports import parquet_process
+from app.timeseries.exports.parquet_process import Writer, serve
+
+COLUMNS = [
+    {"name": "pm2_5", "unit": "µg/m³", "description": "Dust", "double": False},
+    {"name": "pressure", "unit": "hPa", "description": "Air", "double": True},
+]
+START = datetime(2026, 3, 28, 12, tzinfo=UTC)
+NAN = float("nan")
+type Runs = list[tuple[str, list[tuple[float, float]]]]
+
+
+def frame(first: int, runs: Runs) -> bytes:
+    """A slice as PostgreSQL sends it: rows of boxes, a microsecond apart; NaN stands for none."""
+    boxes = json.dumps([[box, f"site of {box}", len(rows)] for box, rows in runs]).encode()
+    rows = [row for _, some in runs for row in some]
+    since_2000 = (START - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    times = b"".join(struct.pack(">q", since_2000 + first + number) for number in range(len(rows)))
+    fours = b"".join(struct.pack(">f", four) for four, _ in rows)
+    eights = b"".join(struct.pack(">d", eight) for _, eight in rows)
+    return boxes + b"\n" + times + fours + eights
+
+
+def read(data: bytes) -> tuple[pq.ParquetFile, list[dict[str, Any]]]:
+    file = pq.ParquetFile(io.BytesIO(data))
+    return file, file.read().to_pylist()
+
+
+def test_slices_become_one_table_with_boxes_in_any_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_process, "ROWS_PER_GROUP", 4)
+    writer = Writer(COLUMNS)
+    slices: list[Runs] = [
+        [("a", [(1.5, NAN), (NAN, 1002.3732)])],
+        [("a", [(12.4, 2.0)]), ("b", [(NAN, NAN)])],
+        [("c", [(0.0, -0.0)])],
+    ]
+    data, taken = b"", []
+    for number, runs in enumerate(slices):
+        writer.add(memoryview(frame(number * 2, runs)))
+        data += writer.taken()
+        taken.append(len(data))
+    writer.end()
+    file, rows = read(data + writer.taken())
+    assert [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)] == [4, 1]
+    # What fills a group is given on at once, and nothing is kept.
+    assert taken[0] == 4 < taken[1] == taken[2]
+    assert [(row["box"], row["site"], row["pm2_5"], row["pressure"]) for row in rows] == [
+        ("a", "site of a", 1.5, None),
+        ("a", "site of a", None, 1002.3732),
+        ("a", "site of a", pytest.approx(12.4, rel=1e-7), 2.0),
+        ("b", "site of b", None, None),
+        ("c", "site of c", 0.0, 0.0),
+    ]
+    assert [row["time"] for row in rows] == [START + timedelta(microseconds=number) for number in range(5)]
+    fields = {field.name: field for field in file.schema_arrow}
+    assert [fields[name].nullable for name in ("box", "site", "time", "pm2_5")] == [False, False, False, True]
+    assert fields["pm2_5"].metadata == {b"unit": "µg/m³".encode(), b"description": b"Dust"}
+
+
+def framed(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data
+
+
+def answers(data: bytes) -> list[bytes]:
+    found = []
+    while data:
+        size = int.from_bytes(data[:4])
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return found
+
+
+def test_each_frame_has_an_answer_and_all_of_them_are_the_file() -> None:
+    head = framed(json.dumps(COLUMNS).encode())
+    slices = framed(frame(0, [("a", [(1.0, 2.0)])])) + framed(frame(1, [("b", [(3.0, 4.0)])]))
+    sink = io.BytesIO()
+    serve(io.BytesIO(head + slices + framed(b"")), sink)
+    found = answers(sink.getvalue())
+    assert len(found) == 4
+    assert [row["pm2_5"] for row in read(b"".join(found))[1]] == [1.0, 3.0]
+    empty = io.BytesIO()
+    serve(io.BytesIO(head + framed(b"")), empty)
+    assert read(b"".join(answers(empty.getvalue())))[1] == []
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20, -5])
+def test_who_is_gone_gets_no_end_of_a_file(cut: int) -> None:
+    said = framed(json.dumps(COLUMNS).encode()) + framed(frame(0, [("a", [(1.0, 2.0)])]))
+    sink = io.BytesIO()
+    serve(io.BytesIO(said[:cut]), sink)
+    assert not b"".join(answers(sink.getvalue())).endswith(b"PAR1") or cut == -5
+    assert len(answers(sink.getvalue())) == (1 if cut == -5 else 0)
